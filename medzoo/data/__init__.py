@@ -1,0 +1,1 @@
+"""Data: layouts on disk (one file each in layouts/), splits by group, audits, synthetic scans. No torch."""

@@ -1,0 +1,77 @@
+"""What a data type gives to the rest of medzoo: items that can be split by group, and samples on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from medzoo.types import Array, Image
+
+Part = Literal["train", "val", "test"]
+
+
+class DataParams(BaseModel):
+    """Base of every data type's parameters (the fields of a recipe's `data:` beside type and split)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One scan or picture with its label, not yet read.
+
+    `id`: unique and stable in the data set (a path relative to its root). `groups`: what a split may not
+    divide, by name ("patient", "near-duplicate", ...); `split.group` of a recipe picks one.
+    `stratum`: what stratified splits balance (a class name). `part`: the side that the data set itself gives.
+    """
+
+    id: str
+    files: Mapping[str, Path]
+    groups: Mapping[str, str] = field(default_factory=dict)
+    stratum: str = ""
+    part: Part | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """Boxes (N, 2n) float32 in the image's own pixels (see medzoo.types) and labels (N,) int64, as indices
+    into the recipe's labels."""
+
+    boxes: Array
+    labels: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A read item: the image as stored, and its target by task: classify an index into the labels, segment a
+    label array on the image's grid (uint8), detect `Objects`; `mask`: an outline that came with it."""
+
+    item: Item
+    image: Image
+    target: int | Array | Objects
+    mask: Array | None = None
+
+
+class DataSet(Protocol):
+    """A data set opened for one task."""
+
+    def items(self) -> Sequence[Item]:
+        """All items, in a stable order. Raises UserError if the layout on disk is not what it must be."""
+
+    def load(self, item: Item) -> Sample:
+        """Read one item. Raises UserError that names the file."""
+
+
+@dataclass(frozen=True)
+class DataEntry:
+    """One data type: its parameters, the tasks it serves, and how it is opened for a task and labels."""
+
+    params: type[DataParams]
+    tasks: tuple[str, ...]
+    open: Callable[[Any, str, Sequence[str]], DataSet]
+    packages: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""Data types: one file a layout, each with one public name, `ENTRY` (a medzoo.data.dataset.DataEntry)."""

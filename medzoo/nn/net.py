@@ -1,0 +1,135 @@
+"""What a model type gives to the rest of medzoo: an Entry that builds a Net, and how the Net wants to be fed.
+
+A model type is one file in medzoo/models/ with one public name, `ENTRY`. Training, export, prediction and
+the contract tests know nothing else of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+Task = Literal["classify", "segment", "detect"]
+
+
+class Params(BaseModel):
+    """Base of every model type's parameters; an unknown field is an error of the recipe."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Feed for training on single pixels: (B, C, size, size) patches, class-balanced, and the centre's label."""
+
+    size: int
+    balanced: bool = True
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Feed of random crops (B, C, *size) with the label map (B, *size); `balanced`: centred on a drawn class."""
+
+    size: tuple[int, ...]
+    balanced: bool = True
+
+
+@dataclass(frozen=True)
+class Images:
+    """Feed of whole pictures (B, C, *size), host-resized to `size`; the target is a class index (B,)."""
+
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Feed of whole pictures for detection: images padded to one size, targets a list of {boxes, labels}."""
+
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Feed of feature vectors (B, F) that host steps computed, with a class index (B,)."""
+
+
+Feed = Patches | Crops | Images | Scenes | Vectors
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How the Predictor cuts an input into arrays the graph takes; stored in the ONNX metadata.
+
+    `dims`: 2 (slices or pictures) or 3. `channels`: channels of one slice. `slices`: adjacent slices stacked
+    as channels (odd). `axis`: the prepared array's axis along which slices of a volume are taken.
+    `margin`: how far an output looks beyond its own place, in pixels; None for the whole input.
+    `foreground`: "nonzero" if outputs where the input is exactly zero are background by definition.
+    `tile`: largest extent per axis that is run at once, None for no limit. `multiple`: sizes must divide by it.
+    """
+
+    dims: Literal[2, 3] = 2
+    channels: int = 1
+    slices: int = 1
+    axis: int = 2
+    margin: int | None = None
+    foreground: Literal["nonzero", "all"] = "all"
+    tile: int | None = None
+    multiple: int = 1
+
+
+class Net(nn.Module):
+    """A model with its preprocessing and postprocessing in one graph.
+
+    `forward(image)` always means inference: float32 (B, C, H, W) or (B, C, D, H, W) of stored values after
+    the host steps -> dict of named tensors, in the order in which they become ONNX outputs:
+    classify `probabilities` (B, K); segment `labels` uint8 (B, *spatial), `probabilities` (B, K, *spatial);
+    detect `boxes` (B, N, 4), `scores` (B, N), `labels` (B, N) int64, `count` (B,) int64.
+    Nets that learn by gradient also have `loss(image, target) -> {name: scalar}` (the sum is minimised; the
+    same graph steps run on `image` first); closed-form ones have `observe(batch, target)` and `solve()`.
+    """
+
+    feed: Feed
+    geometry: Geometry
+    inputs: tuple[str, ...] = ("image",)
+    outputs: tuple[str, ...] = ()
+
+    def forward(self, *args: Tensor) -> dict[str, Tensor]:
+        """Inference; see the class."""
+        raise TypeError(f"{type(self).__name__} does not define forward")
+
+    def loss(self, image: Tensor, target: Any) -> dict[str, Tensor]:
+        """Named scalar losses of one batch, for nets that learn by gradient."""
+        raise TypeError(f"{type(self).__name__} does not learn by gradient")
+
+    def observe(self, batch: Tensor, target: Any) -> None:
+        """Take in one batch, for closed-form nets."""
+        raise TypeError(f"{type(self).__name__} is not a closed-form model")
+
+    def solve(self) -> None:
+        """Fit what was observed and store the solution in buffers, for closed-form nets."""
+        raise TypeError(f"{type(self).__name__} is not a closed-form model")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What `build` needs beside the model's own parameters: task, labels, graph steps of the recipe, seed."""
+
+    task: Task
+    labels: Sequence[str]
+    steps: Sequence[Mapping[str, Any]] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model type. `tiny`: parameters with which the contract tests build it in a second."""
+
+    task: Task
+    params: type[Params]
+    learns: Literal["gradient", "closed-form"]
+    build: Callable[[Any, Spec], Net]
+    tiny: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,23 @@
+"""The base of every host step: a pydantic model whose fields are the step's options in a recipe.
+
+A step is one class with a literal `op` and `apply`; it goes into the tuple in `medzoo/preprocess/steps.py`.
+Steps that only change values pass the frame on; steps that move voxels multiply its matrix
+(`Frame.then`), which is all that masks and boxes need to find their way back.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from medzoo.types import Frame, Image
+
+
+class HostStep(BaseModel):
+    """One host step; `op` is its name in recipes and in the ONNX metadata."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    op: str
+
+    def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:
+        """The image after the step, and the frame that leads back to the source. Raises UserError."""
+        raise TypeError(f"{type(self).__name__} does not define apply")

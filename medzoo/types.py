@@ -1,0 +1,173 @@
+"""The two things every room passes on: an Image with its place in space, and the Frame of what was done to it.
+
+Conventions, fixed for the whole project:
+- `Image.array` is (C, *spatial): a picture (C, H, W), rows then columns; a volume (C, I, J, K) in the
+  order in which the file stores its axes. The dtype is the file's own until a step says otherwise.
+- `Image.affine` is (4, 4) and takes voxel indices (i, j, k), centres at whole numbers, to millimetres in
+  RAS (right, anterior, superior positive). A picture has none.
+- A box is half open and counts edges, so the first pixel spans 0 to 1: [x0, y0, x1, y1] on a picture
+  (x = column, y = row), [i0, j0, k0, i1, j1, k1] along the stored axes of a volume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """A picture (C, H, W) or a volume (C, I, J, K), where it lies, and what its header said.
+
+    `affine`: (4, 4) index to RAS millimetres, None for a picture. `source`: the argument it was read from.
+    `meta`: facts of the header that steps and writers use, never the patient's name or number.
+    """
+
+    array: Array
+    affine: Array | None = None
+    source: str | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Spatial shape, (H, W) or (I, J, K)."""
+        return tuple(int(n) for n in self.array.shape[1:])
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Edge lengths of a voxel along the stored axes in millimetres; ones for a picture."""
+        if self.affine is None:
+            return (1.0,) * len(self.shape)
+        return tuple(float(s) for s in np.linalg.norm(self.affine[:3, :3], axis=0))
+
+    def replace(self, **changes: Any) -> Image:
+        """A copy with some fields exchanged."""
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """Where the array after the host steps lies in the source image, so that answers find their way back.
+
+    `matrix`: (n+1, n+1), takes an index in the prepared array to the index in the source array (n = 2 or
+    3, pixel centres at whole numbers). Every geometric host step multiplies it; nothing else is recorded,
+    so one pair of mappings serves every step there is or will be.
+    """
+
+    source_shape: tuple[int, ...]
+    source_affine: Array | None
+    shape: tuple[int, ...]
+    matrix: Array
+
+    @classmethod
+    def of(cls, image: Image) -> Frame:
+        """The frame of an image that no step has touched."""
+        return cls(image.shape, image.affine, image.shape, np.eye(len(image.shape) + 1))
+
+    def then(self, matrix: Array, *, shape: tuple[int, ...]) -> Frame:
+        """The frame after one more step; `matrix` takes indices after that step to indices before it."""
+        return replace(self, matrix=self.matrix @ np.asarray(matrix, float), shape=tuple(shape))
+
+    def mask_to_source(self, mask: Array) -> Array:
+        """A label array on the prepared grid (`shape`), on the source's grid; outside is 0, dtype is kept."""
+        return _resample(mask, self.matrix_inverse, self.source_shape)
+
+    def mask_from_source(self, mask: Array) -> Array:
+        """A label array on the source's grid, on the prepared grid; nearest neighbour, outside is 0."""
+        return _resample(mask, self.matrix, self.shape)
+
+    @property
+    def matrix_inverse(self) -> Array:
+        """(n+1, n+1): index in the source array to index in the prepared array."""
+        return np.linalg.inv(self.matrix)
+
+    def boxes_to_source(self, boxes: Array) -> Array:
+        """Boxes (N, 2n) of the prepared array, as boxes of the source array, clipped to it."""
+        mapped = _map_boxes(boxes, self.matrix)
+        return _clip_boxes(mapped, self.source_shape)
+
+    def boxes_from_source(self, boxes: Array) -> Array:
+        """Boxes (N, 2n) of the source array, as boxes of the prepared array (not clipped)."""
+        return _map_boxes(boxes, self.matrix_inverse)
+
+
+def boxes_to_mm(boxes: Array, affine: Array) -> Array:
+    """(N, 2, 3): the lowest and the highest RAS corner in millimetres of boxes (N, 6) in stored axes."""
+    corners = _corners(boxes) - 0.5
+    points = corners @ affine[:3, :3].T + affine[:3, 3]
+    return np.stack([points.min(axis=1), points.max(axis=1)], axis=1)
+
+
+def _corners(boxes: Array) -> Array:
+    """(N, 2^n, n) corners of boxes (N, 2n) given as lows then highs, in index order."""
+    n = boxes.shape[1] // 2
+    picks = np.stack(np.meshgrid(*[[0, 1]] * n, indexing="ij"), -1).reshape(-1, n)
+    ends = np.asarray(boxes, float).reshape(-1, 2, n)
+    return np.stack([np.where(pick == 0, ends[:, 0], ends[:, 1]) for pick in picks], axis=1)
+
+
+def _index_order(boxes: Array) -> Array:
+    """Boxes of pictures are written x, y while arrays are indexed row, column: swap; volumes stay."""
+    return boxes[:, [1, 0, 3, 2]] if boxes.shape[1] == 4 else boxes
+
+
+def _map_boxes(boxes: Array, matrix: Array) -> Array:
+    boxes = np.asarray(boxes, float)
+    if not len(boxes):
+        return boxes
+    corners = _corners(_index_order(boxes)) - 0.5
+    n = corners.shape[-1]
+    points = corners @ matrix[:n, :n].T + matrix[:n, n] + 0.5
+    return _index_order(np.concatenate([points.min(axis=1), points.max(axis=1)], axis=1))
+
+
+def _clip_boxes(boxes: Array, shape: tuple[int, ...]) -> Array:
+    if not len(boxes):
+        return boxes
+    high = np.asarray(shape[::-1] if len(shape) == 2 else shape, float)
+    return np.clip(boxes, 0.0, np.concatenate([high, high]))
+
+
+def _resample(mask: Array, matrix: Array, shape: tuple[int, ...]) -> Array:
+    """`mask` read at matrix @ index for every index of `shape`, nearest neighbour, 0 outside."""
+    n = mask.ndim
+    linear, offset = matrix[:n, :n], matrix[:n, n]
+    whole = np.rint(linear)
+    signed_permutation = np.allclose(linear, whole, atol=1e-6) and np.array_equal(
+        np.abs(whole).sum(axis=0), np.ones(n)
+    )
+    if signed_permutation and np.allclose(offset, np.rint(offset), atol=1e-3):
+        return _permute(mask, whole.astype(int), np.rint(offset).astype(int), shape)
+    from scipy.ndimage import affine_transform
+
+    result: Array = affine_transform(mask, linear, offset, output_shape=shape, order=0, cval=0)
+    return result
+
+
+def _permute(mask: Array, linear: Array, offset: Array, shape: tuple[int, ...]) -> Array:
+    """The exact case of `_resample`: axes exchanged, reversed and shifted by whole voxels."""
+    axes = np.abs(linear).argmax(axis=0)  # output axis a runs along input axis axes[a]
+    turned = mask.transpose(axes)
+    out = np.zeros(shape, mask.dtype)
+    take: list[slice] = []
+    put: list[slice] = []
+    for a, length in enumerate(shape):
+        sign, shift, size = int(linear[axes[a], a]), int(offset[axes[a]]), turned.shape[a]
+        first, last = (max(0, -shift), min(length, size - shift)) if sign > 0 else (
+            max(0, shift - size + 1), min(length, shift + 1))
+        if last <= first:
+            return out
+        put.append(slice(first, last))
+        if sign > 0:
+            take.append(slice(first + shift, last + shift))
+        else:
+            stop = shift - last
+            take.append(slice(shift - first, None if stop < 0 else stop, -1))
+    out[tuple(put)] = turned[tuple(take)]
+    return out
