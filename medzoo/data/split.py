@@ -1,4 +1,4 @@
-"""Splits and folds that never divide a group, the same on every machine. Knows items, not how they are read."""
+"""Splits and folds that never divide a group, the same on every machine. Knows nothing of reading items."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Split:
 
     def to_json(self) -> dict[str, Any]:
         """A JSON document; `from_json` reads it back."""
-        lists = {part: list(getattr(self, part)) for part in PARTS}
+        lists: dict[str, Any] = {part: list(getattr(self, part)) for part in PARTS}
         return {"group": self.group, "given": self.given, "fold": self.fold, "digest": self.digest, **lists}
 
     @classmethod
@@ -87,7 +87,7 @@ class Split:
         return cls(**lists, digest=digest, group=group, given=given, fold=fold)
 
 
-def split_digest(parts: Mapping[str, Iterable[str]]) -> str:
+def split_digest(parts: Mapping[Part, Iterable[str]]) -> str:
     """SHA-256 (hex) over the sorted lines `id TAB part` of a mapping from part to item ids."""
     lines = sorted(f"{item}\t{part}\n" for part, ids in parts.items() for item in ids)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
@@ -175,7 +175,7 @@ class _Drawer:
                     )
                 if chosen.setdefault(name, item.part) != item.part:
                     raise UserError(
-                        f"the data set's own parts divide the group {name!r} ({chosen[name]} and {item.part})",
+                        f"the data's own parts divide the group {name!r} ({chosen[name]} and {item.part})",
                         "data.split.given",
                         "choose another group, or name train, val and test",
                     )
@@ -195,9 +195,10 @@ class _Drawer:
     def _counts(self, available: int, amounts: Mapping[str, Amount]) -> dict[str, float]:
         wanted = sum(int(a) for a in amounts.values() if a is not None)
         rest = available - wanted
+        beside = "" if rest < 0 else " beside train"
         if rest < 0 or (rest == 0 and any(a is None for a in amounts.values())):
             raise UserError(
-                f"{wanted} groups are asked for{'' if rest < 0 else ' beside train'}, the data has {available}",
+                f"{wanted} groups are asked for{beside}, the data has {available}",
                 "data.split",
                 "ask for fewer",
             )
@@ -252,10 +253,10 @@ class _Drawer:
         if "test" in chosen.values():
             return result | {name: "val" for name in inner if numbers[name] == str(fold)}
         result |= {name: "test" for name in inner if numbers[name] == str(fold)}
+        if not val or folds == 2:
+            return result
         following = str((fold + 1) % folds)
-        return result | (
-            {name: "val" for name in inner if numbers[name] == following} if val and folds > 2 else {}
-        )
+        return result | {name: "val" for name in inner if numbers[name] == following}
 
     def _order(self, name: str) -> str:
         return hashlib.sha256(f"{self.seed}\t{name}".encode()).hexdigest()
