@@ -1,0 +1,31 @@
+"""Colour to grey and grey to colour, at the depth that is stored."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from medzoo.errors import UserError
+from medzoo.types import Array, Image
+
+# ITU-R BT.601-7, section 2.5.1: weights of red, green and blue in luma.
+LUMA = (0.299, 0.587, 0.114)
+
+
+def luma(array: Array) -> Array:
+    """Luma (1, *spatial) of a colour array (3, *spatial), dtype kept (whole numbers are rounded)."""
+    grey = np.tensordot(np.asarray(LUMA), array.astype(np.float64), axes=1)[None]
+    if array.dtype.kind in "iu":
+        grey = np.floor(grey + 0.5)
+    return grey.astype(array.dtype)
+
+
+def to_channels(image: Image, channels: int) -> Image:
+    """The image with 1 channel (colour by its luma) or 3 (grey repeated); dtype kept. Raises UserError."""
+    have = image.array.shape[0]
+    if have == channels:
+        return image
+    if have == 3 and channels == 1:
+        return image.replace(array=luma(image.array))
+    if have == 1:
+        return image.replace(array=np.repeat(image.array, channels, axis=0))
+    raise UserError(f"has {have} channels, the model takes {channels}", image.source)

@@ -1,0 +1,81 @@
+"""What every reader refuses: voxels that are no numbers, volumes that are empty, grids that are no grid."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from medzoo.errors import UserError
+from medzoo.types import Array
+
+# Voxels of the largest volume that is read (a 1290^3 cube), pixels of the largest picture.
+MAX_VOXELS = 2**31
+MAX_PIXELS = 2**27
+# Cosine between two axes of a grid above which it counts as sheared; rounded headers stay far below.
+SHEAR = 1e-3
+
+
+def check_values(array: Array, where: str) -> None:
+    """Refuse values that are no real numbers, NaN or infinite."""
+    if array.dtype.kind not in "biuf":
+        raise UserError(
+            f"stores {'complex numbers' if array.dtype.kind == 'c' else f'values of type {array.dtype}'}",
+            where,
+            "an image holds one real number a pixel and channel",
+        )
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        bad = ~np.isfinite(array)
+        first = tuple(int(i) for i in np.argwhere(bad)[0][1:])
+        raise UserError(
+            f"{int(bad.sum())} values are NaN or infinite, the first at {first}",
+            where,
+            "replace them, e.g. with numpy.nan_to_num",
+        )
+
+
+def check_volume(array: Array, where: str) -> None:
+    """Refuse a volume in which every voxel is zero."""
+    if not array.any():
+        raise UserError("every voxel is zero", where, "the file holds no image")
+
+
+def check_affine(affine: Array, where: str) -> None:
+    """Refuse an affine (4, 4) that is not finite, singular, or sheared."""
+    linear = np.asarray(affine, float)[:3, :3]
+    lengths = np.linalg.norm(linear, axis=0)
+    if not np.isfinite(affine).all() or not (lengths > 0).all():
+        spacing = " x ".join(f"{s:g}" for s in lengths)
+        raise UserError(f"the voxel spacing in its header is {spacing} mm", where, "repair the header")
+    cosines = (linear / lengths).T @ (linear / lengths)
+    if abs(np.linalg.det(linear / lengths)) < 1e-6:
+        raise UserError("the affine in its header is singular", where, "repair the header")
+    if np.abs(cosines - np.eye(3)).max() > SHEAR:
+        raise UserError("the affine in its header is sheared", where, "resample it on a straight grid first")
+
+
+def check_extent(shape: tuple[int, ...], where: str) -> None:
+    """Refuse, before anything is allocated, a shape with an empty axis or beyond all reason."""
+    size = " x ".join(str(n) for n in shape)
+    voxels = 1
+    for n in shape:
+        voxels *= n
+    if not shape or min(shape) <= 0:
+        raise UserError(f"its header claims an empty array ({size})", where)
+    if voxels > MAX_VOXELS:
+        raise UserError(f"its header claims {size} voxels, more than medzoo reads", where)
+
+
+def squeeze_volume(array: Array, where: str) -> Array:
+    """(I, J, K) from (I, J), (I, J, K) or with trailing axes of length one; refuses real 4D data."""
+    shape = array.shape
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) > 3:
+        size = " x ".join(str(n) for n in shape)
+        raise UserError(
+            f"is a {len(shape)}D volume ({size})",
+            where,
+            "medzoo reads one 3D volume: save the wanted one alone",
+        )
+    if len(shape) < 2:
+        raise UserError(f"holds a single line of {shape[0]} values, not an image", where)
+    return array.reshape(shape if len(shape) == 3 else (*shape, 1), order="F")

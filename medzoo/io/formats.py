@@ -1,0 +1,55 @@
+"""The one table of the image formats that medzoo reads, by suffix and by first bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Literal
+
+FormatName = Literal["nifti", "mgh", "dicom", "picture"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format: the suffixes it goes by, and (offset, bytes) marks of which its files bear one."""
+
+    name: FormatName
+    suffixes: tuple[str, ...]
+    marks: tuple[tuple[int, bytes], ...]
+
+
+FORMATS = (
+    Format("nifti", (".nii.gz", ".nii"), ((344, b"n+1\0"), (4, b"n+2\0"))),
+    Format("mgh", (".mgh.gz", ".mgz", ".mgh"), ()),
+    Format("dicom", (".dcm", ".dicom", ".ima"), ((128, b"DICM"),)),
+    Format(
+        "picture",
+        (".png", ".jpeg", ".jpg", ".tiff", ".tif", ".bmp"),
+        ((0, b"\x89PNG"), (0, b"\xff\xd8\xff"), (0, b"II*\0"), (0, b"MM\0*"), (0, b"BM")),
+    ),
+)
+SUFFIXES = tuple(suffix for f in FORMATS for suffix in f.suffixes)
+
+
+def suffix(path: str | PurePath) -> str:
+    """The suffix of `path` that medzoo knows (".nii.gz" as one), in lower case; else its last one, or ""."""
+    name = PurePath(path).name.lower()
+    return next((s for s in SUFFIXES if name.endswith(s)), PurePath(name).suffix)
+
+
+def stem(path: str | PurePath) -> str:
+    """The file name of `path` without its suffix (".nii.gz" counts as one)."""
+    name = PurePath(path).name
+    return name[: len(name) - len(suffix(path))] or name
+
+
+def format_of(path: str | PurePath, head: bytes = b"") -> FormatName | None:
+    """The format by suffix, else by `head`, the file's first bytes (unpacked if gzip); None if it is none."""
+    known = suffix(path)
+    for f in FORMATS:
+        if known in f.suffixes:
+            return f.name
+    for f in FORMATS:
+        if any(head[at : at + len(mark)] == mark for at, mark in f.marks):
+            return f.name
+    return None

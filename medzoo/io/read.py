@@ -1,0 +1,153 @@
+"""Whatever a user has as an Image: a path, a DICOM folder, an array, a nibabel image, a pydicom dataset."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from medzoo.errors import UserError
+from medzoo.io.check import check_extent, check_values, check_volume, squeeze_volume
+from medzoo.io.formats import SUFFIXES, format_of
+from medzoo.types import Array, Image
+
+Kind = Literal["picture", "volume"]
+ARRAY_PLACE = "an array has no header: 1 mm voxels, axes to the right, anterior, superior"
+
+
+def read_image(source: Any, *, kind: Kind | None = None) -> Image:
+    """Read `source`: a path, DICOM folder, numpy array, nibabel image or pydicom dataset.
+
+    Pictures come as (C, H, W), C 1 or 3, without an affine; volumes as (1, I, J, K) with theirs. `kind` says
+    which of the two is wanted, and settles what arrays and single DICOM files leave open; without it
+    - an array (H, W) is a grey picture, a uint8 array (H, W, 3 or 4) a colour picture, any other array
+      (I, J, K) a volume, whose place `meta["assumed"]` then tells;
+    - a single DICOM file is a picture.
+    Raises UserError in one line that names the file for whatever cannot be answered.
+    """
+    return _wanted(_read(source, kind, empty=False), kind)
+
+
+def read_labels(source: Any, *, like: Image | None = None) -> Image:
+    """A label map or outline read as `read_image` does, but it may be all zero; (1, *spatial), whole numbers.
+
+    `like`: the image it belongs to; another shape, or an affine that differs by more than a tenth of a
+    voxel, raises UserError.
+    """
+    image = _read(
+        source, None if like is None else "picture" if like.affine is None else "volume", empty=True
+    )
+    where = image.source
+    array = image.array[:1]
+    if image.array.shape[0] > 1 and not (image.array == array).all():
+        raise UserError("is a colour picture, not a label map", where)
+    if array.dtype.kind == "f":
+        if not (array == np.rint(array)).all():
+            raise UserError("is no label map (its values are not whole numbers)", where)
+        array = array.astype(np.int32)
+    if like is not None:
+        if image.shape != like.shape:
+            have, need = (" x ".join(map(str, s)) for s in (image.shape, like.shape))
+            raise UserError(f"has {have} pixels, its image {like.source or ''} {need}", where)
+        if image.affine is not None and like.affine is not None and "assumed" not in image.meta:
+            corners = np.array([[0, 0, 0, 1], [*(n - 1 for n in like.shape), 1]], float).T
+            apart = np.abs((image.affine - like.affine)[:3] @ corners).max()
+            if apart > 0.1 * min(like.spacing):
+                raise UserError(f"lies {apart:.2f} mm off its image {like.source or ''}", where)
+    return image.replace(array=array)
+
+
+def _read(source: Any, kind: Kind | None, *, empty: bool) -> Image:
+    if isinstance(source, Image):
+        return source
+    if isinstance(source, (str, os.PathLike)):
+        # As typed: this is the name under which errors and answers come back.
+        return _read_path(Path(source), kind, empty=empty).replace(source=os.fspath(source))
+    if isinstance(source, np.ndarray):
+        return from_array(source, kind=kind, empty=empty)
+    # An object of nibabel or pydicom can only exist where the package is loaded already.
+    if "nibabel" in sys.modules and isinstance(source, sys.modules["nibabel"].spatialimages.SpatialImage):
+        from medzoo.io.nifti import from_nibabel
+
+        return from_nibabel(source, empty=empty)
+    if "pydicom" in sys.modules and isinstance(source, sys.modules["pydicom"].Dataset):
+        from medzoo.io.dicom import from_dataset
+
+        where = str(getattr(source, "filename", None) or "DICOM dataset")
+        return from_dataset(source, where=where, volume=kind == "volume")
+    raise UserError(
+        f"an image cannot be read from {type(source).__name__}",
+        hint="give a path, a numpy array, a nibabel image, a pydicom dataset, or a DICOM folder",
+    )
+
+
+def _read_path(path: Path, kind: Kind | None, *, empty: bool) -> Image:
+    where = str(path)
+    try:
+        if path.is_dir():
+            from medzoo.io.dicom import read_series
+
+            return read_series(path)
+        if not path.exists():
+            raise UserError("no such file", where)
+        if not path.is_file():
+            raise UserError("is not a regular file", where)
+        if path.stat().st_size == 0:
+            raise UserError("is empty (0 bytes)", where)
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", where) from error
+    from medzoo.io import nifti
+
+    try:
+        head = nifti.read_head(path)
+        name = format_of(path, head)
+    except UserError:
+        name = format_of(path)
+        if name is None:
+            raise
+    if name == "nifti":
+        return nifti.read_nifti(path, empty=empty)
+    if name == "mgh":
+        return nifti.read_mgh(path, empty=empty)
+    if name == "dicom":
+        from medzoo.io.dicom import read_dicom
+
+        return read_dicom(path, volume=kind == "volume")
+    if name == "picture":
+        from medzoo.io.picture import read_picture
+
+        return read_picture(path)
+    raise UserError("is no image that medzoo reads", where, f"it reads DICOM and {' '.join(SUFFIXES)}")
+
+
+def from_array(
+    array: Array, *, kind: Kind | None = None, empty: bool = False, source: str = "array"
+) -> Image:
+    """A bare array as an Image, under the rules of `read_image`. Raises UserError."""
+    array = array.astype(np.uint8) if array.dtype == bool else array
+    check_extent(array.shape, source)
+    check_values(array[None], source)
+    colours = array.ndim == 3 and array.shape[2] in (3, 4)
+    if kind is None:
+        kind = "picture" if array.ndim == 2 or (colours and array.dtype == np.uint8) else "volume"
+    if kind == "volume":
+        volume = squeeze_volume(array, source)[None]
+        if not empty:
+            check_volume(volume, source)
+        return Image(volume, np.eye(4), source, {"format": "array", "assumed": ARRAY_PLACE})
+    if array.ndim == 2:
+        return Image(array[None], None, source, {"format": "array"})
+    if not colours:
+        size = " x ".join(map(str, array.shape))
+        raise UserError(f"of {size} is no picture", source, "a picture is (H, W), (H, W, 3) or (H, W, 4)")
+    return Image(np.ascontiguousarray(array[..., :3].transpose(2, 0, 1)), None, source, {"format": "array"})
+
+
+def _wanted(image: Image, kind: Kind | None) -> Image:
+    have = "picture" if image.affine is None else "volume"
+    if kind is not None and have != kind:
+        raise UserError(f"is a {have}, a {kind} is needed", image.source)
+    return image

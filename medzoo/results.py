@@ -1,0 +1,211 @@
+"""What a prediction answers: Classification, Segmentation, Detections, each on the source's own grid.
+
+Plain records. They know how to write and show themselves; what draws is imported only when asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from medzoo.errors import UserError
+from medzoo.io.atomic import atomic_write
+from medzoo.io.formats import suffix
+from medzoo.io.mask import write_mask
+from medzoo.types import Array, Image, boxes_to_mm
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Classification:
+    """One label for one image, or for one mass in it.
+
+    `probabilities`: every label of the model. `outline`: where the mass's outline came from, and `mask`
+    (*spatial) the outline itself; `features`: the values that the decision rests on.
+    """
+
+    task: ClassVar[str] = "classify"
+    input: str
+    model: str
+    label: str
+    probabilities: Mapping[str, float]
+    seconds: float = 0.0
+    outline: Literal["given", "found", "box"] | None = None
+    features: Mapping[str, float] | None = None
+    mask: Array | None = None
+    image: Image | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object of `predict --json`."""
+        answer = _head(self) | {
+            "label": self.label,
+            "probabilities": {k: round(float(p), 6) for k, p in self.probabilities.items()},
+        }
+        if self.outline is not None:
+            answer["outline"] = self.outline
+        if self.features is not None:
+            answer["features"] = {k: float(f"{v:.7g}") for k, v in self.features.items()}
+        return answer
+
+    def save(self, path: str | Path) -> Classification:
+        """Write `to_dict()` as JSON (.json); returns self. Raises UserError."""
+        _save_json(path, self.to_dict())
+        return self
+
+    def plot(self, path: str | Path, **options: Any) -> Path:
+        """Draw the image with its label, and its outline if there is one, as PNG; returns the path."""
+        from medzoo.plots.picture import plot_classification
+
+        return plot_classification(path, self, **options)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Segmentation:
+    """A label for every pixel of the source: `mask` (*spatial) uint8, value = index into `labels`.
+
+    `mask_path` is set on the copy that `save` returns.
+    """
+
+    task: ClassVar[str] = "segment"
+    input: str
+    model: str
+    mask: Array
+    labels: Sequence[str]
+    image: Image
+    seconds: float = 0.0
+    mask_path: Path | None = None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of pixels of each label but the first (the background)."""
+        numbers = np.bincount(self.mask.ravel(), minlength=len(self.labels))
+        return {label: int(numbers[n]) for n, label in enumerate(self.labels) if n}
+
+    @property
+    def volumes_ml(self) -> dict[str, float] | None:
+        """Millilitres of each label but the background, from the affine's determinant; None for a picture."""
+        if self.image.affine is None:
+            return None
+        voxel = abs(float(np.linalg.det(self.image.affine[:3, :3]))) / 1000
+        return {label: count * voxel for label, count in self.counts.items()}
+
+    @property
+    def areas_px(self) -> dict[str, int] | None:
+        """Pixels of each label but the background; None for a volume."""
+        return self.counts if self.image.affine is None else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object of `predict --json`; "mask" is there once the mask has been saved."""
+        answer = _head(self)
+        if self.mask_path is not None:
+            answer["mask"] = str(self.mask_path)
+        if (volumes := self.volumes_ml) is not None:
+            answer["volumes_ml"] = {label: round(ml, 4) for label, ml in volumes.items()}
+        else:
+            answer["areas_px"] = self.areas_px
+        return answer
+
+    def save(self, path: str | Path) -> Segmentation:
+        """Write the mask (.nii.gz or .nii of a volume, .png of a picture); returns a copy with its path."""
+        return replace(self, mask_path=write_mask(path, self.mask, self.image))
+
+    def plot(self, path: str | Path, **options: Any) -> Path:
+        """Draw three views of a volume, or the picture, with its labels as PNG; returns the path."""
+        if self.image.affine is not None:
+            from medzoo.plots.three_views import plot_three_views
+
+            return plot_three_views(path, self.image, mask=self.mask, labels=self.labels, **options)
+        from medzoo.plots.picture import plot_mask
+
+        return plot_mask(path, self.image, self.mask, self.labels, **options)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Detections:
+    """Boxes found in one image.
+
+    `boxes` (N, 2n) in the source's pixels (see medzoo.types), `scores` (N,), `classes` (N,) indices into
+    `labels`. `details`: what is known of each box beyond that (a cascade's members), (N,) or none.
+    """
+
+    task: ClassVar[str] = "detect"
+    input: str
+    model: str
+    labels: Sequence[str]
+    boxes: Array
+    scores: Array
+    classes: Array
+    image: Image
+    seconds: float = 0.0
+    details: Sequence[Mapping[str, Any]] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    @property
+    def boxes_mm(self) -> Array | None:
+        """(N, 2, 3) lowest and highest RAS corner in millimetres; None for a picture."""
+        if self.image.affine is None:
+            return None
+        return boxes_to_mm(np.asarray(self.boxes, float).reshape(-1, 6), self.image.affine)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object of `predict --json`, best first."""
+        mm = self.boxes_mm
+        found = []
+        for n in np.argsort(-np.asarray(self.scores, float), kind="stable"):
+            one: dict[str, Any] = {
+                "label": self.labels[int(self.classes[n])],
+                "score": round(float(self.scores[n]), 6),
+                "box": [round(float(v), 3) for v in self.boxes[n]],
+            }
+            if mm is not None:
+                one["box_mm"] = [[round(float(v), 3) for v in corner] for corner in mm[n]]
+            found.append(one | (dict(self.details[n]) if self.details else {}))
+        return _head(self) | {"detections": found}
+
+    def save(self, path: str | Path) -> Detections:
+        """Write `to_dict()` as JSON (.json); returns self. Raises UserError."""
+        _save_json(path, self.to_dict())
+        return self
+
+    def plot(self, path: str | Path, **options: Any) -> Path:
+        """Draw the boxes, on a volume those that meet each of three views, as PNG; returns the path."""
+        if self.image.affine is not None:
+            from medzoo.plots.three_views import plot_three_views
+
+            return plot_three_views(
+                path,
+                self.image,
+                boxes=self.boxes,
+                scores=self.scores,
+                classes=self.classes,
+                labels=self.labels,
+                **options,
+            )
+        from medzoo.plots.picture import plot_boxes
+
+        return plot_boxes(path, self.image, self.boxes, self.scores, self.classes, self.labels, **options)
+
+
+Result = Classification | Segmentation | Detections
+
+
+def _head(result: Result) -> dict[str, Any]:
+    return {
+        "input": result.input,
+        "model": result.model,
+        "task": result.task,
+        "seconds": round(float(result.seconds), 4),
+    }
+
+
+def _save_json(path: str | Path, answer: Mapping[str, Any]) -> None:
+    if suffix(path) != ".json":
+        raise UserError("this result is saved as .json", str(path), "plot(...) draws it as .png")
+    text = json.dumps(answer, indent=2, ensure_ascii=False) + "\n"
+    atomic_write(path, lambda handle: handle.write(text.encode()))
