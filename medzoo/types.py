@@ -1,4 +1,4 @@
-"""The two things every room passes on: an Image with its place in space, and the Frame of what was done to it.
+"""What every room passes on: an Image with its place in space, and the Frame of what was done to it.
 
 Conventions, fixed for the whole project:
 - `Image.array` is (C, *spatial): a picture (C, H, W), rows then columns; a volume (C, I, J, K) in the
@@ -146,7 +146,10 @@ def _resample(mask: Array, matrix: Array, shape: tuple[int, ...]) -> Array:
         return _permute(mask, whole.astype(int), np.rint(offset).astype(int), shape)
     from scipy.ndimage import affine_transform
 
-    result: Array = affine_transform(mask, linear, offset, output_shape=shape, order=0, cval=0)
+    # "constant" would lose the outer half of every border voxel, "grid-constant" does not.
+    result: Array = affine_transform(
+        mask, linear, offset, output_shape=shape, order=0, mode="grid-constant", cval=0
+    )
     return result
 
 
@@ -159,8 +162,11 @@ def _permute(mask: Array, linear: Array, offset: Array, shape: tuple[int, ...]) 
     put: list[slice] = []
     for a, length in enumerate(shape):
         sign, shift, size = int(linear[axes[a], a]), int(offset[axes[a]]), turned.shape[a]
-        first, last = (max(0, -shift), min(length, size - shift)) if sign > 0 else (
-            max(0, shift - size + 1), min(length, shift + 1))
+        first, last = (
+            (max(0, -shift), min(length, size - shift))
+            if sign > 0
+            else (max(0, shift - size + 1), min(length, shift + 1))
+        )
         if last <= first:
             return out
         put.append(slice(first, last))
