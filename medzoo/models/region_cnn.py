@@ -1,0 +1,277 @@
+"""`region-cnn`: proposals, regions, a head (Faster R-CNN with a feature pyramid), NMS inside the graph.
+
+Knows the room nn. Every shape past the canvas is fixed but the batch, so the graph exports whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from medzoo.nn.backbone import Backbone, FeaturePyramid
+from medzoo.nn.boxes import Weights, clip, decode, encode, large_enough
+from medzoo.nn.canvas import fit
+from medzoo.nn.layers import start_small
+from medzoo.nn.net import Entry, Geometry, Net, Params, Scenes, Spec
+from medzoo.nn.nms import nms
+from medzoo.nn.proposals import SMOOTH, ProposalNetwork
+from medzoo.nn.rois import pool_regions
+from medzoo.nn.sampling import draw, match
+from medzoo.nn.steps import build_steps
+
+# What the graph returns lies above this score; the operating threshold is chosen later, on validation data.
+SCORE_FLOOR = 0.01
+# Scale of the head's box targets, about their inverse spread (Fast R-CNN's reference implementation).
+HEAD_WEIGHTS: Weights = (10.0, 10.0, 5.0, 5.0)
+POOL = 7
+
+
+class RegionCnnParams(Params):
+    """Parameters of `region-cnn`; lengths are in pixels of the canvas."""
+
+    backbone: str = Field("efficientnet_lite0", description="a timm model that gives features")
+    weights: str | None = Field(None, description="package:efficientnet-lite0, a safetensors file or folder")
+    norm: Literal["frozen", "batch"] = Field(
+        "frozen", description="batch norm of the backbone while training"
+    )
+    channels: int = Field(3, ge=1, description="channels of one picture or slice")
+    slices: int = Field(1, ge=1, description="neighbouring slices of a volume seen at once (odd)")
+    axis: Literal[0, 1, 2] = Field(2, description="axis of the prepared volume along which slices are taken")
+    mean: float = Field(127.0, description="stored value, after the graph steps, that the backbone sees as 0")
+    std: float = Field(128.0, gt=0, description="stored difference that the backbone sees as 1")
+    size: tuple[int, int] = Field(
+        (512, 512), description="canvas height and width; images are fitted into it"
+    )
+    strides: tuple[int, ...] = Field((8, 16, 32), min_length=1, description="pyramid levels, finest first")
+    pyramid: int = Field(96, ge=1, description="channels of the pyramid")
+    light: bool = Field(True, description="separable 3 x 3 convolutions in the pyramid and the proposals")
+    anchor_sizes: tuple[tuple[float, ...], ...] = Field(
+        ((12.0, 24.0), (48.0, 96.0), (160.0, 280.0)), description="square roots of areas, a tuple a level"
+    )
+    anchor_ratios: tuple[float, ...] = Field((0.5, 1.0, 2.0), min_length=1, description="height over width")
+    candidates: int = Field(200, ge=1, description="proposals of each level before suppression")
+    regions: int = Field(50, ge=1, description="regions that reach the head")
+    detections: int = Field(50, ge=1, description="rows of the answer")
+    overlap: float = Field(0.5, gt=0, lt=1, description="IoU above which the weaker of two answers goes")
+    hidden: int = Field(256, ge=1, description="width of the head's two layers")
+    dropout: float = Field(
+        0.0, ge=0, lt=1, description="share of the head's hidden values left out in training"
+    )
+    train_candidates: int = Field(600, ge=1, description="candidates while training")
+    train_regions: int = Field(300, ge=1, description="regions while training, before sampling")
+    anchor_batch: int = Field(256, ge=2, description="anchors a picture in the proposal loss")
+    region_batch: int = Field(64, ge=4, description="regions a picture in the head's loss")
+    positive_share: float = Field(0.25, gt=0, lt=1, description="largest share of regions with an object")
+    background_low: float = Field(
+        0.0, ge=0, lt=0.5, description="background overlaps an object at least this much"
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> RegionCnnParams:
+        if any(side < 1 or side % max(self.strides) for side in self.size):
+            raise ValueError(f"size {self.size} must be positive multiples of {max(self.strides)}")
+        if list(self.strides) != sorted(set(self.strides)) or self.strides[0] < 1:
+            raise ValueError("strides must rise")
+        if len(self.anchor_sizes) != len(self.strides):
+            raise ValueError(f"anchor_sizes needs one tuple for each of the {len(self.strides)} strides")
+        if len({len(level) for level in self.anchor_sizes}) != 1 or not self.anchor_sizes[0]:
+            raise ValueError("every level of anchor_sizes needs as many sizes")
+        if min(min(level) for level in self.anchor_sizes) <= 0 or min(self.anchor_ratios) <= 0:
+            raise ValueError("anchor sizes and ratios must be positive")
+        if self.slices % 2 == 0:
+            raise ValueError("slices must be odd")
+        return self
+
+
+class RegionHead(nn.Module):
+    """Two layers over a region's features, then its class (the last is background) and a box a class."""
+
+    def __init__(self, channels: int, hidden: int, classes: int, dropout: float) -> None:
+        super().__init__()
+        self.first = nn.Linear(channels * POOL * POOL, hidden)
+        self.second = nn.Linear(hidden, hidden)
+        self.dropout = nn.Dropout(dropout)
+        self.classes = nn.Linear(hidden, classes + 1)
+        self.boxes = nn.Linear(hidden, classes * 4)
+        start_small(self.classes, std=0.01)
+        start_small(self.boxes, std=0.001)
+
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (R, classes + 1) and deltas (R, classes, 4) of pooled features (R, channels, POOL, POOL)."""
+        hidden = self.dropout(nn.functional.relu(self.first(pooled.flatten(1))))
+        hidden = self.dropout(nn.functional.relu(self.second(hidden)))
+        return self.classes(hidden), self.boxes(hidden).unflatten(1, (-1, 4))
+
+
+class RegionCnn(Net):
+    """Faster R-CNN (Ren et al. 2015) on a feature pyramid (Lin et al. 2017), of fixed shapes.
+
+    `forward` takes images (B, C, H, W) of stored values and gives boxes in their pixels; see `Net`. The
+    images are fitted into the canvas first, then the graph steps run, so that training on pictures that
+    were fitted beforehand (`medzoo.nn.canvas.fit`) sees what prediction sees.
+    """
+
+    outputs = ("boxes", "scores", "labels", "count")
+
+    def __init__(self, params: RegionCnnParams, spec: Spec) -> None:
+        super().__init__()
+        self.params, self.classes = params, len(spec.labels)
+        self.feed = Scenes(size=params.size)
+        self.geometry = Geometry(
+            dims=2, channels=params.channels, slices=params.slices, axis=params.axis, margin=None
+        )
+        self.steps = build_steps(spec.steps)
+        self.backbone = Backbone(
+            params.backbone,
+            inputs=params.channels * params.slices,
+            strides=params.strides,
+            weights=params.weights,
+            norm=params.norm,
+        )
+        self.pyramid = FeaturePyramid(self.backbone.channels, params.pyramid, light=params.light)
+        self.proposals = ProposalNetwork(
+            channels=params.pyramid,
+            canvas=params.size,
+            strides=params.strides,
+            sizes=params.anchor_sizes,
+            ratios=params.anchor_ratios,
+            light=params.light,
+            batch=params.anchor_batch,
+        )
+        self.head = RegionHead(params.pyramid, params.hidden, self.classes, params.dropout)
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+        """Boxes (B, N, 4), scores (B, N), labels (B, N), count (B,); best first, zeros after `count`."""
+        features, extent, source = self._features(image)
+        logits, deltas = self.proposals(features)
+        regions, valid = self.proposals.select(
+            logits, deltas, extent, candidates=self.params.candidates, regions=self.params.regions
+        )
+        classes, shifts = self._judge(features, regions)
+        batch, count = regions.shape[0], regions.shape[1]
+        scores = classes.softmax(dim=1)[:, :-1].reshape(batch, count, self.classes)
+        shifts = shifts.reshape(batch, count, self.classes, 4)
+        boxes = clip(decode(shifts, regions[:, :, None], weights=HEAD_WEIGHTS), extent)
+        usable = valid[..., None] & large_enough(boxes)
+        scores = torch.where(usable, scores, torch.zeros_like(scores))
+        return self._answer(boxes.transpose(1, 2), scores.transpose(1, 2), source / extent, source)
+
+    def _answer(self, boxes: Tensor, scores: Tensor, scale: Tensor, source: Tensor) -> dict[str, Tensor]:
+        """The output rows from boxes (B, classes, K, 4) on the canvas and their scores (B, classes, K)."""
+        count = scores.shape[2]
+        # Suppression is among boxes of one class: each class is a row of its own.
+        keep = nms(boxes.flatten(0, 1), scores.flatten(0, 1), self.params.overlap, SCORE_FLOOR)
+        scores, boxes = scores.flatten(1), boxes.flatten(1, 2)
+        kept = torch.where(keep.reshape(scores.shape), scores, torch.zeros_like(scores))
+        best = kept.topk(min(self.params.detections, kept.shape[1]), dim=1)
+        found = best.values > 0
+        rows = boxes.gather(1, best.indices[..., None].expand(-1, -1, 4))
+        rows = clip(rows * torch.cat([scale, scale]), source)
+        labels = torch.div(best.indices, count, rounding_mode="floor")
+        return {
+            "boxes": torch.where(found[..., None], rows, torch.zeros_like(rows)),
+            "scores": best.values,
+            "labels": torch.where(found, labels, torch.zeros_like(labels)),
+            "count": found.sum(dim=1),
+        }
+
+    def loss(self, image: Tensor, target: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """`objectness`, `proposal_box`, `class`, `box` of images (B, C, H, W).
+
+        `target`: for each image `boxes` (M, 4) in its pixels and `labels` (M,); M may be 0.
+        """
+        features, extent, source = self._features(image)
+        scale = (extent / source).repeat(2)
+        objects = [item["boxes"].to(image) * scale for item in target]
+        logits, deltas = self.proposals(features)
+        losses = self.proposals.loss(logits, deltas, objects)
+        with torch.no_grad():
+            regions, valid = self.proposals.select(
+                logits,
+                deltas,
+                extent,
+                candidates=self.params.train_candidates,
+                regions=self.params.train_regions,
+            )
+        labels = [item["labels"].to(image.device) for item in target]
+        return losses | self._head_loss(features, regions, valid, objects, labels)
+
+    def _head_loss(
+        self,
+        features: Sequence[Tensor],
+        regions: Tensor,
+        valid: Tensor,
+        objects: Sequence[Tensor],
+        labels: Sequence[Tensor],
+    ) -> dict[str, Tensor]:
+        """Loss of the head on regions drawn from the proposals and the objects themselves."""
+        size = self.params.region_batch
+        drawn = regions.new_zeros((len(objects), size, 4))
+        wanted = torch.full((len(objects), size), -1, device=regions.device)
+        coded = torch.zeros_like(drawn)
+        for row, boxes in enumerate(objects):
+            pool = torch.cat([boxes, regions[row][valid[row]]])
+            matched = match(pool, boxes, positive=0.5, negative=0.5, floor=self.params.background_low)
+            pick = draw(matched, size=size, positive_share=self.params.positive_share)
+            hit = matched[pick] >= 0
+            drawn[row, : len(pick)] = pool[pick]
+            wanted[row, : len(pick)] = self.classes
+            places = torch.nonzero(hit).squeeze(1)
+            owner = matched[pick][hit]
+            wanted[row, places] = labels[row][owner]
+            coded[row, places] = encode(boxes[owner], pool[pick][hit], weights=HEAD_WEIGHTS)
+        classes, shifts = self._judge(features, drawn)
+        wanted, coded = wanted.flatten(), coded.flatten(0, 1)
+        used = wanted >= 0
+        hits = torch.nonzero(used & (wanted < self.classes)).squeeze(1)
+        total = used.sum().clamp(min=1)
+        error = nn.functional.smooth_l1_loss(
+            shifts[hits, wanted[hits]], coded[hits], beta=SMOOTH, reduction="sum"
+        )
+        return {
+            "class": nn.functional.cross_entropy(classes, wanted, ignore_index=-1, reduction="sum") / total,
+            "box": error / total,
+        }
+
+    def _features(self, image: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+        """The pyramid, and (width, height) of the image on the canvas and of its own."""
+        canvas, sizes = fit(image, *self.params.size)
+        canvas = (self.steps(canvas) - self.params.mean) / self.params.std
+        return self.pyramid(self.backbone(canvas)), sizes[:2], sizes[2:]
+
+    def _judge(self, features: Sequence[Tensor], regions: Tensor) -> tuple[Tensor, Tensor]:
+        """The head's logits and deltas of regions (B, K, 4), flattened to (B * K, ...)."""
+        pooled = pool_regions(features, regions, strides=self.params.strides, side=POOL)
+        logits, deltas = self.head(pooled)
+        return logits, deltas
+
+
+def build(params: RegionCnnParams, spec: Spec) -> RegionCnn:
+    """A region CNN whose fresh weights follow from `spec.seed`. Raises UserError for a wrong backbone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(spec.seed)
+        return RegionCnn(params, spec)
+
+
+_TINY: dict[str, Any] = {
+    "backbone": "test_efficientnet",
+    "channels": 1,
+    "size": (64, 64),
+    "strides": (8, 16),
+    "pyramid": 16,
+    "anchor_sizes": ((8.0, 16.0), (24.0, 40.0)),
+    "candidates": 40,
+    "regions": 16,
+    "detections": 16,
+    "hidden": 32,
+    "train_candidates": 60,
+    "train_regions": 40,
+    "region_batch": 32,
+    "norm": "batch",
+}
+
+ENTRY = Entry(task="detect", params=RegionCnnParams, learns="gradient", build=build, tiny=_TINY)

@@ -1,0 +1,21 @@
+"""How this room's own operators are written in ONNX, for torch.onnx. Knows the files that define them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from medzoo.nn.canvas import translate_fit
+from medzoo.nn.lrn import translate_lrn
+from medzoo.nn.nms import translate_nms
+
+
+def translations() -> dict[Any, Callable[..., Any]]:
+    """Operator -> function that builds it, for `torch.onnx.export(custom_translation_table=...)`."""
+    return {
+        torch.ops.medzoo.fit.default: translate_fit,
+        torch.ops.medzoo.lrn.default: translate_lrn,
+        torch.ops.medzoo.nms.default: translate_nms,
+    }

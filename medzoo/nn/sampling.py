@@ -1,0 +1,60 @@
+"""Which reference boxes a detector learns from: matching with the objects, and balanced drawing.
+
+Knows boxes. Draws come from torch's global generator, so a seeded run repeats.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from medzoo.nn.boxes import iou
+
+BACKGROUND, IGNORED = -1, -2
+
+
+def match(
+    references: Tensor,
+    objects: Tensor,
+    *,
+    positive: float,
+    negative: float,
+    floor: float = 0.0,
+    best: bool = False,
+) -> Tensor:
+    """For each reference (N, 4) the index of its object (M, 4), BACKGROUND or IGNORED, as int64 (N,).
+
+    Overlap >= `positive` gives the object, [`floor`, `negative`) background, the rest is left out. `best`
+    also gives every object the references that overlap it most (Faster R-CNN, section 3.1.2).
+    """
+    if not len(objects):
+        return torch.full((len(references),), BACKGROUND, device=references.device)
+    overlap = iou(objects, references)
+    highest, matched = overlap.max(dim=0)
+    result = torch.full_like(matched, IGNORED)
+    result[(highest >= floor) & (highest < negative)] = BACKGROUND
+    result = torch.where(highest >= positive, matched, result)
+    if best:
+        per_object = overlap.max(dim=1, keepdim=True).values
+        chosen = (overlap == per_object) & (per_object > 0)
+        result = torch.where(
+            chosen.any(dim=0), torch.where(highest >= positive, matched, chosen.int().argmax(dim=0)), result
+        )
+    return result
+
+
+def draw(matched: Tensor, *, size: int, positive_share: float) -> Tensor:
+    """Indices of at most `size` of `matched` (N,), at most `positive_share` of them with an object.
+
+    Where positives are few, background fills up; references that are left out are never drawn.
+    """
+    positives = torch.nonzero(matched >= 0).squeeze(1)
+    negatives = torch.nonzero(matched == BACKGROUND).squeeze(1)
+    wanted = min(len(positives), int(size * positive_share))
+    rest = min(len(negatives), size - wanted)
+    return torch.cat(
+        [
+            positives[torch.randperm(len(positives), device=matched.device)[:wanted]],
+            negatives[torch.randperm(len(negatives), device=matched.device)[:rest]],
+        ]
+    )
