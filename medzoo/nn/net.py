@@ -13,6 +13,23 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from medzoo.runtime.geometry import Geometry
+
+__all__ = [
+    "Crops",
+    "Entry",
+    "Feed",
+    "Geometry",
+    "Images",
+    "Net",
+    "Params",
+    "Patches",
+    "Scenes",
+    "Spec",
+    "Task",
+    "Vectors",
+]
+
 Task = Literal["classify", "segment", "detect"]
 
 
@@ -58,27 +75,6 @@ class Vectors:
 
 
 Feed = Patches | Crops | Images | Scenes | Vectors
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """How the Predictor cuts an input into arrays the graph takes; stored in the ONNX metadata.
-
-    `dims`: 2 (slices or pictures) or 3. `channels`: channels of one slice. `slices`: adjacent slices stacked
-    as channels (odd). `axis`: the prepared array's axis along which slices of a volume are taken.
-    `margin`: how far an output looks beyond its own place, in pixels; None for the whole input.
-    `foreground`: "nonzero" if outputs where the input is exactly zero are background by definition.
-    `tile`: largest extent per axis that is run at once, None for no limit. `multiple`: sizes must divide by it.
-    """
-
-    dims: Literal[2, 3] = 2
-    channels: int = 1
-    slices: int = 1
-    axis: int = 2
-    margin: int | None = None
-    foreground: Literal["nonzero", "all"] = "all"
-    tile: int | None = None
-    multiple: int = 1
 
 
 class Net(nn.Module):

@@ -1,0 +1,39 @@
+"""medzoo: a declarative model zoo for medical images.
+
+Importing this module is light; everything is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from medzoo.commands.evaluate import evaluate
+    from medzoo.commands.model import load
+    from medzoo.commands.train import train
+    from medzoo.errors import UserError
+
+__all__ = ["UserError", "evaluate", "load", "train"]
+
+_HOME = {
+    "UserError": "medzoo.errors",
+    "evaluate": "medzoo.commands.evaluate",
+    "load": "medzoo.commands.model",
+    "train": "medzoo.commands.train",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("medzoo")
+    if name not in _HOME:
+        raise AttributeError(f"module 'medzoo' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__, "__version__"])

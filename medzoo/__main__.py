@@ -1,0 +1,5 @@
+"""`python -m medzoo`."""
+
+from medzoo.cli import main
+
+main()

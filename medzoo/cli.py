@@ -1,0 +1,271 @@
+"""The command line: parses and calls. Every command imports what it needs when it runs.
+
+Results go to stdout; words, progress and errors go to stderr. Exit code 0, or 2 with one line a fault.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from medzoo.errors import UserError
+
+app = typer.Typer(
+    help="A declarative model zoo for medical images.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="A zoo name, a model folder, or an .onnx file.")]
+RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of one in recipes/.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Fields to change, such as train.epochs=3."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
+Out = Annotated[Path | None, typer.Option("-o", "--out", metavar="FOLDER", help="Where the output goes.")]
+Backend = Annotated[str, typer.Option(help="auto, onnx or torch.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+
+
+@app.command("list")
+def list_(as_json: Json = False) -> None:
+    """Zoo models, recipes, model and data types."""
+    from medzoo.commands.show import list_all
+
+    document = list_all()
+    if as_json:
+        _print_json(document)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    from medzoo.report.card import figure_text
+
+    console = Console()
+    if document["models"]:
+        table = Table("model", "task", "measured on", "figure (95 % interval)", "MB", "licence", box=None)
+        for model in document["models"]:
+            figure = model["figure"]
+            words = f"{figure['name']} {figure_text(figure)}" if figure else ""
+            size = f"{model['bytes'] / 1e6:.1f}"
+            table.add_row(model["name"], model["task"], model["data"], words, size, model["license"])
+        console.print(table)
+    else:
+        console.print("no zoo models on this machine yet: medzoo train RECIPE makes one")
+    for kind in ("recipes", "model_types", "data_types"):
+        console.print(f"\n[bold]{kind.replace('_', ' ')}[/]: {', '.join(document[kind]) or 'none'}")
+
+
+@app.command()
+def show(model: Model, as_json: Json = False) -> None:
+    """Card, inputs, outputs, metrics and provenance of a model."""
+    from medzoo.commands.show import show as show_model
+
+    document = show_model(model)
+    if as_json:
+        _print_json(document)
+        return
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    console = Console()
+    if "card" in document:
+        console.print(Markdown(document["card"]))
+    described = document.get("model", {})
+    for name, value in described.items():
+        if value not in (None, "", (), []):
+            console.print(f"[bold]{name}[/]: {json.dumps(value) if isinstance(value, dict | tuple) else value}")
+
+
+@app.command()
+def validate(recipe: RecipeName, overrides: Overrides = None) -> None:
+    """Check a recipe; every error at once, as file:line:column."""
+    from medzoo.commands.catalog import catalog
+    from medzoo.commands.locate import find_recipe
+    from medzoo.recipe import load_recipe
+
+    known = catalog()
+    loaded = load_recipe(find_recipe(recipe), overrides or (), catalog=known)
+    _say(f"{recipe}: valid ({loaded.name}, task {loaded.task}, digest {loaded.digest[:16]})")
+    if known is None:
+        _say("torch is not installed, so the parameters of data, model and steps were not checked")
+
+
+@app.command()
+def schema() -> None:
+    """JSON Schema of a recipe, for editors."""
+    from medzoo.commands.catalog import Catalog
+    from medzoo.recipe import json_schema
+
+    _print_json(json_schema(Catalog()))
+
+
+@app.command()
+def train(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    out: Out = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+) -> None:
+    """Train a recipe and leave a model folder."""
+    from rich.console import Console
+
+    from medzoo.commands.train import train as run_training
+    from medzoo.report.summary import training_summary
+
+    console = Console(stderr=True)
+    run = run_training(recipe, overrides or (), out=out, resume=resume, console=console)
+    training_summary(run.folder, run.manifest, console=console)
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    overrides: Overrides = None,
+    data: Annotated[str | None, typer.Option(metavar="RECIPE", help="Score on this recipe's data.")] = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    backend: Backend = "auto",
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Figures of a model on its test part, or on another recipe's data."""
+    from medzoo.commands.evaluate import evaluate as run_evaluation
+    from medzoo.report.summary import figures_table
+
+    result = run_evaluation(
+        model,
+        data=data,
+        split=_one_of("--split", split, ("train", "val", "test")),
+        overrides=overrides or (),
+        backend=_one_of("--backend", backend, ("auto", "onnx", "torch")),
+        device=_one_of("--device", device, ("auto", "cpu", "cuda")),
+    )
+    if as_json:
+        _print_json(result.to_dict())
+    else:
+        from rich.console import Console
+
+        Console().print(figures_table([figure.to_dict() for figure in result.figures]))
+
+
+@app.command()
+def predict(
+    model: Model,
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Images, scans, or DICOM folders.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where masks and pictures go.")] = Path(
+        "predictions"
+    ),
+    threshold: Annotated[float | None, typer.Option(min=0, max=1, help="In place of the stored one.")] = None,
+    backend: Backend = "auto",
+    device: Device = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or int8.")] = "auto",
+    pictures: Annotated[bool, typer.Option(help="Also draw each answer as PNG.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Answer images: masks, boxes or probabilities, and a picture of each."""
+    from medzoo.commands.model import load
+    from medzoo.commands.predict import predict_files
+    from medzoo.report.summary import result_line
+    from medzoo.runtime.predictor import Failure
+
+    predictor = load(
+        model,
+        backend=_one_of("--backend", backend, ("auto", "onnx", "torch")),
+        device=_one_of("--device", device, ("auto", "cpu", "cuda")),
+        precision=_one_of("--precision", precision, ("auto", "fp32", "fp16", "int8")),
+        threshold=threshold,
+    )
+    answers = []
+    failed = False
+    for result in predict_files(predictor, inputs, out=out, pictures=pictures):
+        answers.append(result.to_dict())
+        if isinstance(result, Failure):
+            failed = True
+            _say(f"error: {result.error}")
+        elif not as_json:
+            typer.echo(result_line(answers[-1]))
+    if as_json:
+        _print_json(answers)
+    elif len(answers) > 0 and not all("error" in answer for answer in answers):
+        _say(f"written to {out}")
+    if failed:
+        raise typer.Exit(2)
+
+
+@app.command()
+def export(
+    model: Model,
+    out: Out = None,
+) -> None:
+    """Export a model folder's weights to ONNX again, through the parity gate."""
+    from medzoo.commands.export import export as run_export
+
+    written = run_export(model, out=out)
+    _say(f"written to {written}: ONNX Runtime answers as torch does")
+
+
+@app.command()
+def verify(model: Model, as_json: Json = False) -> None:
+    """Digests, parity and card of a model folder: all still true."""
+    from medzoo.commands.verify import verify as run_verify
+
+    checks = run_verify(model)
+    if as_json:
+        _print_json([{"check": check.name, "words": check.words} for check in checks])
+        return
+    for check in checks:
+        typer.echo(f"ok  {check.name}: {check.words}")
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """The entry point; `--debug` anywhere shows tracebacks."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    given = [argument for argument in given if argument != "--debug"]
+    try:
+        code = app(given, prog_name="medzoo", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except UserError as error:
+        if debug:
+            raise
+        _fail("\n".join(f"error: {fault}" for fault in error.faults))
+    except KeyboardInterrupt:
+        _fail("error: interrupted", code=130)
+    except BrokenPipeError:
+        # The reader of stdout went away, as with `| head`; nothing is left to say to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if debug or not hasattr(error, "format_message"):
+            if debug:
+                raise
+            _fail(f"error: {type(error).__name__}: {' '.join(str(error).split())} (--debug shows where)")
+        # A usage error of the command-line parser: its own message, in our one line.
+        _fail(f"error: {error.format_message()} (medzoo --help)")
+
+
+def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> Any:
+    if value not in allowed:
+        raise UserError(f"{value!r} is not one of {', '.join(allowed)}", where=option)
+    return value
+
+
+def _print_json(document: Any) -> None:
+    typer.echo(json.dumps(document, indent=1, ensure_ascii=False, default=str))
+
+
+def _say(words: str) -> None:
+    typer.echo(words, err=True)
+
+
+def _fail(words: str, *, code: int = 2) -> NoReturn:
+    typer.echo(words, err=True)
+    sys.exit(code)

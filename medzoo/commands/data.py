@@ -1,0 +1,60 @@
+"""A recipe's data, opened and split; shared by the commands that read data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medzoo import registry
+from medzoo.data.dataset import DataSet, Item, Part
+from medzoo.data.split import Split, make_split
+from medzoo.errors import UserError
+from medzoo.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class OpenData:
+    """A data set with its items and their split."""
+
+    data: DataSet
+    items: Sequence[Item]
+    split: Split
+
+    def part(self, part: Part) -> list[Item]:
+        """The items of one side."""
+        ids = set(getattr(self.split, part))
+        return [item for item in self.items if item.id in ids]
+
+
+def open_data(recipe: Recipe) -> OpenData:
+    """Open and split a recipe's data. Raises UserError if the layout or the split cannot be had."""
+    entry = registry.entry("data", recipe.data.type)
+    params = recipe.data.params
+    if not isinstance(params, entry.params):
+        params = entry.params.model_validate(params)
+    data: DataSet = entry.open(params, recipe.task, recipe.labels)
+    items = data.items()
+    if not items:
+        raise UserError("the data set is empty", where=f"{recipe.source}: data")
+    return OpenData(data, items, make_split(items, recipe.data.split))
+
+
+def data_digest(items: Sequence[Item]) -> dict[str, Any]:
+    """SHA-256 over (item, role, digest of the file), independent of where the data lie; and their number."""
+    digests: dict[Path, str] = {}
+    lines = []
+    for item in items:
+        for role, path in sorted(item.files.items()):
+            if path not in digests:
+                with path.open("rb") as file:
+                    digests[path] = hashlib.file_digest(file, "sha256").hexdigest()
+            lines.append([item.id, role, digests[path]])
+    return {
+        "items": len(items),
+        "files": len(digests),
+        "sha256": hashlib.sha256(json.dumps(sorted(lines)).encode()).hexdigest(),
+    }

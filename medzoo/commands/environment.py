@@ -1,0 +1,45 @@
+"""What a model was made on and with, for its manifest: versions and hardware, no names of machine or user."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = (
+    "medzoo", "numpy", "scipy", "scikit-image", "scikit-learn", "nibabel", "onnx", "onnxruntime-gpu", "onnxruntime",
+    "onnxscript", "torch", "torchvision", "pytorch-lightning", "timm", "monai",
+)  # fmt: skip
+
+
+def installed(package: str) -> str | None:
+    """The version of an installed package, None if it is not there."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def environment() -> dict[str, Any]:
+    """Python, package versions, processor and cores."""
+    packages = {name: found for name in _PACKAGES if (found := installed(name))}
+    return {
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "processor": processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "packages": packages,
+    }
+
+
+def processor() -> str:
+    """The processor's name as the system gives it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,106 @@
+"""`medzoo evaluate`: figures of a model on a recipe's data, through the same Predictor that answers users."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+from medzoo.artifact import ModelFolder
+from medzoo.commands.catalog import catalog
+from medzoo.commands.data import open_data
+from medzoo.commands.locate import find_model, find_recipe
+from medzoo.commands.model import BackendName, open_backend
+from medzoo.data.dataset import Item, Part
+from medzoo.errors import UserError
+from medzoo.evaluation import evaluate as score
+from medzoo.metrics import Figure
+from medzoo.recipe import load_recipe
+from medzoo.runtime.onnx_backend import Device
+from medzoo.runtime.predictor import Predictor
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of one model on one part of one data set, and what they were computed from."""
+
+    model: str
+    split: str
+    split_digest: str
+    items: int
+    figures: Sequence[Figure]
+    records: Sequence[Mapping[str, Any]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of `evaluate --json`."""
+        return {
+            "model": self.model,
+            "split": self.split,
+            "split_digest": self.split_digest,
+            "items": self.items,
+            "figures": [figure.to_dict() for figure in self.figures],
+        }
+
+
+def evaluate(
+    model: str | Path,
+    *,
+    data: str | Path | None = None,
+    split: Part = "test",
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    backend: BackendName = "auto",
+    device: Device = "auto",
+    console: Console | None = None,
+) -> Evaluation:
+    """Score MODEL on one part of its own data, or of another recipe's (`data`).
+
+    Raises UserError if the model folder's own split can no longer be made (the data changed).
+    """
+    console = console or Console(stderr=True)
+    path = find_model(model)
+    if not path.is_dir():
+        raise UserError("an ONNX file alone does not say what it is evaluated on", where=str(path),
+                        hint="give the model folder")  # fmt: skip
+    folder = ModelFolder.open(path)
+    source = find_recipe(data) if data else folder.file("recipe.yaml")
+    recipe = load_recipe(source, overrides, catalog=catalog())
+    opened = open_data(recipe)
+    predictor = Predictor(open_backend(path, backend=backend, device=device))
+    if tuple(recipe.labels) != predictor.metadata.labels:
+        raise UserError(
+            f"the data have the labels {', '.join(recipe.labels)}, the model answers "
+            f"{', '.join(predictor.metadata.labels)}",
+            where=str(source),
+        )
+    if not data and not overrides and opened.split.digest != folder.manifest["split"]["digest"]:
+        raise UserError(
+            "the data now split differently than when the model was trained, so its test part may hold what "
+            "it was trained on",
+            where=str(path),
+            hint="the data changed; evaluate with --data RECIPE to say which data are meant",
+        )
+    scores = score(
+        predictor,
+        opened.data,
+        opened.part(split),
+        metrics=recipe.metrics,
+        group=recipe.data.split.group,
+        seed=recipe.train.seed,
+        watch=lambda items: _track(items, console),
+    )
+    return Evaluation(
+        predictor.metadata.name,
+        split,
+        opened.split.digest,
+        len(scores.items),
+        scores.figures(),
+        scores.records(),
+    )
+
+
+def _track(items: Iterable[Item], console: Console) -> Iterable[Item]:
+    return track(items, description="evaluating", console=console)

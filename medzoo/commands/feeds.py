@@ -1,0 +1,89 @@
+"""The feed that a net asks for, opened on a recipe's data; and golden inputs cut from the same data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from medzoo.commands.data import OpenData
+from medzoo.errors import UserError
+from medzoo.nn.net import Crops, Net, Patches
+from medzoo.recipe import Recipe
+from medzoo.runtime.parity import Golden
+from medzoo.training.feeds.batches import Batches
+from medzoo.training.feeds.crops import CropBatches
+from medzoo.training.feeds.patches import PatchBatches
+from medzoo.training.feeds.volumes import Volume, load_volumes
+
+_STEPS = 100  # of an epoch that has no natural end, where the recipe names none
+_VAL_STEPS = 10
+
+
+@dataclass(frozen=True)
+class Feeds:
+    """Training and validation batches, and golden inputs for the export's gate."""
+
+    train: Batches
+    val: Batches | None
+    golden: list[Golden]
+
+
+def open_feeds(net: Net, recipe: Recipe, data: OpenData) -> Feeds:
+    """Read what training needs. Raises UserError for data that do not fit the net."""
+    if isinstance(net.feed, Patches | Crops):
+        return _of_volumes(net, recipe, data)
+    raise UserError(f"no feed for {type(net.feed).__name__}", where=recipe.source)
+
+
+def _of_volumes(net: Net, recipe: Recipe, data: OpenData) -> Feeds:
+    settings, feed = recipe.train, net.feed
+    train, val = (
+        load_volumes(
+            data.data,
+            data.part(part),
+            recipe.host_steps,
+            geometry=net.geometry,
+            labels=len(recipe.labels),
+            seed=settings.seed,
+        )
+        for part in ("train", "val")
+    )
+
+    def batches(volumes: Sequence[Volume], steps: int, seed: int) -> Batches:
+        options = {"geometry": net.geometry, "batch": settings.batch, "steps": steps, "seed": seed}
+        if isinstance(feed, Patches):
+            return PatchBatches(volumes, feed, **options)  # type: ignore[arg-type]
+        assert isinstance(feed, Crops)
+        return CropBatches(volumes, feed, **options)  # type: ignore[arg-type]
+
+    return Feeds(
+        batches(train, settings.steps_per_epoch or _STEPS, settings.seed),
+        # Another seed than training's: the same draws would tie the two losses together.
+        batches(val, min(_VAL_STEPS, settings.steps_per_epoch or _STEPS), settings.seed + 1) if val else None,
+        _golden(net, val or train),
+    )
+
+
+def _golden(net: Net, volumes: Sequence[Volume]) -> list[Golden]:
+    """Real batches of 1, 2, 3 and 5 inputs in four sizes, from the middle of the first scan."""
+    array, dims = volumes[0].array, net.geometry.dims
+    found = []
+    for batch, part in ((1, 0.5), (2, 0.3), (3, 0.23), (5, 0.17)):
+        spatial = array.shape[-dims:]
+        sizes = [max(8, round(n * (part + 0.04 * axis))) for axis, n in enumerate(spatial)]
+        window = tuple(slice(n // 2 - s // 2, n // 2 - s // 2 + s) for n, s in zip(spatial, sizes, strict=True))
+        if dims == 2:
+            # Slices first in (C, S, H, W): neighbours become channels.
+            count = net.geometry.slices
+            first = array.shape[1] // 2
+            picks = [
+                np.concatenate([array[:, (first + b + s) % array.shape[1]] for s in range(count)]) for b in range(batch)
+            ]
+            images = np.stack([pick[(slice(None), *window)] for pick in picks])
+        else:
+            images = np.stack([np.roll(array, b, axis=1)[(slice(None), *window)] for b in range(batch)])
+        name = "x".join(map(str, images.shape))
+        found.append(Golden(f"data {name}", {"image": np.ascontiguousarray(images, np.float32)}))
+    return found

@@ -1,0 +1,67 @@
+"""MODEL and RECIPE as they are typed: a zoo name, a folder, an ONNX file, a file, or a recipe's name."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from medzoo.errors import UserError
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def zoo_folders() -> list[Path]:
+    """Where released models lie, first match first: $MEDZOO_ZOO, a checkout's zoo/, the wheel's own, the cache."""
+    named = os.environ.get("MEDZOO_ZOO")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medzoo"
+    folders = [Path(named)] if named else []
+    return [*folders, _PACKAGE.parent / "zoo", _PACKAGE / "zoo", cache]
+
+
+def zoo() -> dict[str, Path]:
+    """Every released model on this machine by name."""
+    found: dict[str, Path] = {}
+    for folder in zoo_folders():
+        for manifest in sorted(folder.glob("*/manifest.json")):
+            found.setdefault(manifest.parent.name, manifest.parent)
+    return found
+
+
+def recipes() -> dict[str, Path]:
+    """Every recipe of a checkout or of the wheel by name."""
+    found: dict[str, Path] = {}
+    for folder in (_PACKAGE.parent / "recipes", _PACKAGE / "recipes"):
+        for path in sorted(folder.glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def find_model(model: str | Path) -> Path:
+    """A model folder or .onnx file. Raises UserError that suggests what there is."""
+    path = Path(model)
+    if path.exists():
+        return path
+    known = zoo()
+    if str(model) in known:
+        return known[str(model)]
+    raise _not_found("model", str(model), known)
+
+
+def find_recipe(recipe: str | Path) -> Path:
+    """A recipe's file. Raises UserError that suggests what there is."""
+    path = Path(recipe)
+    if path.is_file():
+        return path
+    known = recipes()
+    if str(recipe) in known:
+        return known[str(recipe)]
+    raise _not_found("recipe", str(recipe), known)
+
+
+def _not_found(kind: str, name: str, known: dict[str, Path]) -> UserError:
+    close = difflib.get_close_matches(name, known, n=1)
+    listed: Iterator[str] = iter(known)
+    hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(listed) or 'none'}"
+    return UserError(f"there is no such {kind} (neither a file, a folder nor a name)", where=name, hint=hint)

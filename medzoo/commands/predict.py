@@ -1,0 +1,54 @@
+"""`medzoo predict`: files in, files out, names that never collide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePath
+
+from medzoo.io.formats import stem
+from medzoo.results import Result, Segmentation
+from medzoo.runtime.predictor import Failure, Predictor
+
+
+def predict_files(
+    predictor: Predictor, inputs: Sequence[str], *, out: Path, pictures: bool = True
+) -> Iterator[Result | Failure]:
+    """Answer `inputs` in order and write what each answer has to say into `out`.
+
+    A segmentation leaves its mask (NAME_mask.nii.gz or .png), a detection NAME.json, each with a picture
+    NAME.png if `pictures`. A Failure stands in the place of an input that cannot be answered, or whose
+    answer cannot be written.
+    """
+    names = output_names(inputs)
+    for name, result in zip(names, predictor.stream(inputs), strict=True):
+        if isinstance(result, Failure):
+            yield result
+            continue
+        yield _write(result, out / name, pictures=pictures)
+
+
+def _write(result: Result, base: Path, *, pictures: bool) -> Result:
+    if isinstance(result, Segmentation):
+        suffix = ".png" if result.image.affine is None else ".nii.gz"
+        result = result.save(base.with_name(f"{base.name}_mask{suffix}"))
+    else:
+        result.save(base.with_name(f"{base.name}.json"))
+    if pictures:
+        result.plot(base.with_name(f"{base.name}.png"))
+    return result
+
+
+def output_names(inputs: Sequence[str]) -> list[PurePath]:
+    """A name for each input, relative and without suffix: its own, with as many of its parent folders as are
+    needed to tell it from the others; a number where the same input is given twice."""
+    stems = [Path(text).with_name(stem(text)) if Path(text).name else Path(text) for text in inputs]
+    for depth in range(1, max((len(one.parts) for one in stems), default=1) + 1):
+        names = [PurePath(*[part for part in one.parts[-depth:] if part not in ("/", "..", ".")]) for one in stems]
+        if len(set(names)) == len(set(stems)):
+            break
+    seen: dict[PurePath, int] = {}
+    unique = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        unique.append(name if seen[name] == 1 else name.with_name(f"{name.name}-{seen[name]}"))
+    return unique

@@ -1,0 +1,50 @@
+"""`medzoo list` and `medzoo show`: what there is, and what one model says of itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from medzoo import registry
+from medzoo.artifact import ModelFolder
+from medzoo.commands.locate import find_model, recipes, zoo
+from medzoo.runtime.onnx_backend import read_metadata
+
+
+def list_all() -> dict[str, Any]:
+    """Zoo models on this machine with their first figure, recipes, and the registered types."""
+    models = []
+    for name, path in zoo().items():
+        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+        figures = manifest["metrics"]["figures"]
+        models.append({
+            "name": name,
+            "task": manifest["task"],
+            "labels": manifest["labels"],
+            "data": manifest["data"]["type"],
+            "figure": figures[0] if figures else None,
+            "bytes": sum(facts["bytes"] for facts in manifest["files"].values()),
+            "license": manifest.get("license", ""),
+        })  # fmt: skip
+    return {
+        "models": models,
+        "recipes": list(recipes()),
+        "model_types": list(registry.names("model")),
+        "data_types": list(registry.names("data")),
+    }
+
+
+def show(model: str | Path) -> dict[str, Any]:
+    """The card, inputs, outputs, metrics and provenance of one model."""
+    path = find_model(model)
+    if path.is_file():
+        return {"model": read_metadata(path).model_dump()}
+    folder = ModelFolder.open(path)
+    document: dict[str, Any] = {
+        "card": folder.file("README.md").read_text(encoding="utf-8"),
+        "manifest": dict(folder.manifest),
+    }
+    if "model.onnx" in folder.manifest["files"]:
+        document["model"] = read_metadata(folder.file("model.onnx")).model_dump()
+    return document

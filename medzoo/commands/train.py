@@ -1,0 +1,193 @@
+"""`medzoo train`: recipe -> data -> fit -> export through the gate -> evaluation -> model folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+from medzoo import registry
+from medzoo.artifact import ModelFolder, write_folder
+from medzoo.commands.catalog import Catalog, has_torch
+from medzoo.commands.data import OpenData, data_digest, open_data
+from medzoo.commands.environment import environment, installed
+from medzoo.commands.locate import find_recipe
+from medzoo.data.dataset import Item
+from medzoo.errors import UserError, missing_extra
+from medzoo.evaluation import evaluate
+from medzoo.recipe import Recipe, load_recipe
+from medzoo.report.card import render_card
+from medzoo.runtime.metadata import Metadata
+from medzoo.runtime.onnx_backend import OnnxBackend
+from medzoo.runtime.predictor import Predictor
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training: its model folder and the manifest in it."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+
+
+def train(
+    recipe: str | Path,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    console: Console | None = None,
+) -> Run:
+    """Train a recipe and leave a model folder in `out` (default runs/NAME).
+
+    Raises UserError for every fault of the recipe at once, data that do not fit, a loss that is not finite,
+    an export that differs from torch, or a folder that cannot be written.
+    """
+    if not has_torch():
+        raise missing_extra("torch", "train")
+    from medzoo.commands.feeds import open_feeds
+    from medzoo.nn.weights import build_net, weights_bytes
+    from medzoo.training.fit import fit_closed_form, fit_gradient
+
+    console = console or Console(stderr=True)
+    loaded = load_recipe(find_recipe(recipe), overrides, catalog=Catalog())
+    folder = Path(out) if out is not None else Path("runs") / loaded.name
+    _writable(folder)
+    started = time.perf_counter()
+    console.print(f"[bold]{loaded.name}[/]: reading {loaded.data.type}")
+    data = open_data(loaded)
+    net = build_net(loaded)
+    feeds = open_feeds(net, loaded, data)
+    work = folder / "training"
+    if registry.entry("model", loaded.model.type).learns == "gradient":
+        report = fit_gradient(net, loaded.train, feeds.train, feeds.val, folder=work, console=console, resume=resume)
+    else:
+        report = fit_closed_form(net, feeds.train)
+
+    console.print("exporting to ONNX, and comparing its answers with torch's")
+    metadata = _metadata(loaded, net)
+    exported = export_checked(net, metadata, feeds.golden, where=str(folder / "model.onnx"))
+
+    predictor = Predictor(OnnxBackend(exported.onnx, where="model.onnx", device="cpu"))
+    scores = evaluate(
+        predictor,
+        data.data,
+        data.part("test"),
+        metrics=loaded.metrics,
+        group=loaded.data.split.group,
+        seed=loaded.train.seed,
+        watch=lambda items: _track(items, console),
+    )
+    manifest = {
+        "format": 1,
+        "name": loaded.name,
+        "task": loaded.task,
+        "labels": list(loaded.labels),
+        "summary": loaded.summary,
+        "intended": loaded.intended,
+        "license": loaded.license,
+        "model": {"type": loaded.model.type, "parameters": sum(p.numel() for p in net.parameters())},
+        "recipe_digest": loaded.digest,
+        "metrics": {
+            "split": "test",
+            "items": len(data.part("test")),
+            "figures": [figure.to_dict() for figure in scores.figures()],
+        },
+        "parity": exported.parity,
+        "operating_point": metadata.operating_point.model_dump() if metadata.operating_point else None,
+        "data": {"type": loaded.data.type, **data_digest(data.items)},
+        "split": _split(data),
+        "training": report.to_dict(),
+        "environment": environment(),
+        "seed": loaded.train.seed,
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+    written = write_folder(
+        folder,
+        {
+            "recipe.yaml": loaded.resolved().encode(),
+            "model.safetensors": weights_bytes(net),
+            "model.onnx": exported.onnx,
+            "golden.npz": exported.golden,
+            "README.md": render_card(manifest).encode(),
+        },
+        manifest,
+    )
+    return Run(folder, written.manifest)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export leaves: the ONNX file, the golden answers, and the parity report."""
+
+    onnx: bytes
+    golden: bytes
+    parity: Mapping[str, Any]
+
+
+def export_checked(net: Any, metadata: Metadata, golden: Sequence[Any], *, where: str) -> Exported:
+    """Export a net through the gate. Raises UserError, and leaves nothing, if ONNX Runtime and torch differ."""
+    from medzoo.export.onnx_file import onnx_bytes
+    from medzoo.nn.torch_backend import TorchBackend
+    from medzoo.runtime.parity import check_parity, golden_file, probes
+
+    values = [value for one in golden for value in one.inputs.values()]
+    stored = probes(
+        metadata.geometry,
+        low=min(float(v.min()) for v in values) if values else 0.0,
+        high=max(float(v.max()) for v in values) if values else 255.0,
+    )
+    inputs = [*stored, *golden]
+    example = next(one.inputs for one in inputs if len(next(iter(one.inputs.values()))) > 1)
+    raw = onnx_bytes(net, metadata, example=example)
+    backend = OnnxBackend(raw, where=where, device="cpu")
+    parity, answers = check_parity(TorchBackend(net, metadata, device="cpu"), backend, inputs, where=where)
+    return Exported(raw, golden_file(stored, answers[: len(stored)]), parity)
+
+
+def _metadata(recipe: Recipe, net: Any) -> Metadata:
+    return Metadata(
+        name=recipe.name,
+        task=recipe.task,
+        labels=tuple(recipe.labels),
+        inputs=net.inputs,
+        outputs=net.outputs,
+        host=tuple(step.model_dump() for step in recipe.host_steps),
+        geometry=net.geometry,
+        recipe_digest=recipe.digest,
+        medzoo=installed("medzoo") or "",
+    )
+
+
+def _split(data: OpenData) -> dict[str, Any]:
+    split = data.split
+    return {
+        "group": split.group,
+        "digest": split.digest,
+        "train": len(split.train),
+        "val": len(split.val),
+        "test": len(split.test),
+    }
+
+
+def _writable(folder: Path) -> None:
+    """Find out before hours of training, not after, that the folder cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"cannot write here: {error.strerror}", where=str(folder), hint="choose another -o") from error
+
+
+def _track(items: Iterable[Item], console: Console) -> Iterable[Item]:
+    return track(items, description="evaluating", console=console)
+
+
+__all__ = ["ModelFolder", "Run", "train"]

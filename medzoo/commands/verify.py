@@ -1,0 +1,42 @@
+"""`medzoo verify`: a model folder's digests, parity and card, checked again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from medzoo.artifact import ModelFolder
+from medzoo.commands.locate import find_model
+from medzoo.errors import UserError
+from medzoo.report.card import render_card
+from medzoo.runtime.onnx_backend import OnnxBackend
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was found to be still true."""
+
+    name: str
+    words: str
+
+
+def verify(model: str | Path) -> list[Check]:
+    """What was checked. Raises UserError that names the first kind of thing that is no longer true."""
+    from medzoo.runtime.parity import check_stored
+
+    path = find_model(model)
+    if not path.is_dir():
+        raise UserError("only a model folder can be verified", where=str(path))
+    folder = ModelFolder.open(path)
+    checks = [Check("digests", f"{len(folder.manifest['files'])} files are as the manifest lists them")]
+    card = folder.file("README.md")
+    if card.read_text(encoding="utf-8") != render_card(folder.manifest):
+        raise UserError("the card does not say what the manifest says", where=str(card))
+    checks.append(Check("card", "every figure is the manifest's"))
+    if "model.onnx" in folder.manifest["files"]:
+        backend = OnnxBackend(folder.file("model.onnx"), device="cpu")
+        if backend.metadata.recipe_digest != folder.manifest["recipe_digest"]:
+            raise UserError("was exported from another recipe than the folder's", where=str(path / "model.onnx"))
+        report = check_stored(backend, folder.file("golden.npz"))
+        checks.append(Check("parity", f"{report['inputs']} stored inputs are answered as torch answered them"))
+    return checks

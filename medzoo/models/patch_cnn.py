@@ -1,0 +1,128 @@
+"""The patch CNN for MRI tissue: the label of a pixel from the 13 x 13 patch around it.
+
+Zhang et al., NeuroImage 108:214 (2015) in the form of algorithms.md section 9. No padding and no pooling, so
+the fully connected layers are 1 x 1 convolutions and a whole slice is answered in one dense pass that equals
+patch by patch; training takes patches (or crops, densely) through the same layers.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from medzoo.nn.lrn import LocalResponseNorm
+from medzoo.nn.net import Crops, Entry, Geometry, Net, Params, Patches, Spec
+from medzoo.nn.steps import build_steps
+
+_AXIS = {"sagittal": 0, "coronal": 1, "axial": 2}
+
+
+class PatchCnnParams(Params):
+    """Parameters of the patch CNN; the defaults are the source network's numbers (5,921,156 parameters)."""
+
+    inputs: int = Field(1, ge=1, le=16, description="sequences in the scan (channels of one slice)")
+    slices: int = Field(1, ge=1, description="adjacent slices given as channels, an odd number")
+    plane: Literal["sagittal", "coronal", "axial"] = Field("axial", description="plane of the slices, in RAS")
+    channels: tuple[int, ...] = Field((64, 256, 768), min_length=1, description="width of each convolution")
+    kernel: int = Field(5, ge=1, description="side of the convolutions")
+    patch: int = Field(13, ge=1, description="side of the patch, in pixels")
+    hidden: int = Field(768, ge=1, description="width of the first fully connected layer")
+    dropout: float = Field(0.5, ge=0, lt=1, description="dropout after the last convolution")
+    foreground: Literal["nonzero", "all"] = Field(
+        "nonzero", description="nonzero: a pixel that is exactly zero is background by definition"
+    )
+    learn: Literal["patches", "crops"] = Field("patches", description="train on single patches or on crops")
+    crop: int = Field(48, ge=1, description="side of the crops, for learn: crops")
+
+    @model_validator(mode="after")
+    def _fits(self) -> PatchCnnParams:
+        if self.slices % 2 == 0:
+            raise ValueError("slices must be odd, so that one of them is in the middle")
+        if self.patch % 2 == 0:
+            raise ValueError("patch must be odd, so that it has a centre pixel")
+        if self.rest < 1:
+            raise ValueError(
+                f"{len(self.channels)} convolutions of side {self.kernel} need a patch of at least "
+                f"{1 + len(self.channels) * (self.kernel - 1)} pixels"
+            )
+        return self
+
+    @property
+    def rest(self) -> int:
+        """Side of what the convolutions leave of a patch; the first fully connected layer covers it."""
+        return self.patch - len(self.channels) * (self.kernel - 1)
+
+
+class PatchCnn(Net):
+    """Dense patch CNN: (B, C, H, W) -> labels uint8 (B, H, W), probabilities (B, K, H, W)."""
+
+    outputs = ("labels", "probabilities")
+
+    def __init__(self, params: PatchCnnParams, spec: Spec) -> None:
+        super().__init__()
+        self.params = params
+        self.geometry = Geometry(
+            channels=params.inputs,
+            slices=params.slices,
+            axis=_AXIS[params.plane],
+            margin=params.patch // 2,
+            foreground=params.foreground,
+        )
+        self.feed = Patches(params.patch) if params.learn == "patches" else Crops((params.crop, params.crop))
+        self.steps = build_steps(spec.steps)
+        widths = (params.inputs * params.slices, *params.channels)
+        layers: list[nn.Module] = []
+        for before, after in pairwise(widths):
+            layers += [nn.Conv2d(before, after, params.kernel), nn.ReLU(inplace=True)]
+        self.features = nn.Sequential(*layers)
+        self.dropout = nn.Dropout(params.dropout)
+        self.norm = LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0)
+        self.hidden = nn.Conv2d(widths[-1], params.hidden, params.rest)
+        self.classifier = nn.Conv2d(params.hidden, len(spec.labels), 1)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) after the graph steps -> (B, K, h - patch + 1, w - patch + 1), unpadded."""
+        x = self.norm(self.dropout(self.features(x)))
+        result: Tensor = self.classifier(torch.relu(self.hidden(x)))
+        return result
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+        """Labels and probabilities of every pixel; zeros stand for what lies outside the image."""
+        margin = self.params.patch // 2
+        padded = nn.functional.pad(self.steps(image), (margin,) * 4)
+        probabilities = self.logits(padded).softmax(dim=1)
+        labels = probabilities.argmax(dim=1).to(torch.uint8)
+        if self.params.foreground == "nonzero":
+            middle = (self.params.slices // 2) * self.params.inputs
+            labels = labels * (image[:, middle] != 0).to(torch.uint8)
+        return {"labels": labels, "probabilities": probabilities}
+
+    def loss(self, image: Tensor, target: Any) -> dict[str, Tensor]:
+        """Cross entropy; `target` (B,) centre labels of patches, or (B, H, W) of crops, 255 = not scored.
+
+        Crops are not padded: only pixels whose whole patch lies inside the crop are scored.
+        """
+        logits = self.logits(self.steps(image))
+        margin = self.params.patch // 2
+        if target.ndim == 1:
+            target = target[:, None, None]
+        else:
+            target = target[:, margin : target.shape[1] - margin, margin : target.shape[2] - margin]
+        return {"cross_entropy": nn.functional.cross_entropy(logits, target.long(), ignore_index=255)}
+
+
+ENTRY = Entry(
+    task="segment",
+    params=PatchCnnParams,
+    learns="gradient",
+    build=PatchCnn,
+    tiny={"channels": [4, 6, 8], "hidden": 8},
+)

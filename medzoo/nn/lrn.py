@@ -1,0 +1,45 @@
+"""Local response normalisation across channels (Krizhevsky et al., NIPS 2012, section 3.3) as one ONNX node.
+
+Torch's exporter writes the operation as a dozen nodes; a custom operator keeps it whole, so that runtimes
+use their own LRN kernel.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@torch.library.custom_op("medzoo::lrn", mutates_args=())
+def lrn(x: Tensor, size: int, alpha: float, beta: float, k: float) -> Tensor:
+    """x / (k + alpha / size * sum of squares over `size` channels) ** beta, for (B, C, *spatial)."""
+    return nn.functional.local_response_norm(x, size, alpha, beta, k)
+
+
+@lrn.register_fake
+def _(x: Tensor, size: int, alpha: float, beta: float, k: float) -> Tensor:
+    return torch.empty_like(x)
+
+
+class LocalResponseNorm(nn.Module):
+    """LRN; `alpha` is divided by `size` as torch and ONNX both do (5e-4 gives AlexNet's 1e-4 at size 5)."""
+
+    def __init__(self, size: int = 5, *, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
+        super().__init__()
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+
+    def forward(self, x: Tensor) -> Tensor:
+        # The custom operator has no gradient and is there for the exporter alone.
+        if torch.compiler.is_exporting():
+            result: Tensor = lrn(x, self.size, self.alpha, self.beta, self.k)
+            return result
+        return nn.functional.local_response_norm(x, self.size, self.alpha, self.beta, self.k)
+
+
+def translate_lrn(x: Any, size: int, alpha: float, beta: float, k: float) -> Any:
+    """The operator in ONNX."""
+    from onnxscript import opset18 as op
+
+    return op.LRN(x, size=size, alpha=alpha, beta=beta, bias=k)

@@ -1,0 +1,55 @@
+"""Weights as safetensors, and a net rebuilt from a recipe. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from medzoo import registry
+from medzoo.errors import UserError
+from medzoo.nn.net import Entry, Net, Spec
+from medzoo.recipe import Recipe
+
+
+def build_net(recipe: Recipe) -> Net:
+    """The recipe's net with fresh weights, seeded by `train.seed`. The recipe was loaded with a catalog."""
+    entry: Entry = registry.entry("model", recipe.model.type)
+    spec = Spec(
+        task=recipe.task,
+        labels=tuple(recipe.labels),
+        steps=[step.model_dump() for step in recipe.graph_steps],
+        seed=recipe.train.seed,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.train.seed)
+        return entry.build(recipe.model.params, spec)
+
+
+def weights_bytes(net: Net) -> bytes:
+    """The net's parameters and buffers as a safetensors file."""
+    return save({name: tensor.detach().contiguous().cpu() for name, tensor in net.state_dict().items()})
+
+
+def load_weights(net: Net, path: Path) -> None:
+    """Load a safetensors file into `net`. Raises UserError naming the file if it belongs to another net."""
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"cannot be read as safetensors: {error}", where=str(path)) from error
+    mine = net.state_dict()
+    wrong = [
+        f"{name} {list(state[name].shape) if name in state else 'missing'} instead of {list(tensor.shape)}"
+        for name, tensor in mine.items()
+        if name not in state or state[name].shape != tensor.shape
+    ] + [f"{name} is not part of the net" for name in state.keys() - mine.keys()]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise UserError(
+            f"are the weights of another network: {'; '.join(wrong[:3])}{more}",
+            where=str(path),
+            hint="use the recipe that they were trained with",
+        )
+    net.load_state_dict(state)

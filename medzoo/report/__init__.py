@@ -1,0 +1,1 @@
+"""Pages about a model: the card, and what reads a manifest aloud."""

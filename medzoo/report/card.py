@@ -1,0 +1,109 @@
+"""The model card: README.md of a model folder, generated from the manifest and never typed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_DISCLAIMER = "Not a medical device. For research and teaching; not cleared for diagnosis or treatment of patients."
+
+
+def render_card(manifest: Mapping[str, Any]) -> str:
+    """Markdown. `manifest`: as in manifest.json, with or without its list of files."""
+    sections = [
+        f"# {manifest['name']}",
+        manifest.get("summary") or f"A model for task {manifest['task']}.",
+        f"**{_DISCLAIMER}**",
+        _uses(manifest),
+        _measured(manifest["metrics"]),
+        _data(manifest),
+        _parity(manifest["parity"]),
+        _training(manifest),
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def figure_text(figure: Mapping[str, Any]) -> str:
+    """A figure with its interval, "0.912 (0.874 to 0.941)", or without one where there is none."""
+    if figure["value"] is None:
+        return "not defined"
+    value = _number(figure["value"])
+    if figure.get("low") is None:
+        return value
+    return f"{value} ({_number(figure['low'])} to {_number(figure['high'])})"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def _uses(manifest: Mapping[str, Any]) -> str:
+    lines = ["## Use", "", f"Task: {manifest['task']}. Labels: {', '.join(manifest['labels'])}."]
+    if manifest.get("intended"):
+        lines += ["", manifest["intended"]]
+    lines += ["", "```sh", f"medzoo predict {manifest['name']} INPUT -o predictions", "```"]
+    point = manifest.get("operating_point")
+    if point:
+        lines += ["", f"Operating threshold {point['threshold']:.4g}, chosen as: {point['rule']}."]
+    return "\n".join(lines)
+
+
+def _measured(metrics: Mapping[str, Any]) -> str:
+    figures: Sequence[Mapping[str, Any]] = metrics["figures"]
+    lines = [
+        "## Measured",
+        "",
+        f"On the {metrics['split']} part ({metrics['items']} items), which training did not see. "
+        "In brackets the 95 % interval, where there are several subjects to draw from.",
+        "",
+        "| figure | value | protocol |",
+        "| --- | --- | --- |",
+        *[f"| {f['name']} | {figure_text(f)} | {f['protocol']} |" for f in figures],
+    ]
+    return "\n".join(lines)
+
+
+def _data(manifest: Mapping[str, Any]) -> str:
+    data, split = manifest["data"], manifest["split"]
+    counts = ", ".join(f"{split[part]} {part}" for part in ("train", "val", "test"))
+    lines = [
+        "## Data",
+        "",
+        f"Type `{data['type']}`, {data['items']} items in {data['files']} files "
+        f"(SHA-256 `{data['sha256'][:16]}`). Licence: {manifest.get('license') or 'not stated'}.",
+        "",
+        f"Split by group `{split['group']}`: {counts} items (SHA-256 `{split['digest'][:16]}`).",
+    ]
+    return "\n".join(lines)
+
+
+def _parity(parity: Mapping[str, Any]) -> str:
+    rows = [f"| {name} | {parity['largest'][name]:.2g} | {parity['allowed'][name]:g} |" for name in parity["largest"]]
+    return "\n".join([
+        "## ONNX against torch",
+        "",
+        f"Largest difference over {parity['inputs']} golden inputs of several batches and sizes, "
+            f"{parity['precision']}.",
+        "",
+        "| output | largest difference | allowed |",
+        "| --- | --- | --- |",
+        *rows,
+    ])  # fmt: skip
+
+
+def _training(manifest: Mapping[str, Any]) -> str:
+    training, made = manifest["training"], manifest["environment"]
+    packages = made["packages"]
+    wanted = [f"{name} {packages[name]}" for name in ("torch", "pytorch-lightning", "onnx") if name in packages]
+    return "\n".join([
+        "## Training",
+        "",
+        f"{training['steps']} steps in {training['seconds']:.0f} s on {made['cores']} cores of {made['processor']} "
+        f"({', '.join(wanted)}), seed {manifest['seed']}, recipe SHA-256 `{manifest['recipe_digest'][:16]}`.",
+        "",
+        "Again, from this folder:",
+        "",
+        "```sh",
+        f"medzoo train recipe.yaml -o runs/{manifest['name']}",
+        "```",
+    ])  # fmt: skip

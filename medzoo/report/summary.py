@@ -1,0 +1,50 @@
+"""What a person reads in the terminal: the last screen of a training, a table of figures, a line a result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from medzoo.report.card import figure_text
+
+
+def figures_table(figures: Sequence[Mapping[str, Any]]) -> Table:
+    """Name, value with interval, protocol."""
+    table = Table("figure", "value (95 % interval)", "protocol", box=None, pad_edge=False)
+    for figure in figures:
+        table.add_row(figure["name"], figure_text(figure), figure["protocol"])
+    return table
+
+
+def training_summary(folder: Path, manifest: Mapping[str, Any], *, console: Console) -> None:
+    """What was measured, what lies where, and what to type next."""
+    console.print()
+    console.print(figures_table(manifest["metrics"]["figures"]))
+    console.print(
+        f"\n[bold]{manifest['name']}[/] is in {folder} after {manifest['seconds']:.0f} s "
+        f"({manifest['training']['steps']} steps):"
+    )
+    for name, facts in manifest["files"].items():
+        console.print(f"  {name:<20} {facts['bytes'] / 1e6:8.2f} MB")
+    console.print("\nnext:")
+    for command in (f"predict {folder} SCAN -o predictions", f"show {folder}", f"verify {folder}"):
+        console.print(f"  medzoo {command}")
+
+
+def result_line(answer: Mapping[str, Any]) -> str:
+    """One answer of `predict` in a line."""
+    head = f"{answer['input']}: "
+    if "detections" in answer:
+        found = answer["detections"]
+        words = [f"{d['label']} {d['score']:.2f} at {[round(v) for v in d['box']]}" for d in found[:5]]
+        more = f", and {len(found) - 5} more" if len(found) > 5 else ""
+        return head + (f"{len(found)} found: {', '.join(words)}{more}" if found else "nothing found")
+    if "probabilities" in answer:
+        return head + f"{answer['label']} ({', '.join(f'{k} {p:.2f}' for k, p in answer['probabilities'].items())})"
+    sizes = answer.get("volumes_ml") or answer.get("areas_px") or {}
+    unit = "ml" if "volumes_ml" in answer else "px"
+    return head + ", ".join(f"{label} {size:.0f} {unit}" for label, size in sizes.items()) + f"; mask {answer['mask']}"

@@ -1,0 +1,23 @@
+"""What the Predictor asks of a backend: run named arrays through a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from medzoo.runtime.metadata import Metadata
+from medzoo.types import Array
+
+
+class Backend(Protocol):
+    """A graph that answers: ONNX Runtime, torch, or a server."""
+
+    metadata: Metadata
+    name: str
+    """"onnx", "torch" or "remote"."""
+    device: str
+    """What it really runs on, such as "cpu" or "cuda:0"."""
+
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
+        """Outputs by name; all of them for None. Raises UserError where the graph cannot take the arrays."""
+        ...

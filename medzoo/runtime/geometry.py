@@ -1,0 +1,28 @@
+"""How the Predictor cuts an input into arrays that a graph takes; travels in the ONNX metadata."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Geometry(BaseModel):
+    """What the Predictor must know of a graph's appetite.
+
+    `dims`: 2 for slices or pictures, 3 for volumes. `channels`: channels of one slice. `slices`: adjacent
+    slices stacked as channels (odd). `axis`: the prepared array's axis along which slices of a volume lie.
+    `margin`: how far an output looks beyond its own place, in pixels; None if it may see the whole input.
+    `foreground`: "nonzero" if an output where the input is exactly zero is background by definition.
+    `tile`: the largest extent an axis is run at, None for no limit.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dims: Literal[2, 3] = 2
+    channels: int = 1
+    slices: int = 1
+    axis: int = 2
+    margin: int | None = None
+    foreground: Literal["nonzero", "all"] = "all"
+    tile: int | None = None

@@ -1,0 +1,60 @@
+"""The JSON in an ONNX file's `metadata_props["medzoo"]`: all that the Predictor needs beside the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from medzoo.errors import UserError
+from medzoo.runtime.geometry import Geometry
+
+KEY = "medzoo"
+
+
+class OperatingPoint(BaseModel):
+    """A threshold on scores and the rule by which it was chosen on validation data."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    threshold: float
+    rule: str
+
+
+class Metadata(BaseModel):
+    """What a graph is and how it is asked; the same record for every backend and for a server's client."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    name: str
+    task: Literal["classify", "segment", "detect"]
+    labels: tuple[str, ...]
+    inputs: tuple[str, ...] = ("image",)
+    outputs: tuple[str, ...] = ()
+    host: tuple[dict[str, Any], ...] = ()
+    geometry: Geometry = Geometry()
+    operating_point: OperatingPoint | None = None
+    calibration: dict[str, Any] | None = None
+    recipe_digest: str = ""
+    medzoo: str = ""
+
+    @classmethod
+    def read(cls, properties: Mapping[str, str], *, where: str) -> Metadata:
+        """From a model's metadata properties. Raises UserError if it was not exported by medzoo."""
+        if KEY not in properties:
+            raise UserError(
+                f"the ONNX file has no {KEY!r} metadata, so its preprocessing and labels are unknown",
+                where=where,
+                hint="export it with: medzoo export",
+            )
+        try:
+            return cls.model_validate_json(properties[KEY])
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise UserError(
+                f"the {KEY!r} metadata cannot be read at {place!r}: {first['msg']}",
+                where=where,
+                hint="it may come from another version; export the model again",
+            ) from error

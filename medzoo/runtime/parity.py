@@ -1,0 +1,190 @@
+"""The gate: an export that does not answer as torch does is refused, naming output, input and difference.
+
+Golden inputs are batches of several sizes and shapes. Some come from the model's own data while it is
+trained; others are probes drawn from a seed, whose torch answers are stored in the model folder
+(`golden.npz`), so that `medzoo verify` can repeat the comparison anywhere, without torch and without data.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medzoo.errors import Fault, UserError
+from medzoo.runtime.backend import Backend
+from medzoo.runtime.geometry import Geometry
+from medzoo.runtime.metadata import Metadata
+from medzoo.types import Array
+
+# Largest absolute difference allowed by output, for float32 (rounding of sums in another order).
+TOLERANCE: Mapping[str, float] = {
+    "probabilities": 1e-4,
+    "scores": 1e-4,
+    "boxes": 1e-2,
+    "count": 0,
+    "labels": 0,
+}
+_CLOSE_CALL = 1e-3  # a label may differ where torch's two best probabilities are closer than this
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A named batch of inputs."""
+
+    name: str
+    inputs: Mapping[str, Array]
+
+
+def probes(geometry: Geometry, *, seed: int = 0, low: float = 0.0, high: float = 255.0) -> list[Golden]:
+    """Seeded probe images of several batches and sizes: smooth blobs and noise between `low` and `high`.
+
+    float32 (B, C, H, W), or (B, C, D, H, W) for a geometry of dims 3; borders are zero, as in stripped scans.
+    """
+    rng = np.random.default_rng(seed)
+    channels = geometry.channels * geometry.slices
+    sizes = [(1, 40), (2, 33), (3, 48), (1, 57)] if geometry.dims == 2 else [(1, 32), (2, 24)]
+    found = []
+    for batch, side in sizes:
+        shape = tuple(side + 5 * axis for axis in range(geometry.dims))
+        found.append(
+            Golden(
+                f"probe {batch}x{channels}x{'x'.join(map(str, shape))}",
+                {"image": np.stack([_blobs(rng, channels, shape, low, high) for _ in range(batch)])},
+            )
+        )
+    return found
+
+
+def _blobs(rng: np.random.Generator, channels: int, shape: tuple[int, ...], low: float, high: float) -> Array:
+    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij"))
+    total = np.zeros(shape)
+    for _ in range(4):
+        centre = rng.uniform(-0.5, 0.5, len(shape)).reshape(-1, *[1] * len(shape))
+        total += rng.uniform(0.3, 1) * np.exp(-((grid - centre) ** 2).sum(0) / rng.uniform(0.02, 0.2))
+    image = np.repeat((low + (high - low) * total / total.max())[None], channels, 0)
+    image = image + rng.normal(0, 0.03 * (high - low), image.shape)
+    image[:, (grid**2).sum(0) > 1.2] = 0
+    # Whole half-precision values, so that storing them as float16 loses nothing.
+    result: Array = image.astype(np.float16).astype(np.float32)
+    return result
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One output of one golden input: the largest difference and what was allowed."""
+
+    input: str
+    output: str
+    difference: float
+    allowed: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the export passes here."""
+        return self.difference <= self.allowed
+
+
+def compare(golden: Golden, expected: Mapping[str, Array], got: Mapping[str, Array]) -> list[Difference]:
+    """Differences by output; for a label map, the share of labels that differ where torch was sure."""
+    found = []
+    for name, reference in expected.items():
+        allowed = TOLERANCE[name]
+        value = got[name]
+        if value.shape != reference.shape:
+            found.append(Difference(golden.name, f"{name} (shape)", float("inf"), allowed))
+        elif name == "labels" and "probabilities" in expected:
+            best = np.sort(expected["probabilities"], axis=1)[:, -2:]
+            sure = best[:, 1] - best[:, 0] > _CLOSE_CALL
+            found.append(Difference(golden.name, name, float(((value != reference) & sure).mean()), allowed))
+        else:
+            gap = np.abs(value.astype(np.float64) - reference.astype(np.float64))
+            largest = float(gap.max()) if gap.size else 0.0
+            found.append(Difference(golden.name, name, largest if np.isfinite(largest) else float("inf"), allowed))
+    return found
+
+
+def check_parity(
+    reference: Backend, exported: Backend, goldens: Sequence[Golden], *, where: str
+) -> tuple[dict[str, Any], list[dict[str, Array]]]:
+    """The parity report for the manifest, and the reference's answers.
+
+    Raises UserError with one fault for each output of each input that differs by more than is allowed.
+    """
+    differences: list[Difference] = []
+    answers = []
+    for golden in goldens:
+        expected = reference.run(golden.inputs)
+        answers.append(expected)
+        differences += compare(golden, expected, exported.run(golden.inputs))
+    faults = [
+        Fault(
+            f"output {d.output!r} differs from torch by {d.difference:.3g} on {d.input}, allowed is {d.allowed:g}",
+            where,
+            "the export is refused",
+        )
+        for d in differences
+        if not d.holds
+    ]
+    if faults:
+        raise UserError.of(faults)
+    outputs = sorted({d.output for d in differences})
+    return {
+        "inputs": len(goldens),
+        "precision": "fp32",
+        "largest": {name: max(d.difference for d in differences if d.output == name) for name in outputs},
+        "allowed": {name: TOLERANCE[name] for name in outputs},
+    }, answers
+
+
+def golden_file(goldens: Sequence[Golden], answers: Sequence[Mapping[str, Array]]) -> bytes:
+    """Probe inputs and the reference's answers as one .npz, without pickled objects."""
+    arrays: dict[str, Array] = {}
+    for index, (golden, answer) in enumerate(zip(goldens, answers, strict=True)):
+        arrays |= {
+            f"{index}/in/{k}": v.astype(np.float16) if v.dtype == np.float32 else v for k, v in golden.inputs.items()
+        }
+        arrays |= {f"{index}/out/{k}": v for k, v in answer.items()}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def read_golden_file(raw: bytes) -> tuple[list[Golden], list[dict[str, Array]]]:
+    """The inverse of `golden_file`."""
+    goldens: dict[int, dict[str, dict[str, Array]]] = {}
+    with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
+        for key in arrays.files:
+            index, side, name = key.split("/")
+            value = arrays[key]
+            goldens.setdefault(int(index), {"in": {}, "out": {}})[side][name] = (
+                value.astype(np.float32) if value.dtype == np.float16 else value
+            )
+    order = sorted(goldens)
+    return [Golden(f"golden {i}", goldens[i]["in"]) for i in order], [goldens[i]["out"] for i in order]
+
+
+def check_stored(exported: Backend, path: Path) -> dict[str, Any]:
+    """Compare an export with the torch answers that `golden_file` stored at `path`; needs no torch.
+
+    Raises UserError with one fault for each output that differs by more than is allowed.
+    """
+    goldens, answers = read_golden_file(path.read_bytes())
+    return check_parity(_Stored(goldens, answers, exported.metadata), exported, goldens, where=str(path))[0]
+
+
+class _Stored:
+    """Plays the backend whose answers were stored."""
+
+    name, device = "stored", "cpu"
+
+    def __init__(self, goldens: Sequence[Golden], answers: Sequence[dict[str, Array]], metadata: Metadata) -> None:
+        self.metadata = metadata
+        self._answers = {id(golden.inputs): answer for golden, answer in zip(goldens, answers, strict=True)}
+
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
+        return self._answers[id(inputs)]

@@ -1,0 +1,111 @@
+"""Segment a volume or a picture with a graph of bounded appetite: foreground box, slices in slabs, tiles.
+
+Nothing here knows of torch or files: arrays in, a label array out, written as the answers come, so that
+peak memory does not grow with the number of slices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from medzoo.runtime.backend import Backend
+from medzoo.runtime.geometry import Geometry
+from medzoo.types import Array
+
+Box = tuple[slice, ...]
+
+
+def segment_array(backend: Backend, array: Array, *, slab: int = 1) -> Array:
+    """Labels uint8 (*spatial) of a prepared array float32 (C, *spatial).
+
+    `slab`: slices of a volume that a graph of dims 2 is given at once; 1 is fastest on a CPU, whose
+    convolutions are wide enough already, and bounds memory best.
+    """
+    geometry = backend.metadata.geometry
+    spatial = array.shape[1:]
+    if geometry.dims == 2 and len(spatial) == 3:
+        return _slice_by_slice(backend, array, geometry, slab=slab)
+    labels = np.zeros(spatial, np.uint8)
+    # Every channel shares one foreground; the first stands for all.
+    inside = array[0] if geometry.foreground == "nonzero" else None
+    box = foreground_box(inside) if inside is not None else tuple(slice(0, n) for n in spatial)
+    if box is None:
+        return labels
+    for tile in tiles(box, limit=geometry.tile):
+        context, core = with_margin(tile, spatial, margin=geometry.margin)
+        answer = backend.run({"image": array[(slice(None), *context)][None]}, ["labels"])["labels"][0]
+        labels[tile] = answer[core]
+    return labels
+
+
+def _slice_by_slice(backend: Backend, array: Array, geometry: Geometry, *, slab: int) -> Array:
+    # Slices first: (S, C, H, W), a view.
+    stack = np.moveaxis(array, geometry.axis + 1, 0)
+    labels = np.zeros(array.shape[1:], np.uint8)
+    out = np.moveaxis(labels, geometry.axis, 0)
+    reach = geometry.slices // 2
+    for start in range(0, len(stack), slab):
+        chosen = range(start, min(start + slab, len(stack)))
+        if geometry.foreground == "nonzero":
+            box = foreground_box(np.any(stack[chosen.start : chosen.stop, 0], axis=0))
+            if box is None:
+                continue
+        else:
+            box = (slice(0, stack.shape[2]), slice(0, stack.shape[3]))
+        for tile in tiles(box, limit=geometry.tile):
+            context, core = with_margin(tile, stack.shape[2:], margin=geometry.margin)
+            batch = np.stack([_neighbours(stack, s, reach)[(slice(None), *context)] for s in chosen])
+            answer = backend.run({"image": batch}, ["labels"])["labels"]
+            out[(slice(chosen.start, chosen.stop), *tile)] = answer[(slice(None), *core)]
+    return labels
+
+
+def _neighbours(stack: Array, index: int, reach: int) -> Array:
+    """(slices * C, H, W): slice `index` with its neighbours as channels, zeros beyond the ends."""
+    if reach == 0:
+        single: Array = stack[index]
+        return single
+    blank = np.zeros_like(stack[0])
+    return np.concatenate([stack[i] if 0 <= i < len(stack) else blank for i in range(index - reach, index + reach + 1)])
+
+
+def foreground_box(array: Array) -> Box | None:
+    """The smallest box of `array` (*spatial) that holds every nonzero value; None if there is none."""
+    box = []
+    for axis in range(array.ndim):
+        others = tuple(a for a in range(array.ndim) if a != axis)
+        hits = np.flatnonzero(array.any(axis=others))
+        if not len(hits):
+            return None
+        box.append(slice(int(hits[0]), int(hits[-1]) + 1))
+    return tuple(box)
+
+
+def tiles(box: Box, *, limit: int | None) -> Iterator[Box]:
+    """`box` cut into parts of at most `limit` along every axis, as even as they come."""
+    if limit is None:
+        yield box
+        return
+    edges = []
+    for side in box:
+        parts = -(-(side.stop - side.start) // limit)
+        edges.append(np.linspace(side.start, side.stop, parts + 1).round().astype(int))
+    for index in np.ndindex(*[len(e) - 1 for e in edges]):
+        yield tuple(slice(int(e[i]), int(e[i + 1])) for e, i in zip(edges, index, strict=True))
+
+
+def with_margin(tile: Box, shape: tuple[int, ...], *, margin: int | None) -> tuple[Box, Box]:
+    """The part of the array to run for `tile`, and where the tile's own answer lies in what comes back.
+
+    The graph itself stands in zeros for what lies outside the array it is given, so the context may stop at
+    the array's edge but must otherwise reach `margin` beyond the tile; None asks for the whole array.
+    """
+    context, core = [], []
+    for side, length in zip(tile, shape, strict=True):
+        start = max(0, side.start - margin) if margin is not None else 0
+        stop = min(length, side.stop + margin) if margin is not None else length
+        context.append(slice(start, stop))
+        core.append(slice(side.start - start, side.stop - start))
+    return tuple(context), tuple(core)

@@ -1,0 +1,66 @@
+"""What every feed is: batches that are a pure function of (seed, epoch, step), and the loader over them.
+
+Nothing is drawn from a generator that lives on between batches. So any worker may make any batch, a resumed
+run sees exactly the batches that the stopped one would have seen, and each of several processes takes its
+share of the same global batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+Batch = tuple[Any, ...]
+
+
+class Batches(Protocol):
+    """A feed opened on one side of the split."""
+
+    def __len__(self) -> int:
+        """Steps an epoch."""
+        ...
+
+    def batch(self, epoch: int, step: int, *, rank: int = 0, world: int = 1) -> Batch:
+        """(input tensor, target) of one step; with `world` processes, the share of `rank`."""
+        ...
+
+
+def generator(seed: int, *key: int) -> np.random.Generator:
+    """A generator that depends on the seed and the key alone."""
+    return np.random.default_rng(np.random.SeedSequence([seed, *key]))
+
+
+class _Indexed(Dataset[Batch]):
+    def __init__(self, batches: Batches, rank: int, world: int) -> None:
+        self.batches, self.rank, self.world = batches, rank, world
+
+    def __getitem__(self, index: tuple[int, int]) -> Batch:
+        return self.batches.batch(*index, rank=self.rank, world=self.world)
+
+
+class Loader:
+    """Iterates over one epoch's batches, in `workers` processes; `epoch` and `start` are set by the trainer."""
+
+    def __init__(self, batches: Batches, *, workers: int = 0, rank: int = 0, world: int = 1) -> None:
+        self.batches, self.workers = batches, workers
+        self.rank, self.world = rank, world
+        self.epoch = 0
+        self.start = 0
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        steps = [(self.epoch, step) for step in range(self.start, len(self.batches))]
+        self.start = 0
+        yield from DataLoader(
+            _Indexed(self.batches, self.rank, self.world),
+            sampler=steps,
+            batch_size=None,
+            num_workers=self.workers,
+            pin_memory=torch.cuda.is_available(),
+        )

@@ -1,0 +1,204 @@
+"""Fit a net: gradient nets through a Lightning Trainer, closed-form nets in one pass over the data."""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from rich.console import Console
+
+from medzoo.errors import UserError
+from medzoo.nn.net import Net
+from medzoo.recipe import TrainSection
+from medzoo.training.feeds.batches import Batches, Loader
+from medzoo.training.gradient import GradientModule
+from medzoo.training.progress import ProgressBar
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What a fit did: optimiser steps, seconds, the curve [(step, loss, val_loss or None)], the best loss."""
+
+    steps: int
+    seconds: float
+    curve: list[tuple[int, float, float | None]] = field(default_factory=list)
+    best: float | None = None
+    bottleneck: str = ""
+
+    def to_dict(self) -> Mapping[str, Any]:
+        """For the manifest."""
+        return {
+            "steps": self.steps,
+            "seconds": round(self.seconds, 1),
+            "best_val_loss": self.best,
+            "bottleneck": self.bottleneck,
+            "curve": [[step, round(loss, 5), None if val is None else round(val, 5)] for step, loss, val in self.curve],
+        }
+
+
+class _Data(pl.LightningDataModule):  # type: ignore[misc]
+    """Hands the loaders over and tells the training loader which epoch and step it starts from."""
+
+    def __init__(self, train: Batches, val: Batches | None, *, workers: int) -> None:
+        super().__init__()
+        self.train, self.val, self.workers = train, val, workers
+
+    def _loader(self, batches: Batches, epoch: int) -> Loader:
+        trainer = self.trainer
+        assert trainer is not None
+        loader = Loader(batches, workers=self.workers, rank=trainer.global_rank, world=trainer.world_size)
+        loader.epoch = epoch
+        return loader
+
+    def train_dataloader(self) -> Loader:
+        assert self.trainer is not None
+        loader = self._loader(self.train, self.trainer.current_epoch)
+        loader.start = self.trainer.fit_loop.epoch_loop.batch_progress.current.completed % len(self.train)
+        return loader
+
+    def val_dataloader(self) -> Loader | list[Any]:
+        return self._loader(self.val, 0) if self.val is not None else []
+
+
+def total_steps(settings: TrainSection, batches: Batches) -> int:
+    """Optimiser steps of a whole run."""
+    steps = settings.epochs * (len(batches) // settings.accumulate or 1)
+    return min(steps, settings.max_steps) if settings.max_steps else steps
+
+
+def fit_gradient(
+    net: Net,
+    settings: TrainSection,
+    train: Batches,
+    val: Batches | None,
+    *,
+    folder: Path,
+    console: Console,
+    resume: bool = False,
+) -> FitReport:
+    """Train `net` in place and leave it with its best weights (by validation loss, else the last).
+
+    `folder` receives checkpoints and logs. Raises UserError when the loss is not finite or the disk refuses.
+    """
+    steps = total_steps(settings, train)
+    module = GradientModule(net, settings, steps=steps)
+    bar = ProgressBar(steps=steps, console=console)
+    checkpoints = folder / "checkpoints"
+    last = ModelCheckpoint(
+        checkpoints,
+        filename="step-{step}",
+        auto_insert_metric_name=False,
+        save_last=True,
+        save_top_k=1,
+        monitor="step",
+        mode="max",
+        every_n_train_steps=settings.checkpoint.every_steps,
+    )
+    callbacks: list[pl.Callback] = [bar, last]
+    best = None
+    if val is not None:
+        best = ModelCheckpoint(
+            checkpoints,
+            filename="best",
+            monitor="val_loss",
+            save_weights_only=True,
+            enable_version_counter=False,
+        )
+        callbacks.append(best)
+        if settings.early_stopping:
+            callbacks.append(EarlyStopping("val_loss", patience=settings.early_stopping))
+    if settings.ema:
+        callbacks.append(EMAWeightAveraging(decay=settings.ema))
+    start = time.perf_counter()
+    with _quiet():
+        trainer = pl.Trainer(
+            max_steps=steps,
+            max_epochs=-1,
+            accelerator="auto",
+            devices=settings.devices,
+            num_nodes=settings.nodes,
+            strategy=settings.strategy,
+            precision=_precision(settings.precision),
+            accumulate_grad_batches=settings.accumulate,
+            gradient_clip_val=settings.clip,
+            deterministic=settings.deterministic,
+            callbacks=callbacks,
+            logger=[_logger(name, folder) for name in settings.logger],
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            reload_dataloaders_every_n_epochs=1,
+            log_every_n_steps=50,
+        )
+        ckpt = checkpoints / "last.ckpt"
+        resume_from = ckpt if resume and ckpt.is_file() else None
+        try:
+            trainer.fit(
+                module,
+                datamodule=_Data(train, val, workers=settings.workers),
+                ckpt_path=resume_from,
+                weights_only=True,
+            )
+        except OSError as error:
+            raise UserError(
+                f"training stopped: {error.strerror or error}",
+                where=str(error.filename or folder),
+                hint="free space, then go on with --resume",
+            ) from error
+    seconds = time.perf_counter() - start
+    score = None
+    if best is not None and best.best_model_path:
+        state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
+        module.load_state_dict(state)
+        score = float(best.best_model_score) if best.best_model_score is not None else None
+    net.cpu().eval()
+    return FitReport(trainer.global_step, seconds, bar.curve, score, bar.bottleneck)
+
+
+def fit_closed_form(net: Net, train: Batches) -> FitReport:
+    """One pass of `observe` over every batch, then `solve`."""
+    start = time.perf_counter()
+    for step in range(len(train)):
+        net.observe(*train.batch(0, step))
+    net.solve()
+    net.eval()
+    return FitReport(1, time.perf_counter() - start)
+
+
+def _precision(name: str) -> Any:
+    if name == "auto":
+        return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
+    return {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[name]
+
+
+def _logger(name: str, folder: Path) -> Any:
+    kinds = {"csv": CSVLogger, "tensorboard": TensorBoardLogger}
+    return kinds[name](folder, name="logs", version=name)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning's tips and device tables say nothing that the progress bar and the manifest do not."""
+    logger = logging.getLogger("pytorch_lightning")
+    rank_zero = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    before = logger.level, rank_zero.level
+    logger.setLevel(logging.ERROR)
+    rank_zero.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before[0])
+        rank_zero.setLevel(before[1])
