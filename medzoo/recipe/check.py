@@ -1,0 +1,165 @@
+"""A tree to a Recipe, or all that is wrong with it. Knows the fixed schema, and types by the catalog."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from medzoo.errors import UserError
+from medzoo.recipe.catalog import Catalog, Kind
+from medzoo.recipe.faults import Faults, suggestion_or_all
+from medzoo.recipe.fields import in_order, keys, known_keys
+from medzoo.recipe.schema import WORDS, Recipe
+from medzoo.recipe.section import Choice, ModelSection, Step
+from medzoo.recipe.split import DataSection
+from medzoo.recipe.tree import Leaf, Node, Path, Series, Table, child, place_of, plain
+from medzoo.recipe.variables import expand
+from medzoo.recipe.wording import report
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """A mapping of the recipe that names a type."""
+
+    kind: Kind
+    path: Path
+    section: type[Choice]
+
+
+def check(tree: Table, *, source: str, catalog: Catalog | None, faults: Faults) -> Recipe | None:
+    """The recipe that `tree` holds. Whatever is wrong is added to `faults`; None if it is so wrong that there
+    is no recipe. The catalog's cross-checks run if nothing but unknown keys and variables is wrong before."""
+    expanded = expand(tree, os.environ, faults)
+    assert isinstance(expanded, Table)
+    _hint_sections(expanded, faults)
+    recipe = _validate(Recipe, plain(expanded), expanded, (), faults)
+    if catalog is not None:
+        params = {slot: _params(slot, expanded, catalog, faults) for slot in _slots(expanded)}
+        _check_metrics(expanded, catalog, faults)
+        if recipe is not None and None not in params.values():
+            for slot, checked in params.items():
+                assert checked is not None
+                _section_at(recipe, slot.path).with_params(checked)
+            for path, message, hint in catalog.cross_check(recipe):
+                faults.add(place_of(expanded, path), path, message, hint)
+    return None if recipe is None else recipe.read_from(source, in_order(plain(tree), [Recipe]))
+
+
+def _validate(
+    model: type[Model], value: Any, root: Node, at: Path, faults: Faults, extra_keys: tuple[str, ...] = ()
+) -> Model | None:
+    """`value`, which stands at path `at` of `root`, as `model`; without unknown keys if the rest is right."""
+    try:
+        return _strict(model, value)
+    except ValidationError as error:
+        unknown = report(error, root, at, model, faults, words=WORDS, extra_keys=extra_keys)
+    if unknown is None:
+        return None
+    for path in dict.fromkeys(unknown):
+        holder = value
+        for part in path[len(at) : -1]:
+            holder = holder[part]
+        del holder[path[-1]]
+    return _validate(model, value, root, at, faults, extra_keys)
+
+
+def _strict(model: type[Model], value: Any) -> Model:
+    # Strict JSON takes a list for a tuple and text for a path, but never text for a number.
+    return model.model_validate_json(json.dumps(value), strict=True)
+
+
+def _slots(root: Node) -> Iterator[_Slot]:
+    """Every mapping that names a type, as far as they are there."""
+    for kind, path, section in (("data", ("data",), DataSection), ("model", ("model",), ModelSection)):
+        if isinstance(child(root, path[0]), Table):
+            yield _Slot(kind, path, section)  # type: ignore[arg-type]
+    lists: tuple[tuple[Kind, str, str], ...] = (
+        ("host-step", "preprocess", "host"),
+        ("graph-step", "preprocess", "graph"),
+        ("augment", "train", "augment"),
+    )
+    for step_kind, outer, inner in lists:
+        series = child(child(root, outer), inner)
+        for index, item in enumerate(series.items if isinstance(series, Series) else ()):
+            if isinstance(item, Table):
+                yield _Slot(step_kind, (outer, inner, index), Step)
+
+
+def _params(slot: _Slot, root: Node, catalog: Catalog, faults: Faults) -> BaseModel | None:
+    """The checked fields of the type that the mapping at `slot` names."""
+    node: Node | None = root
+    for part in slot.path:
+        node = child(node, part)
+    assert isinstance(node, Table)
+    selector = slot.section.selector
+    named = node.values.get(selector)
+    if not isinstance(named, Leaf) or not isinstance(named.value, str):
+        return None  # the fixed schema says so
+    name, where = named.value, (*slot.path, selector)
+    names = catalog.names(slot.kind)
+    if name not in names:
+        if not faults.at(named.place, where):
+            kind = slot.kind.replace("-", " ").replace("augment", "augmentation")
+            faults.add(
+                named.place,
+                where,
+                f"there is no {kind} {'type ' if selector == 'type' else ''}{name!r}",
+                suggestion_or_all(name, names),
+            )
+        return None
+    try:
+        schema = catalog.schema(slot.kind, name)
+    except UserError as error:
+        for fault in error.faults:
+            faults.add(named.place, where, fault.message, fault.hint)
+        return None
+    shared = [key for key in slot.section.own_keys() if key not in schema.model_fields]
+    value = {key: plain(item) for key, item in node.values.items() if key not in shared}
+    return _validate(schema, value, root, slot.path, faults, tuple(shared))
+
+
+def _section_at(recipe: Recipe, path: Path) -> Choice:
+    if path == ("data",):
+        return recipe.data
+    if path == ("model",):
+        return recipe.model
+    if path[0] == "train":
+        return recipe.train.augment[int(path[2])]
+    return (recipe.preprocess.host if path[1] == "host" else recipe.preprocess.graph)[int(path[2])]
+
+
+def _check_metrics(root: Node, catalog: Catalog, faults: Faults) -> None:
+    task, metrics = child(root, "task"), child(root, "metrics")
+    if not isinstance(task, Leaf) or task.value not in ("classify", "segment", "detect"):
+        return
+    names = catalog.metrics(str(task.value))
+    for index, item in enumerate(metrics.items if isinstance(metrics, Series) else ()):
+        if isinstance(item, Leaf) and isinstance(item.value, str) and item.value not in names:
+            faults.add(
+                item.place,
+                ("metrics", index),
+                f"there is no metric {item.value!r} for task {task.value}",
+                suggestion_or_all(item.value, names),
+            )
+
+
+def _hint_sections(root: Table, faults: Faults) -> None:
+    """A key that belongs one level deeper, such as epochs beside train, is said with its full path."""
+    known: Mapping[str, Any] = keys(Recipe)
+    deeper = [
+        f"{section}.{key}"
+        for section in ("train", "data", "preprocess", "export")
+        for key in known_keys(Recipe, (section,))
+    ]
+    deeper += [f"data.split.{key}" for key in known_keys(Recipe, ("data", "split"))]
+    for key in root.values:
+        matches = [path for path in deeper if path.rpartition(".")[2] == key]
+        if key not in known and matches:
+            faults.add(root.keys[key], (key,), "unknown key", f"did you mean {matches[0]!r}?")

@@ -1,0 +1,165 @@
+"""The fixed part of a recipe as pydantic models: what every recipe has, whatever its model and data type.
+
+The fields of a type itself are checked by the model that a Catalog hands in (see check.py).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, PrivateAttr, StringConstraints, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from medzoo.errors import UserError
+from medzoo.recipe.section import ModelSection, Section, Step
+from medzoo.recipe.split import DataSection
+from medzoo.recipe.train import TrainSection
+from medzoo.recipe.writing import digest, to_yaml
+
+Task = Literal["classify", "segment", "detect"]
+
+NAME = r"^[a-z0-9]+(-[a-z0-9]+)*$"
+LABEL = r"^\S([^\n]*\S)?$"
+WORDS = {NAME: "lowercase letters, digits and hyphens", LABEL: "text without spaces at its ends"}
+
+Name = Annotated[str, StringConstraints(pattern=NAME, max_length=64)]
+Label = Annotated[str, StringConstraints(pattern=LABEL, max_length=200)]
+
+
+def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
+    twice = sorted({value for value in values if values.count(value) > 1})
+    if twice:
+        raise PydanticCustomError("unique", "names {twice} twice", {"twice": ", ".join(map(repr, twice))})
+    return values
+
+
+class PreprocessSection(Section):
+    """What happens to an image before the model."""
+
+    host: tuple[Step, ...] = Field(
+        default=(), description="Steps that need the header; NumPy, in this order."
+    )
+    graph: tuple[Step, ...] = Field(
+        default=(), description="Steps on tensors alone; trained with, and exported inside the ONNX graph."
+    )
+
+
+class ExportSection(Section):
+    """Which ONNX files a training leaves."""
+
+    precision: Annotated[tuple[Literal["fp32", "fp16", "int8"], ...], AfterValidator(_unique)] = Field(
+        default=("fp32",), min_length=1, description="One ONNX file for each of these precisions."
+    )
+
+
+class Recipe(Section):
+    """A recipe: everything that decides what a model is and how it came to be.
+
+    Read one with `load_recipe`. `data` and `model` raise UserError for a pipeline of `members`, which has
+    none of its own unless it says so.
+    """
+
+    medzoo: Literal[1] = Field(description="The version of this format.")
+    name: Name = Field(description="The model's name: lowercase letters, digits and hyphens.")
+    summary: str = Field(default="", description="What the model does, in a sentence, for its card.")
+    intended: str = Field(default="", description="What the model is meant for, and what not, for its card.")
+    license: str = Field(default="", description="The licence of the training data.")
+    task: Task = Field(description="What the model answers.")
+    labels: Annotated[tuple[Label, ...], AfterValidator(_unique)] = Field(
+        min_length=1,
+        description="The classes in the order of their indices; of a segmentation, background first.",
+    )
+    members: dict[Name, Name] = Field(
+        default_factory=dict,
+        description="A pipeline of other models: role to the name of a model of the zoo.",
+    )
+    data_section: DataSection | None = Field(
+        default=None, alias="data", validate_default=True, description="The data, and how they are split."
+    )
+    preprocess: PreprocessSection = Field(
+        default_factory=PreprocessSection, description="What happens to an image before the model."
+    )
+    model_section: ModelSection | None = Field(
+        default=None, alias="model", validate_default=True, description="The model type and its parameters."
+    )
+    train: TrainSection = Field(default_factory=TrainSection, description="How the model is trained.")
+    metrics: Annotated[tuple[str, ...], AfterValidator(_unique)] = Field(
+        default=(), description="The figures to report; empty: the usual ones of the task."
+    )
+    export: ExportSection = Field(default_factory=ExportSection, description="Which ONNX files are written.")
+
+    _source: str = PrivateAttr(default="")
+    _written: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @field_validator("labels")
+    @classmethod
+    def _enough(cls, labels: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if len(labels) < 2 and info.data.get("task") in ("classify", "segment"):
+            raise PydanticCustomError("labels", "must have at least 2 items for this task")
+        return labels
+
+    @field_validator("members")
+    @classmethod
+    def _of_detection(cls, members: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        if members and info.data.get("task") in ("classify", "segment"):
+            raise PydanticCustomError("members", "only a recipe of task detect can be a pipeline of members")
+        return members
+
+    @field_validator("data_section", "model_section")
+    @classmethod
+    def _needed(cls, section: Section | None, info: ValidationInfo) -> Section | None:
+        if section is None and not info.data.get("members", True):
+            raise PydanticCustomError("missing", "is missing")
+        return section
+
+    def __eq__(self, other: object) -> bool:
+        # Where a recipe was read does not make it another one.
+        return isinstance(other, Recipe) and self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.task, self.labels))
+
+    @property
+    def data(self) -> DataSection:
+        """The data and their split. Raises UserError if the recipe has none (see the class)."""
+        return self.data_section or self._lacks("data")
+
+    @property
+    def model(self) -> ModelSection:
+        """The model type and its parameters. Raises UserError if the recipe has none (see the class)."""
+        return self.model_section or self._lacks("model")
+
+    def _lacks(self, key: str) -> Any:
+        raise UserError(
+            f"this recipe is a pipeline of members and has no {key} of its own", where=self.source
+        )
+
+    @property
+    def host_steps(self) -> tuple[Any, ...]:
+        """The checked host steps (mappings of their fields where no catalog was given)."""
+        return tuple(step.params for step in self.preprocess.host)
+
+    @property
+    def graph_steps(self) -> tuple[Any, ...]:
+        """The checked graph steps (mappings of their fields where no catalog was given)."""
+        return tuple(step.params for step in self.preprocess.graph)
+
+    @property
+    def source(self) -> str:
+        """Where the recipe was read: the path as it was given, or the name of a text."""
+        return self._source
+
+    def resolved(self) -> str:
+        """YAML that loads to an equal recipe: what it extends and the overrides are merged in, variables stay
+        unexpanded, keys are in the schema's order."""
+        return to_yaml(self._written)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hexadecimal) of the resolved recipe as canonical JSON, whatever the order of its keys."""
+        return digest(self._written)
+
+    def read_from(self, source: str, written: dict[str, Any]) -> Recipe:
+        """This recipe with where it was read and what stood there (resolved, variables unexpanded)."""
+        self._source, self._written = source, written
+        return self
