@@ -58,9 +58,14 @@ class Classification:
 
     def plot(self, path: str | Path, **options: Any) -> Path:
         """Draw the image with its label, and its outline if there is one, as PNG; returns the path."""
-        from medzoo.plots.picture import plot_classification
+        from medzoo.plots.overlay import plot_classification
 
-        return plot_classification(path, self, **options)
+        if self.image is None:
+            raise UserError("the image was not kept with this result, it cannot be drawn", self.input)
+        title = options.pop("title", f"{self.model}: {self.label}")
+        return plot_classification(
+            path, self.image, self.label, self.probabilities, mask=self.mask, title=title, **options
+        )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -119,7 +124,7 @@ class Segmentation:
             from medzoo.plots.three_views import plot_three_views
 
             return plot_three_views(path, self.image, mask=self.mask, labels=self.labels, **options)
-        from medzoo.plots.picture import plot_mask
+        from medzoo.plots.overlay import plot_mask
 
         return plot_mask(path, self.image, self.mask, self.labels, **options)
 
@@ -187,7 +192,7 @@ class Detections:
                 labels=self.labels,
                 **options,
             )
-        from medzoo.plots.picture import plot_boxes
+        from medzoo.plots.overlay import plot_boxes
 
         return plot_boxes(path, self.image, self.boxes, self.scores, self.classes, self.labels, **options)
 
