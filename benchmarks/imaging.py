@@ -12,18 +12,20 @@ import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
 
-import numpy as np
+import numpy as np  # noqa: E402
 
-from medzoo.imaging.shape import chord_statistics
-from medzoo.imaging.smoothing import knn_smooth
-from medzoo.imaging.texture import glcm, glcm_properties
+from medzoo.imaging.shape import chord_statistics  # noqa: E402
+from medzoo.imaging.smoothing import knn_smooth  # noqa: E402
+from medzoo.imaging.texture import texture_properties  # noqa: E402
 
 REPEATS = 9
+KINDS = ("float32", "uint8")
+ENGINES: tuple[Literal["numpy", "numba"], ...] = ("numpy", "numba")
 RESULTS = Path(__file__).parent / "results" / "imaging.json"
 NAMES = {"asm": "ASM", "contrast": "contrast", "correlation": "correlation", "idm": "homogeneity",
          "entropy": "entropy"}  # fmt: skip
@@ -57,7 +59,7 @@ def texture() -> dict[str, Any]:
     angles = [0, np.pi / 4, np.pi / 2, 3 * np.pi / 4]
 
     def ours() -> np.ndarray:
-        values = glcm_properties(glcm(regions, levels=32))
+        values = texture_properties(regions, levels=32)
         return np.stack([values[name].mean(axis=-1) for name in NAMES], axis=-1)
 
     def other() -> np.ndarray:
@@ -88,7 +90,7 @@ def numpy_loop(image: np.ndarray, size: int, neighbours: int) -> np.ndarray:
     return out
 
 
-def smoothing(kind: str) -> dict[str, Any]:
+def smoothing(kind: str, engine: Literal["numpy", "numba"]) -> dict[str, Any]:
     """512 x 512, m = 5, K = 9: against the plain loop and against torch's unfold + topk."""
     import torch
 
@@ -101,7 +103,7 @@ def smoothing(kind: str) -> dict[str, Any]:
     tensor = torch.from_numpy(image.astype(np.float32))[None, None]
 
     def ours() -> np.ndarray:
-        return knn_smooth(image, size=5, neighbours=9)
+        return knn_smooth(image, size=5, neighbours=9, engine=engine)
 
     def unfold_topk() -> np.ndarray:
         padded = torch.nn.functional.pad(tensor, (2, 2, 2, 2), mode="reflect")
@@ -126,7 +128,7 @@ def growth() -> dict[str, Any]:
     outline = rng.normal(size=(256, 2))
 
     def texture_of(regions: np.ndarray) -> None:
-        glcm_properties(glcm(regions, levels=32))
+        texture_properties(regions, levels=32)
 
     return {
         "knn_smooth, 1024 over 512": paired(lambda: knn_smooth(small), lambda: knn_smooth(large)),
@@ -146,8 +148,11 @@ def main() -> None:
     result = {
         "machine": machine(),
         "glcm": texture(),
-        "knn_smooth float32": smoothing("float32"),
-        "knn_smooth uint8": smoothing("uint8"),
+        "knn_smooth": {
+            f"{kind}, {engine}": smoothing(kind, engine)
+            for kind in ("float32", "uint8")
+            for engine in ENGINES
+        },
         "growth": growth(),
     }
     RESULTS.parent.mkdir(exist_ok=True)

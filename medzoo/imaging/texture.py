@@ -12,6 +12,7 @@ from medzoo.types import Array
 # Angle in degrees, counter-clockwise as Haralick draws it, to the step (rows, columns) of distance 1.
 STEPS = {0: (0, 1), 45: (-1, 1), 90: (-1, 0), 135: (-1, -1)}
 ANGLES = tuple(STEPS)
+_AT_ONCE = 64  # regions: few enough for the cache, enough to outweigh the calls
 PROPERTIES = ("asm", "contrast", "correlation", "idm", "entropy")
 HARALICK13 = (
     "asm", "contrast", "correlation", "variance", "idm", "sum_average", "sum_variance", "sum_entropy",
@@ -59,16 +60,30 @@ def glcm(
         # One more level stands for all that lies outside; its row and column are dropped at the end.
         side = levels + 1
         regions = np.where(mask, regions, levels)
-    lead, (height, width) = regions.shape[:-2], regions.shape[-2:]
+    lead, height, width = regions.shape[:-2], regions.shape[-2], regions.shape[-1]
     flat = regions.reshape(-1, height, width)
-    counts = np.empty((len(flat), len(angles), side, side), np.int64)
+    counts = np.empty((len(flat), len(angles), levels, levels), np.int64)
     fill = _PairIndex(height, width, side, [tuple(distance * s for s in STEPS[a]) for a in angles])
     for region, count in zip(flat, counts, strict=True):
-        count[...] = fill(region).reshape(count.shape)
-    counts = counts[..., :levels, :levels]
-    if symmetric:
-        counts = counts + counts.swapaxes(-1, -2)
+        pairs = fill(region).reshape(len(angles), side, side)[:, :levels, :levels]
+        if symmetric:
+            np.add(pairs, pairs.swapaxes(-1, -2), out=count)
+        else:
+            count[...] = pairs
     return counts.reshape(*lead, len(angles), levels, levels)
+
+
+def texture_properties(regions: Array, *, levels: int, distance: int = 1) -> dict[str, Array]:
+    """`glcm_properties` of the symmetric matrices of many regions (B, H, W), each (B, 4): in one go.
+
+    Equal to `glcm` followed by `glcm_properties`, but a few regions at a time, whose matrices stay in
+    the processor's cache. Raises UserError as they do.
+    """
+    parts = [
+        glcm_properties(glcm(regions[i : i + _AT_ONCE], levels=levels, distance=distance))
+        for i in range(0, len(regions), _AT_ONCE)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in PROPERTIES}
 
 
 class _PairIndex:
@@ -110,13 +125,12 @@ def glcm_properties(counts: Array) -> dict[str, Array]:
     counts = np.asarray(counts)
     levels = counts.shape[-1]
     rows = counts.reshape(-1, levels * levels)
-    parts = [_properties(rows[i : i + 16], levels) for i in range(0, len(rows), 16)]
-    values = np.concatenate(parts, axis=1) if parts else np.empty((len(PROPERTIES), 0))
+    values = _properties(rows, levels)
     return {name: v.reshape(counts.shape[:-2]) for name, v in zip(PROPERTIES, values, strict=True)}
 
 
 def _properties(rows: Array, levels: int) -> Array:
-    """(5, n) for a few matrices at a time, so that all of it stays in the cache; rows: (n, L * L)."""
+    """The five properties (5, n) of matrices laid out as rows (n, L * L)."""
     table = rows.astype(np.float64)
     total = table.sum(axis=1)
     if not total.all():

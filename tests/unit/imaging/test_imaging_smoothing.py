@@ -32,19 +32,22 @@ def plain(image, size, neighbours, ties, border):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float32, np.float64])
 @pytest.mark.parametrize(("ties", "expected"), [("average", AVERAGED), ("raster", RASTER)])
 def test_the_worked_matrix(dtype, ties, expected):
-    out = knn_smooth(A.astype(dtype), size=3, neighbours=4, ties=ties)
+    out = knn_smooth(A.astype(dtype), size=3, neighbours=4, ties=ties, engine="numpy")
     np.testing.assert_allclose(out[1:4, 1:4], expected, atol=1e-12)
     assert out[3, 2] == 4.75
 
 
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
 @pytest.mark.parametrize("border", ["reflect", "symmetric", "edge", "wrap"])
 @pytest.mark.parametrize("ties", ["average", "raster"])
 @pytest.mark.parametrize(("size", "neighbours"), [(3, 2), (5, 9), (5, 24), (7, 25)])
-def test_equals_the_definition(size, neighbours, ties, border):
+def test_equals_the_definition(size, neighbours, ties, border, engine):
+    if engine == "numba":
+        pytest.importorskip("numba")
     rng = np.random.default_rng(size * neighbours)
-    for image in (rng.integers(0, 256, (19, 23)).astype(np.uint8), rng.normal(size=(19, 23))):
+    for image in (rng.integers(0, 256, (19, 83)).astype(np.uint8), rng.normal(size=(19, 83))):
         expected = plain(image, size, neighbours, ties, border)
-        out = knn_smooth(image, size=size, neighbours=neighbours, ties=ties, border=border)
+        out = knn_smooth(image, size=size, neighbours=neighbours, ties=ties, border=border, engine=engine)
         np.testing.assert_allclose(out, expected, atol=1e-9)
 
 
@@ -84,11 +87,26 @@ def test_extreme_bytes_do_not_wrap():
         ({"neighbours": 26}, "1 to 25"),
         ({"ties": "first"}, "average, raster"),
         ({"border": "zero"}, "reflect"),
+        ({"engine": "c"}, "numpy, numba"),
     ],
 )
 def test_wrong_options_are_named(options, words):
     with pytest.raises(UserError, match=words):
         knn_smooth(np.ones((9, 9)), **options)
+
+
+def test_numba_asked_for_and_absent_names_the_extra(monkeypatch):
+    monkeypatch.setattr("medzoo.imaging.compiled.installed", lambda: False)
+    with pytest.raises(UserError, match=r"medzoo\[fast\]"):
+        knn_smooth(A, size=3, neighbours=4, engine="numba")
+    assert knn_smooth(A, size=3, neighbours=4)[3, 2] == 4.75
+
+
+def test_large_images_go_tile_by_tile(monkeypatch):
+    image = np.random.default_rng(3).integers(0, 99, (37, 20)).astype(np.uint16)
+    whole = knn_smooth(image, engine="numpy")
+    monkeypatch.setattr("medzoo.imaging.smoothing._TILE_BYTES", 25 * 20 * 2 * 5)
+    np.testing.assert_array_equal(knn_smooth(image, engine="numpy"), whole)
 
 
 def test_nan_is_refused():

@@ -5,7 +5,7 @@ import pytest
 from skimage.feature import graycomatrix, graycoprops
 
 from medzoo.errors import UserError
-from medzoo.imaging.texture import HARALICK13, glcm, glcm_properties, haralick, quantise
+from medzoo.imaging.texture import HARALICK13, glcm, glcm_properties, haralick, quantise, texture_properties
 
 I = np.array([[0, 0, 1, 1], [0, 0, 1, 1], [0, 2, 2, 2], [2, 2, 3, 3]])  # noqa: E741
 A = np.array([[2, 7, 1, 4, 6], [3, 2, 3, 1, 4], [5, 5, 5, 8, 9], [5, 7, 4, 9, 8], [1, 2, 7, 5, 5]])
@@ -52,6 +52,8 @@ def test_a_batch_equals_scikit_image(distance):
     regions[0] = 5  # one level only: correlation 1, entropy 0
     counts = glcm(regions, levels=32, distance=distance)
     values = glcm_properties(counts)
+    for name, value in texture_properties(regions, levels=32, distance=distance).items():
+        np.testing.assert_allclose(value, values[name], atol=1e-14)
     names = {"asm": "ASM", "contrast": "contrast", "correlation": "correlation", "idm": "homogeneity",
              "entropy": "entropy"}  # fmt: skip
     # scikit-image rounds the diagonal steps of a distance, so its angles are asked at that length.
