@@ -1,0 +1,24 @@
+"""Figures of classifications, segmentations and detections, each with its protocol and its interval."""
+
+from medzoo.metrics.accumulator import Accumulator, paired
+from medzoo.metrics.classify import ClassifyScores
+from medzoo.metrics.detect import Boxes, DetectScores
+from medzoo.metrics.interval import Figure
+from medzoo.metrics.match import Rule
+from medzoo.metrics.segment import SegmentScores
+from medzoo.metrics.table import METRICS, accumulator, compute, restored
+
+__all__ = [
+    "METRICS",
+    "Accumulator",
+    "Boxes",
+    "ClassifyScores",
+    "DetectScores",
+    "Figure",
+    "Rule",
+    "SegmentScores",
+    "accumulator",
+    "compute",
+    "paired",
+    "restored",
+]

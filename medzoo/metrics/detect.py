@@ -1,0 +1,270 @@
+"""Figures of a detection: COCO's average precision, FROC, CPM. Knows boxes, scores and labels alone.
+
+Each image is matched once, when it is added; the bootstrap only weighs images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any, Protocol
+
+import numpy as np
+
+from medzoo.errors import UserError
+from medzoo.metrics.accumulator import Accumulator, Measure
+from medzoo.metrics.froc import RATES, DetectionPoint, Froc
+from medzoo.metrics.interval import REPLICATES
+from medzoo.metrics.match import Rule, match, match_coco
+from medzoo.metrics.precision import IOUS, Ranked
+from medzoo.metrics.ratio import defined_mean
+from medzoo.types import Array
+
+MOST = 100
+_IOUS = np.append(IOUS, 0.1)
+# Figure -> (size range, columns of _IOUS, words).
+_PRECISION: dict[str, tuple[str, list[int], str]] = {
+    "ap": ("all", list(range(10)), "IoU 0.50:0.95"),
+    "ap50": ("all", [0], "IoU 0.50"),
+    "ap75": ("all", [5], "IoU 0.75"),
+    "ap10": ("all", [10], "IoU 0.10"),
+    "ap-small": ("small", list(range(10)), "IoU 0.50:0.95"),
+    "ap-medium": ("medium", list(range(10)), "IoU 0.50:0.95"),
+    "ap-large": ("large", list(range(10)), "IoU 0.50:0.95"),
+}
+_SIZES = ("all", "small", "medium", "large")
+# Edges between small, medium and large: COCO's side lengths in pixels; in volumes a cube's side in mm.
+_EDGES = {2: (32.0, 96.0, "px"), 3: (10.0, 20.0, "mm")}
+
+
+class Objects(Protocol):
+    """What is there: `boxes` (N, 2n), lows then highs, n = 2 or 3; `labels` (N,), indices into the labels."""
+
+    @property
+    def boxes(self) -> Array: ...
+    @property
+    def labels(self) -> Array: ...
+
+
+class Found(Objects, Protocol):
+    """What was answered: boxes and labels as in `Objects`, and `scores` (N,)."""
+
+    @property
+    def scores(self) -> Array: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Boxes:
+    """Plain arrays that are both `Objects` and `Found`."""
+
+    boxes: Array
+    labels: Array
+    scores: Array
+
+
+@dataclass(frozen=True, eq=False)
+class _OfLabel:
+    """One image's detections of one label, best first, at most 100; `objects` (A,) that count, by size."""
+
+    scores: Array
+    hit: Array
+    ignored: Array
+    status: Array
+    objects: Array
+
+
+class DetectScores(Accumulator):
+    """Scores of a detection, matched label by label.
+
+    COCO's rules for `ap...` (at most 100 detections a label and image, IoU over continuous boxes, 101
+    recalls); `rule` for FROC, CPM and the figures at `threshold` (score >= threshold is shown; None: all).
+    Sizes small, medium, large part at box areas of 32^2 and 96^2 pixels (COCO), box volumes of 10^3 and
+    20^3 cubic millimetres.
+    """
+
+    known = (
+        "ap", "ap50", "froc", "cpm", "ap75", "ap10", "ap-small", "ap-medium", "ap-large",
+        "sensitivity", "false-positives",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        names: Sequence[str] | None = None,
+        *,
+        rule: Rule | None = None,
+        threshold: float | None = None,
+        seed: int = 0,
+        replicates: int = REPLICATES,
+    ) -> None:
+        super().__init__(labels, names, seed=seed, replicates=replicates)
+        self.rule = rule or Rule()
+        self.threshold = threshold
+        self.dims = 0
+        self._images: list[list[_OfLabel]] = []
+        self._records: list[dict[str, Any]] = []
+
+    def add(
+        self,
+        truth: Objects,
+        answer: Found,
+        *,
+        item: str,
+        group: str | None = None,
+        spacing: Sequence[float] | None = None,
+    ) -> None:
+        """Match one image. `spacing`: mm along the axes of a volume, for its size ranges.
+
+        Raises UserError if an earlier image had another number of axes.
+        """
+        there, found = np.asarray(truth.boxes, float), np.asarray(answer.boxes, float)
+        dims = max(there.shape[-1] if there.size else 0, found.shape[-1] if found.size else 0) // 2
+        if dims and self.dims not in (0, dims):
+            raise UserError(f"boxes of {dims} axes among boxes of {self.dims}", item)
+        self.dims = dims or self.dims
+        dims = dims or 2
+        there, found = there.reshape(-1, 2 * dims), found.reshape(-1, 2 * dims)
+        labels, guesses = np.asarray(truth.labels, np.int64), np.asarray(answer.labels, np.int64)
+        scores = np.asarray(answer.scores, float)
+        unit = float(np.prod(spacing)) if dims == 3 and spacing is not None else 1.0
+        low, high, _ = _EDGES[dims]
+        edges = np.array([[0, np.inf], [0, low**dims], [low**dims, high**dims], [high**dims, np.inf]])
+        rows = []
+        for label in range(len(self.labels)):
+            objects, mine = there[labels == label], guesses == label
+            best = np.argsort(-scores[mine], kind="stable")[:MOST]
+            boxes = found[mine][best]
+            hit, ignored = match_coco(objects, boxes, thresholds=_IOUS, ranges=edges, unit=unit)
+            sizes = np.prod(objects[:, dims:] - objects[:, :dims], axis=1) * unit
+            counted = (sizes >= edges[:, :1]) & (sizes <= edges[:, 1:])
+            status = match(objects, boxes, rule=self.rule)
+            rows.append(_OfLabel(scores[mine][best], hit, ignored, status, counted.sum(axis=1)))
+        self._register(item, group)
+        self._images.append(rows)
+        self._records.append(
+            {
+                "item": item,
+                "group": group,
+                "spacing": None if spacing is None else [float(s) for s in spacing],
+                "objects": {"boxes": there.tolist(), "labels": labels.tolist()},
+                "found": {"boxes": found.tolist(), "labels": guesses.tolist(), "scores": scores.tolist()},
+            }
+        )
+
+    def records(self) -> list[dict[str, Any]]:
+        """`item`, `group`, `spacing`, `objects` (boxes, labels) and `found` (boxes, labels, scores)."""
+        return list(self._records)
+
+    def restore(self, record: Mapping[str, Any]) -> None:
+        """Add an image from its record."""
+        there, found = record["objects"], record["found"]
+        self.add(
+            Boxes(np.array(there["boxes"]), np.array(there["labels"]), np.empty(0)),
+            Boxes(np.array(found["boxes"]), np.array(found["labels"]), np.array(found["scores"])),
+            item=record["item"],
+            group=record["group"],
+            spacing=record["spacing"],
+        )
+
+    def ranked(self, label: int, *, size: str = "all") -> Ranked:
+        """Detections of one label over all images, best first, at the ten IoU thresholds 0.50:0.95."""
+        return self._ranked(label, _SIZES.index(size), range(10))
+
+    def _ranked(self, label: int, size: int, columns: Sequence[int]) -> Ranked:
+        rows, picks = [rows[label] for rows in self._images], np.asarray(columns)
+        scores, image = self._joined([row.scores for row in rows])
+        order = np.argsort(-scores, kind="stable")
+        hit = np.concatenate([row.hit[size, picks] for row in rows], axis=1)[:, order]
+        ignored = np.concatenate([row.ignored[size, picks] for row in rows], axis=1)[:, order]
+        return Ranked(image[order], hit, ignored, np.array([row.objects[size] for row in rows]))
+
+    def froc(self) -> Froc:
+        """The free-response ROC of all labels together, each matched to its own, by `rule`."""
+        rows = [row for image in self._images for row in image]
+        scores, index = self._joined([row.scores for row in rows])
+        objects = np.array([sum(int(row.objects[0]) for row in image) for image in self._images])
+        status = np.concatenate([row.status for row in rows])
+        return Froc(scores, status, index // len(self.labels), objects)
+
+    def threshold_at(self, rate: float) -> DetectionPoint:
+        """The lowest threshold with at most `rate` false positives an image, on validation data."""
+        return self.froc().threshold_at(rate)
+
+    def measures(self) -> list[Measure]:
+        """The statistics of `names`: precision over all labels and, as name/label, of each; froc/RATE."""
+        made: list[Measure] = []
+        for size, sides in enumerate(_SIZES):
+            made += self._precisions(size, [n for n in self.names if _PRECISION.get(n, ("",))[0] == sides])
+        return made + self._free_response()
+
+    def _precisions(self, size: int, names: Sequence[str]) -> list[Measure]:
+        """The figures of one size range, which share one matching table."""
+        if not names:
+            return []
+        low, high, unit = _EDGES[self.dims or 2]
+        sides = ("", f"below {low:g}", f"{low:g} to {high:g}", f"above {high:g}")[size]
+        columns = sorted({column for name in names for column in _PRECISION[name][1]})
+        tables = [self._ranked(k, size, columns) for k in range(len(self.labels))]
+        # A label without an object has no precision and no part in the mean, as in COCO.
+        shown = [k for k, table in enumerate(tables) if table.objects.any()]
+        over = ", ".join(self.labels[k] for k in shown) or "no label"
+        width = max(len(table.image) for table in tables)
+
+        def source(weights: Array) -> Array:
+            """(R, labels, T), NaN for a label that no drawn image holds."""
+            return np.stack([table.average_precision(weights) for table in tables], axis=1)
+
+        made = []
+        for name in names:
+            mine = [columns.index(column) for column in _PRECISION[name][1]]
+            words = f"COCO average precision, {_PRECISION[name][2]}, 101 recalls, {MOST} detections"
+            words += f", boxes of side {sides} {unit}" if sides else ""
+
+            def everything(table: Array, mine: list[int] = mine) -> Array:
+                return defined_mean(table[:, :, mine].mean(axis=2))
+
+            made.append(Measure(name, f"{words}, mean over {over}", source, everything, width=width))
+            for k in shown if len(self.labels) > 1 else ():
+
+                def one(table: Array, mine: list[int] = mine, k: int = k) -> Array:
+                    mean: Array = table[:, k, mine].mean(axis=1)
+                    return mean
+
+                title = f"{name}/{self.labels[k]}"
+                made.append(Measure(title, f"{words}, of {self.labels[k]}", source, one, width=width))
+        return made
+
+    def _free_response(self) -> list[Measure]:
+        """FROC, CPM, and what the operating threshold gives."""
+        froc = self.froc()
+        width = len(froc.image)
+        made = []
+        words = f"matched by {self.rule}, all labels together, highest sensitivity at or below the rate"
+
+        def rates(weights: Array) -> Array:
+            return froc.sensitivities(weights)
+
+        if "froc" in self.names:
+            for i, rate in enumerate(RATES):
+                protocol = f"sensitivity at {rate:g} false positives an image, {words}"
+                made.append(Measure(f"froc/{rate:g}", protocol, rates, itemgetter((..., i)), width=width))
+        if "cpm" in self.names:
+            protocol = f"mean sensitivity at 1/8, 1/4, 1/2, 1, 2, 4, 8 false positives an image, {words}"
+            made.append(Measure("cpm", protocol, rates, lambda table: table.mean(axis=1), width=width))
+
+        def at_threshold(weights: Array) -> Array:
+            return froc.at(weights, threshold=self.threshold)
+
+        where = "all detections" if self.threshold is None else f"score >= {self.threshold:g}"
+        for i, (name, what) in enumerate(
+            (("sensitivity", "share of the objects found"), ("false-positives", "false positives an image"))
+        ):
+            if name in self.names:
+                protocol = f"{what}, {where}, matched by {self.rule}"
+                made.append(Measure(name, protocol, at_threshold, itemgetter((..., i)), width=width))
+        return made
+
+    def _joined(self, scores: Sequence[Array]) -> tuple[Array, Array]:
+        """All scores (D,), and the position in the list (D,) that each came from."""
+        return np.concatenate(scores), np.repeat(np.arange(len(scores)), [len(s) for s in scores])

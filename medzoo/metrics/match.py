@@ -1,0 +1,110 @@
+"""Which detection found which object of one image: IoU, and the matching rules by name. Knows boxes alone.
+
+Boxes are (N, 2n), lows then highs, in continuous coordinates: [x0, y0, x1, y1] or [i0, j0, k0, i1, j1, k1].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from medzoo.types import Array
+
+
+def iou(first: Array, second: Array) -> Array:
+    """(N, M) intersection over union of boxes (N, 2n) and (M, 2n), n = 2 or 3; 0 where both are empty."""
+    n = first.shape[1] // 2
+    low = np.maximum(first[:, None, :n], second[None, :, :n])
+    high = np.minimum(first[:, None, n:], second[None, :, n:])
+    shared = np.prod(np.clip(high - low, 0, None), axis=-1)
+    union = box_sizes(first)[:, None] + box_sizes(second)[None] - shared
+    result: Array = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return result
+
+
+def box_sizes(boxes: Array) -> Array:
+    """(N,) areas or volumes of boxes (N, 2n); 0 where a high lies below its low."""
+    n = boxes.shape[1] // 2
+    sizes: Array = np.prod(np.clip(boxes[:, n:] - boxes[:, :n], 0, None), axis=1)
+    return sizes
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When a detection counts as a hit.
+
+    "iou": IoU with an object of its label is at least `threshold`; a second detection of one object is a
+    false positive. "centre": its centre lies inside an object of its label (as at LUNA16: Setio et al.,
+    Medical Image Analysis 42:1, 2017); a second one counts neither way.
+    """
+
+    name: Literal["iou", "centre"] = "iou"
+    threshold: float = 0.5
+
+    def __str__(self) -> str:
+        return f"IoU >= {self.threshold:g}" if self.name == "iou" else "centre inside the object's box"
+
+
+def match(truth: Array, found: Array, *, rule: Rule) -> Array:
+    """(D,) for detections (D, 2n), best first: 1 a hit, 0 a false positive, -1 not counted.
+
+    Each detection in turn takes the object that is still free and fits it best.
+    """
+    if not len(truth) or not len(found):
+        return np.zeros(len(found), np.int64)
+    if rule.name == "iou":
+        fit = iou(found, truth)
+        fits = np.greater_equal(fit, rule.threshold)
+    else:
+        n = truth.shape[1] // 2
+        centres, middles = (found[:, :n] + found[:, n:]) / 2, (truth[:, :n] + truth[:, n:]) / 2
+        inside = (centres[:, None] >= truth[None, :, :n]) & (centres[:, None] <= truth[None, :, n:])
+        fits = np.logical_and.reduce(inside, axis=-1)
+        fit = -np.linalg.norm(centres[:, None] - middles[None], axis=-1)
+    status = np.zeros(len(found), np.int64)
+    free = np.ones(len(truth), bool)
+    for d in range(len(found)):
+        candidates = np.flatnonzero(fits[d] & free)
+        if len(candidates):
+            free[candidates[fit[d, candidates].argmax()]] = False
+            status[d] = 1
+        elif rule.name == "centre" and fits[d].any():
+            status[d] = -1
+    return status
+
+
+def match_coco(
+    truth: Array, found: Array, *, thresholds: Array, ranges: Array, unit: float = 1.0
+) -> tuple[Array, Array]:
+    """COCO's matching at T thresholds and in A size ranges at once; `found` (D, 2n) best first.
+
+    `ranges` (A, 2): smallest and largest size, box size times `unit`. An object outside the range is ignored:
+    a detection takes it only if no other fits, and then counts neither way; nor does an unmatched detection
+    outside the range. Of equal fits the last object is taken. Returns hit (A, T, D) and ignored (A, T, D).
+    """
+
+    def outside(boxes: Array) -> Array:
+        sizes = box_sizes(boxes) * unit
+        return (sizes[None] < ranges[:, :1]) | (sizes[None] > ranges[:, 1:])
+
+    ignore = outside(truth)
+    shape = (len(ranges), len(thresholds), len(found))
+    taken, skipped = np.zeros(shape, bool), np.zeros(shape, bool)
+    if len(truth) and len(found):
+        fit = iou(found, truth)
+        least = np.minimum(thresholds, 1 - 1e-10)
+        free = np.ones((*shape[:2], len(truth)), bool)
+        a, t = np.ogrid[: shape[0], : shape[1]]
+        last = len(truth) - 1
+        for d in np.flatnonzero(fit.max(axis=1) >= least.min()):
+            # An object that counts beats any ignored one; IoU is at most 1, so 2 parts the two kinds.
+            rank = np.where(free & (fit[d] >= least[:, None]), fit[d] + 2 * ~ignore[:, None], -1.0)
+            best = last - rank[..., ::-1].argmax(axis=-1)
+            won = rank[a, t, best] >= 0
+            taken[..., d] = won
+            skipped[..., d] = won & ignore[a, best]
+            free[a, t, best] &= ~won
+    skipped |= ~taken & outside(found)[:, None]
+    return taken & ~skipped, skipped

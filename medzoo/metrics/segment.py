@@ -1,0 +1,181 @@
+"""Figures of a segmentation, label by label and subject by subject. Knows arrays and spacing alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import find_objects
+
+from medzoo.errors import UserError
+from medzoo.metrics.accumulator import Accumulator, Measure
+from medzoo.metrics.interval import REPLICATES, Statistic
+from medzoo.metrics.ratio import defined_mean, ratio
+from medzoo.metrics.surface import TOLERANCE, compare_masks
+from medzoo.types import Array
+
+_WORDS = {
+    "dice": "Dice",
+    "jaccard": "Jaccard",
+    "hd95": "95th percentile Hausdorff distance, {length}, the image diagonal where one mask is empty",
+    "assd": "average symmetric surface distance, {length}, the image diagonal where one mask is empty",
+    "surface-dice": "surface Dice at {tolerance:g} {length}",
+    "volume-error": "absolute volume error, {volume}",
+}
+_SURFACES = {"hd95", "assd", "surface-dice"}
+
+
+class SegmentScores(Accumulator):
+    """Scores of a segmentation; label 0 is the background and is not scored.
+
+    Each figure is the mean over the items in which truth or answer has the label (see `compare_masks` for
+    what an empty one counts), and without a label's name the mean of its labels' means.
+    `tolerance`: of the surface Dice, in millimetres (pixels where an item has no spacing).
+    """
+
+    known = ("dice", "jaccard", "hd95", "assd", "surface-dice", "volume-error")
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        names: Sequence[str] | None = None,
+        *,
+        tolerance: float = TOLERANCE,
+        seed: int = 0,
+        replicates: int = REPLICATES,
+    ) -> None:
+        super().__init__(labels, names, seed=seed, replicates=replicates)
+        self.tolerance = tolerance
+        self._values: list[dict[str, dict[str, float]]] = []
+        self._units: list[tuple[str, str]] = []
+        self._masked: list[bool] = []
+
+    def add(
+        self,
+        truth: Array,
+        answer: Array,
+        *,
+        item: str,
+        group: str | None = None,
+        spacing: Sequence[float] | None = None,
+        within: Array | None = None,
+    ) -> None:
+        """`truth`, `answer`: label arrays on one grid, 2D or 3D; `spacing`: mm per axis, None for a picture.
+
+        `within`: bool array; voxels outside it are background to both. Raises UserError if shapes differ.
+        """
+        truth, answer = np.asarray(truth), np.asarray(answer)
+        if truth.shape != answer.shape:
+            raise UserError(
+                f"the answer has shape {answer.shape} but the truth {truth.shape}",
+                item,
+                "both must be on the image's own grid",
+            )
+        if within is not None:
+            truth, answer = truth * (within != 0), answer * (within != 0)
+        steps = (1.0,) * truth.ndim if spacing is None else tuple(float(s) for s in spacing)
+        units = ("px", "px") if spacing is None else ("mm", "ml" if truth.ndim == 3 else "mm2")
+        diagonal = float(np.linalg.norm(np.asarray(truth.shape) * steps))
+        # One pass over each array finds every label's box; what lies outside both boxes is never touched.
+        boxes = [find_objects(array.astype(np.int32), len(self.labels) - 1) for array in (truth, answer)]
+        values = {}
+        for number, label in enumerate(self.labels[1:], start=1):
+            crop = _union(boxes[0][number - 1], boxes[1][number - 1], truth.ndim)
+            scores = compare_masks(
+                truth[crop] == number,
+                answer[crop] == number,
+                spacing=steps,
+                tolerance=self.tolerance,
+                diagonal=diagonal,
+                surfaces=not _SURFACES.isdisjoint(self.names),
+            )
+            if units[1] == "ml":
+                scores["volume-error"] /= 1000
+            values[label] = scores
+        self._register(item, group)
+        self._values.append(values)
+        self._units.append(units)
+        self._masked.append(within is not None)
+
+    def records(self) -> list[dict[str, Any]]:
+        """`item`, `group`, `units`, `within`, `tolerance`, `values` by label and metric (None: label in neither)."""
+        return [
+            {
+                "item": item,
+                "group": group,
+                "units": list(units),
+                "within": masked,
+                "tolerance": self.tolerance,
+                "values": {
+                    label: {name: None if np.isnan(v) else v for name, v in scores.items()}
+                    for label, scores in values.items()
+                },
+            }
+            for item, group, units, masked, values in zip(
+                self.items, self.groups, self._units, self._masked, self._values, strict=True
+            )
+        ]
+
+    def restore(self, record: Mapping[str, Any]) -> None:
+        """Add an item from its record. Raises UserError if it was scored without one of `names`."""
+        for name in self.names:
+            if any(name not in scores for scores in record["values"].values()):
+                raise UserError(f"the record has no {name}", record["item"], "evaluate again with this metric")
+        self._register(record["item"], record["group"])
+        length, volume = record["units"]
+        self._units.append((length, volume))
+        self._masked.append(record["within"])
+        self.tolerance = record["tolerance"]
+        self._values.append(
+            {
+                label: {name: float("nan") if v is None else float(v) for name, v in scores.items()}
+                for label, scores in record["values"].items()
+            }
+        )
+
+    def measures(self) -> list[Measure]:
+        """The mean over items of each of `names`, over all labels and, as name/label, of each."""
+        made = []
+        for name in self.names:
+            table = np.array([[values[label][name] for label in self.labels[1:]] for values in self._values])
+            protocol = self._protocol(name)
+            shown = ~np.isnan(table)
+            if len(self.labels) > 2:
+                over = ", ".join(self.labels[1:])
+                made.append(
+                    Measure(name, f"{protocol}, mean over the labels {over}", _mean(table), scored=shown.any(axis=1))
+                )
+            for column, label in enumerate(self.labels[1:]):
+                one = table[:, [column]]
+                title = name if len(self.labels) == 2 else f"{name}/{label}"
+                made.append(Measure(title, f"{protocol}, of {label}", _mean(one), scored=shown[:, column]))
+        return made
+
+    def _protocol(self, name: str) -> str:
+        length, volume = (" or ".join(sorted(set(unit))) for unit in zip(*self._units, strict=True))
+        words = _WORDS[name].format(tolerance=self.tolerance, length=length, volume=volume)
+        masked = sum(self._masked)
+        inside = "" if not masked else ", inside the mask"
+        if 0 < masked < len(self._masked):
+            inside += f" where one was given ({masked} of {len(self._masked)})"
+        return f"{words}, mean over the items that have the label{inside}"
+
+
+def _union(first: tuple[slice, ...] | None, second: tuple[slice, ...] | None, dims: int) -> tuple[slice, ...]:
+    """The smallest box that holds both; an empty one if there is neither."""
+    found = [box for box in (first, second) if box is not None]
+    if not found:
+        return (slice(0, 0),) * dims
+    return tuple(slice(min(b[a].start for b in found), max(b[a].stop for b in found)) for a in range(dims))
+
+
+def _mean(table: Array) -> Statistic:
+    """Mean over labels of the weighted means over items of `table` (N, labels), NaN entries left out."""
+    shown = ~np.isnan(table)
+    filled = np.where(shown, table, 0.0)
+
+    def statistic(weights: Array) -> Array:
+        return defined_mean(ratio(weights @ filled, weights @ shown))
+
+    return statistic
