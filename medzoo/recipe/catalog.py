@@ -32,4 +32,4 @@ class Catalog(Protocol):
 
     def cross_check(self, recipe: Recipe) -> Iterable[Objection]:
         """What is wrong between the parts of a recipe whose parts are each right, such as a model of
-        another task. Called only then."""
+        another task. Called only then, and not for pipelines without a model or data of their own."""

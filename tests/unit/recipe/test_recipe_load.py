@@ -20,7 +20,12 @@ from medzoo.recipe.faults import Faults
 from medzoo.recipe.tree import plain
 from medzoo.recipe.writing import digest, to_yaml
 
-FEW = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(
+    max_examples=150,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 
 def holdable(text: str) -> bool:
@@ -146,6 +151,7 @@ def test_a_pipeline_has_members_and_needs_no_model() -> None:
     with pytest.raises(UserError) as caught:
         read_recipe_text(head, "c.yaml")
     assert str(caught.value) == "c.yaml:1:1: data: is missing\nc.yaml:1:1: model: is missing"
+    assert read_recipe_text(cascade.resolved(), catalog=Toys()) == cascade
     with pytest.raises(UserError, match="only a recipe of task detect"):
         read_recipe_text((head + "members: {find: x}").replace("task: detect", "task: segment"))
 
@@ -200,16 +206,9 @@ def test_any_bytes_give_a_recipe_or_a_user_error(tmp_path: Path, data: bytes) ->
 PATHS = st.sampled_from(
     [
         *("medzoo", "name", "task", "labels", "labels.0", "data", "data.split", "data.split.train", "model"),
-        *(
-            "preprocess.host",
-            "preprocess.host.0",
-            "preprocess.host.0.op",
-            "model.type",
-            "model.head",
-            "train",
-        ),
-        *("model.channels.1", "train.augment", "train.checkpoint", "train.warmup", "metrics", "members"),
-        *("export.precision", "zzz", "a.b.c"),
+        *("preprocess.host", "preprocess.host.0", "preprocess.host.0.op", "model.type", "model.head"),
+        *("model.channels.1", "train", "train.augment", "train.checkpoint", "train.warmup", "metrics"),
+        *("members", "export.precision", "zzz", "a.b.c"),
     ]
 )
 
