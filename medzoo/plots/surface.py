@@ -93,15 +93,28 @@ def surface(mask: Array, affine: Array, *, smooth_mm: float | None = None) -> Me
     inside = np.pad(inside[block], [(m, m) for m in margin])
     outer = distance_transform_edt(~inside, sampling=spacing)
     inner = distance_transform_edt(inside, sampling=spacing)
-    field = gaussian_filter((outer - inner).astype(np.float32), sd)
+    edge = float(np.cbrt(spacing.prod()))
+    # Distances run from centre to centre; the boundary lies half a voxel before the other side.
+    distance = np.where(inside, edge / 2 - inner, outer - edge / 2).astype(np.float32)
+    field = gaussian_filter(distance, sd)
     count = int(inside.sum())
     level = float(np.partition(field.ravel(), (count - 1, count))[count - 1 : count + 1].mean())
-    vertices, faces, _, _ = marching_cubes(field, level, gradient_direction="ascent")
-    # scikit-image winds clockwise seen from outside in index space; a mirroring affine turns that round.
-    vertices = vertices + [s.start for s in block] - margin
-    if np.linalg.det(affine[:3, :3]) > 0:
-        faces = faces[:, ::-1]
-    return Mesh(vertices @ affine[:3, :3].T + affine[:3, 3], np.ascontiguousarray(faces))
+
+    def at(level: float) -> Mesh:
+        vertices, faces, _, _ = marching_cubes(
+            field, level, gradient_direction="ascent", allow_degenerate=False
+        )
+        vertices = vertices + [s.start for s in block] - margin
+        # scikit-image winds clockwise seen from outside in index space; a mirroring affine turns that round.
+        if np.linalg.det(affine[:3, :3]) > 0:
+            faces = faces[:, ::-1]
+        return Mesh(vertices @ affine[:3, :3].T + affine[:3, 3], np.ascontiguousarray(faces))
+
+    # The flat faces of a mesh cut the curves: one Newton step (dV/dlevel = area) brings the volume back.
+    mesh = at(level)
+    lacking = count * float(spacing.prod()) - 1000 * mesh.volume_ml
+    lowest = (float(field.min()) + level) / 2
+    return at(max(lowest, level + lacking / mesh.area_mm2))
 
 
 def surfaces(mask: Array, affine: Array, labels: Mapping[int, str], **options: Any) -> dict[str, Mesh]:
