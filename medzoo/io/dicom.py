@@ -7,7 +7,8 @@ RAS, while DICOM's own patient axes are LPS (PS3.3 C.7.6.2).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,11 @@ def from_dataset(dataset: Any, *, where: str = "DICOM dataset", volume: bool = F
 
     Grey values are rescaled (modality LUT); MONOCHROME1 is turned over, so that more is always brighter.
     """
+    with _one_line(where):
+        return _from_dataset(dataset, where, volume=volume)
+
+
+def _from_dataset(dataset: Any, where: str, *, volume: bool) -> Image:
     pixels = _pixels(dataset, where)
     check_values(pixels, where)
     meta = {"format": "dicom", "modality": str(dataset.get("Modality", "")), "files": (where,)}
@@ -55,6 +61,11 @@ def read_series(folder: Path) -> Image:
     spaced or turned against each other, or if the gantry was tilted.
     """
     where = str(folder)
+    with _one_line(where):
+        return _read_series(folder, where)
+
+
+def _read_series(folder: Path, where: str) -> Image:
     heads = _headers(folder)
     if not heads:
         raise UserError("is a folder without DICOM images", where, "name the files themselves")
@@ -78,6 +89,17 @@ def read_series(folder: Path) -> Image:
     check_volume(array, where)
     meta = {"format": "dicom", "modality": str(first.get("Modality", "")), "files": tuple(map(str, paths))}
     return Image(array, affine, where, meta)
+
+
+@contextmanager
+def _one_line(where: str) -> Iterator[None]:
+    """pydicom interprets an element, and finds it damaged, only when it is used: each fault as a UserError."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # of a kind of its own for every fault
+        raise UserError(f"is damaged: {error}", where) from error
 
 
 def _read(path: Path, **options: Any) -> Any:

@@ -22,7 +22,8 @@ from medzoo.types import Array, Image
 # Deflate cannot pack more than this many bytes into one.
 GZIP_RATIO = 1032
 CHUNK = 1 << 22
-UNITS_IN_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+# NIfTI-1 header, xyzt_units: 1 is metre, 2 millimetre, 3 micrometre; anything else is taken as millimetre.
+UNITS_IN_MM = {1: 1000.0, 3: 0.001}
 UNORIENTED = (
     "the header gives no orientation (sform and qform codes are 0): "
     "taken as right to left, posterior to anterior, inferior to superior"
@@ -76,7 +77,7 @@ def from_nibabel(image: Any, *, empty: bool = False) -> Image:
     affine, meta = image.affine, {"format": "nibabel"}
     if isinstance(image.header, Nifti1Header):
         _, meta = _nifti_geometry(image.header, where)
-        unit = UNITS_IN_MM.get(image.header.get_xyzt_units()[0], 1.0)
+        unit = _unit_mm(image.header)
         affine = np.diag([unit, unit, unit, 1.0]) @ affine
     elif affine is None:
         affine, meta["assumed"] = (
@@ -177,6 +178,10 @@ def _scaled(array: Array, slope: float | None, inter: float | None) -> Array:
     return scaled
 
 
+def _unit_mm(header: Any) -> float:
+    return UNITS_IN_MM.get(int(header["xyzt_units"]) & 7, 1.0)
+
+
 def _nifti_geometry(header: Any, where: str) -> tuple[Array, dict[str, Any]]:
     """The affine in millimetres, and what a mask on the same grid must repeat: codes, and the qform."""
     known = min(int(header["dim"][0]), 3)
@@ -188,7 +193,7 @@ def _nifti_geometry(header: Any, where: str) -> tuple[Array, dict[str, Any]]:
     if abs(float(header["pixdim"][0])) != 1:
         header["pixdim"][0] = 1.0  # the standard: 0 counts as 1
     sform, qform = int(header["sform_code"]), int(header["qform_code"])
-    unit = UNITS_IN_MM.get(header.get_xyzt_units()[0], 1.0)
+    unit = _unit_mm(header)
     scale = np.diag([unit, unit, unit, 1.0])
     meta: dict[str, Any] = {"format": "nifti", "sform_code": sform, "qform_code": qform}
     try:

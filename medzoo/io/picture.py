@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import warnings
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,9 @@ def read_picture(path: Path) -> Image:
         raise UserError("is larger than medzoo reads", where, f"at most {MAX_PIXELS} pixels") from error
     except UnidentifiedImageError as error:
         raise UserError("is no picture, or is damaged", where, "PNG, JPEG, TIFF or BMP is read") from error
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
+    except UserError:
+        raise
+    except Exception as error:  # every decoder of Pillow has its own way of failing on damaged bytes
         raise UserError(f"is truncated or damaged: {error}", where) from error
     if orientation != 1:
         meta["exif_orientation"] = int(orientation)
