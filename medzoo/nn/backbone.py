@@ -128,7 +128,7 @@ class Backbone(nn.Module):
 def _only_features(
     state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], weights: str
 ) -> dict[str, Tensor]:
-    """The part of a whole model's `state` that its features need; timm joins their names by _ instead of a dot.
+    """The part of a whole model's `state` that its features need; timm joins names by _ where it was a dot.
 
     Raises UserError where one is missing: timm itself would start such a layer at random.
     """
