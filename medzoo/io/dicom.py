@@ -93,7 +93,7 @@ def _read_series(folder: Path, where: str) -> Image:
 
 @contextmanager
 def _one_line(where: str) -> Iterator[None]:
-    """pydicom interprets an element, and finds it damaged, only when it is used: each fault as a UserError."""
+    """pydicom finds an element damaged only when it is used: each such fault as a UserError."""
     try:
         yield
     except UserError:

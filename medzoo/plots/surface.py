@@ -21,6 +21,8 @@ from medzoo.types import Array
 
 # RAS millimetres to glTF metres: +Y up, +Z forward, so the patient's right is -X (glTF 2.0, section 3.4).
 RAS_TO_GLTF = np.array([[-1, 0, 0], [0, 0, 1], [0, 1, 0]]) / 1000.0
+# Share of its volume by which a surface may miss the region's voxels.
+VOLUME_SHARE = 0.002
 Side = Literal["anterior", "posterior", "left", "right", "superior", "inferior", "oblique"]
 # Where the eye stands, in RAS, and what is up on the screen.
 EYES: dict[Side, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
@@ -110,11 +112,19 @@ def surface(mask: Array, affine: Array, *, smooth_mm: float | None = None) -> Me
             faces = faces[:, ::-1]
         return Mesh(vertices @ affine[:3, :3].T + affine[:3, 3], np.ascontiguousarray(faces))
 
-    # The flat faces of a mesh cut the curves: one Newton step (dV/dlevel = area) brings the volume back.
+    # The flat faces of a mesh cut the curves and smoothing moves them: secant steps bring the volume back.
+    target, lowest = count * float(spacing.prod()), float(field.min())
     mesh = at(level)
-    lacking = count * float(spacing.prod()) - 1000 * mesh.volume_ml
-    lowest = (float(field.min()) + level) / 2
-    return at(max(lowest, level + lacking / mesh.area_mm2))
+    slope = mesh.area_mm2
+    for _ in range(3):
+        lacking = target - 1000 * mesh.volume_ml
+        if abs(lacking) < VOLUME_SHARE * target:
+            break
+        last, before = level, mesh.volume_ml
+        level = max((lowest + level) / 2, level + lacking / slope)
+        mesh = at(level)
+        slope = max(1000 * (mesh.volume_ml - before) / (level - last), mesh.area_mm2)
+    return mesh
 
 
 def surfaces(mask: Array, affine: Array, labels: Mapping[int, str], **options: Any) -> dict[str, Mesh]:

@@ -49,9 +49,10 @@ def test_no_damage_escapes(tmp_path: Path, suffix: str) -> None:
             data[place] = rng.integers(0, 256)
         path.write_bytes(data[: rng.integers(1, len(data))] if n % 7 == 0 else data)
         try:
+            words = ""
             assert np.isfinite(read_image(path).array).all()
         except UserError as error:
-            refused += 1
-            assert str(path) in str(error)
-            assert "\n" not in str(error)
+            words = str(error)
+        refused += bool(words)
+        assert not words or (str(path) in words and "\n" not in words)
     assert refused > 5
