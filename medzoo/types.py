@@ -139,17 +139,13 @@ def _resample(mask: Array, matrix: Array, shape: tuple[int, ...]) -> Array:
     n = mask.ndim
     linear, offset = matrix[:n, :n], matrix[:n, n]
     whole = np.rint(linear)
-    signed_permutation = np.allclose(linear, whole, atol=1e-6) and np.array_equal(
-        np.abs(whole).sum(axis=0), np.ones(n)
-    )
+    signed_permutation = np.allclose(linear, whole, atol=1e-6) and np.array_equal(np.abs(whole).sum(axis=0), np.ones(n))
     if signed_permutation and np.allclose(offset, np.rint(offset), atol=1e-3):
         return _permute(mask, whole.astype(int), np.rint(offset).astype(int), shape)
     from scipy.ndimage import affine_transform
 
     # "constant" would lose the outer half of every border voxel, "grid-constant" does not.
-    result: Array = affine_transform(
-        mask, linear, offset, output_shape=shape, order=0, mode="grid-constant", cval=0
-    )
+    result: Array = affine_transform(mask, linear, offset, output_shape=shape, order=0, mode="grid-constant", cval=0)
     return result
 
 

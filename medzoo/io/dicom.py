@@ -177,9 +177,7 @@ def _single_series(heads: Sequence[tuple[Path, Any]], where: str) -> None:
             f"{len(h)} images"
             for uid, h in sorted(series.items())
         )
-        raise UserError(
-            f"holds {len(series)} series: {listed}", where, "put one series in a folder of its own"
-        )
+        raise UserError(f"holds {len(series)} series: {listed}", where, "put one series in a folder of its own")
 
 
 def _ordered(heads: Sequence[tuple[Path, Any]], where: str) -> tuple[list[Path], Any, Array]:
@@ -216,9 +214,7 @@ def _ordered(heads: Sequence[tuple[Path, Any]], where: str) -> tuple[list[Path],
     across = np.linalg.norm(drift - np.outer(drift @ normal, normal), axis=1)
     if across[-1] > max(PLACE_MM, PLACE_SHARE * step) * len(gaps):
         angle = np.degrees(np.arctan2(across[-1], along[-1] - along[0]))
-        raise UserError(
-            f"its gantry was tilted by {angle:.1f} degrees", where, "resample it on a straight grid"
-        )
+        raise UserError(f"its gantry was tilted by {angle:.1f} degrees", where, "resample it on a straight grid")
     return paths, heads[order[0]][1], (places[-1] - places[0]) / len(gaps)
 
 

@@ -57,9 +57,7 @@ def _check_size(opened: Any, where: str) -> None:
             f"at most {MAX_PIXELS} are read",
         )
     if getattr(opened, "n_frames", 1) > 1 and opened.format != "MPO":
-        raise UserError(
-            f"holds {opened.n_frames} pages", where, "save the wanted page as a picture of its own"
-        )
+        raise UserError(f"holds {opened.n_frames} pages", where, "save the wanted page as a picture of its own")
 
 
 def _array(opened: Any) -> Array:
@@ -109,7 +107,5 @@ def _deep_colour(opened: Any, path: Path) -> Array | None:
             head = raw.read(26)
         depth, kind = head[24], head[25]
         if depth == 16 and kind != 0:
-            raise UserError(
-                "is a PNG of 16-bit colour", str(path), "save it as TIFF, which keeps all 16 bits"
-            )
+            raise UserError("is a PNG of 16-bit colour", str(path), "save it as TIFF, which keeps all 16 bits")
     return None

@@ -37,9 +37,7 @@ def read_labels(source: Any, *, like: Image | None = None) -> Image:
     `like`: the image it belongs to; another shape, or an affine that differs by more than a tenth of a
     voxel, raises UserError.
     """
-    image = _read(
-        source, None if like is None else "picture" if like.affine is None else "volume", empty=True
-    )
+    image = _read(source, None if like is None else "picture" if like.affine is None else "volume", empty=True)
     where = image.source
     array = image.array[:1]
     if image.array.shape[0] > 1 and not (image.array == array).all():
@@ -123,9 +121,7 @@ def _read_path(path: Path, kind: Kind | None, *, empty: bool) -> Image:
     raise UserError("is no image that medzoo reads", where, f"it reads DICOM and {' '.join(SUFFIXES)}")
 
 
-def from_array(
-    array: Array, *, kind: Kind | None = None, empty: bool = False, source: str = "array"
-) -> Image:
+def from_array(array: Array, *, kind: Kind | None = None, empty: bool = False, source: str = "array") -> Image:
     """A bare array as an Image, under the rules of `read_image`. Raises UserError."""
     array = array.astype(np.uint8) if array.dtype == bool else array
     check_extent(array.shape, source)

@@ -111,9 +111,7 @@ def plot_boxes(
     return save_png(path, draw_boxes(image, boxes, scores, classes, labels, **options))  # type: ignore[arg-type]
 
 
-def plot_mask(
-    path: str | Path, image: Image, mask: Array, labels: Sequence[str] = (), **options: object
-) -> Path:
+def plot_mask(path: str | Path, image: Image, mask: Array, labels: Sequence[str] = (), **options: object) -> Path:
     """Write `draw_mask(...)` as PNG; returns the path. Raises UserError."""
     return save_png(path, draw_mask(image, mask, labels, **options))  # type: ignore[arg-type]
 

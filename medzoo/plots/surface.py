@@ -103,9 +103,7 @@ def surface(mask: Array, affine: Array, *, smooth_mm: float | None = None) -> Me
     level = float(np.partition(field.ravel(), (count - 1, count))[count - 1 : count + 1].mean())
 
     def at(level: float) -> Mesh:
-        vertices, faces, _, _ = marching_cubes(
-            field, level, gradient_direction="ascent", allow_degenerate=False
-        )
+        vertices, faces, _, _ = marching_cubes(field, level, gradient_direction="ascent", allow_degenerate=False)
         vertices = vertices + [s.start for s in block] - margin
         # scikit-image winds clockwise seen from outside in index space; a mirroring affine turns that round.
         if np.linalg.det(affine[:3, :3]) > 0:
@@ -129,16 +127,10 @@ def surface(mask: Array, affine: Array, *, smooth_mm: float | None = None) -> Me
 
 def surfaces(mask: Array, affine: Array, labels: Mapping[int, str], **options: Any) -> dict[str, Mesh]:
     """The surface of every label (value -> name) that occurs in `mask` (I, J, K)."""
-    return {
-        name: surface(mask == value, affine, **options)
-        for value, name in labels.items()
-        if (mask == value).any()
-    }
+    return {name: surface(mask == value, affine, **options) for value, name in labels.items() if (mask == value).any()}
 
 
-def write_glb(
-    path: str | Path, meshes: Mapping[str, Mesh], colours: Mapping[str, Colour] | None = None
-) -> Path:
+def write_glb(path: str | Path, meshes: Mapping[str, Mesh], colours: Mapping[str, Colour] | None = None) -> Path:
     """Write meshes by name as a binary glTF 2.0 file, in metres, Y up; returns its path. Raises UserError."""
     views: list[dict[str, int]] = []
     accessors: list[dict[str, Any]] = []

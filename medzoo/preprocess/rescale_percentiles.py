@@ -39,8 +39,6 @@ class RescalePercentiles(HostStep):
             values = channel[counted].astype(np.float64)
             low, high = np.percentile(values, [self.low, self.high]) if values.size else (0.0, 0.0)
             if not high > low:
-                raise UserError(
-                    f"its percentiles {self.low:g} and {self.high:g} are the same value", image.source
-                )
+                raise UserError(f"its percentiles {self.low:g} and {self.high:g} are the same value", image.source)
             out[counted] = np.clip((values - low) / (high - low), 0, 1)
         return image.replace(array=result), frame

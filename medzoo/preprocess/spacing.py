@@ -51,7 +51,5 @@ def _resample(channel: Array, matrix: Array, shape: tuple[int, ...], order: int)
         sd = np.maximum(0, (np.diag(matrix)[:3] - 1) / 2)
         channel = gaussian_filter(channel, sd, mode="nearest") if sd.any() else channel
     factors, offset = np.diag(matrix)[:3], matrix[:3, 3]
-    result: Array = affine_transform(
-        channel, factors, offset, output_shape=shape, order=order, mode="nearest"
-    )
+    result: Array = affine_transform(channel, factors, offset, output_shape=shape, order=order, mode="nearest")
     return result

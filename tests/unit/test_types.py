@@ -12,9 +12,7 @@ from medzoo.types import Array, Frame, Image, boxes_to_mm
 
 SHAPE = (5, 7, 9)
 ORIENTATIONS = [
-    (axes, signs)
-    for axes in itertools.permutations(range(3))
-    for signs in itertools.product((1, -1), repeat=3)
+    (axes, signs) for axes in itertools.permutations(range(3)) for signs in itertools.product((1, -1), repeat=3)
 ]
 
 
@@ -41,9 +39,7 @@ def world_corners(boxes: Array, affine: Array) -> Array:
     found = []
     for box in boxes:
         ends = np.array(list(itertools.product(*zip(box[:3], box[3:], strict=True))))
-        found.append(
-            np.array(sorted(map(tuple, np.round((ends - 0.5) @ affine[:3, :3].T + affine[:3, 3], 6))))
-        )
+        found.append(np.array(sorted(map(tuple, np.round((ends - 0.5) @ affine[:3, :3].T + affine[:3, 3], 6)))))
     return np.array(found)
 
 
@@ -55,9 +51,7 @@ def random_boxes(shape: tuple[int, ...], n: int = 20) -> Array:
 
 @pytest.mark.parametrize("oblique", [0.0, 20.0])
 @pytest.mark.parametrize(("axes", "signs"), ORIENTATIONS)
-def test_orient_and_back_in_all_48_orientations(
-    axes: tuple[int, ...], signs: tuple[int, ...], oblique: float
-) -> None:
+def test_orient_and_back_in_all_48_orientations(axes: tuple[int, ...], signs: tuple[int, ...], oblique: float) -> None:
     image = placed(axes, signs, oblique)
     turned, frame = apply_steps(image, parse_steps([{"op": "orient", "to": "RAS"}]))
 
@@ -77,9 +71,7 @@ def test_orient_and_back_in_all_48_orientations(
     boxes = random_boxes(SHAPE)
     there = frame.boxes_from_source(boxes)
     assert (there[:, 3:] > there[:, :3]).all()
-    np.testing.assert_allclose(
-        world_corners(there, turned.affine), world_corners(boxes, image.affine), atol=1e-5
-    )
+    np.testing.assert_allclose(world_corners(there, turned.affine), world_corners(boxes, image.affine), atol=1e-5)
     np.testing.assert_allclose(frame.boxes_to_source(there), boxes, atol=1e-9)
     np.testing.assert_allclose(boxes_to_mm(there, turned.affine), boxes_to_mm(boxes, image.affine), atol=1e-9)
 
@@ -101,9 +93,7 @@ def test_orient_then_spacing_then_crop_keep_millimetres(
     np.testing.assert_allclose(image.affine @ frame.matrix, prepared.affine, atol=1e-9)
     boxes = np.array([[1, 2, 3, 4, 5, 8], [0.25, 1, 2, 4.5, 6.75, 9]], float)
     there = frame.boxes_from_source(boxes)
-    np.testing.assert_allclose(
-        world_corners(there, prepared.affine), world_corners(boxes, image.affine), atol=1e-3
-    )
+    np.testing.assert_allclose(world_corners(there, prepared.affine), world_corners(boxes, image.affine), atol=1e-3)
     np.testing.assert_allclose(frame.boxes_to_source(there), boxes, atol=1e-9)
 
 
@@ -139,9 +129,7 @@ def test_boxes_of_pictures_are_x_y_and_those_of_volumes_i_j_k() -> None:
     # Clipped to 20 columns and 10 rows, not the other way about.
     np.testing.assert_allclose(frame.boxes_to_source(np.array([[-3.0, -4, 30, 40]])), [[0, 0, 20, 10]])
     volume = Frame.of(Image(np.zeros((1, 4, 5, 6)), np.eye(4)))
-    np.testing.assert_allclose(
-        volume.boxes_to_source(np.array([[-1.0, 0, 0, 9, 9, 9]])), [[0, 0, 0, 4, 5, 6]]
-    )
+    np.testing.assert_allclose(volume.boxes_to_source(np.array([[-1.0, 0, 0, 9, 9, 9]])), [[0, 0, 0, 4, 5, 6]])
     assert volume.boxes_to_source(np.zeros((0, 6))).shape == (0, 6)
 
 

@@ -21,9 +21,7 @@ def test_writes_over_and_leaves_nothing_beside(tmp_path: Path) -> None:
     assert os.listdir(path.parent) == ["a.bin"]  # noqa: PTH208
 
 
-@pytest.mark.parametrize(
-    "error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt(), ValueError()]
-)
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt(), ValueError()])
 def test_a_failure_half_way_keeps_the_old_file(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "a.bin"
     path.write_bytes(b"old")

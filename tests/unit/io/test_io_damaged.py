@@ -26,9 +26,7 @@ def whole(suffix: str) -> bytes:
         kind = nib.Nifti1Image if suffix == ".nii" else nib.MGHImage
         return bytes(kind(values, np.diag([1.0, 2, 3, 1])).to_bytes())
     buffer = io.BytesIO()
-    Pillow.fromarray(rng.integers(0, 255, (30, 40, 3)).astype(np.uint8)).save(
-        buffer, Pillow.EXTENSION[suffix]
-    )
+    Pillow.fromarray(rng.integers(0, 255, (30, 40, 3)).astype(np.uint8)).save(buffer, Pillow.EXTENSION[suffix])
     return buffer.getvalue()
 
 

@@ -196,9 +196,7 @@ def test_affines_that_are_no_grid(tmp_path: Path, values: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("codes", [(1, 1), (4, 1), (0, 1), (2, 0), (0, 0)])
-def test_a_mask_lies_on_the_grid_of_its_image(
-    tmp_path: Path, values: np.ndarray, codes: tuple[int, int]
-) -> None:
+def test_a_mask_lies_on_the_grid_of_its_image(tmp_path: Path, values: np.ndarray, codes: tuple[int, int]) -> None:
     turn = np.array([[0.6, -0.8, 0], [0.8, 0.6, 0], [0, 0, -1]])
     affine = np.eye(4)
     affine[:3, :3] = turn * [1, 2, 3]

@@ -33,16 +33,12 @@ def stored(axes: tuple[int, ...], signs: tuple[int, ...]) -> tuple[Image, Array]
 
 
 ORIENTATIONS = [
-    (axes, signs)
-    for axes in itertools.permutations(range(3))
-    for signs in itertools.product((1, -1), repeat=3)
+    (axes, signs) for axes in itertools.permutations(range(3)) for signs in itertools.product((1, -1), repeat=3)
 ]
 
 
 @pytest.mark.parametrize(("axes", "signs"), ORIENTATIONS)
-def test_a_marker_in_the_right_anterior_superior_octant(
-    axes: tuple[int, ...], signs: tuple[int, ...]
-) -> None:
+def test_a_marker_in_the_right_anterior_superior_octant(axes: tuple[int, ...], signs: tuple[int, ...]) -> None:
     image, mask = stored(axes, signs)
     # Screen place of the marker in millimetres from the left and top edge; width and height of each view.
     right = {"radiological": 30 - 20, "neurological": 30 + 20}
@@ -113,9 +109,7 @@ def test_an_oblique_volume_is_shown_upright() -> None:
     turn = np.eye(4)
     turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
     place = turn[:3, :3] @ MARKER
-    view = view_plane(
-        image.replace(affine=turn @ image.affine), "axial", place, convention="neurological", scale=2
-    )
+    view = view_plane(image.replace(affine=turn @ image.affine), "axial", place, convention="neurological", scale=2)
     rows, columns = np.nonzero(view.sample(mask, order=0))
     half = np.array(view.index.shape[1::-1]) / 2
     np.testing.assert_allclose((columns.mean() - half[0]) / 2, place[0], atol=1.5)

@@ -77,13 +77,9 @@ def test_window() -> None:
 
 def test_rescale_percentiles() -> None:
     array = np.arange(101, dtype=np.uint8).reshape(1, 1, 101)
-    scaled = run(
-        array, {"op": "rescale-percentiles", "low": 10, "high": 90, "where": "all"}, affine=None
-    ).array
+    scaled = run(array, {"op": "rescale-percentiles", "low": 10, "high": 90, "where": "all"}, affine=None).array
     np.testing.assert_allclose(scaled.ravel(), np.clip((np.arange(101) - 10) / 80, 0, 1), atol=1e-6)
-    nonzero = run(
-        array - (array < 50) * array, {"op": "rescale-percentiles", "low": 0, "high": 100}
-    ).array.ravel()
+    nonzero = run(array - (array < 50) * array, {"op": "rescale-percentiles", "low": 0, "high": 100}).array.ravel()
     assert (nonzero[:50] == 0).all()
     np.testing.assert_allclose(nonzero[50:], np.arange(51) / 50, atol=1e-6)
     with pytest.raises(UserError, match="same value"):
