@@ -69,9 +69,13 @@ class DataSet(Protocol):
 
 @dataclass(frozen=True)
 class DataEntry:
-    """One data type: its parameters, the tasks it serves, and how it is opened for a task and labels."""
+    """One data type: its parameters, the tasks it serves, and how it is opened for a task and labels.
+
+    `scored`: what the labels are and where they are scored, in words, for the card.
+    """
 
     params: type[DataParams]
     tasks: tuple[str, ...]
     open: Callable[[Any, str, Sequence[str]], DataSet]
     packages: tuple[str, ...] = ()
+    scored: str = ""

@@ -1,0 +1,69 @@
+"""Fingerprints of pictures and volumes on disk, and near-duplicate groups of them. Knows medzoo.io."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from medzoo.data.fingerprint import Fingerprints, fingerprints, shrink
+from medzoo.data.near_duplicates import near_duplicates, near_groups
+from medzoo.io import luma, read_image
+from medzoo.types import Array, Image
+
+BATCH = 64
+
+
+def grey_view(image: Image) -> Array:
+    """A grey picture (H, W) of an image: colour by its luma, a volume by its three middle slices in a row."""
+    array = luma(image.array)[0] if image.array.shape[0] == 3 else image.array[0]
+    if array.ndim == 2:
+        return array
+    side = max(array.shape)
+    middles = [np.take(array, n // 2, axis=axis) for axis, n in enumerate(array.shape)]
+    view = np.zeros((side, 3 * side), array.dtype)
+    for k, middle in enumerate(middles):
+        view[: middle.shape[0], k * side : k * side + middle.shape[1]] = middle
+    return view
+
+
+def read_prints(paths: Sequence[Path]) -> Fingerprints:
+    """Fingerprints of the images at `paths` (not none), read by as many threads as there are processors."""
+    return prints_of([lambda path=path: grey_view(read_image(path)) for path in paths])  # type: ignore[misc]
+
+
+def prints_of(readers: Sequence[Callable[[], Array]]) -> Fingerprints:
+    """Fingerprints of grey pictures (H, W), each given by a function that reads it; memory stays small."""
+    batches = [readers[start : start + BATCH] for start in range(0, len(readers), BATCH)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return Fingerprints.join(
+            list(pool.map(lambda batch: fingerprints([shrink(read()) for read in batch]), batches))
+        )
+
+
+class NearGroups(Mapping[str, str]):
+    """The groups of one item: those that are known, and "near-duplicate", which is computed once for the whole
+    data set when it is first asked for."""
+
+    def __init__(self, known: Mapping[str, str], key: str, near: Callable[[], Mapping[str, str]]) -> None:
+        self._known, self._key, self._near = known, key, near
+
+    def __getitem__(self, name: str) -> str:
+        return self._near()[self._key] if name == "near-duplicate" else self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([*self._known, "near-duplicate"])
+
+    def __len__(self) -> int:
+        return len(self._known) + 1
+
+
+def near_duplicate_groups(paths: Mapping[str, Path]) -> dict[str, str]:
+    """The near-duplicate group of each image by its name: the name of the group's first image."""
+    names = list(paths)
+    pairs = near_duplicates(read_prints([paths[name] for name in names]))
+    numbers = near_groups(len(names), ((p.a, p.b) for p in pairs))
+    return {name: names[number] for name, number in zip(names, numbers, strict=True)}
