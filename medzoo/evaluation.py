@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 from medzoo.data.dataset import DataSet, Item
 from medzoo.metrics import Accumulator, Boxes, accumulator
-from medzoo.results import Classification, Detections, Segmentation
+from medzoo.results import Classification, Segmentation
 from medzoo.runtime.predictor import Predictor
 
 
@@ -38,12 +40,11 @@ def evaluate(
         sample = data.load(item)
         result = predictor.answer(predictor.prepare(sample.image))
         spacing = None if sample.image.affine is None else sample.image.spacing
-        where: dict[str, Any] = {"item": item.id, "group": item.groups.get(group), "spacing": spacing}
         if isinstance(result, Segmentation):
-            scores.add(sample.target, result.mask, **where)
+            answer: Any = result.mask
         elif isinstance(result, Classification):
-            scores.add(sample.target, [result.probabilities[label] for label in metadata.labels], **where)
-        elif isinstance(result, Detections):
-            found = Boxes(result.boxes, result.classes, result.scores)
-            scores.add(sample.target, found, **where)
+            answer = np.array([result.probabilities[label] for label in metadata.labels])
+        else:
+            answer = Boxes(result.boxes, result.classes, result.scores)
+        scores.add(sample.target, answer, item=item.id, group=item.groups.get(group), spacing=spacing)
     return scores

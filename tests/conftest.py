@@ -17,3 +17,32 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the shared data are not at {folder}; set MEDZOO_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model folder of a patch CNN that was trained for a few seconds on the MNI152 average brain."""
+    from medzoo.commands.train import train
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    overrides = {
+        "train.epochs": 1,
+        "train.steps_per_epoch": 40,
+        "train.batch": 256,
+        "model.channels": [4, 6, 8],
+        "model.hidden": 8,
+    }
+    train(ROOT / "recipes" / "brain-tissue-mni.yaml", overrides, out=folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mni_t1() -> Path:
+    """The MNI152 average brain's T1, in the package nilearn."""
+    from importlib.util import find_spec
+
+    spec = find_spec("nilearn")
+    assert spec is not None
+    assert spec.origin is not None
+    folder = Path(spec.origin).parent / "datasets" / "data"
+    return folder / "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from medzoo import registry
 from medzoo.metrics import METRICS
 from medzoo.preprocess.steps import HOST_STEPS
-from medzoo.recipe import Recipe
+from medzoo.recipe import Kind, Recipe
 
 
 def has_torch() -> bool:
@@ -24,13 +24,13 @@ def has_torch() -> bool:
 class Catalog:
     """The closed set of names, and the options of each, as medzoo.recipe.Catalog asks for them."""
 
-    def names(self, kind: str) -> Sequence[str]:
+    def names(self, kind: Kind) -> Sequence[str]:
         """Names of a kind: "data", "model", "host-step", "graph-step" or "augment"."""
         if kind == "data" or kind == "model":
             return list(registry.names(kind))
         return list(_steps(kind))
 
-    def schema(self, kind: str, name: str) -> type[BaseModel]:
+    def schema(self, kind: Kind, name: str) -> type[BaseModel]:
         """The pydantic model of one name's options."""
         if kind == "data" or kind == "model":
             params: type[BaseModel] = registry.entry(kind, name).params

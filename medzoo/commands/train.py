@@ -95,6 +95,7 @@ def train(
         "recipe_digest": loaded.digest,
         "metrics": {
             "split": "test",
+            "scored": registry.entry("data", loaded.data.type).scored,
             "items": len(data.part("test")),
             "figures": [figure.to_dict() for figure in scores.figures()],
         },

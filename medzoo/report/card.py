@@ -54,7 +54,8 @@ def _measured(metrics: Mapping[str, Any]) -> str:
         "## Measured",
         "",
         f"On the {metrics['split']} part ({metrics['items']} items), which training did not see. "
-        "In brackets the 95 % interval, where there are several subjects to draw from.",
+        "In brackets the 95 % interval, where there are several subjects to draw from."
+        + (f" Scored against: {metrics['scored']}." if metrics.get("scored") else ""),
         "",
         "| figure | value | protocol |",
         "| --- | --- | --- |",
