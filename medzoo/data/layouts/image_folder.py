@@ -1,0 +1,85 @@
+"""`image-folder`: one folder a class, CLASS/*.png, or with given parts train/CLASS/*.png, val/..., test/..."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import get_args
+
+from medzoo.data.dataset import DataEntry, DataParams, Item, Part, Sample
+from medzoo.data.prints import NearGroups, near_duplicate_groups
+from medzoo.errors import UserError
+from medzoo.io import SUFFIXES, read_image, suffix
+
+
+class Params(DataParams):
+    """`root`: the folder of class folders. `patient`: a regular expression on the path below the class whose
+    first group is the patient, as in "^([^_]+)_"."""
+
+    root: Path
+    patient: str | None = None
+
+
+class ImageFolder:
+    """Classified images by folder. Groups: "image", "near-duplicate", and "patient" if `patient` is given."""
+
+    def __init__(self, params: Params, labels: Sequence[str]) -> None:
+        self.root, self.labels = params.root, tuple(labels)
+        try:
+            self.patient = re.compile(params.patient) if params.patient else None
+        except re.error as error:
+            raise UserError(f"is no regular expression: {error}", "data.patient") from None
+        if self.patient is not None and not self.patient.groups:
+            raise UserError("has no group", "data.patient", "put brackets about the patient: ^([^_]+)_")
+
+    @cached_property
+    def images(self) -> dict[str, tuple[Path, str, Part | None]]:
+        """Path, label and given part by id, the path below the root."""
+        if not self.root.is_dir():
+            raise UserError("no such folder", str(self.root))
+        parts = [part for part in get_args(Part) if (self.root / part).is_dir()]
+        found: dict[str, tuple[Path, str, Part | None]] = {}
+        for part in parts or [None]:
+            top = self.root / part if part else self.root
+            classes = sorted(p.name for p in top.iterdir() if p.is_dir() and not p.name.startswith("."))
+            others = [name for name in classes if name not in self.labels]
+            if others:
+                raise UserError("is a folder of no label", str(top / others[0]), f"labels: {', '.join(self.labels)}")
+            for label in self.labels:
+                images = sorted(p for p in (top / label).rglob("*") if suffix(p) in SUFFIXES)
+                if not images and part in (None, "train"):
+                    raise UserError(f"the class {label!r} has no images", str(top / label))
+                found |= {p.relative_to(self.root).as_posix(): (p, label, part) for p in images}
+        return found
+
+    @cached_property
+    def near(self) -> dict[str, str]:
+        """The near-duplicate group of every image."""
+        return near_duplicate_groups({name: path for name, (path, _, _) in self.images.items()})
+
+    def items(self) -> Sequence[Item]:
+        """All images, by part, label and path."""
+        items = []
+        for name, (path, label, part) in self.images.items():
+            known = {"image": name}
+            if self.patient is not None:
+                below = path.relative_to(self.root / (part or "") / label).as_posix()
+                match = self.patient.search(below)
+                if match is None or not match[1]:
+                    raise UserError(f"does not match {self.patient.pattern!r}", str(path), "see data.patient")
+                known["patient"] = match[1]
+            items.append(Item(name, {"image": path}, NearGroups(known, name, lambda: self.near), label, part))
+        return items
+
+    def load(self, item: Item) -> Sample:
+        """The image and its class."""
+        return Sample(item, read_image(item.files["image"]), self.labels.index(item.stratum))
+
+
+def _open(params: Params, task: str, labels: Sequence[str]) -> ImageFolder:
+    return ImageFolder(params, labels)
+
+
+ENTRY = DataEntry(Params, ("classify",), _open)

@@ -1,0 +1,127 @@
+"""`nifti-pairs`: volumes with label maps beside them, both found by patterns below one folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field
+
+from medzoo.data.dataset import DataEntry, DataParams, Item, Objects, Sample
+from medzoo.data.objects import checked_objects, component_boxes
+from medzoo.errors import UserError
+from medzoo.io import read_image, read_labels
+from medzoo.types import Array, Image
+
+PLACE = re.compile(r"\{(\w+)\}")
+
+
+class Params(DataParams):
+    """`image` and `label`: patterns of paths below `root` with the same places in braces, such as
+    "{patient}/flair.nii.gz" and "{patient}/lesions.nii.gz"; every place is a group. `values`: the label
+    map's values by label (else its value is the label's index; for detect, any value above 0 is the one
+    label). `channels`: further patterns, read as channels after `image`. `smallest_mm3`: lesions below
+    this volume are no box."""
+
+    root: Path
+    image: str
+    label: str
+    channels: tuple[str, ...] = ()
+    values: Mapping[str, tuple[int, ...]] | None = None
+    smallest_mm3: float = Field(default=0.0, ge=0)
+
+
+class NiftiPairs:
+    """Volumes and label maps for segment, or boxes about the connected parts of each label for detect."""
+
+    def __init__(self, params: Params, task: str, labels: Sequence[str]) -> None:
+        self.params, self.task, self.labels = params, task, tuple(labels)
+        places = PLACE.findall(params.image)
+        for field, pattern in (("label", params.label), *(("channels", c) for c in params.channels)):
+            others = set(PLACE.findall(pattern)) - set(places)
+            if others:
+                raise UserError(f"{{{sorted(others)[0]}}} is not in data.image", f"data.{field}")
+        if not places:
+            raise UserError("has no place in braces", "data.image", 'write "{patient}/t1.nii.gz"')
+        unknown = [label for label in params.values or {} if label not in self.labels]
+        if unknown:
+            raise UserError(f"{unknown[0]!r} is not one of the labels", "data.values")
+        if task == "detect" and params.values is None and len(self.labels) > 1:
+            raise UserError("several labels need data.values", "data.values", "values: {lesion: [1]}")
+
+    @cached_property
+    def found(self) -> dict[str, dict[str, str]]:
+        """The places' values by image path below the root."""
+        pattern = re.escape(self.params.image)
+        for name in dict.fromkeys(PLACE.findall(self.params.image)):
+            brace = re.escape(f"{{{name}}}")
+            pattern = pattern.replace(brace, f"(?P<{name}>[^/]+)", 1).replace(brace, f"(?P={name})")
+        matcher = re.compile(pattern)
+        paths = sorted(self.params.root.glob(PLACE.sub("*", self.params.image)))
+        below = [path.relative_to(self.params.root).as_posix() for path in paths]
+        matched = {name: match.groupdict() for name in below if (match := matcher.fullmatch(name))}
+        if not matched:
+            raise UserError(f"no file fits {self.params.image!r}", str(self.params.root), "see data.image")
+        return matched
+
+    def items(self) -> Sequence[Item]:
+        """All volumes by path; the groups are the places of the pattern, and "image"."""
+        items = []
+        for name, places in self.found.items():
+            files = {"image": self.params.root / name, "label": self.params.root / _filled(self.params.label, places)}
+            for number, channel in enumerate(self.params.channels, 1):
+                files[f"channel-{number}"] = self.params.root / _filled(channel, places)
+            missing = [path for path in files.values() if not path.is_file()]
+            if missing:
+                raise UserError("no such file", str(missing[0]), f"it belongs to {name}")
+            items.append(Item(name, files, {**places, "image": name}))
+        return items
+
+    def load(self, item: Item) -> Sample:
+        """The volume (channels stacked) and its target; `Sample.mask` is the label map, values as labels."""
+        image = read_image(item.files["image"], kind="volume")
+        others = [read_image(path, kind="volume") for key, path in item.files.items() if key[:7] == "channel"]
+        for other in others:
+            if other.shape != image.shape or not np.allclose(other.affine, image.affine, atol=1e-2):
+                raise UserError("lies on another grid than its image", other.source, str(image.source))
+        if others:
+            image = image.replace(array=np.concatenate([image.array, *(o.array for o in others)]))
+        stored = read_labels(item.files["label"], like=image).array[0]
+        target = self._indexed(stored, str(item.files["label"]))
+        if self.task == "segment":
+            return Sample(item, image, target)
+        return Sample(item, image, self._objects(target, image, str(item.files["label"])), target)
+
+    def _objects(self, target: Array, image: Image, where: str) -> Objects:
+        smallest = max(1, int(np.ceil(self.params.smallest_mm3 / np.prod(image.spacing))))
+        boxes = [component_boxes(target == k + 1, smallest=smallest) for k in range(len(self.labels))]
+        numbers = [k for k, found in enumerate(boxes) for _ in found]
+        return checked_objects(np.concatenate(boxes).tolist(), numbers, image.shape, where)
+
+    def _indexed(self, stored: Array, where: str) -> Array:
+        """Label indices (detect: 1 more than those, 0 is none) uint8. Raises UserError for other values."""
+        shift = 1 if self.task == "detect" else 0
+        if self.params.values is None and self.task == "detect":
+            return (stored > 0).astype(np.uint8)
+        chosen = self.params.values or {label: (k,) for k, label in enumerate(self.labels)}
+        table = {value: self.labels.index(label) + shift for label, values in chosen.items() for value in values}
+        result = np.zeros(stored.shape, np.uint8)
+        for value in np.unique(stored):
+            if int(value) not in table and value != 0:
+                raise UserError(f"the value {value} is no label", where, "see labels or data.values")
+            result[stored == value] = table.get(int(value), 0)
+        return result
+
+
+def _filled(pattern: str, places: Mapping[str, str]) -> str:
+    return PLACE.sub(lambda match: places[match[1]], pattern)
+
+
+def _open(params: Params, task: str, labels: Sequence[str]) -> NiftiPairs:
+    return NiftiPairs(params, task, labels)
+
+
+ENTRY = DataEntry(Params, ("segment", "detect"), _open)
