@@ -51,7 +51,7 @@ bare: $(VENV)/.dev ## a second environment without torch answers as the first on
 	$(BIN)/python tests/bare.py
 
 benchmarks: $(VENV)/.dev ## measure again what the README's figures come from
-	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	for script in $(filter-out record __init__,$(basename $(notdir $(wildcard benchmarks/*.py)))); do $(BIN)/python -m benchmarks.$$script || exit 1; done
 
 schema: $(VENV)/.demo ## write recipes/recipe.schema.json for editors
 	$(BIN)/medzoo schema > recipes/.schema.new && mv recipes/.schema.new recipes/recipe.schema.json

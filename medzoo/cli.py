@@ -17,8 +17,11 @@ from medzoo.errors import UserError
 
 app = typer.Typer(
     help="A declarative model zoo for medical images.",
+    epilog="--debug, anywhere, shows the traceback of an error.",
     no_args_is_help=True,
     add_completion=False,
+    # Plain help: drawing it with rich takes longer than everything else that --help does.
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

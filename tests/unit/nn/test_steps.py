@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from medzoo.nn.lrn import LocalResponseNorm
+from medzoo.nn.steps import GRAPH_STEPS, build_steps
+
+
+def test_steps_do_their_arithmetic_in_order() -> None:
+    image = torch.tensor([[[[0.0, 127.5, 255.0]]]])
+    steps = build_steps(
+        [
+            {"op": "scale", "factor": 1 / 255, "offset": 0.5},
+            {"op": "clip", "low": 0.5, "high": 1.2},
+            {"op": "normalize", "mean": [0.5], "std": [0.5]},
+        ]
+    )
+    assert torch.allclose(steps(image), torch.tensor([[[[0.0, 1.0, 1.4]]]]))
+
+
+def test_zscore_is_taken_per_image_and_leaves_zeros_alone() -> None:
+    rng = np.random.default_rng(0)
+    image = torch.from_numpy(rng.uniform(10, 90, (2, 1, 8, 8)).astype(np.float32))
+    image[1] *= 7
+    image[:, :, :3] = 0
+    out = build_steps([{"op": "zscore", "where": "nonzero"}])(image)
+    assert (out[:, :, :3] == 0).all()
+    inside = out[:, :, 3:].flatten(1)
+    assert torch.allclose(inside.mean(1), torch.zeros(2), atol=1e-5)
+    assert torch.allclose(inside.std(1, correction=0), torch.ones(2), atol=1e-4)
+    assert torch.allclose(out[:1], build_steps([{"op": "zscore", "where": "nonzero"}])(image[:1]))
+
+
+def test_resize_has_half_pixel_centres() -> None:
+    image = torch.arange(4.0).view(1, 1, 1, 4)
+    out = build_steps([{"op": "resize", "size": (1, 2)}])(image)
+    assert torch.allclose(out.flatten(), torch.tensor([0.5, 2.5]))
+
+
+def test_every_step_is_listed_under_its_own_name() -> None:
+    assert set(GRAPH_STEPS) >= {"scale", "clip", "normalize", "zscore", "resize"}
+    for name, step in GRAPH_STEPS.items():
+        assert step.model_fields["op"].default == name
+
+
+def test_lrn_is_the_papers_formula() -> None:
+    x = torch.randn(1, 7, 2, 2, generator=torch.Generator().manual_seed(0))
+    out = LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)(x)
+    squares = torch.nn.functional.pad((x**2), (0, 0, 0, 0, 2, 2)).unfold(1, 5, 1).sum(-1)
+    assert torch.allclose(out, x / (2 + 1e-4 * squares) ** 0.75, atol=1e-6)
+
+
+def test_a_channel_of_zeros_stays_finite() -> None:
+    out = build_steps([{"op": "zscore", "where": "all"}])(torch.zeros(1, 1, 4, 4))
+    assert out.abs().max() == pytest.approx(0)

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import itertools
+import types
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+import medzoo
+from medzoo.errors import UserError
+from medzoo.results import Segmentation
+from medzoo.runtime.predictor import Failure
+
+
+@pytest.fixture(scope="module")
+def scan(mni_t1: Path) -> nibabel.Nifti1Image:
+    return nibabel.load(mni_t1).slicer[:, :, 88:94]
+
+
+def test_a_path_an_array_and_a_nibabel_image_are_answered_alike(
+    tiny_model: Path, scan: nibabel.Nifti1Image, tmp_path: Path
+) -> None:
+    model = medzoo.load(tiny_model)
+    path = tmp_path / "scan.nii"
+    nibabel.save(scan, path)
+    answers = [model.predict(source) for source in (path, str(path), scan, np.asarray(scan.dataobj))]
+    for answer in answers:
+        assert isinstance(answer, Segmentation)
+        assert np.array_equal(answer.mask, answers[0].mask)
+    assert answers[0].mask.shape == scan.shape
+    assert answers[0].mask.any()
+    assert answers[1].input == str(path)
+
+
+def test_many_inputs_give_a_generator_in_order_that_reads_no_further_than_it_must(
+    tiny_model: Path, scan: nibabel.Nifti1Image
+) -> None:
+    model = medzoo.load(tiny_model)
+    taken = []
+
+    def endless() -> object:
+        for number in itertools.count():
+            taken.append(number)
+            yield scan.slicer[:, :, number % 3 : number % 3 + 2]
+
+    answers = model.predict(endless())
+    assert isinstance(answers, types.GeneratorType)
+    first, second = next(answers), next(answers)
+    assert first.image.affine[2, 3] + 1 == second.image.affine[2, 3]
+    assert len(taken) <= 5
+
+
+def test_a_bad_input_raises_where_it_stands_or_fails_in_its_place(
+    tiny_model: Path, scan: nibabel.Nifti1Image
+) -> None:
+    model = medzoo.load(tiny_model)
+    small = scan.slicer[:, :, :1]
+    answers = model.predict([small, "missing.nii", small])
+    next(answers)
+    with pytest.raises(UserError, match=r"missing\.nii"):
+        next(answers)
+    kinds = [type(answer) for answer in model.stream([small, "missing.nii", small])]
+    assert kinds == [Segmentation, Failure, Segmentation]
+
+
+def test_torch_and_onnx_runtime_give_the_same_mask(tiny_model: Path, scan: nibabel.Nifti1Image) -> None:
+    masks = [medzoo.load(tiny_model, backend=backend).predict(scan).mask for backend in ("onnx", "torch")]
+    assert (masks[0] != masks[1]).mean() < 1e-5
+
+
+def test_slices_are_answered_inside_their_foreground_alone_as_they_are_whole(
+    tiny_model: Path, scan: nibabel.Nifti1Image
+) -> None:
+    model = medzoo.load(tiny_model)
+    prepared = model.prepare(scan)
+    slices = np.moveaxis(prepared.image.array, 3, 0)
+    whole = model.backend.run({"image": np.ascontiguousarray(slices)}, ["labels"])["labels"]
+    boxed = model.answer(prepared).mask
+    assert np.array_equal(np.moveaxis(whole, 0, 2), boxed)

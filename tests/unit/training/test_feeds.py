@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from medzoo.errors import UserError
+from medzoo.nn.net import Crops, Geometry, Patches
+from medzoo.training.feeds.batches import Loader
+from medzoo.training.feeds.crops import IGNORED, CropBatches
+from medzoo.training.feeds.patches import PatchBatches
+from medzoo.training.feeds.volumes import Volume, draw
+
+GEOMETRY = Geometry(slices=3, margin=2, foreground="nonzero")
+
+
+@pytest.fixture
+def volume() -> Volume:
+    """Every voxel holds its own flat number, so that a patch tells where it was cut."""
+    shape = (6, 20, 24)
+    array = np.arange(1, 1 + np.prod(shape), dtype=np.float32).reshape(1, *shape)
+    target = np.zeros(shape, np.uint8)
+    target[:, 8:, :] = 1
+    target[2, 10:12, 10:12] = 2
+    return Volume(array, target, tuple(np.flatnonzero(target == label) for label in range(3)))
+
+
+def test_patches_lie_around_their_pixel_with_neighbouring_slices_and_carry_its_label(volume: Volume) -> None:
+    batches = PatchBatches([volume], Patches(5), geometry=GEOMETRY, batch=300, steps=2, seed=0)
+    patches, labels = batches.batch(0, 0)
+    assert patches.shape == (300, 3, 5, 5)
+    centres = patches[:, 1, 2, 2].numpy().astype(int) - 1
+    assert np.array_equal(volume.target.reshape(-1)[centres], labels.numpy())
+    s, y, x = np.unravel_index(centres, volume.target.shape)
+    padded = np.pad(volume.array[0], ((1, 1), (2, 2), (2, 2)))
+    for n in range(300):
+        expected = padded[s[n] : s[n] + 3, y[n] : y[n] + 5, x[n] : x[n] + 5]
+        assert np.array_equal(patches[n].numpy(), expected)
+    assert torch.bincount(labels).tolist() == [100, 100, 100]
+
+
+def test_batches_depend_on_seed_epoch_and_step_alone(volume: Volume) -> None:
+    def make(seed: int) -> PatchBatches:
+        return PatchBatches([volume], Patches(5), geometry=GEOMETRY, batch=16, steps=4, seed=seed)
+
+    once, again = make(0), make(0)
+    late = again.batch(3, 2)
+    again.batch(0, 1)
+    assert torch.equal(once.batch(3, 2)[0], late[0])
+    assert not torch.equal(once.batch(3, 2)[0], once.batch(3, 1)[0])
+    assert not torch.equal(once.batch(3, 2)[0], make(1).batch(3, 2)[0])
+
+
+def test_processes_share_the_batch_that_one_process_would_have(volume: Volume) -> None:
+    batches = PatchBatches([volume], Patches(5), geometry=GEOMETRY, batch=16, steps=4, seed=0)
+    whole, _ = batches.batch(1, 1)
+    parts = [batches.batch(1, 1, rank=rank, world=2)[0] for rank in range(2)]
+    assert torch.equal(torch.stack(parts, 1).flatten(0, 1), whole)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_loader_starts_where_it_is_told_and_workers_change_nothing(volume: Volume, workers: int) -> None:
+    batches = PatchBatches([volume], Patches(5), geometry=GEOMETRY, batch=8, steps=5, seed=0)
+    loader = Loader(batches, workers=workers)
+    loader.epoch, loader.start = 2, 3
+    found = [image for image, _ in loader]
+    assert len(found) == 2
+    assert torch.equal(found[0], batches.batch(2, 3)[0])
+    assert torch.equal(found[1], batches.batch(2, 4)[0])
+    assert len(list(loader)) == 5
+
+
+def test_crops_carry_their_map_and_mark_what_lies_outside(volume: Volume) -> None:
+    batches = CropBatches([volume], Crops((30, 12)), geometry=GEOMETRY, batch=24, steps=1, seed=0)
+    images, maps = batches.batch(0, 0)
+    assert images.shape == (24, 3, 30, 12)
+    assert maps.shape == (24, 30, 12)
+    inside = images[:, 1] != 0
+    assert torch.equal(maps[~inside], torch.full_like(maps[~inside], IGNORED))
+    numbers = images[:, 1][inside].numpy().astype(int) - 1
+    assert np.array_equal(volume.target.reshape(-1)[numbers], maps[inside].numpy())
+    assert (maps == 2).any()
+
+
+def test_drawing_needs_something_to_draw() -> None:
+    empty = Volume(np.zeros((1, 2, 2, 2)), np.zeros((2, 2, 2), np.uint8), (np.array([], int),) * 2)
+    with pytest.raises(UserError, match="no voxel of any label"):
+        draw([empty], np.random.default_rng(0), 4)
