@@ -14,6 +14,8 @@ class Geometry(BaseModel):
     slices stacked as channels (odd). `axis`: the prepared array's axis along which slices of a volume lie.
     `margin`: how far an output looks beyond its own place, in pixels; None if it may see the whole input.
     `foreground`: "nonzero" if an output where the input is exactly zero is background by definition.
+    `multiple`: the graph's coarsest step in pixels; what it is given starts at a multiple of it, so that an
+    answer does not depend on where the array was cut.
     `tile`: the largest extent an axis is run at, None for no limit.
     """
 
@@ -25,4 +27,5 @@ class Geometry(BaseModel):
     axis: int = 2
     margin: int | None = None
     foreground: Literal["nonzero", "all"] = "all"
+    multiple: int = 1
     tile: int | None = None

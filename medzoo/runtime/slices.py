@@ -34,7 +34,7 @@ def segment_array(backend: Backend, array: Array, *, slab: int = 1) -> Array:
     if box is None:
         return labels
     for tile in tiles(box, limit=geometry.tile):
-        context, core = with_margin(tile, spatial, margin=geometry.margin)
+        context, core = with_margin(tile, spatial, margin=geometry.margin, multiple=geometry.multiple)
         answer = backend.run({"image": array[(slice(None), *context)][None]}, ["labels"])["labels"][0]
         labels[tile] = answer[core]
     return labels
@@ -55,7 +55,7 @@ def _slice_by_slice(backend: Backend, array: Array, geometry: Geometry, *, slab:
         else:
             box = (slice(0, stack.shape[2]), slice(0, stack.shape[3]))
         for tile in tiles(box, limit=geometry.tile):
-            context, core = with_margin(tile, stack.shape[2:], margin=geometry.margin)
+            context, core = with_margin(tile, stack.shape[2:], margin=geometry.margin, multiple=geometry.multiple)
             batch = np.stack([_neighbours(stack, s, reach)[(slice(None), *context)] for s in chosen])
             answer = backend.run({"image": batch}, ["labels"])["labels"]
             out[(slice(chosen.start, chosen.stop), *tile)] = answer[(slice(None), *core)]
@@ -96,15 +96,16 @@ def tiles(box: Box, *, limit: int | None) -> Iterator[Box]:
         yield tuple(slice(int(e[i]), int(e[i + 1])) for e, i in zip(edges, index, strict=True))
 
 
-def with_margin(tile: Box, shape: tuple[int, ...], *, margin: int | None) -> tuple[Box, Box]:
+def with_margin(tile: Box, shape: tuple[int, ...], *, margin: int | None, multiple: int = 1) -> tuple[Box, Box]:
     """The part of the array to run for `tile`, and where the tile's own answer lies in what comes back.
 
     The graph itself stands in zeros for what lies outside the array it is given, so the context may stop at
-    the array's edge but must otherwise reach `margin` beyond the tile; None asks for the whole array.
+    the array's edge but must otherwise reach `margin` beyond the tile; None asks for the whole array. It
+    starts at a multiple of `multiple`, as the whole array does.
     """
     context, core = [], []
     for side, length in zip(tile, shape, strict=True):
-        start = max(0, side.start - margin) if margin is not None else 0
+        start = max(0, side.start - margin) // multiple * multiple if margin is not None else 0
         stop = min(length, side.stop + margin) if margin is not None else length
         context.append(slice(start, stop))
         core.append(slice(side.start - start, side.stop - start))

@@ -9,7 +9,7 @@ import torch
 
 from medzoo.nn.net import Crops, Geometry
 from medzoo.training.feeds.batches import Batch, generator
-from medzoo.training.feeds.volumes import Volume, draw
+from medzoo.training.feeds.volumes import Volume, at_epoch, draw
 from medzoo.types import Array
 
 IGNORED = 255  # the target of pixels outside the scan, which no loss counts
@@ -30,11 +30,12 @@ class CropBatches:
     def batch(self, epoch: int, step: int, *, rank: int = 0, world: int = 1) -> Batch:
         """See Batches.batch."""
         rng = generator(self.seed, epoch, step)
-        which, flat = draw(self.volumes, rng, self.size)
+        volumes = at_epoch(self.volumes, epoch)
+        which, flat = draw(volumes, rng, self.size)
         shifts = rng.random((self.size, len(self.feed.size)))
         images, targets = [], []
         for index, place, shift in list(zip(which, flat, shifts, strict=True))[rank::world]:
-            image, target = self._crop(self.volumes[index], int(place), shift)
+            image, target = self._crop(volumes[index], int(place), shift)
             images.append(image)
             targets.append(target)
         return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(targets).astype(np.int64))

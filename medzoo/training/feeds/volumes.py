@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 
@@ -27,6 +28,45 @@ class Volume:
     places: tuple[Array, ...]
 
 
+class Volumes(Sequence[Volume]):
+    """The scans of one side of the split. Data that make their scans (`renewed`) give others in later epochs.
+
+    What an epoch holds depends on the epoch alone, so that a resumed run sees what a stopped one would have.
+    """
+
+    def __init__(
+        self, items: Callable[[int], Sequence[Item]], load: Callable[[Item], Volume], *, renewed: bool
+    ) -> None:
+        self._items, self._load, self._renewed = items, load, renewed
+        self._held = list(items(0))
+        self._volumes = [load(item) for item in self._held]
+
+    def at(self, epoch: int) -> Volumes:
+        """The same object, holding the scans of `epoch`."""
+        if self._renewed:
+            for place, item in enumerate(self._items(epoch)):
+                if item.facts != self._held[place].facts:
+                    self._held[place], self._volumes[place] = item, self._load(item)
+        return self
+
+    def __len__(self) -> int:
+        return len(self._volumes)
+
+    @overload
+    def __getitem__(self, index: int) -> Volume: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Volume]: ...
+
+    def __getitem__(self, index: int | slice) -> Volume | list[Volume]:
+        return self._volumes[index]
+
+
+def at_epoch(volumes: Sequence[Volume], epoch: int) -> Sequence[Volume]:
+    """The scans of `epoch`."""
+    return volumes.at(epoch) if isinstance(volumes, Volumes) else volumes
+
+
 def load_volumes(
     data: DataSet,
     items: Sequence[Item],
@@ -35,13 +75,13 @@ def load_volumes(
     geometry: Geometry,
     labels: int,
     seed: int,
-) -> list[Volume]:
+) -> Volumes:
     """Read and prepare `items`; slices of a scan come first where the graph takes slices of a volume.
 
     Raises UserError that names the file if a target has values outside the labels.
     """
-    volumes = []
-    for item in items:
+
+    def load(item: Item) -> Volume:
         sample = data.load(item)
         image, frame = apply_steps(sample.image, steps)
         target = frame.mask_from_source(np.asarray(sample.target, np.uint8))
@@ -54,8 +94,12 @@ def load_volumes(
                 f"the label file has the value {int(target.max())}, the recipe names {labels} labels",
                 where=str(item.files.get("label", item.id)),
             )
-        volumes.append(Volume(array, target, _places(array, target, geometry, labels, seed)))
-    return volumes
+        return Volume(array, target, _places(array, target, geometry, labels, seed))
+
+    renewed = getattr(data, "renewed", None)
+    if renewed is None:
+        return Volumes(lambda epoch: items, load, renewed=False)
+    return Volumes(lambda epoch: renewed(items, epoch), load, renewed=True)
 
 
 def _places(array: Array, target: Array, geometry: Geometry, labels: int, seed: int) -> tuple[Array, ...]:

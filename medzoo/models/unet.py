@@ -1,0 +1,129 @@
+"""A U-Net for segmentation, of slices (with their neighbours as channels) or of volumes: MONAI's BasicUNet.
+
+Ronneberger et al., MICCAI 2015; Cicek et al., MICCAI 2016. Batch normalisation, because its statistics are
+fixed once trained: an answer depends on nothing farther away than the receptive field, and tiles join
+without seams. The graph pads to whole multiples of its pooling by itself, so any size goes in.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from monai.losses import DiceLoss
+from monai.networks.nets import BasicUNet
+from monai.networks.nets.basic_unet import UpCat
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from medzoo.nn.net import Crops, Entry, Geometry, Net, Params, Spec
+from medzoo.nn.steps import build_steps
+
+_AXIS = {"sagittal": 0, "coronal": 1, "axial": 2}
+_MULTIPLE = 16  # four poolings by two
+# Farthest that an output looks: two 3^d convolutions a level, at steps of 1, 2, 4, 8 and 16 voxels going down
+# (62), the poolings' own windows (15), four levels going up (30), and the transposed convolutions (at most 15).
+_REACH = 128
+_IGNORED = 255
+
+
+class UNetParams(Params):
+    """Parameters of the U-Net; the defaults answer a head in seconds on two cores."""
+
+    dims: Literal[2, 3] = Field(2, description="2: slices, 3: volumes")
+    inputs: int = Field(1, ge=1, le=16, description="sequences in the scan (channels of one slice or volume)")
+    slices: int = Field(1, ge=1, description="adjacent slices given as channels, an odd number; dims 2 only")
+    plane: Literal["sagittal", "coronal", "axial"] = Field("axial", description="plane of the slices, in RAS")
+    channels: tuple[int, int, int, int, int] = Field((16, 32, 64, 128, 128), description="width at each level")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout after each convolution")
+    foreground: Literal["nonzero", "all"] = Field(
+        "all", description="nonzero: a pixel that is exactly zero is background by definition"
+    )
+    crop: int = Field(96, ge=16, description="side of the training crops")
+    tile: int | None = Field(None, ge=16, description="largest side answered at once; none: no limit")
+    dice: float = Field(1.0, ge=0, description="weight of the soft Dice loss beside cross entropy")
+
+    @model_validator(mode="after")
+    def _fits(self) -> UNetParams:
+        if self.slices % 2 == 0:
+            raise ValueError("slices must be odd, so that one of them is in the middle")
+        if self.dims == 3 and self.slices != 1:
+            raise ValueError("slices are for dims 2; a volume has them all")
+        return self
+
+
+class UNet(Net):
+    """(B, C, *spatial) -> labels uint8 (B, *spatial), probabilities (B, K, *spatial); 2D or 3D."""
+
+    outputs = ("labels", "probabilities")
+
+    def __init__(self, params: UNetParams, spec: Spec) -> None:
+        super().__init__()
+        self.params = params
+        self.geometry = Geometry(
+            dims=params.dims,
+            channels=params.inputs,
+            slices=params.slices,
+            axis=_AXIS[params.plane],
+            margin=_REACH,
+            multiple=_MULTIPLE,
+            foreground=params.foreground,
+            tile=params.tile,
+        )
+        self.feed = Crops((params.crop,) * params.dims)
+        self.steps = build_steps(spec.steps)
+        self.net = BasicUNet(
+            spatial_dims=params.dims,
+            in_channels=params.inputs * params.slices,
+            out_channels=len(spec.labels),
+            features=(*params.channels, params.channels[0]),
+            act=("relu", {"inplace": True}),
+            norm="batch",
+            dropout=params.dropout,
+        )
+        for module in self.net.modules():
+            if isinstance(module, UpCat):
+                module.is_pad = False  # sizes are whole multiples already, and a graph cannot ask
+        self.dice = DiceLoss(softmax=True, to_onehot_y=False, batch=True)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(B, C, *spatial) after the graph steps -> (B, K, *spatial)."""
+        pads: list[Any] = []
+        for size in reversed(x.shape[2:]):
+            pads += [0, (size + _MULTIPLE - 1) // _MULTIPLE * _MULTIPLE - size]
+        result: Tensor = self.net(nn.functional.pad(x, pads))
+        for axis, size in enumerate(x.shape[2:], start=2):
+            result = result.narrow(axis, 0, size)
+        return result
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+        """Labels and probabilities of every pixel; zeros stand for what lies outside the image."""
+        probabilities = self.logits(self.steps(image)).softmax(dim=1)
+        labels = probabilities.argmax(dim=1).to(torch.uint8)
+        if self.params.foreground == "nonzero":
+            middle = (self.params.slices // 2) * self.params.inputs
+            labels = labels * (image[:, middle] != 0).to(torch.uint8)
+        return {"labels": labels, "probabilities": probabilities}
+
+    def loss(self, image: Tensor, target: Any) -> dict[str, Tensor]:
+        """Cross entropy and soft Dice (Milletari et al., 3DV 2016) of crops; `target` (B, *spatial), 255 not scored."""
+        logits = self.logits(self.steps(image))
+        target = target.long()
+        losses = {"cross_entropy": nn.functional.cross_entropy(logits, target, ignore_index=_IGNORED)}
+        if self.params.dice:
+            scored = (target != _IGNORED)[:, None]
+            truth = nn.functional.one_hot(target * scored[:, 0], logits.shape[1]).movedim(-1, 1)
+            # Where nothing is scored, both sides are certain of background: no part in the loss.
+            blank = nn.functional.one_hot(torch.zeros_like(target), logits.shape[1]).movedim(-1, 1)
+            answer = torch.where(scored, logits, 50.0 * blank)
+            losses["dice"] = self.params.dice * self.dice(answer, truth)
+        return losses
+
+
+ENTRY = Entry(
+    task="segment",
+    params=UNetParams,
+    learns="gradient",
+    build=UNet,
+    tiny={"channels": [4, 4, 8, 8, 8], "crop": 32},
+)
