@@ -20,7 +20,7 @@ from medzoo.nn.net import Entry, Geometry, Net, Params, Scenes, Spec
 from medzoo.nn.nms import nms
 from medzoo.nn.proposals import SMOOTH, ProposalNetwork
 from medzoo.nn.rois import pool_regions
-from medzoo.nn.sampling import draw, match
+from medzoo.nn.sampling import draw, jitter, match
 from medzoo.nn.steps import build_steps
 
 # What the graph returns lies above this score; the operating threshold is chosen later, on validation data.
@@ -66,6 +66,7 @@ class RegionCnnParams(Params):
     anchor_batch: int = Field(256, ge=2, description="anchors a picture in the proposal loss")
     region_batch: int = Field(64, ge=4, description="regions a picture in the head's loss")
     positive_share: float = Field(0.25, gt=0, lt=1, description="largest share of regions with an object")
+    near_misses: int = Field(4, ge=0, description="moved copies of each object among the head's regions")
     background_low: float = Field(
         0.0, ge=0, lt=0.5, description="background overlaps an object at least this much"
     )
@@ -198,23 +199,25 @@ class RegionCnn(Net):
                 regions=self.params.train_regions,
             )
         labels = [item["labels"].to(image.device) for item in target]
-        return losses | self._head_loss(features, regions, valid, objects, labels)
+        return losses | self._head_loss(features, regions, valid, extent, objects, labels)
 
     def _head_loss(
         self,
         features: Sequence[Tensor],
         regions: Tensor,
         valid: Tensor,
+        extent: Tensor,
         objects: Sequence[Tensor],
         labels: Sequence[Tensor],
     ) -> dict[str, Tensor]:
-        """Loss of the head on regions drawn from the proposals and the objects themselves."""
+        """Loss of the head on regions drawn from the proposals, the objects and near misses of them."""
         size = self.params.region_batch
         drawn = regions.new_zeros((len(objects), size, 4))
         wanted = torch.full((len(objects), size), -1, device=regions.device)
         coded = torch.zeros_like(drawn)
         for row, boxes in enumerate(objects):
-            pool = torch.cat([boxes, regions[row][valid[row]]])
+            moved = jitter(boxes, extent, copies=self.params.near_misses)
+            pool = torch.cat([boxes, moved, regions[row][valid[row]]])
             matched = match(pool, boxes, positive=0.5, negative=0.5, floor=self.params.background_low)
             pick = draw(matched, size=size, positive_share=self.params.positive_share)
             hit = matched[pick] >= 0

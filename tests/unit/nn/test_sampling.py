@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from medzoo.nn.sampling import BACKGROUND, IGNORED, draw, match
+from medzoo.nn.boxes import iou
+from medzoo.nn.sampling import BACKGROUND, IGNORED, draw, jitter, match
 
 OBJECTS = torch.tensor([[0.0, 0, 10, 10], [50, 50, 60, 60]])
 # Overlaps with the first object: 1, 0.6, 0.25, 0; with the second 0.2 at most.
@@ -56,3 +57,14 @@ def test_draw_repeats_under_a_seed_and_changes_with_it() -> None:
         torch.manual_seed(seed)
         draws.append(draw(matched, size=32, positive_share=0.5).tolist())
     assert draws[0] == draws[1] != draws[2]
+
+
+def test_near_misses_overlap_their_object_and_stay_inside() -> None:
+    torch.manual_seed(0)
+    moved = jitter(OBJECTS, torch.tensor([60.0, 55.0]), copies=200)
+    assert len(moved) == 400
+    assert (moved >= 0).all()
+    assert (moved <= torch.tensor([60.0, 55.0, 60.0, 55.0])).all()
+    overlap = iou(OBJECTS[:1], moved[:200])[0]
+    assert 0.25 < overlap.min() < 0.6 < overlap.median() < overlap.max() < 1
+    assert len(jitter(OBJECTS, torch.tensor([60.0, 55.0]), copies=0)) == 0
