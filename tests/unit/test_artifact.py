@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ def test_what_was_written_opens_and_leaves_nothing_beside(folder: Path) -> None:
     opened = ModelFolder.open(folder)
     assert opened.name == "toy"
     assert opened.file("model.onnx").read_bytes() == FILES["model.onnx"]
-    assert sorted(os.listdir(folder)) == sorted([*FILES, "manifest.json", "manifest.sha256"])
+    assert {path.name for path in folder.iterdir()} == {*FILES, "manifest.json", "manifest.sha256"}
 
 
 @pytest.mark.parametrize("name", [*FILES, "manifest.json", "manifest.sha256"])
@@ -49,8 +49,6 @@ def test_a_manifest_cannot_name_files_outside_its_folder(folder: Path, name: str
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["files"][name] = {"sha256": "0" * 64, "bytes": 1}
     raw = json.dumps(manifest).encode()
-    import hashlib
-
     (folder / "manifest.json").write_bytes(raw)
     (folder / "manifest.sha256").write_text(hashlib.sha256(raw).hexdigest())
     with pytest.raises(UserError, match="not a plain file inside the folder"):
@@ -67,7 +65,7 @@ def test_a_link_in_the_place_of_a_file_is_refused(folder: Path, tmp_path: Path) 
 
 
 def test_a_disk_that_fills_up_leaves_the_old_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = {name: (folder / name).read_bytes() for name in os.listdir(folder)}
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     def full(self: Path, data: bytes) -> int:
         raise OSError(28, "No space left on device")
@@ -76,7 +74,7 @@ def test_a_disk_that_fills_up_leaves_the_old_folder(folder: Path, monkeypatch: p
     with pytest.raises(UserError, match="No space left on device"):
         write_folder(folder, {"model.onnx": b"new"}, {"name": "toy"})
     monkeypatch.undo()
-    assert {name: (folder / name).read_bytes() for name in os.listdir(folder)} == before
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert ModelFolder.open(folder).name == "toy"
 
 
