@@ -1,0 +1,104 @@
+"""What every picture classifier shares: size and scale inside the graph, views, temperature, probabilities.
+
+Knows the room nn. A model type adds its network: (B, C, H, W) of one size -> logits (B, K).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from medzoo.nn.calibration import OperatingRule, calibrate
+from medzoo.nn.canvas import fit
+from medzoo.nn.losses import ClassLoss
+from medzoo.nn.net import Geometry, Images, Net, Params, Spec
+from medzoo.nn.steps import build_steps
+
+View = Literal["flip-x", "flip-y", "flip-xy"]
+_AXES: dict[str, tuple[int, ...]] = {"flip-x": (3,), "flip-y": (2,), "flip-xy": (2, 3)}
+
+
+class ClassifierParams(Params):
+    """Parameters that every picture classifier has."""
+
+    channels: int = Field(1, ge=1, description="1: grey (colour by its luma), 3: colour")
+    size: tuple[int, int] = Field((224, 224), description="height and width that the network sees")
+    oversample: Literal[1, 2, 3, 4] = Field(
+        1, description="fit pictures at so many times the size, then average down: keeps fine texture from aliasing"
+    )
+    mean: float = Field(127.0, description="stored value, after the graph steps, that the network sees as 0")
+    std: float = Field(128.0, gt=0, description="stored difference that the network sees as 1")
+    views: tuple[View, ...] = Field(
+        (), description="mirrored views whose logits are averaged with the picture's own (test-time augmentation)"
+    )
+    operating: OperatingRule = Field(
+        "specificity-90", description="rule that chooses the threshold of two classes on validation items"
+    )
+    coverage: float | None = Field(
+        None, gt=0.5, lt=1, description="share of conformal sets that hold the truth; null: no sets"
+    )
+
+
+class Classifier(Net):
+    """Pictures (B, C, H, W) of any size -> probabilities (B, K).
+
+    A picture is fitted into the canvas with its aspect kept (top left, zeros beside it), averaged down by
+    `oversample`, taken through the recipe's graph steps and scaled. `temperature` is a buffer that
+    calibration sets: probabilities = softmax(logits / temperature).
+    """
+
+    outputs = ("probabilities",)
+    temperature: Tensor
+
+    def __init__(self, params: ClassifierParams, spec: Spec) -> None:
+        super().__init__()
+        self.classes = len(spec.labels)
+        self.canvas = (params.size[0] * params.oversample, params.size[1] * params.oversample)
+        self.oversample, self.mean, self.std = params.oversample, params.mean, params.std
+        self.views, self.coverage, self.operating = params.views, params.coverage, params.operating
+        self.feed = Images(size=self.canvas)
+        self.geometry = Geometry(dims=2, channels=params.channels, margin=None)
+        self.steps = build_steps(spec.steps)
+        self.register_buffer("temperature", torch.ones(()))
+        self.criterion: nn.Module = ClassLoss()
+        # What calibration found on validation data, for the metadata; see medzoo.nn.calibration.
+        self.calibration: dict[str, Any] | None = None
+        self.operating_point: tuple[float, str] | None = None
+
+    def network(self, x: Tensor) -> Tensor:
+        """Logits (B, K) of (B, C, *size)."""
+        raise TypeError(f"{type(self).__name__} does not define network")
+
+    def prepare(self, image: Tensor) -> Tensor:
+        """What the network sees of stored values (B, C, H, W)."""
+        x: Tensor = fit(image, *self.canvas)[0]
+        if self.oversample > 1:
+            x = nn.functional.avg_pool2d(x, self.oversample)
+        return (self.steps(x) - self.mean) / self.std
+
+    def logits(self, image: Tensor) -> Tensor:
+        """Logits (B, K) that are answered with: the mean over all views, before the temperature."""
+        x = self.prepare(image)
+        total = self.network(x)
+        for view in self.views:
+            total = total + self.network(x.flip(_AXES[view]))
+        return total / (1 + len(self.views))
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+        """`probabilities` (B, K)."""
+        return {"probabilities": (self.logits(image) / self.temperature).softmax(dim=1)}
+
+    def calibrate(self, logits: Tensor, target: Tensor) -> None:
+        """Set the temperature and what the metadata tells of it, from logits (N, K) and classes (N,) of
+        validation items."""
+        temperature, self.calibration, self.operating_point = calibrate(
+            logits, target, coverage=self.coverage, rule=self.operating
+        )
+        self.temperature.fill_(temperature)
+
+    def loss(self, image: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """`cross_entropy` of class indices (B,) or shares (B, K), as the recipe's train section shapes it."""
+        return {"cross_entropy": self.criterion(self.network(self.prepare(image)), target)}
