@@ -72,7 +72,9 @@ def _steps(kind: str) -> Mapping[str, type[BaseModel]]:
 
         return GRAPH_STEPS
     if kind == "augment":
-        return {}
+        from medzoo.training.augment import AUGMENTATIONS
+
+        return AUGMENTATIONS
     raise ValueError(kind)
 
 

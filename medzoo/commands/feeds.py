@@ -9,12 +9,14 @@ import numpy as np
 
 from medzoo.commands.data import OpenData
 from medzoo.errors import UserError
-from medzoo.nn.net import Crops, Net, Patches
+from medzoo.nn.net import Crops, Images, Net, Patches
 from medzoo.recipe import Recipe
 from medzoo.runtime.parity import Golden
 from medzoo.training.feeds.batches import Batches
 from medzoo.training.feeds.crops import CropBatches
+from medzoo.training.feeds.images import ImageBatches, OrderedImages
 from medzoo.training.feeds.patches import PatchBatches
+from medzoo.training.feeds.pictures import Pictures
 from medzoo.training.feeds.volumes import Volume, load_volumes
 
 _STEPS = 100  # of an epoch that has no natural end, where the recipe names none
@@ -34,6 +36,8 @@ def open_feeds(net: Net, recipe: Recipe, data: OpenData) -> Feeds:
     """Read what training needs. Raises UserError for data that do not fit the net."""
     if isinstance(net.feed, Patches | Crops):
         return _of_volumes(net, recipe, data)
+    if isinstance(net.feed, Images):
+        return _of_pictures(net, recipe, data)
     raise UserError(f"no feed for {type(net.feed).__name__}", where=recipe.source)
 
 
@@ -64,6 +68,47 @@ def _of_volumes(net: Net, recipe: Recipe, data: OpenData) -> Feeds:
         batches(val, min(_VAL_STEPS, settings.steps_per_epoch or _STEPS), settings.seed + 1) if val else None,
         _golden(net, val or train),
     )
+
+
+def _of_pictures(net: Net, recipe: Recipe, data: OpenData) -> Feeds:
+    settings, feed = recipe.train, net.feed
+    assert isinstance(feed, Images)
+    train, val = (
+        Pictures(
+            data.data,
+            data.part(part),
+            recipe.host_steps,
+            labels=recipe.labels,
+            channels=net.geometry.channels,
+            size=feed.size,
+        )
+        for part in ("train", "val")
+    )
+    if settings.workers:
+        # Decoded before the workers branch off, or each of them would decode everything in every epoch.
+        train.decode(on_bad_image=settings.on_bad_image)
+    batches = ImageBatches(
+        train,
+        batch=settings.batch,
+        seed=settings.seed,
+        steps=settings.steps_per_epoch,
+        changes=[step.params for step in settings.augment],
+        mixup=settings.mixup,
+        on_bad_image=settings.on_bad_image,
+    )
+    ordered = OrderedImages(val, batch=settings.batch, on_bad_image=settings.on_bad_image) if len(val) else None
+    return Feeds(batches, ordered, _golden_pictures(val if len(val) else train))
+
+
+def _golden_pictures(pictures: Pictures) -> list[Golden]:
+    """Real batches of 1, 2, 3 and 5 pictures, cut to sizes that all of them have."""
+    found = []
+    for batch, part in ((1, 1.0), (2, 0.8), (3, 0.61), (5, 0.43)):
+        arrays = [pictures.stored(index % len(pictures)) for index in range(batch)]
+        height, width = (max(8, round(min(a.shape[axis] for a in arrays) * part)) for axis in (1, 2))
+        images = np.stack([a[:, :height, :width] for a in arrays]).astype(np.float32)
+        found.append(Golden(f"data {'x'.join(map(str, images.shape))}", {"image": images}))
+    return found
 
 
 def _golden(net: Net, volumes: Sequence[Volume]) -> list[Golden]:

@@ -22,7 +22,7 @@ from medzoo.errors import UserError, missing_extra
 from medzoo.evaluation import evaluate
 from medzoo.recipe import Recipe, load_recipe
 from medzoo.report.card import render_card
-from medzoo.runtime.metadata import Metadata
+from medzoo.runtime.metadata import Metadata, OperatingPoint
 from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.runtime.predictor import Predictor
 
@@ -152,6 +152,7 @@ def export_checked(net: Any, metadata: Metadata, golden: Sequence[Any], *, where
 
 
 def _metadata(recipe: Recipe, net: Any) -> Metadata:
+    point = getattr(net, "operating_point", None)
     return Metadata(
         name=recipe.name,
         task=recipe.task,
@@ -160,6 +161,8 @@ def _metadata(recipe: Recipe, net: Any) -> Metadata:
         outputs=net.outputs,
         host=tuple(step.model_dump() for step in recipe.host_steps),
         geometry=net.geometry,
+        operating_point=OperatingPoint(threshold=point[0], rule=point[1]) if point else None,
+        calibration=getattr(net, "calibration", None),
         recipe_digest=recipe.digest,
         medzoo=installed("medzoo") or "",
     )

@@ -18,11 +18,16 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from rich.console import Console
 
 from medzoo.errors import UserError
+from medzoo.nn.classifier import Classifier
+from medzoo.nn.losses import make_loss
 from medzoo.nn.net import Net
 from medzoo.recipe import TrainSection
 from medzoo.training.feeds.batches import Batches, Loader
-from medzoo.training.gradient import GradientModule
+from medzoo.training.feeds.images import ImageBatches
+from medzoo.training.gradient import LOSS, GradientModule
 from medzoo.training.progress import ProgressBar
+
+FALLING = (LOSS, "ece", "brier")  # figures of which less is better
 
 
 @dataclass(frozen=True)
@@ -86,10 +91,16 @@ def fit_gradient(
     console: Console,
     resume: bool = False,
 ) -> FitReport:
-    """Train `net` in place and leave it with its best weights (by validation loss, else the last).
+    """Train `net` in place and leave it with its best weights (by `train.monitor` or the validation loss; the
+    last ones without validation items), calibrated on validation items where it is a classifier.
 
-    `folder` receives checkpoints and logs. Raises UserError when the loss is not finite or the disk refuses.
+    `folder` receives checkpoints and logs. Of several processes only the first returns. Raises UserError when
+    the loss is not finite or the disk refuses.
     """
+    if isinstance(net, Classifier) and isinstance(train, ImageBatches):
+        net.criterion = make_loss(settings, _counts(train))
+    if settings.channels_last:
+        net.to(memory_format=torch.channels_last)
     steps = total_steps(settings, train)
     module = GradientModule(net, settings, steps=steps)
     bar = ProgressBar(steps=steps, console=console)
@@ -107,16 +118,18 @@ def fit_gradient(
     callbacks: list[pl.Callback] = [bar, last]
     best = None
     if val is not None:
+        watched = settings.monitor or LOSS
+        judged = {"monitor": f"val_{watched}", "mode": "min" if watched in FALLING else "max"}
         best = ModelCheckpoint(
             checkpoints,
             filename="best",
-            monitor="val_loss",
             save_weights_only=True,
             enable_version_counter=False,
+            **judged,
         )
         callbacks.append(best)
         if settings.early_stopping:
-            callbacks.append(EarlyStopping("val_loss", patience=settings.early_stopping))
+            callbacks.append(EarlyStopping(patience=settings.early_stopping, **judged))
     if settings.ema:
         callbacks.append(EMAWeightAveraging(decay=settings.ema))
     start = time.perf_counter()
@@ -138,6 +151,8 @@ def fit_gradient(
             enable_model_summary=False,
             num_sanity_val_steps=0,
             use_distributed_sampler=False,
+            # Of many processes each sees a part of the batch, and batch norm must see all of it.
+            sync_batchnorm=torch.cuda.is_available(),
             reload_dataloaders_every_n_epochs=1,
             log_every_n_steps=50,
         )
@@ -162,8 +177,34 @@ def fit_gradient(
         state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
         module.load_state_dict(state)
         score = float(best.best_model_score) if best.best_model_score is not None else None
+    if trainer.global_rank:
+        raise SystemExit(0)  # the first process alone exports, evaluates and writes
     net.cpu().eval()
+    if isinstance(net, Classifier) and val is not None:
+        net.calibrate(*answers(net, val))
     return FitReport(trainer.global_step, seconds, bar.curve, score, bar.bottleneck)
+
+
+def answers(net: Classifier, batches: Batches) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (N, K) and classes (N,) of every item of an ordered feed."""
+    found = []
+    with torch.inference_mode():
+        for step in range(len(batches)):
+            image, target = batches.batch(0, step)
+            found.append((net.logits(image), target))
+    return torch.cat([logits for logits, _ in found]), torch.cat([target for _, target in found])
+
+
+def _counts(train: ImageBatches) -> list[int]:
+    counts = train.pictures.counts
+    for label, count in zip(train.pictures.labels, counts, strict=True):
+        if not count:
+            raise UserError(
+                f"the class {label!r} has no training images",
+                where="data.split",
+                hint="add images of it, take it out of the labels, or give train a larger share",
+            )
+    return counts
 
 
 def fit_closed_form(net: Net, train: Batches) -> FitReport:

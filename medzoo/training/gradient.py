@@ -4,41 +4,120 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
+import torch.distributed as dist
+from torch import Tensor
 
 from medzoo.errors import UserError
+from medzoo.metrics import accumulator
+from medzoo.metrics.interval import point
+from medzoo.nn.classifier import Classifier
 from medzoo.nn.net import Net
 from medzoo.recipe import TrainSection
 from medzoo.training.optimiser import make_optimiser, make_schedule
 
+LOSS = "loss"
+
 
 class GradientModule(pl.LightningModule):  # type: ignore[misc]
-    """Minimises the sum of `net.loss`; `steps` is the number of optimiser steps the schedule spans."""
+    """Minimises the sum of `net.loss`; `steps` is the number of optimiser steps the schedule spans.
+
+    With several processes each takes its share of the same global batch; the gradient is that of the whole
+    batch, and validation figures are taken over every item exactly once.
+    """
 
     def __init__(self, net: Net, settings: TrainSection, *, steps: int) -> None:
         super().__init__()
         self.net = net
         self.settings = settings
         self.steps = steps
+        self._losses: list[tuple[float, int]] = []
+        self._answers: list[tuple[Tensor, Tensor]] = []
 
-    def training_step(self, batch: tuple[Any, ...], index: int) -> torch.Tensor:
-        losses = self.net.loss(*batch)
+    def training_step(self, batch: tuple[Any, ...], index: int) -> Tensor:
+        losses = self.net.loss(self._laid_out(batch[0]), *batch[1:])
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
-            names = ", ".join(f"{name} = {float(value):g}" for name, value in losses.items())
-            raise UserError(
-                f"the loss is not finite at step {self.trainer.global_step} ({names})",
-                where="train",
-                hint="the last checkpoint is kept; lower train.lr or set train.clip",
-            )
-        return total
+            self._refuse(losses, index)
+        return total * self._weight(len(batch[0]))
 
     def validation_step(self, batch: tuple[Any, ...], index: int) -> None:
-        total = torch.stack(list(self.net.loss(*batch).values())).sum()
-        self.log("val_loss", total, batch_size=len(batch[0]), on_epoch=True, sync_dist=True)
+        count = len(batch[0])
+        if not count:  # the share of this process in a small last batch
+            return
+        image = self._laid_out(batch[0])
+        total = torch.stack(list(self.net.loss(image, *batch[1:]).values())).sum()
+        self._losses.append((float(total) * count, count))
+        if isinstance(self.net, Classifier) and self.settings.monitor not in (None, LOSS):
+            self._answers.append((self.net.logits(image).float().cpu(), batch[1].cpu()))
+
+    def on_validation_epoch_end(self) -> None:
+        total, count = (sum(column) for column in zip(*self._losses, strict=True)) if self._losses else (0.0, 0)
+        sums = _added([total, float(count)])
+        self._losses.clear()
+        if not sums[1]:
+            raise UserError("no validation item could be read", where="data")
+        self.log("val_loss", sums[0] / sums[1])
+        answers, self._answers = self._answers, []
+        monitor = self.settings.monitor
+        if monitor not in (None, LOSS):
+            self.log(f"val_{monitor}", self._figure(str(monitor), answers))
 
     def configure_optimizers(self) -> Any:
         optimiser = make_optimiser(self.net, self.settings)
         schedule = make_schedule(optimiser, self.settings, steps=self.steps)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _laid_out(self, image: Any) -> Any:
+        if self.settings.channels_last and isinstance(image, Tensor) and image.ndim == 4:
+            return image.contiguous(memory_format=torch.channels_last)
+        return image
+
+    def _weight(self, count: int) -> float:
+        """What makes the mean over processes of means over shares the mean over the whole batch."""
+        world = int(self.trainer.world_size)
+        if world == 1:
+            return 1.0
+        return count * world / _added([float(count)], device=self.device)[0]
+
+    def _refuse(self, losses: dict[str, Tensor], index: int) -> None:
+        values = ", ".join(f"{name} = {float(value):g}" for name, value in losses.items())
+        feed: Any = getattr(getattr(self.trainer, "datamodule", None), "train", None)
+        files = ""
+        if hasattr(feed, "names"):
+            rank, world = self.trainer.global_rank, self.trainer.world_size
+            files = f" on {', '.join(feed.names(self.trainer.current_epoch, index, rank=rank, world=world))}"
+        raise UserError(
+            f"the loss is not finite at step {self.trainer.global_step} ({values}){files}",
+            where="train",
+            hint="the last checkpoint is kept; lower train.lr or set train.clip",
+        )
+
+    def _figure(self, name: str, answers: list[tuple[Tensor, Tensor]]) -> float:
+        """A figure of medzoo.metrics over the validation items of all processes."""
+        if not isinstance(self.net, Classifier):
+            raise UserError(f"this net is judged by its loss alone, not by {name!r}", "train.monitor", "leave it out")
+        own = [(logits.numpy(), target.numpy()) for logits, target in answers]
+        everyone: list[Any] = [own]
+        if self.trainer.world_size > 1:
+            everyone = [None] * self.trainer.world_size
+            dist.all_gather_object(everyone, own)
+        pairs = [pair for share in everyone for pair in share]
+        logits, truth = (np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))
+        probabilities = torch.from_numpy(logits).softmax(dim=1).numpy()
+        scores = accumulator("classify", [str(k) for k in range(self.net.classes)], [name])
+        for number, (true, answer) in enumerate(zip(truth, probabilities, strict=True)):
+            scores.add(int(true), answer, item=str(number))
+        return point(scores.measures()[0].statistic, len(truth))
+
+
+def _added(values: list[float], device: Any = "cpu") -> list[float]:
+    """The sums over all processes."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return values
+    device = device if dist.get_backend() != "nccl" else torch.device("cuda", torch.cuda.current_device())
+    sums = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.all_reduce(sums)
+    return [float(value) for value in sums]

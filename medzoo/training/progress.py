@@ -61,6 +61,9 @@ class ProgressBar(pl.Callback):  # type: ignore[misc]
             loss = float(sum(self._losses)) / len(self._losses)
             self._losses.clear()
             self.curve.append((step, loss, None))
+            rates = trainer.lr_scheduler_configs[0].scheduler.get_last_lr()
+            for logger in trainer.loggers:
+                logger.log_metrics({"loss": loss, "lr": rates[0]}, step)
             rate = self.samples / max(1e-9, self.waited + self.worked)
             words = f"loss {loss:.4f}  {rate:.0f} samples/s, waits for {self.bottleneck}"
             self._progress.update(self._task, completed=step, words=words)
@@ -72,7 +75,7 @@ class ProgressBar(pl.Callback):  # type: ignore[misc]
         self._mark = time.perf_counter()
         value = trainer.callback_metrics.get("val_loss")
         if value is not None and not trainer.sanity_checking:
-            last = self.curve[-1][1] if self.curve else float("nan")
+            last = self.curve[-1][1] if self.curve else float(value)
             self.curve.append((trainer.global_step, last, float(value)))
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:

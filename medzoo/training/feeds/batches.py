@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from medzoo.errors import UserError
+
 Batch = tuple[Any, ...]
 
 
@@ -34,12 +36,16 @@ def generator(seed: int, *key: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence([seed, *key]))
 
 
-class _Indexed(Dataset[Batch]):
+class _Indexed(Dataset["Batch | UserError"]):
     def __init__(self, batches: Batches, rank: int, world: int) -> None:
         self.batches, self.rank, self.world = batches, rank, world
 
-    def __getitem__(self, index: tuple[int, int]) -> Batch:
-        return self.batches.batch(*index, rank=self.rank, world=self.world)
+    def __getitem__(self, index: tuple[int, int]) -> Batch | UserError:
+        # Handed over, not raised: torch would bury the one line in the traceback of a worker.
+        try:
+            return self.batches.batch(*index, rank=self.rank, world=self.world)
+        except UserError as error:
+            return error
 
 
 class Loader:
@@ -57,10 +63,18 @@ class Loader:
     def __iter__(self) -> Iterator[Batch]:
         steps = [(self.epoch, step) for step in range(self.start, len(self.batches))]
         self.start = 0
-        yield from DataLoader(
+        for batch in DataLoader(
             _Indexed(self.batches, self.rank, self.world),
             sampler=steps,
             batch_size=None,
             num_workers=self.workers,
             pin_memory=torch.cuda.is_available(),
-        )
+            collate_fn=_as_it_is,
+        ):
+            if isinstance(batch, UserError):
+                raise batch
+            yield batch
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch

@@ -1,0 +1,130 @@
+"""Whole pictures with their class: shuffled, changed and mixed for training, in order for validation."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from medzoo.errors import UserError
+from medzoo.training.augment import Augmentation, augment
+from medzoo.training.feeds.batches import Batch, generator
+from medzoo.training.feeds.pictures import Pictures
+from medzoo.types import Array
+
+BadImage = Literal["stop", "skip"]
+log = logging.getLogger("medzoo.training")
+
+
+class ImageBatches:
+    """Training batches (B, C, *size) float32 with classes (B,) int64, or shares (B, K) float32 under mixup.
+
+    Batches are cut from an endless row of shuffled passes, so that every one of them is full (batch norm
+    never meets a lonely last item) and every picture is drawn equally often. `skip` puts the next readable
+    picture in the place of one that cannot be read.
+    """
+
+    def __init__(
+        self,
+        pictures: Pictures,
+        *,
+        batch: int,
+        seed: int,
+        steps: int | None = None,
+        changes: Sequence[Augmentation] = (),
+        mixup: float = 0.0,
+        on_bad_image: BadImage = "stop",
+    ) -> None:
+        self.pictures, self.size, self.seed = pictures, batch, seed
+        self.steps = steps or -(-len(pictures) // batch)
+        self.changes, self.mixup, self.on_bad_image = changes, mixup, on_bad_image
+        self.bad: set[int] = set()
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def batch(self, epoch: int, step: int, *, rank: int = 0, world: int = 1) -> Batch:
+        """See Batches.batch."""
+        order = self._order(epoch, step)
+        rng = generator(self.seed, epoch, step)
+        share = float(rng.beta(self.mixup, self.mixup)) if self.mixup else 1.0
+        partners = rng.permutation(self.size)
+        images, targets = [], []
+        for place in range(self.size)[rank::world]:
+            image, label = self._one(order, place, epoch, step)
+            target = torch.tensor(label)
+            if self.mixup:
+                other, second = self._one(order, int(partners[place]), epoch, step)
+                image = share * image + (1 - share) * other
+                target = share * self._shares(label) + (1 - share) * self._shares(second)
+            images.append(image)
+            targets.append(target)
+        return torch.stack(images), torch.stack(targets)
+
+    def names(self, epoch: int, step: int, *, rank: int = 0, world: int = 1) -> list[str]:
+        """The ids of a batch's items."""
+        return [self.pictures.items[index].id for index in self._order(epoch, step)[rank::world]]
+
+    def _order(self, epoch: int, step: int) -> Array:
+        """(B,) indices of a batch, from the row of shuffled passes."""
+        first, count = (epoch * self.steps + step) * self.size, len(self.pictures)
+        places = np.arange(first, first + self.size)
+        passes = {int(k): generator(self.seed, 1 << 20, int(k)).permutation(count) for k in np.unique(places // count)}
+        return np.array([passes[int(p // count)][p % count] for p in places])
+
+    def _one(self, order: Array, place: int, epoch: int, step: int) -> tuple[Tensor, int]:
+        index = int(order[place])
+        image, index = self._readable(index)
+        rng = generator(self.seed, epoch, step, 1 + place)
+        return augment(image, self.changes, rng), int(self.pictures.targets[index])
+
+    def _readable(self, index: int) -> tuple[Tensor, int]:
+        """The picture, or the next one that can be read."""
+        for ahead in range(len(self.pictures)):
+            other = (index + ahead) % len(self.pictures)
+            if other in self.bad:
+                continue
+            image = _read(self.pictures, other, self.on_bad_image, self.bad)
+            if image is not None:
+                return image, other
+        raise UserError("none of the training pictures can be read", where="data")
+
+    def _shares(self, target: int) -> Tensor:
+        return nn.functional.one_hot(torch.tensor(target), len(self.pictures.labels)).float()
+
+
+class OrderedImages:
+    """Every picture exactly once, in order and unchanged; the last batch may be smaller, or a share empty."""
+
+    def __init__(self, pictures: Pictures, *, batch: int, on_bad_image: BadImage = "stop") -> None:
+        self.pictures, self.size, self.on_bad_image = pictures, batch, on_bad_image
+        self.bad: set[int] = set()
+
+    def __len__(self) -> int:
+        return -(-len(self.pictures) // self.size)
+
+    def batch(self, epoch: int, step: int, *, rank: int = 0, world: int = 1) -> Batch:
+        """See Batches.batch."""
+        images, targets = [], []
+        for index in range(step * self.size, min((step + 1) * self.size, len(self.pictures)))[rank::world]:
+            image = None if index in self.bad else _read(self.pictures, index, self.on_bad_image, self.bad)
+            if image is not None:
+                images.append(image)
+                targets.append(int(self.pictures.targets[index]))
+        shape = (0, self.pictures.channels, *self.pictures.size)
+        return torch.stack(images) if images else torch.zeros(shape), torch.tensor(targets, dtype=torch.int64)
+
+
+def _read(pictures: Pictures, index: int, on_bad_image: BadImage, bad: set[int]) -> Tensor | None:
+    try:
+        return pictures.picture(index)
+    except UserError as error:
+        if on_bad_image == "stop":
+            raise
+        bad.add(index)
+        log.warning("left out: %s", error)
+        return None
