@@ -49,7 +49,7 @@ def synthesise(labels: Array, rng: np.random.Generator, look: Look) -> tuple[Arr
     target = tissues()[labels]
     mask = None if rng.random() < look.whole_head else _extraction(labels, target, rng)
     means, spread = draw_contrast(rng, look.contrast)
-    scan = means[labels]
+    scan: Array = means[labels]
     # Tissue is uneven in itself, at the voxel and over some millimetres.
     uneven = rng.standard_normal(labels.shape, dtype=np.float32)
     uneven = 0.8 * uneven + 0.6 * smooth_field(rng, labels.shape, spacing=rng.uniform(4, 10))

@@ -66,11 +66,15 @@ BEYOND: Mapping[tuple[int, ...], tuple[float, float]] = MappingProxyType(
 
 def compact(labels: Array) -> Array:
     """Label numbers as one byte a voxel. Raises ValueError for a number that is neither."""
-    numbers = np.asarray(labels).astype(np.int32)
-    outside = numbers >= FIRST_OUTSIDE
-    if numbers.min() < 0 or numbers.max() > LAST_OUTSIDE or bool(((numbers > 255) & ~outside).any()):
-        raise ValueError(f"label numbers are 0 to 255 and {FIRST_OUTSIDE} to {LAST_OUTSIDE}")
-    return np.where(outside, numbers - OUTSIDE, numbers).astype(np.uint8)
+    numbers = np.asarray(labels)
+    found = np.flatnonzero(np.bincount(numbers.ravel())) if numbers.min() >= 0 else np.array([-1])
+    table = np.zeros(LAST_OUTSIDE + 1, np.uint8)
+    for number in found.tolist():
+        if not (0 <= number < 256 or FIRST_OUTSIDE <= number <= LAST_OUTSIDE):
+            raise ValueError(f"label numbers are 0 to 255 and {FIRST_OUTSIDE} to {LAST_OUTSIDE}, here is {number}")
+        table[number] = byte_of(number)
+    result: Array = table[numbers]
+    return result
 
 
 def byte_of(number: int) -> int:

@@ -1,0 +1,115 @@
+"""Scans of several files and label maps whose values have names; shared by the data types of volumes."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medzoo.errors import UserError
+from medzoo.io.read import read_image
+from medzoo.types import Array, Image
+
+Values = Mapping[str, tuple[int, ...]]
+
+
+def read_channels(paths: Sequence[Path]) -> Image:
+    """Several volumes on one grid as the channels (C, I, J, K) of one image.
+
+    Raises UserError that names the file whose grid is another.
+    """
+    first, *others = (read_image(path, kind="volume") for path in paths)
+    assert first.affine is not None
+    for other in others:
+        assert other.affine is not None
+        if other.shape != first.shape or not np.allclose(other.affine, first.affine, atol=1e-2):
+            raise UserError(f"lies on another grid than {first.source}", other.source)
+    return first.replace(array=np.concatenate([image.array for image in (first, *others)])) if others else first
+
+
+def label_table(labels: Sequence[str], named: Mapping[str, Sequence[int]], *, where: str) -> Values:
+    """Values of the label map by label of the recipe, found by name in what the data set calls them.
+
+    Case, blanks, hyphens and underscores make no difference. Label 0 is the background whatever its name.
+    Raises UserError for a label that the data set does not have.
+    """
+    known = {_plain(name): tuple(values) for name, values in named.items()}
+    table: dict[str, tuple[int, ...]] = {labels[0]: (0,)}
+    for label in labels[1:]:
+        if _plain(label) not in known:
+            near = difflib.get_close_matches(_plain(label), known, n=1)
+            names = ", ".join(named)
+            raise UserError(
+                f"the data set has no label {label!r}; it has {names}",
+                where,
+                f"did you mean {near[0]!r}?" if near else "or name the values in data.values",
+            )
+        table[label] = known[_plain(label)]
+    return table
+
+
+def index_labels(stored: Array, labels: Sequence[str], table: Values, *, where: str) -> Array:
+    """`stored` values as uint8 indices into `labels`. Raises UserError for a value of no label."""
+    indices = {value: labels.index(label) for label, values in table.items() for value in values}
+    result = np.zeros(stored.shape, np.uint8)
+    for value in np.unique(stored):
+        if int(value) not in indices and value != 0:
+            raise UserError(f"the value {value} is no label of the recipe", where, "see labels or data.values")
+        result[stored == value] = indices.get(int(value), 0)
+    return result
+
+
+def check_values(labels: Sequence[str], values: Values) -> Values:
+    """`data.values` of a recipe. Raises UserError for a name that is not one of the labels."""
+    unknown = [label for label in values if label not in labels]
+    if unknown:
+        raise UserError(f"{unknown[0]!r} is not one of the labels", "data.values")
+    return {labels[0]: (0,), **values}
+
+
+def read_description(path: Path) -> Mapping[str, Any]:
+    """A dataset.json. Raises UserError that names it."""
+    if not path.is_file():
+        raise UserError("no such file", str(path), "data.root must be the folder that holds dataset.json")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"is not JSON: {error}", str(path)) from error
+    if not isinstance(document, dict):
+        raise UserError("is not a JSON object", str(path))
+    return document
+
+
+def named_values(document: Mapping[str, Any], where: str) -> dict[str, list[int]]:
+    """The values by label of a dataset.json: {"1": "name"} as in the Decathlon, {"name": 1} as in nnU-Net 2.
+
+    Raises UserError where they are neither, or regions of several values.
+    """
+    raw = document.get("labels")
+    if not isinstance(raw, dict) or not raw:
+        raise UserError("has no labels", where)
+    named: dict[str, list[int]] = {}
+    for key, value in raw.items():
+        name, number = (key, value) if isinstance(value, int) else (value, key)
+        if not isinstance(name, str) or not str(number).isdigit():
+            raise UserError(f"the label {key!r}: {value!r} is not a name and a number", where)
+        named.setdefault(name, []).append(int(number))
+    return named
+
+
+def inside(root: Path, name: str, where: str) -> Path:
+    """A file that a data set names below its own folder. Raises UserError if it is elsewhere, or not there."""
+    path = root / name
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise UserError(f"names a file outside the data set: {name}", where)
+    if not path.is_file():
+        raise UserError("no such file", str(path), f"named in {where}")
+    return path
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "-").replace(" ", "-")
