@@ -21,9 +21,9 @@ from medzoo.nn.steps import build_steps
 
 _AXIS = {"sagittal": 0, "coronal": 1, "axial": 2}
 _MULTIPLE = 16  # four poolings by two
-# Farthest that an output looks: two 3^d convolutions a level, at steps of 1, 2, 4, 8 and 16 voxels going down
-# (62), the poolings' own windows (15), four levels going up (30), and the transposed convolutions (at most 15).
-_REACH = 128
+# Farthest that an output looks: two 3^d convolutions a level at steps of 1, 2, 4, 8 and 16 voxels on the way
+# down (62), the windows of the four poolings (15), two convolutions at each of four levels on the way up (30).
+_REACH = 107
 _IGNORED = 255
 
 

@@ -13,7 +13,8 @@ def bias_field(rng: np.random.Generator, shape: tuple[int, ...], *, amount: floa
     """(*shape) float32 around 1: the exponential of a smooth field, standard deviation 0 to 0.25 at amount 1."""
     strength = rng.uniform(0, 0.25) * amount
     spacing = max(shape) / rng.uniform(1.5, 4)
-    return np.exp(strength * smooth_field(rng, shape, spacing=spacing))
+    result: Array = np.exp(np.float32(strength) * smooth_field(rng, shape, spacing=spacing))
+    return result
 
 
 def blur(image: Array, rng: np.random.Generator, *, low: float, high: float) -> Array:

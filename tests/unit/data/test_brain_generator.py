@@ -48,14 +48,12 @@ def test_every_number_of_the_table_goes_to_its_tissue_and_all_others_to_the_back
 
 def test_the_numbers_of_the_real_label_maps_are_told_apart(shared_data: Path) -> None:
     path = shared_data / "brain-labels" / "training_seg_02.nii.gz"
-    stored = np.asarray(nib.load(path).dataobj).astype(int)
+    counts = np.bincount(np.asarray(nib.load(path).dataobj).astype(np.int16).ravel(), minlength=600)
     labels, affine = label_map(path)
     assert np.allclose(affine[:3, :3], np.eye(3))
-    for tissue, numbers in list(TISSUE_NUMBERS.items())[1:]:
-        assert (tissues()[labels] == tissue).sum() == np.isin(stored, numbers).sum()
-    assert (within_brain()[labels] & (tissues()[labels] > 1)).sum() == np.isin(
-        stored, [*TISSUE_NUMBERS[2], *TISSUE_NUMBERS[3]]
-    ).sum()
+    held = np.bincount(tissues()[labels].ravel())
+    assert held[2] == counts[list(TISSUE_NUMBERS[2])].sum()
+    assert held[3] == counts[list(TISSUE_NUMBERS[3])].sum()
 
 
 @pytest.mark.parametrize("seed", range(20))
