@@ -63,8 +63,10 @@ class RegionCnnParams(Params):
     )
     train_candidates: int = Field(600, ge=1, description="candidates while training")
     train_regions: int = Field(300, ge=1, description="regions while training, before sampling")
-    anchor_batch: int = Field(256, ge=2, description="anchors a picture in the proposal loss")
-    region_batch: int = Field(64, ge=4, description="regions a picture in the head's loss")
+    # The papers draw 256 anchors and 128 regions; where a picture holds an object or two that is nearly all
+    # background, and a short training learns far slower.
+    anchor_batch: int = Field(32, ge=2, description="anchors a picture in the proposal loss")
+    region_batch: int = Field(32, ge=4, description="regions a picture in the head's loss")
     positive_share: float = Field(0.25, gt=0, lt=1, description="largest share of regions with an object")
     near_misses: int = Field(4, ge=0, description="moved copies of each object among the head's regions")
     background_low: float = Field(

@@ -66,7 +66,7 @@ def history() -> tuple[RegionCnn, list[float]]:
     net.train()
     images, targets = scenes()
     torch.manual_seed(0)
-    steps, totals = 90, []
+    steps, totals = 80, []
     optimizer = torch.optim.AdamW(net.parameters())
     for step in range(steps):
         optimizer.param_groups[0]["lr"] = (
