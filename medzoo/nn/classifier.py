@@ -77,7 +77,8 @@ class Classifier(Net):
         x: Tensor = fit(image, *self.canvas)[0]
         if self.oversample > 1:
             x = nn.functional.avg_pool2d(x, self.oversample)
-        return (self.steps(x) - self.mean) / self.std
+        seen: Tensor = (self.steps(x) - self.mean) / self.std
+        return seen
 
     def logits(self, image: Tensor) -> Tensor:
         """Logits (B, K) that are answered with: the mean over all views, before the temperature."""

@@ -57,25 +57,32 @@ class ProgressBar(pl.Callback):  # type: ignore[misc]
         self._losses.append(outputs["loss"].detach())
         step = trainer.global_step
         if step % self.EVERY == 0 or step == self.steps:
-            # One read of the device for many steps.
-            loss = float(sum(self._losses)) / len(self._losses)
-            self._losses.clear()
-            self.curve.append((step, loss, None))
-            rates = trainer.lr_scheduler_configs[0].scheduler.get_last_lr()
-            for logger in trainer.loggers:
-                logger.log_metrics({"loss": loss, "lr": rates[0]}, step)
-            rate = self.samples / max(1e-9, self.waited + self.worked)
-            words = f"loss {loss:.4f}  {rate:.0f} samples/s, waits for {self.bottleneck}"
-            self._progress.update(self._task, completed=step, words=words)
+            self._report(trainer)
+
+    def _report(self, trainer: pl.Trainer) -> None:
+        """Tell of the steps since the last report: one read of the device for many of them."""
+        if not self._losses:
+            return
+        step = trainer.global_step
+        loss = float(sum(self._losses)) / len(self._losses)
+        self._losses.clear()
+        self.curve.append((step, loss, None))
+        rates = trainer.lr_scheduler_configs[0].scheduler.get_last_lr()
+        for logger in trainer.loggers:
+            logger.log_metrics({"loss": loss, "lr": rates[0]}, step)
+        rate = self.samples / max(1e-9, self.waited + self.worked)
+        words = f"loss {loss:.4f}  {rate:.0f} samples/s, waits for {self.bottleneck}"
+        self._progress.update(self._task, completed=step, words=words)
 
     def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._mark = time.perf_counter()
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._mark = time.perf_counter()
+        self._report(trainer)
         value = trainer.callback_metrics.get("val_loss")
         if value is not None and not trainer.sanity_checking:
-            last = self.curve[-1][1] if self.curve else float(value)
+            last = self.curve[-1][1]
             self.curve.append((trainer.global_step, last, float(value)))
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
