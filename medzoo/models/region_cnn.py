@@ -35,17 +35,13 @@ class RegionCnnParams(Params):
 
     backbone: str = Field("efficientnet_lite0", description="a timm model that gives features")
     weights: str | None = Field(None, description="package:efficientnet-lite0, a safetensors file or folder")
-    norm: Literal["frozen", "batch"] = Field(
-        "frozen", description="batch norm of the backbone while training"
-    )
+    norm: Literal["frozen", "batch"] = Field("frozen", description="batch norm of the backbone while training")
     channels: int = Field(3, ge=1, description="channels of one picture or slice")
     slices: int = Field(1, ge=1, description="neighbouring slices of a volume seen at once (odd)")
     axis: Literal[0, 1, 2] = Field(2, description="axis of the prepared volume along which slices are taken")
     mean: float = Field(127.0, description="stored value, after the graph steps, that the backbone sees as 0")
     std: float = Field(128.0, gt=0, description="stored difference that the backbone sees as 1")
-    size: tuple[int, int] = Field(
-        (512, 512), description="canvas height and width; images are fitted into it"
-    )
+    size: tuple[int, int] = Field((512, 512), description="canvas height and width; images are fitted into it")
     strides: tuple[int, ...] = Field((8, 16, 32), min_length=1, description="pyramid levels, finest first")
     pyramid: int = Field(96, ge=1, description="channels of the pyramid")
     light: bool = Field(True, description="separable 3 x 3 convolutions in the pyramid and the proposals")
@@ -58,9 +54,7 @@ class RegionCnnParams(Params):
     detections: int = Field(50, ge=1, description="rows of the answer")
     overlap: float = Field(0.5, gt=0, lt=1, description="IoU above which the weaker of two answers goes")
     hidden: int = Field(256, ge=1, description="width of the head's two layers")
-    dropout: float = Field(
-        0.0, ge=0, lt=1, description="share of the head's hidden values left out in training"
-    )
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of the head's hidden values left out in training")
     train_candidates: int = Field(600, ge=1, description="candidates while training")
     train_regions: int = Field(300, ge=1, description="regions while training, before sampling")
     # The papers draw 256 anchors and 128 regions; where a picture holds an object or two that is nearly all
@@ -69,9 +63,7 @@ class RegionCnnParams(Params):
     region_batch: int = Field(32, ge=4, description="regions a picture in the head's loss")
     positive_share: float = Field(0.25, gt=0, lt=1, description="largest share of regions with an object")
     near_misses: int = Field(4, ge=0, description="moved copies of each object among the head's regions")
-    background_low: float = Field(
-        0.0, ge=0, lt=0.5, description="background overlaps an object at least this much"
-    )
+    background_low: float = Field(0.0, ge=0, lt=0.5, description="background overlaps an object at least this much")
 
     @model_validator(mode="after")
     def _fits(self) -> RegionCnnParams:
@@ -124,9 +116,7 @@ class RegionCnn(Net):
         super().__init__()
         self.params, self.classes = params, len(spec.labels)
         self.feed = Scenes(size=params.size)
-        self.geometry = Geometry(
-            dims=2, channels=params.channels, slices=params.slices, axis=params.axis, margin=None
-        )
+        self.geometry = Geometry(dims=2, channels=params.channels, slices=params.slices, axis=params.axis, margin=None)
         self.steps = build_steps(spec.steps)
         self.backbone = Backbone(
             params.backbone,
@@ -234,9 +224,7 @@ class RegionCnn(Net):
         used = wanted >= 0
         hits = torch.nonzero(used & (wanted < self.classes)).squeeze(1)
         total = used.sum().clamp(min=1)
-        error = nn.functional.smooth_l1_loss(
-            shifts[hits, wanted[hits]], coded[hits], beta=SMOOTH, reduction="sum"
-        )
+        error = nn.functional.smooth_l1_loss(shifts[hits, wanted[hits]], coded[hits], beta=SMOOTH, reduction="sum")
         return {
             "class": nn.functional.cross_entropy(classes, wanted, ignore_index=-1, reduction="sum") / total,
             "box": error / total,

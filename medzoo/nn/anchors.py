@@ -8,9 +8,7 @@ import torch
 from torch import Tensor
 
 
-def level_anchors(
-    grid: tuple[int, int], *, stride: int, sizes: Sequence[float], ratios: Sequence[float]
-) -> Tensor:
+def level_anchors(grid: tuple[int, int], *, stride: int, sizes: Sequence[float], ratios: Sequence[float]) -> Tensor:
     """Anchors (rows * columns * A, 4) of one level, row by row, A = len(sizes) * len(ratios) a place.
 
     Centres lie in the middle of the level's cells. `sizes` are square roots of areas in canvas pixels,
@@ -20,9 +18,7 @@ def level_anchors(
     root = torch.tensor(ratios, dtype=torch.float64).sqrt()[None, :]
     width, height = (size / root).reshape(-1), (size * root).reshape(-1)
     shapes = torch.stack([-width, -height, width, height], dim=1) / 2
-    y, x = torch.meshgrid(
-        *[(torch.arange(n, dtype=torch.float64) + 0.5) * stride for n in grid], indexing="ij"
-    )
+    y, x = torch.meshgrid(*[(torch.arange(n, dtype=torch.float64) + 0.5) * stride for n in grid], indexing="ij")
     centres = torch.stack([x, y, x, y], dim=-1).reshape(-1, 1, 4)
     return (centres + shapes).reshape(-1, 4).float()
 

@@ -50,9 +50,7 @@ def _read_package(weights: str, backbone: str) -> dict[str, Tensor]:
     if weights != LITE0:
         raise UserError(f"unknown weights {weights!r}", where="model.weights", hint=f"known: {LITE0!r}")
     if backbone != "efficientnet_lite0":
-        raise UserError(
-            f"{weights!r} are weights of efficientnet_lite0, not of {backbone!r}", where="model.weights"
-        )
+        raise UserError(f"{weights!r} are weights of efficientnet_lite0, not of {backbone!r}", where="model.weights")
     found = importlib.util.find_spec(_LITE0_MODULE)
     if found is None or found.origin is None:
         raise UserError(
@@ -78,9 +76,7 @@ class Backbone(nn.Module):
     `norm` "frozen" keeps batch norm's statistics and factors as loaded, "batch" trains them.
     """
 
-    def __init__(
-        self, name: str, *, inputs: int, strides: Sequence[int], weights: str | None, norm: str
-    ) -> None:
+    def __init__(self, name: str, *, inputs: int, strides: Sequence[int], weights: str | None, norm: str) -> None:
         super().__init__()
         options: dict[str, Any] = {"features_only": True, "in_chans": inputs}
         try:
@@ -125,9 +121,7 @@ class Backbone(nn.Module):
         return features
 
 
-def _only_features(
-    state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], weights: str
-) -> dict[str, Tensor]:
+def _only_features(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor], weights: str) -> dict[str, Tensor]:
     """The part of a whole model's `state` that its features need; timm joins names by _ where it was a dot.
 
     Raises UserError where one is missing: timm itself would start such a layer at random.
@@ -164,9 +158,7 @@ class FeaturePyramid(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Maps (B, channels, h, w) in the order and of the sizes of `features`, finest first."""
-        sides = [
-            norm(conv(x)) for conv, norm, x in zip(self.lateral, self.lateral_norm, features, strict=True)
-        ]
+        sides = [norm(conv(x)) for conv, norm, x in zip(self.lateral, self.lateral_norm, features, strict=True)]
         merged = [sides[-1]]
         for side in reversed(sides[:-1]):
             merged.insert(0, side + nn.functional.interpolate(merged[0], size=side.shape[2:], mode="nearest"))

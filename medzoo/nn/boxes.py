@@ -37,9 +37,7 @@ def encode(boxes: Tensor, references: Tensor, *, weights: Weights = UNIT) -> Ten
     Differences of centres over the reference's size, and log ratios of sizes (Girshick 2014, appendix C).
     """
     size, reference = boxes[..., 2:] - boxes[..., :2], references[..., 2:] - references[..., :2]
-    shift = ((boxes[..., :2] + boxes[..., 2:]) - (references[..., :2] + references[..., 2:])) / (
-        2 * reference
-    )
+    shift = ((boxes[..., :2] + boxes[..., 2:]) - (references[..., :2] + references[..., 2:])) / (2 * reference)
     return torch.cat([shift, torch.log(size / reference)], dim=-1) * boxes.new_tensor(weights)
 
 

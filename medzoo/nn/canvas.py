@@ -56,9 +56,7 @@ def fit(image: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
 
 @fit.register_fake
 def _(image: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    return image.new_empty((image.shape[0], image.shape[1], height, width)), image.new_empty(
-        (4,), dtype=torch.float32
-    )
+    return image.new_empty((image.shape[0], image.shape[1], height, width)), image.new_empty((4,), dtype=torch.float32)
 
 
 def translate_fit(image: Any, height: int, width: int) -> Any:

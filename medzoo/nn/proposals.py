@@ -91,9 +91,7 @@ class ProposalNetwork(nn.Module):
             drawn_labels.append((matched[drawn] >= 0).to(logits.dtype))
             hits = drawn[matched[drawn] >= 0]
             target = encode(boxes[matched[hits]], self.anchors[hits])
-            errors.append(
-                nn.functional.smooth_l1_loss(deltas[row, hits], target, beta=SMOOTH, reduction="sum")
-            )
+            errors.append(nn.functional.smooth_l1_loss(deltas[row, hits], target, beta=SMOOTH, reduction="sum"))
         labels = torch.cat(drawn_labels)
         return {
             "objectness": nn.functional.binary_cross_entropy_with_logits(torch.cat(drawn_logits), labels),

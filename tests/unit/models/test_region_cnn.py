@@ -69,9 +69,7 @@ def history() -> tuple[RegionCnn, list[float]]:
     steps, totals = 80, []
     optimizer = torch.optim.AdamW(net.parameters())
     for step in range(steps):
-        optimizer.param_groups[0]["lr"] = (
-            4e-3 * min(1, step / 10) * (1 + math.cos(math.pi * step / steps)) / 2
-        )
+        optimizer.param_groups[0]["lr"] = 4e-3 * min(1, step / 10) * (1 + math.cos(math.pi * step / steps)) / 2
         total = torch.stack(list(net.loss(images, targets).values())).sum()
         optimizer.zero_grad()
         total.backward()
@@ -214,9 +212,7 @@ def test_a_damaged_graph_answers_visibly_otherwise(
     for size in SIZES:
         image = batch_of(5, size)
         a, b = run(image), wrong(image)
-        differs |= (
-            bool((a["count"] != b["count"]).any()) or float(np.abs(a["boxes"] - b["boxes"]).max()) > 0.01
-        )
+        differs |= bool((a["count"] != b["count"]).any()) or float(np.abs(a["boxes"] - b["boxes"]).max()) > 0.01
         differs |= float(np.abs(a["scores"] - b["scores"]).max()) > 1e-4
     assert differs
 

@@ -43,9 +43,7 @@ def test_coding_returns_random_boxes_for_any_weights() -> None:
         atol=1e-3,
         rtol=0,
     )
-    torch.testing.assert_close(
-        encode(boxes, references, weights=weights)[:, 2:], encode(boxes, references)[:, 2:] * 5
-    )
+    torch.testing.assert_close(encode(boxes, references, weights=weights)[:, 2:], encode(boxes, references)[:, 2:] * 5)
 
 
 def test_decoding_limits_growth() -> None:
@@ -54,8 +52,6 @@ def test_decoding_limits_growth() -> None:
 
 
 def test_clip_and_large_enough() -> None:
-    boxes = clip(
-        torch.tensor([[-5.0, -5, 5, 5], [90, 10, 120, 12], [200, 0, 210, 9]]), torch.tensor([100.0, 50.0])
-    )
+    boxes = clip(torch.tensor([[-5.0, -5, 5, 5], [90, 10, 120, 12], [200, 0, 210, 9]]), torch.tensor([100.0, 50.0]))
     assert boxes.tolist() == [[0, 0, 5, 5], [90, 10, 100, 12], [100, 0, 100, 9]]
     assert large_enough(boxes).tolist() == [True, True, False]

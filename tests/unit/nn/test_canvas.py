@@ -35,9 +35,7 @@ def session() -> Any:
         custom_translation_table=translations(),
     )
     assert program is not None
-    return onnxruntime.InferenceSession(
-        program.model_proto.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
+    return onnxruntime.InferenceSession(program.model_proto.SerializeToString(), providers=["CPUExecutionProvider"])
 
 
 @pytest.mark.parametrize(
@@ -70,15 +68,11 @@ def test_the_resampling_is_bilinear_with_half_pixel_centres() -> None:
     for size in ((20, 30), (97, 61), (333, 200)):
         image = torch.rand(2, 3, *size) * 255
         height, width = fitted_size(size, CANVAS)
-        expected = nn.functional.interpolate(
-            image, size=(height, width), mode="bilinear", align_corners=False
-        )
+        expected = nn.functional.interpolate(image, size=(height, width), mode="bilinear", align_corners=False)
         torch.testing.assert_close(fit(image, *CANVAS)[0][:, :, :height, :width], expected, atol=0.01, rtol=0)
 
 
-@pytest.mark.parametrize(
-    "size", [(48, 64), (20, 30), (97, 61), (1, 500), (500, 1), (333, 200), (3001, 700), (1, 1)]
-)
+@pytest.mark.parametrize("size", [(48, 64), (20, 30), (97, 61), (1, 500), (500, 1), (333, 200), (3001, 700), (1, 1)])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_onnx_runtime_fits_alike(session: Any, size: tuple[int, int], batch: int) -> None:
     image = torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(1)) * 255

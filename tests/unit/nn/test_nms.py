@@ -35,9 +35,7 @@ def session() -> Any:
         custom_translation_table=translations(),
     )
     assert program is not None
-    return onnxruntime.InferenceSession(
-        program.model_proto.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
+    return onnxruntime.InferenceSession(program.model_proto.SerializeToString(), providers=["CPUExecutionProvider"])
 
 
 def scene(batch: int, count: int, *, spread: float = 30.0, seed: int = 0) -> tuple[Tensor, Tensor]:

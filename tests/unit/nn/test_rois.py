@@ -15,9 +15,7 @@ def regions(count: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(2)
     corners = torch.rand(2, count, 2, 2, generator=generator).sort(dim=2).values
     boxes = corners.reshape(2, count, 4) * torch.tensor([640.0, 512.0, 640.0, 512.0])
-    edges = torch.tensor(
-        [[0.0, 0, 640, 512], [0, 0, 3, 3], [639, 511, 640, 512], [0, 500, 640, 512], [5, 5, 5, 5]]
-    )
+    edges = torch.tensor([[0.0, 0, 640, 512], [0, 0, 3, 3], [639, 511, 640, 512], [0, 500, 640, 512], [5, 5, 5, 5]])
     return torch.cat([boxes, edges.expand(2, -1, -1)], dim=1)
 
 
