@@ -14,7 +14,7 @@ GRID = 64  # side of the square that whole pictures are compared at, coarsely at
 CANVAS = 128  # the longer side of the picture that local features are taken from
 LEVELS = 6  # sizes of that picture, each smaller by STEP
 STEP = 2 ** (1 / 3)
-PATCH = 16  # side of the patch a feature describes, in pixels of its level
+PATCH = 17  # side, odd so that mirroring keeps it, of the patch a feature describes, in pixels of its level
 FREQUENCIES = 6  # lowest cosine frequencies along each axis that describe a patch
 FEATURES = FREQUENCIES**2 - 1
 PER_LEVEL = (36, 26, 18, 12, 8, 6)  # features kept on each level
@@ -79,7 +79,7 @@ def fingerprints(shrunk: list[tuple[Array, Array]]) -> Fingerprints:
 
 
 def _features(canvas: Array, extent: Array, level: int) -> tuple[Array, Array]:
-    """The strongest extrema of a difference of Gaussians on one level: (n, K, 35) and places (n, K, 2)."""
+    """The strongest extrema of the Laplacian of a Gaussian on one level: (n, K, 35) and places (n, K, 2)."""
     # Filters and Pillow instead of matrix products: BLAS would start threads for each small picture.
     from scipy.ndimage import gaussian_filter
 
@@ -89,8 +89,12 @@ def _features(canvas: Array, extent: Array, level: int) -> tuple[Array, Array]:
     image = np.empty((n, side, side), np.float32)
     for small, picture in zip(image, canvas, strict=True):
         small[:] = Pillow.fromarray(picture).resize((side, side), Pillow.Resampling.BILINEAR)
-    image = gaussian_filter(image, (0, 0.8, 0.8), truncate=3)
-    response = np.abs(image - gaussian_filter(image, (0, 1.2, 1.2), truncate=3))
+    image = gaussian_filter(image, (0, 1.1, 1.1), truncate=3)
+    response = np.zeros_like(image)
+    response[:, 1:-1, 1:-1] = image[:, 1:-1, 1:-1] - 0.25 * (
+        image[:, :-2, 1:-1] + image[:, 2:, 1:-1] + image[:, 1:-1, :-2] + image[:, 1:-1, 2:]
+    )
+    np.abs(response, out=response)
     inner = response[:, 1:-1, 1:-1]
     top = np.ones(inner.shape, bool)
     for dy in range(3):
@@ -103,11 +107,12 @@ def _features(canvas: Array, extent: Array, level: int) -> tuple[Array, Array]:
     valid = (at >= 2) & (at < limit)
     strength = np.where(top & valid[:, 0, :, None] & valid[:, 1, None, :], inner, 0).reshape(n, -1)
     best = np.argpartition(-strength, count, axis=1)[:, :count]
-    kept = np.take_along_axis(strength, best, axis=1) > 1.0  # grey levels
+    kept = np.take_along_axis(strength, best, axis=1) > 0.2  # grey levels
     rows, columns = best // (side - 2) + 1, best % (side - 2) + 1
     row_part, column_part = _peak(response, rows, columns)
     patches = _patches(image, rows + row_part, columns + column_part)
-    cosines = patches @ _cosines()
+    # In halves: products this small BLAS keeps on the calling thread, and threads here are of images.
+    cosines = (patches.reshape(2 * n, count // 2, -1) @ _cosines()).reshape(n, count, -1)
     length = np.linalg.norm(cosines, axis=2, keepdims=True)
     cosines *= 127.0 / np.maximum(length, 1e-3)
     cosines[~kept] = 0
@@ -128,7 +133,7 @@ def _peak(response: Array, rows: Array, columns: Array) -> tuple[Array, Array]:
 
 
 def _patches(image: Array, rows: Array, columns: Array) -> Array:
-    """(n, K, 256): patches of images (n, s, s) about places between the pixels, bilinear, edges repeated."""
+    """(n, K, 289): patches of images (n, s, s) about places between the pixels, bilinear, edges repeated."""
     half = PATCH // 2
     padded = np.pad(image, ((0, 0), (half, half + 1), (half, half + 1)), mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (PATCH + 1, PATCH + 1), axis=(1, 2))
@@ -142,9 +147,8 @@ def _patches(image: Array, rows: Array, columns: Array) -> Array:
 
 @cache
 def _cosines() -> Array:
-    """(256, 35): the lowest cosine frequencies of a patch but the constant, weighted by frequency."""
-    # The patch is 16 wide with its centre at pixel 8, so cosines run about that pixel: mirroring a
-    # picture then changes the sign of the odd ones only.
+    """(289, 35): the lowest cosine frequencies of a patch but the constant, weighted by frequency."""
+    # Waves run about the middle pixel: mirroring a picture changes the sign of the odd ones only.
     at = np.arange(PATCH) - PATCH // 2
     waves = [(np.sin if f % 2 else np.cos)(np.pi * f * at / PATCH) for f in range(FREQUENCIES)]
     window = np.exp(-0.5 * (at / (PATCH / 2.5)) ** 2)

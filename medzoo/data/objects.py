@@ -36,7 +36,9 @@ def _in_order(place: tuple[slice, ...]) -> tuple[slice, ...]:
     return place[::-1] if len(place) == 2 else place
 
 
-def checked_objects(boxes: Sequence[Sequence[float]], labels: Sequence[int], shape: tuple[int, ...], where: str) -> Objects:
+def checked_objects(
+    boxes: Sequence[Sequence[float]], labels: Sequence[int], shape: tuple[int, ...], where: str
+) -> Objects:
     """`Objects` of boxes on an image of spatial `shape`.
 
     Raises UserError that names `where` for a box that is inverted, empty, not finite, or beyond the image.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +13,13 @@ from medzoo.data.fingerprint import CANVAS, FEATURES, STEP, Fingerprints, mirror
 from medzoo.types import Array
 
 TABLES = 8
+SPARE_BITS = 4  # of a hash code, beyond one bucket a feature
+CHUNK = 1 << 14
+SMALL = 1 << 8
 VOTES = 3  # features that must agree on one placement
-BIN = 16.0  # canvas pixels within which they agree
+BIN = 20.0  # canvas pixels within which they agree
 CROWD = 16  # in one bucket each feature is paired with this many others at most
-ALIKE = 0.7  # least cosine of two features that hash alike
+ALIKE = 0.65  # least cosine of two features that hash alike
 PER_PICTURE = 8  # placements that are followed up, on average
 
 
@@ -72,9 +77,7 @@ def _fit(a: int, b: int, way: int, here: Array, there: Array, ratio: Array) -> P
     prior = float(ratio.mean())
     scale = (((here - centre) * (there - target)).sum(axis=0) + 400 * prior) / (spread + 400)
     shift = target - scale * centre
-    return Placement(
-        a, b, way, (float(scale[0]), float(scale[1])), (float(shift[0]), float(shift[1])), len(here)
-    )
+    return Placement(a, b, way, (float(scale[0]), float(scale[1])), (float(shift[0]), float(shift[1])), len(here))
 
 
 def mirror_places(places: Array, extent: Array, way: Array) -> Array:
@@ -85,53 +88,68 @@ def mirror_places(places: Array, extent: Array, way: Array) -> Array:
 
 def _matches(prints: Fingerprints, ways: Sequence[int]) -> Array:
     """(m, 3) feature number in a, feature number in b > a, way: pairs that hash alike and are alike."""
-    n, count, _ = prints.features.shape
     flat = prints.features.reshape(-1, FEATURES)
     real = np.flatnonzero(flat.any(axis=1))
     if not len(real):
         return np.zeros((0, 3), np.int64)
     centre, spread = flat[real].mean(axis=0), flat[real].std(axis=0) + 1e-3
-    bits = int(np.clip(np.ceil(np.log2(len(real))) + 4, 16, 30))
-    planes = np.random.default_rng(0).integers(0, 2, (FEATURES, TABLES * bits)).astype(np.float32) * 2 - 1
-    weights = (1 << np.arange(bits)).astype(np.float32)
-    codes = np.empty((len(ways), len(real), TABLES), np.uint32)
-    for w, way in enumerate(ways):
-        for start in range(0, len(real), 1 << 15):
-            some = flat[real[start : start + (1 << 15)]] * mirror_signs()[way]
-            above = ((some - centre) / spread).astype(np.float32) @ planes > 0
-            low, high = above.reshape(-1, TABLES, bits)[..., :16], above.reshape(-1, TABLES, bits)[..., 16:]
-            code = (low @ weights[:16]).astype(np.uint32) | (
-                (high @ weights[: bits - 16]).astype(np.uint32) << np.uint32(16)
-            )
-            codes[w, start : start + (1 << 15)] = code
-    found = [_bucket_pairs(codes[:, :, t].reshape(-1), len(real), t) for t in range(TABLES)]
-    entry = np.sort(np.concatenate(found))
-    entry = entry[np.diff(entry, prepend=-1) > 0]
-    way, feature = np.divmod(np.stack(np.divmod(entry, codes[:, :, 0].size), axis=1), len(real))
-    # The first of the two is unmirrored, so it is a, and the second is b mirrored; where that leaves a > b,
-    # the same match stands a second time with its ends exchanged.
-    result = np.stack([real[feature[:, 0]], real[feature[:, 1]], np.asarray(ways)[way[:, 1]]], axis=1)
-    result = result[result[:, 0] // count < result[:, 1] // count]
-    alike = np.zeros(len(result), bool)
-    signs = mirror_signs().astype(np.float32)
-    for start in range(0, len(result), 1 << 16):
-        i, j, w = result[start : start + (1 << 16)].T
-        product = flat[i].astype(np.float32) * flat[j] * signs[w]
-        alike[start : start + (1 << 16)] = product.sum(axis=1) > ALIKE * 127**2
-    return result[alike]
+    bits = int(np.clip(np.ceil(np.log2(len(real))) + SPARE_BITS, 16, 31))
+    planes = np.random.default_rng(0).integers(0, 2, (TABLES, FEATURES, bits)).astype(np.float32) * 2 - 1
+    signs = mirror_signs()[list(ways)].astype(np.float32)
+
+    def one_table(table: int) -> Array:
+        """Pairs that one table finds: (m, 3) feature, feature, number of the way."""
+        # (x * sign - centre) / spread @ plane, with all but x folded into one matrix for each way.
+        weights = planes[table] / spread[:, None]
+        offset = (centre @ weights).astype(np.float32)
+        codes = np.concatenate([_codes(flat, real, weights * sign[:, None], offset) for sign in signs])
+        first, second = _bucket_pairs(codes, len(real), table)
+        way, feature = np.divmod(second, len(real))
+        # The first is unmirrored, so it is a, and the second is b mirrored; where that leaves a > b, the
+        # same match stands a second time with its ends exchanged.
+        first, second = real[first], real[feature]
+        kept = first // prints.features.shape[1] < second // prints.features.shape[1]
+        first, second, way = first[kept], second[kept], way[kept]
+        alike = np.zeros(len(first), bool)
+        for start in range(0, len(first), CHUNK):
+            part = slice(start, start + CHUNK)
+            turned = flat[second[part]] * signs[way[part]]
+            alike[part] = np.einsum("ij,ij->i", flat[first[part]], turned) > ALIKE * 127**2
+        return np.stack([first[alike], second[alike], way[alike]], axis=1)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = np.concatenate(list(pool.map(one_table, range(TABLES))))
+    found = np.unique(found, axis=0)
+    found[:, 2] = np.asarray(ways)[found[:, 2]]
+    return found
 
 
-def _bucket_pairs(codes: Array, plain: int, table: int) -> Array:
-    """Entries i < j of one table with the same code, i among the first `plain`, as i * len(codes) + j."""
+def _codes(flat: Array, real: Array, weights: Array, offset: Array) -> Array:
+    """(m,) uint32 of one table: on which side of each hyperplane the features lie."""
+    powers = (1 << np.arange(weights.shape[1], dtype=np.int64)).astype(np.float64)
+    codes = np.empty(len(real), np.uint32)
+    # Products this small BLAS keeps on the calling thread; the tables have a thread each already.
+    for start in range(0, len(real), SMALL):
+        part = slice(start, start + SMALL)
+        above = flat[real[part]].astype(np.float32) @ weights.astype(np.float32) > offset
+        codes[part] = (above @ powers).astype(np.uint32)
+    return codes
+
+
+def _bucket_pairs(codes: Array, plain: int, table: int) -> tuple[Array, Array]:
+    """Numbers (m,) and (m,) of entries with the same code, the first below the second and below `plain`."""
     # Shuffled, so that in a crowded bucket every table pairs an entry with other neighbours.
     order = np.random.default_rng(table).permutation(len(codes))
     order = order[np.argsort(codes[order], kind="stable")]
     ordered = codes[order]
-    pairs = []
+    firsts, seconds = [], []
     here = np.arange(len(ordered) - 1)
     for lag in range(1, CROWD + 1):
         here = here[: np.searchsorted(here, len(ordered) - lag)]
         here = here[ordered[here] == ordered[here + lag]]
-        i, j = np.minimum(order[here], order[here + lag]), np.maximum(order[here], order[here + lag])
-        pairs.append((i * len(codes) + j)[i < plain])
-    return np.concatenate(pairs)
+        i, j = order[here], order[here + lag]
+        first = np.minimum(i, j)
+        useful = first < plain
+        firsts.append(first[useful])
+        seconds.append(np.maximum(i, j)[useful])
+    return np.concatenate(firsts), np.concatenate(seconds)

@@ -21,8 +21,8 @@ COARSE, FINE = (2.0, 2.0, 2.0, 1.0, 1.0), (1.0, 1.0, 1.0)  # blur of each round,
 BLURS = (1.0, 1.4, 2.0, 2.8)
 PLAUSIBLE = 0.8  # least correlation at half size
 SAME = 0.9  # least correlation of what is shared, the worst tenth of pixels left out
-SAME_IN_ALL = 1.7  # least sum of that and of the correlation of fine detail; unrelated pictures stay below 1.64
-SHARE = 0.3  # least part of one of the two pictures that is shared
+SAME_IN_ALL = 1.72  # least sum of that and of the correlation of fine detail
+SHARE = 0.5  # least part of one of the two pictures that is shared
 TRIM = 0.1
 BATCH = 64
 
@@ -86,9 +86,7 @@ class _View:
         self.stack, self.number, self.size = stack, number, size
         self.flipped = np.stack([way & 2, way & 1], axis=1) > 0
 
-    def sample(
-        self, centre: Array, reach: Array, blur: Array, side: int
-    ) -> tuple[Array, Array, Array]:
+    def sample(self, centre: Array, reach: Array, blur: Array, side: int) -> tuple[Array, Array, Array]:
         """Values (p, side, side) over centre +- reach, bilinear, and their change by row and by column;
         `blur` (p,) in pixels."""
         blurs, length = self.stack.shape[1:3]
@@ -146,9 +144,7 @@ def _align(first: _View, second: _View, fit: _Fit, rounds: Sequence[float], side
     return _Fit(fit.middle, fit.radius, centre, reach)
 
 
-def _step(
-    target: Array, sampled: tuple[Array, Array, Array], centre: Array, reach: Array
-) -> tuple[Array, Array]:
+def _step(target: Array, sampled: tuple[Array, Array, Array], centre: Array, reach: Array) -> tuple[Array, Array]:
     value, by_row, by_column = sampled
     u = np.linspace(-1, 1, target.shape[1], dtype=np.float32)
     off = np.abs(target - _fitted(target, value)).reshape(len(value), -1)

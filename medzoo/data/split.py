@@ -114,9 +114,7 @@ def make_split(items: Sequence[Item], section: SplitSection, *, fold: int | None
     if section.folds:
         chosen = drawer.refold(chosen, section.folds, fold, val=section.val is None or section.val > 0)
     elif fold is not None:
-        raise UserError(
-            "a fold is named, but the split has no folds", "data.split.fold", "set data.split.folds"
-        )
+        raise UserError("a fold is named, but the split has no folds", "data.split.fold", "set data.split.folds")
     side = {item.id: chosen[name] for name, members in groups.items() for item in members}
     lists = {part: tuple(item.id for item in items if side[item.id] == part) for part in PARTS}
     return Split(**lists, digest=split_digest(lists), group=section.group, given=section.given, fold=fold)
@@ -152,14 +150,11 @@ def _amounts(section: SplitSection, *, folds: bool) -> dict[str, Amount]:
 class _Drawer:
     """The groups of one data set in their drawing order, with the classes each holds."""
 
-    def __init__(
-        self, items: Sequence[Item], groups: Mapping[str, list[Item]], *, seed: int, stratify: bool
-    ) -> None:
+    def __init__(self, items: Sequence[Item], groups: Mapping[str, list[Item]], *, seed: int, stratify: bool) -> None:
         self.groups = groups
         self.seed = seed
         self.classes = {
-            name: Counter(item.stratum if stratify else "" for item in members)
-            for name, members in groups.items()
+            name: Counter(item.stratum if stratify else "" for item in members) for name, members in groups.items()
         }
 
     def given(self) -> dict[str, str]:
@@ -213,9 +208,7 @@ class _Drawer:
         targets = {part: rest if a is None else float(a) for part, a in amounts.items()}
         return targets if None in amounts.values() else targets | {UNUSED: rest}
 
-    def _assign(
-        self, names: Sequence[str], targets: Mapping[str, float], *, by_group: bool
-    ) -> dict[str, str]:
+    def _assign(self, names: Sequence[str], targets: Mapping[str, float], *, by_group: bool) -> dict[str, str]:
         """Each group to the part furthest behind. `by_group`: targets are exact counts of groups."""
         shares = {part: float(t) for part, t in targets.items() if t > 0}
         load: dict[str, Counter[str]] = {part: Counter() for part in shares}

@@ -11,7 +11,8 @@ from typing import get_args
 from medzoo.data.dataset import DataEntry, DataParams, Item, Part, Sample
 from medzoo.data.prints import NearGroups, near_duplicate_groups
 from medzoo.errors import UserError
-from medzoo.io import SUFFIXES, read_image, suffix
+from medzoo.io import read_image, suffix
+from medzoo.io.formats import SUFFIXES
 
 
 class Params(DataParams):

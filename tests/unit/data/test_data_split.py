@@ -37,9 +37,7 @@ def make_items(sizes: list[int], classes: list[str]) -> list[Item]:
     ]
 
 
-HUNDRED = make_items(
-    [1 + p % 4 for p in range(100)], ["malignant" if p % 3 == 0 else "benign" for p in range(100)]
-)
+HUNDRED = make_items([1 + p % 4 for p in range(100)], ["malignant" if p % 3 == 0 else "benign" for p in range(100)])
 
 
 def sides(items: list[Item], split: Split) -> dict[str, set[str]]:
@@ -50,11 +48,7 @@ def sides(items: list[Item], split: Split) -> dict[str, set[str]]:
 def test_fractions_keep_groups_whole_and_classes_balanced() -> None:
     split = make_split(HUNDRED, Section())
     by_side = sides(HUNDRED, split)
-    assert (
-        not by_side["train"] & by_side["test"]
-        | by_side["train"] & by_side["val"]
-        | by_side["val"] & by_side["test"]
-    )
+    assert not by_side["train"] & by_side["test"] | by_side["train"] & by_side["val"] | by_side["val"] & by_side["test"]
     assert len(split.train) + len(split.val) + len(split.test) == len(HUNDRED)
     assert len(split.test) == pytest.approx(0.15 * len(HUNDRED), abs=4)
     stratum = {i.id: i.stratum for i in HUNDRED}

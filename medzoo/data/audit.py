@@ -1,0 +1,273 @@
+"""What is wrong with a data set before anything trains on it: leaks between the sides of a split, and findings
+in single images. Reads each image once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from medzoo.data.burnt_in import has_burnt_in_text
+from medzoo.data.dataset import DataSet, Item, Objects, Sample
+from medzoo.data.fingerprint import Fingerprints, fingerprints, shrink
+from medzoo.data.near_duplicates import near_duplicates
+from medzoo.data.prints import BATCH, grey_view
+from medzoo.data.split import PARTS, Split
+from medzoo.errors import UserError
+from medzoo.io import format_of
+from medzoo.types import Array
+
+PERSONS = ("patient", "subject")  # groups that name a person
+IMBALANCE = 10.0  # times more images in one class than in another
+OUTLIER = 6.0  # robust standard deviations
+FEWEST = 8  # images, below which there is no telling what an outlier is
+IDENTIFYING = ("PatientName", "PatientID", "PatientBirthDate", "OtherPatientIDs", "PatientAddress")
+
+
+@dataclass(frozen=True)
+class Leak:
+    """The same thing on two sides of a split: the images `a` and `b`, their sides and their labels."""
+
+    kind: Literal["patient", "identical", "near"]
+    a: str
+    b: str
+    splits: tuple[str, str]
+    labels: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about one image ("" for the whole set): a kind, and a sentence."""
+
+    kind: str
+    image: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Audit:
+    """`images`: how many were read; `splits`: images by side."""
+
+    images: int
+    splits: dict[str, int]
+    leaks: tuple[Leak, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that `medzoo data --json` prints."""
+        return {
+            "images": self.images,
+            "splits": self.splits,
+            "leaks": [asdict(leak) | {"splits": list(leak.splits), "labels": list(leak.labels)} for leak in self.leaks],
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+
+
+@dataclass
+class _Record:
+    """What is kept of an image that was read."""
+
+    item: Item
+    name: str
+    digest: str
+    spacing: tuple[float, ...] = ()
+    level: float = 0.0
+    contrast: float = 0.0
+    findings: list[Finding] = field(default_factory=list)
+
+
+def audit(data: DataSet, split: Split, *, mirrored: bool = True) -> Audit:
+    """Read all items of `data` and report what would spoil a training.
+
+    Leaks are pairs across the sides of `split`: the same person, the same bytes, the same content (also
+    mirrored, if `mirrored`; see medzoo.data.near_duplicates). Findings: unreadable, label-conflict (one
+    content, two labels), duplicate (the same bytes twice on one side), empty-mask, class-balance, spacing,
+    intensity, burnt-in-text, header. Time grows as n log n.
+    """
+    items = data.items()
+    records, prints = _read_all(data, items)
+    side = split.parts()
+    same = list(_identical(records))
+    known = {(a.item.id, b.item.id) for a, b in same}
+    found = near_duplicates(prints, mirrored=mirrored) if prints is not None else []
+    near = [(records[p.a], records[p.b]) for p in found]
+    near = [(a, b) for a, b in near if (a.item.id, b.item.id) not in known]
+    leaks = [*_leaks("patient", _persons(records, side), side)]
+    leaks += [*_leaks("identical", same, side), *_leaks("near", near, side)]
+    findings = [finding for record in records for finding in record.findings]
+    findings += _conflicts([*same, *near]) + _repeats(same, side) + _balance(items, side) + _outliers(records)
+    splits = {part: len(getattr(split, part)) for part in PARTS}
+    return Audit(len(items), splits, tuple(leaks), tuple(findings))
+
+
+def image_name(item: Item) -> str:
+    """How the audit names an item: the path of its image, else its id."""
+    return str(item.files["image"]) if "image" in item.files else item.id
+
+
+def _read_all(data: DataSet, items: Sequence[Item]) -> tuple[list[_Record], Fingerprints | None]:
+    """Records and fingerprints of all items that can be read, in their order; the others' records follow."""
+    batches = [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
+    good: list[_Record] = []
+    bad: list[_Record] = []
+    prints: list[Fingerprints] = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for read, failed, found in pool.map(lambda batch: _read_batch(data, batch), batches):
+            good += read
+            bad += failed
+            prints += [found] if found is not None else []
+    return good + bad, Fingerprints.join(prints) if prints else None
+
+
+def _read_batch(data: DataSet, batch: Sequence[Item]) -> tuple[list[_Record], list[_Record], Fingerprints | None]:
+    good, bad, shrunk = [], [], []
+    for item in batch:
+        try:
+            sample = data.load(item)
+        except UserError as error:
+            record = _Record(item, image_name(item), "")
+            fault = error.faults[0]
+            record.findings.append(Finding("unreadable", record.name, str(fault)))
+            bad.append(record)
+            continue
+        view = grey_view(sample.image)
+        shrunk.append(shrink(view))
+        good.append(_examine(item, sample, view))
+    return good, bad, fingerprints(shrunk) if shrunk else None
+
+
+def _examine(item: Item, sample: Sample, view: Array) -> _Record:
+    name = image_name(item)
+    record = _Record(item, name, _digest(item, sample))
+    record.spacing = sample.image.spacing if sample.image.affine is not None else ()
+    record.level, record.contrast = float(view.mean()), float(view.std())
+    text = record.findings
+    if record.contrast == 0:
+        text.append(Finding("intensity", name, f"every pixel is {view.flat[0]:g}"))
+    empty = isinstance(sample.target, np.ndarray) and not sample.target.any()
+    if empty or (isinstance(sample.target, Objects) and not len(sample.target.boxes)):
+        text.append(Finding("empty-mask", name, "nothing is marked in it"))
+    if sample.image.affine is None and has_burnt_in_text(view):
+        text.append(Finding("burnt-in-text", name, "letters or marks are burnt into the picture"))
+    text += _header(item, name)
+    return record
+
+
+def _digest(item: Item, sample: Sample) -> str:
+    """SHA-256 of the image's file where an item has one of its own, else of its pixels."""
+    path = item.files.get("image")
+    if path is not None and path.is_file():
+        with path.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(sample.image.array).tobytes()).hexdigest()
+
+
+def _header(item: Item, name: str) -> list[Finding]:
+    """Identifying fields that a DICOM header fills; their names, never what they say."""
+    path = item.files.get("image")
+    if path is None or not path.is_file() or format_of(path) != "dicom":
+        return []
+    from pydicom import dcmread
+
+    header = dcmread(Path(path), stop_before_pixels=True)
+    filled = [key for key in IDENTIFYING if str(header.get(key, "")).strip()]
+    return [Finding("header", name, f"its header fills {', '.join(filled)}")] if filled else []
+
+
+def _identical(records: Sequence[_Record]) -> Iterator[tuple[_Record, _Record]]:
+    """Pairs of images with the same bytes; of very many copies each with the next alone."""
+    by_digest: dict[str, list[_Record]] = defaultdict(list)
+    for record in records:
+        if record.digest:
+            by_digest[record.digest].append(record)
+    for same in by_digest.values():
+        yield from combinations(same, 2) if len(same) < 32 else zip(same, same[1:], strict=False)
+
+
+def _persons(records: Sequence[_Record], side: dict[str, Any]) -> Iterator[tuple[_Record, _Record]]:
+    """For each person and each two sides that hold images of them, the first image of either."""
+    first: dict[tuple[str, str], dict[str, _Record]] = defaultdict(dict)
+    for record in records:
+        part = side.get(record.item.id)
+        for key in PERSONS:
+            if part is not None and key in record.item.groups:
+                first[key, record.item.groups[key]].setdefault(part, record)
+    for by_part in first.values():
+        yield from combinations(by_part.values(), 2)
+
+
+def _leaks(
+    kind: Literal["patient", "identical", "near"],
+    pairs: Sequence[tuple[_Record, _Record]] | Iterator[tuple[_Record, _Record]],
+    side: dict[str, Any],
+) -> Iterator[Leak]:
+    """The pairs that lie on two sides."""
+    for a, b in pairs:
+        sides = side.get(a.item.id), side.get(b.item.id)
+        if sides[0] is not None and sides[1] is not None and sides[0] != sides[1]:
+            yield Leak(kind, a.name, b.name, (sides[0], sides[1]), (a.item.stratum, b.item.stratum))
+
+
+def _conflicts(pairs: Sequence[tuple[_Record, _Record]]) -> list[Finding]:
+    return [
+        Finding("label-conflict", a.name, f"is labelled {a.item.stratum}, its duplicate {b.name} {b.item.stratum}")
+        for a, b in pairs
+        if a.item.stratum != b.item.stratum
+    ]
+
+
+def _repeats(same: Sequence[tuple[_Record, _Record]], side: dict[str, Any]) -> list[Finding]:
+    return [
+        Finding("duplicate", a.name, f"has the same bytes as {b.name}")
+        for a, b in same
+        if a.name != b.name and side.get(a.item.id) == side.get(b.item.id)
+    ]
+
+
+def _balance(items: Sequence[Item], side: dict[str, Any]) -> list[Finding]:
+    """Classes that are rare, or absent from one side."""
+    classes = Counter(item.stratum for item in items if item.stratum)
+    found = []
+    if len(classes) > 1:
+        (most, many), (least, few) = classes.most_common()[0], classes.most_common()[-1]
+        if many > IMBALANCE * few:
+            found.append(Finding("class-balance", "", f"{many} images are {most}, only {few} are {least}"))
+        for part in PARTS:
+            here = {item.stratum for item in items if side.get(item.id) == part}
+            found += [
+                Finding("class-balance", "", f"no {label} in {part}") for label in classes if here and label not in here
+            ]
+    return found
+
+
+def _outliers(records: Sequence[_Record]) -> list[Finding]:
+    """Images whose spacing or intensities are far from the set's."""
+    found = []
+    placed = [r for r in records if r.spacing]
+    spacings = np.log([max(r.spacing) for r in placed]), np.log([min(r.spacing) for r in placed])
+    for k in np.flatnonzero(_far(spacings[0], least=0.1) | _far(spacings[1], least=0.1)):
+        size = " x ".join(f"{s:.3g}" for s in placed[k].spacing)
+        found.append(Finding("spacing", placed[k].name, f"its spacing of {size} mm is far from the others'"))
+    read = [r for r in records if r.digest]
+    for what, values in (("mean", [r.level for r in read]), ("contrast", [r.contrast for r in read])):
+        for k in np.flatnonzero(_far(np.array(values), least=1e-6)):
+            text = f"its {what} of {values[k]:.4g} is far from the others' {np.median(values):.4g}"
+            found.append(Finding("intensity", read[k].name, text))
+    return found
+
+
+def _far(values: Array, *, least: float) -> Array:
+    """Which values lie OUTLIER robust standard deviations (at least `least` each) from the median."""
+    if len(values) < FEWEST:
+        return np.zeros(len(values), bool)
+    off = np.abs(values - np.median(values))
+    result: Array = off > OUTLIER * max(1.4826 * float(np.median(off)), least)
+    return result

@@ -1,0 +1,59 @@
+"""Whether letters are burnt into a picture. Arrays only."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from medzoo.types import Array
+
+LETTERS = 4  # in a row
+MOST = 400  # bright specks, beyond which they are texture
+
+
+def has_burnt_in_text(picture: Array) -> bool:
+    """Whether a grey picture (H, W) holds a row of at least four bright, sharp marks of one height.
+
+    Letters of a scanner are drawn with the brightest value, are 6 to 40 pixels high, have dark around
+    them, stand on one line and close together; tissue that is as bright seldom does all of that.
+    """
+    from scipy.ndimage import find_objects, label
+
+    top = float(picture.max())
+    bright = picture >= 0.75 * top
+    if top <= 0 or not 0 < bright.mean() < 0.1:
+        return False
+    numbers, count = label(bright, np.ones((3, 3)))
+    if count > MOST:
+        return False
+    marks = []
+    for number, (rows, columns) in enumerate(find_objects(numbers), 1):
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        if not (6 <= height <= 40 and 1 <= width <= 1.6 * height):
+            continue
+        inside = numbers[rows, columns] == number
+        around = picture[max(rows.start - 2, 0) : rows.stop + 2, max(columns.start - 2, 0) : columns.stop + 2]
+        if inside.mean() < 0.95 and np.median(around) < 0.6 * top and _sharp(picture, numbers == number, rows, columns):
+            marks.append((rows.start, rows.stop, columns.start, columns.stop))
+    return _longest_row(sorted(marks, key=lambda m: m[2])) >= LETTERS
+
+
+def _sharp(picture: Array, mark: Array, rows: slice, columns: slice) -> bool:
+    """Whether grey values fall from the mark's to the surroundings' within two pixels."""
+    from scipy.ndimage import binary_dilation
+
+    window = np.s_[max(rows.start - 4, 0) : rows.stop + 4, max(columns.start - 4, 0) : columns.stop + 4]
+    inside = mark[window]
+    ring = binary_dilation(inside, iterations=3) & ~binary_dilation(inside, iterations=2)
+    return bool(ring.any() and np.median(picture[window][ring]) < 0.5 * picture.max())
+
+
+def _longest_row(marks: list[tuple[int, int, int, int]]) -> int:
+    """Most marks (top, bottom, left, right; from left to right) that follow each other on one line."""
+    longest = [1] * len(marks)
+    for k, (top, bottom, left, _) in enumerate(marks):
+        for j, (other_top, other_bottom, _, right) in enumerate(marks[:k]):
+            height = max(bottom - top, other_bottom - other_top)
+            level = abs(bottom - other_bottom) <= 0.25 * height and abs(top - other_top) <= 0.35 * height
+            if level and -1 <= left - right <= 1.2 * height:
+                longest[k] = max(longest[k], longest[j] + 1)
+    return max(longest, default=0)
