@@ -51,7 +51,7 @@ def synthesise(labels: Array, rng: np.random.Generator, look: Look) -> tuple[Arr
     means, spread = draw_contrast(rng, look.contrast)
     scan: Array = means[labels]
     # Tissue is uneven in itself, at the voxel and over some millimetres.
-    uneven = rng.standard_normal(labels.shape, dtype=np.float32)
+    uneven: Array = rng.standard_normal(labels.shape, dtype=np.float32)
     uneven = 0.8 * uneven + 0.6 * smooth_field(rng, labels.shape, spacing=rng.uniform(4, 10))
     scan += spread[labels] * uneven
     scan = blur(scan, rng, low=look.blur[0], high=look.blur[1])

@@ -1,0 +1,152 @@
+"""Speed and memory of the full patch CNN on a 1 mm slice, as ratios: python -m benchmarks.patch_cnn
+
+Everything compared runs in this one process on the same slice, with the same weights and threads, in turn,
+so that a busy machine slows all of it. Writes benchmarks/results/patch_cnn.json. The slice is the middle
+axial one of the MNI152 average brain (package nilearn), cut to its foreground as the Predictor cuts it.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.inferers import SlidingWindowInferer
+
+from benchmarks.record import record
+from medzoo.export.onnx_file import onnx_bytes
+from medzoo.models.patch_cnn import PatchCnn, PatchCnnParams
+from medzoo.nn.net import Spec
+from medzoo.preprocess.zscore import ZScore
+from medzoo.registry import entry
+from medzoo.runtime.metadata import Metadata
+from medzoo.runtime.onnx_backend import OnnxBackend
+from medzoo.runtime.slices import foreground_box, segment_array
+from medzoo.types import Array, Frame
+
+LABELS = ("background", "csf", "grey-matter", "white-matter")
+REPEATS = 5
+PATCHES = 1024
+
+
+def network() -> PatchCnn:
+    torch.manual_seed(0)
+    return PatchCnn(PatchCnnParams(foreground="nonzero"), Spec("segment", LABELS)).eval()
+
+
+def exported(net: PatchCnn) -> bytes:
+    facts = Metadata(name="patch-cnn", task="segment", labels=LABELS, outputs=net.outputs, geometry=net.geometry)
+    return onnx_bytes(net, facts, example={"image": np.zeros((2, 1, 30, 34), np.float32)})
+
+
+def head() -> Array:
+    """(1, 197, 233, 189) float32 of the MNI152 average brain, its intensities standardised."""
+    mni = entry("data", "mni152")
+    image, _ = mni.open(mni.params(), "segment", LABELS).volume()
+    prepared, _ = ZScore().apply(image, Frame.of(image))
+    return prepared.array
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def speed() -> dict[str, Any]:
+    net, array = network(), head()
+    plane = array[:, :, :, array.shape[3] // 2]
+    box = foreground_box(plane[0])
+    assert box is not None
+    image = np.ascontiguousarray(plane[(slice(None), *box)])[None]
+    pixels = image.shape[2] * image.shape[3]
+    backend = OnnxBackend(exported(net), where="patch-cnn", device="cpu", threads=torch.get_num_threads())
+    tensor = torch.from_numpy(image)
+    padded = torch.nn.functional.pad(tensor, (6,) * 4)
+    patches = padded.unfold(2, 13, 1).unfold(3, 13, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, 1, 13, 13)
+    some = patches[: 2 * PATCHES].contiguous()
+    windows = SlidingWindowInferer(roi_size=(64, 64), overlap=0.25)
+    left, right = (np.random.default_rng(n).random((2048, 2048), np.float32) for n in range(2))
+    with torch.inference_mode():
+        rows: dict[str, Callable[[], Any]] = {
+            "dense": lambda: backend.run({"image": image}, ["labels"]),
+            "patches": lambda: [net.logits(some[i : i + PATCHES]) for i in range(0, len(some), PATCHES)],
+            "windows": lambda: windows(tensor, lambda x: net(x)["probabilities"]),
+            "matmul": lambda: left @ right,
+        }
+        for call in rows.values():
+            call()
+        times = [{name: seconds(call) for name, call in rows.items()} for _ in range(REPEATS)]
+    for row in times:
+        # Patches are timed on the first 2048 of the slice; each costs the same.
+        row["patches"] *= pixels / len(some)
+    macs = sum(p.numel() for name, p in net.named_parameters() if name.endswith("weight"))
+    rate = [2 * macs * pixels / row["dense"] for row in times]
+    peak = [2 * 2048**3 / row["matmul"] for row in times]
+    return {
+        "slice": list(image.shape[2:]),
+        "parameters": sum(p.numel() for p in net.parameters()),
+        "threads": torch.get_num_threads(),
+        "seconds": {name: round(float(np.median([row[name] for row in times])), 3) for name in rows},
+        "dense GFLOP/s, direct convolution": round(float(np.median(rate)) / 1e9, 1),
+        "matmul 2048^3 GFLOP/s": round(float(np.median(peak)) / 1e9, 1),
+        "patches of 1024 over dense": spread([row["patches"] / row["dense"] for row in times]),
+        "MONAI SlidingWindowInferer (64, 0.25) over dense": spread([row["windows"] / row["dense"] for row in times]),
+        "dense rate over matmul rate": spread([a / b for a, b in zip(rate, peak, strict=True)]),
+    }
+
+
+def spread(ratios: list[float]) -> dict[str, float]:
+    low, middle, high = (round(float(v), 2) for v in np.quantile(ratios, [0, 0.5, 1]))
+    return {"median": middle, "least": low, "most": high}
+
+
+def memory() -> dict[str, Any]:
+    """Peak memory of a whole head over that of the loaded model, in a process of its own.
+
+    All slices but the middle ten are blanked: memory does not grow with their number, only time does.
+    """
+    model = Path(__file__).parent / "results" / ".patch_cnn.onnx"
+    model.write_bytes(exported(network()))
+    try:
+        command = [sys.executable, "-m", "benchmarks.patch_cnn", "--memory", str(model)]
+        words = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    finally:
+        model.unlink()
+    loaded, peak = (int(word) / 1024 for word in words[-2:])
+    return {
+        "head": [197, 233, 189],
+        "MB with the model loaded": round(loaded),
+        "peak MB over that": round(peak - loaded),
+    }
+
+
+def memory_here(model: Path) -> None:
+    backend = OnnxBackend(model, device="cpu", threads=2)
+    array = np.array(head())
+    middle = array.shape[3] // 2
+    array[..., : middle - 5] = 0
+    array[..., middle + 5 :] = 0
+    loaded = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() // 1024
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak of reading
+    segment_array(backend, array)
+    status = Path("/proc/self/status").read_text().splitlines()
+    peak = next(line.split()[1] for line in status if line.startswith("VmHWM"))
+    print(loaded, peak)
+
+
+def main() -> None:
+    if "--memory" in sys.argv:
+        memory_here(Path(sys.argv[-1]))
+        return
+    record("patch_cnn", speed=speed(), memory=memory())
+
+
+if __name__ == "__main__":
+    main()
