@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -104,7 +104,7 @@ def audit(data: DataSet, split: Split, *, mirrored: bool = True) -> Audit:
     leaks += [*_leaks("identical", same, side), *_leaks("near", near, side)]
     findings = [finding for record in records for finding in record.findings]
     findings += _conflicts([*same, *near]) + _repeats(same, side) + _balance(items, side) + _outliers(records)
-    splits = {part: len(getattr(split, part)) for part in PARTS}
+    splits: dict[str, int] = {part: len(getattr(split, part)) for part in PARTS}
     return Audit(len(items), splits, tuple(leaks), tuple(findings))
 
 
@@ -189,7 +189,7 @@ def _identical(records: Sequence[_Record]) -> Iterator[tuple[_Record, _Record]]:
         if record.digest:
             by_digest[record.digest].append(record)
     for same in by_digest.values():
-        yield from combinations(same, 2) if len(same) < 32 else zip(same, same[1:], strict=False)
+        yield from combinations(same, 2) if len(same) < 32 else pairwise(same)
 
 
 def _persons(records: Sequence[_Record], side: dict[str, Any]) -> Iterator[tuple[_Record, _Record]]:

@@ -23,10 +23,13 @@ KEYPOINTS = sum(PER_LEVEL)
 
 @dataclass(frozen=True, eq=False)
 class Fingerprints:
-    """Of n pictures: `grids` (n, 64, 64) uint8, the picture squashed; `canvas` (n, 128, 128) uint8 with the aspect kept, edges
-    repeated beyond `extent` (n, 2), height and width in canvas pixels; `features` (n, K, 35) int8 cosine
-    coefficients of unit length times 127 (all zero: none); `places` (n, K, 2) float32 row and column in
-    canvas pixels; `levels` (n, K) int8, the size at which each was found."""
+    """Of n pictures.
+
+    `grids` (n, 64, 64) uint8, the picture squashed; `canvas` (n, 128, 128) uint8, its aspect kept and its
+    edges repeated beyond `extent` (n, 2), height and width in canvas pixels; `features` (n, K, 35) int8
+    cosine coefficients of unit length times 127 (all zero: none); `places` (n, K, 2) float32 row and column
+    in canvas pixels; `levels` (n, K) int8, the size at which each was found.
+    """
 
     grids: Array
     canvas: Array
@@ -88,7 +91,7 @@ def _features(canvas: Array, extent: Array, level: int) -> tuple[Array, Array]:
     scale = CANVAS / side
     image = np.empty((n, side, side), np.float32)
     for small, picture in zip(image, canvas, strict=True):
-        small[:] = Pillow.fromarray(picture).resize((side, side), Pillow.Resampling.BILINEAR)
+        small[:] = np.asarray(Pillow.fromarray(picture).resize((side, side), Pillow.Resampling.BILINEAR))
     image = gaussian_filter(image, (0, 1.1, 1.1), truncate=3)
     response = np.zeros_like(image)
     response[:, 1:-1, 1:-1] = image[:, 1:-1, 1:-1] - 0.25 * (

@@ -20,10 +20,10 @@ BATCH = 64
 def grey_view(image: Image) -> Array:
     """A grey picture (H, W) of an image: colour by its luma, a volume by its three middle slices in a row, a
     thin one (one axis less than a quarter of the others) by the middle slice across that axis."""
-    array = luma(image.array)[0] if image.array.shape[0] == 3 else image.array[0]
+    array: Array = luma(image.array)[0] if image.array.shape[0] == 3 else image.array[0]
     if array.ndim == 2:
         return array
-    middles = [np.take(array, n // 2, axis=axis) for axis, n in enumerate(array.shape)]
+    middles: list[Array] = [np.take(array, n // 2, axis=axis) for axis, n in enumerate(array.shape)]
     if 4 * min(array.shape) < max(array.shape):
         return middles[int(np.argmin(array.shape))]
     side = max(array.shape)

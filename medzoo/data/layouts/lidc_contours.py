@@ -222,8 +222,8 @@ def _facts(readings: Sequence[Reading], slice_mm: float) -> dict[str, float]:
         diameters.append(max(_width(o.points) for o in reading.outlines))
         slices.append(len(levels))
     names = ("volume_mm3", "diameter_mm", "slices", "slice_mm")
-    values = (np.mean(volumes), np.mean(diameters), np.mean(slices), slice_mm)
-    return {name: float(value) for name, value in zip(names, values, strict=True)}
+    values = [float(np.mean(v)) for v in (volumes, diameters, slices, [slice_mm])]
+    return dict(zip(names, values, strict=True))
 
 
 def _width(points: Array) -> float:

@@ -85,7 +85,7 @@ class NiftiPairs:
         image = read_image(item.files["image"], kind="volume")
         others = [read_image(path, kind="volume") for key, path in item.files.items() if key[:7] == "channel"]
         for other in others:
-            if other.shape != image.shape or not np.allclose(other.affine, image.affine, atol=1e-2):
+            if other.shape != image.shape or not _same_place(other, image):
                 raise UserError("lies on another grid than its image", other.source, str(image.source))
         if others:
             image = image.replace(array=np.concatenate([image.array, *(o.array for o in others)]))
@@ -114,6 +114,12 @@ class NiftiPairs:
                 raise UserError(f"the value {value} is no label", where, "see labels or data.values")
             result[stored == value] = table.get(int(value), 0)
         return result
+
+
+def _same_place(a: Image, b: Image) -> bool:
+    assert a.affine is not None
+    assert b.affine is not None
+    return bool(np.allclose(a.affine, b.affine, atol=1e-2))
 
 
 def _filled(pattern: str, places: Mapping[str, str]) -> str:
