@@ -25,7 +25,8 @@ class Classification:
     """One label for one image, or for one mass in it.
 
     `probabilities`: every label of the model. `outline`: where the mass's outline came from, and `mask`
-    (*spatial) the outline itself; `features`: the values that the decision rests on.
+    (*spatial) the outline itself; `features`: the values that the decision rests on, `contributions`: what
+    each does to the log-odds of the last label; `notes`: what had to be done to the outline.
     """
 
     task: ClassVar[str] = "classify"
@@ -37,6 +38,8 @@ class Classification:
     outline: Literal["given", "found", "box"] | None = None
     features: Mapping[str, float] | None = None
     mask: Array | None = None
+    contributions: Mapping[str, float] | None = None
+    notes: Sequence[str] = ()
     image: Image | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -49,6 +52,10 @@ class Classification:
             answer["outline"] = self.outline
         if self.features is not None:
             answer["features"] = {k: float(f"{v:.7g}") for k, v in self.features.items()}
+        if self.contributions is not None:
+            answer["contributions"] = {k: round(float(v), 4) for k, v in self.contributions.items()}
+        if self.notes:
+            answer["notes"] = list(self.notes)
         return answer
 
     def save(self, path: str | Path) -> Classification:
@@ -57,12 +64,19 @@ class Classification:
         return self
 
     def plot(self, path: str | Path, **options: Any) -> Path:
-        """Draw the image with its label, and its outline if there is one, as PNG; returns the path."""
+        """Draw the image with its label as PNG; returns the path. Of a mass also its outline (`harmonics=k`: as
+        rebuilt from that many) and what its features contributed."""
         from medzoo.plots.overlay import plot_classification
 
         if self.image is None:
             raise UserError("the image was not kept with this result, it cannot be drawn", self.input)
         title = options.pop("title", f"{self.model}: {self.label}")
+        if self.outline is not None:
+            from medzoo.plots.mass import plot_mass
+
+            title = f"{title} (outline {self.outline})"
+            options |= {"mask": self.mask, "contributions": self.contributions, "title": title}
+            return plot_mass(path, self.image, self.label, self.probabilities, **options)
         return plot_classification(
             path, self.image, self.label, self.probabilities, mask=self.mask, title=title, **options
         )

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from rich.console import Console
+from rich.progress import track
 
 from medzoo.commands.data import OpenData
 from medzoo.errors import UserError
-from medzoo.nn.net import Crops, Images, Net, Patches
+from medzoo.nn.net import Crops, Images, Net, Patches, Vectors
 from medzoo.recipe import Recipe
 from medzoo.runtime.parity import Golden
 from medzoo.training.feeds.batches import Batches
@@ -17,6 +19,7 @@ from medzoo.training.feeds.crops import CropBatches
 from medzoo.training.feeds.images import ImageBatches, OrderedImages
 from medzoo.training.feeds.patches import PatchBatches
 from medzoo.training.feeds.pictures import Pictures
+from medzoo.training.feeds.vectors import VectorBatches
 from medzoo.training.feeds.volumes import Volume, load_volumes
 
 _STEPS = 100  # of an epoch that has no natural end, where the recipe names none
@@ -38,6 +41,8 @@ def open_feeds(net: Net, recipe: Recipe, data: OpenData) -> Feeds:
         return _of_volumes(net, recipe, data)
     if isinstance(net.feed, Images):
         return _of_pictures(net, recipe, data)
+    if isinstance(net.feed, Vectors):
+        return _of_vectors(net.feed, recipe, data)
     raise UserError(f"no feed for {type(net.feed).__name__}", where=recipe.source)
 
 
@@ -109,6 +114,25 @@ def _golden_pictures(pictures: Pictures) -> list[Golden]:
         images = np.stack([a[:, :height, :width] for a in arrays]).astype(np.float32)
         found.append(Golden(f"data {'x'.join(map(str, images.shape))}", {"image": images}))
     return found
+
+
+def _of_vectors(feed: Vectors, recipe: Recipe, data: OpenData) -> Feeds:
+    """Closed-form nets hold out what they need themselves, grouped; validation items are left to the user."""
+    train = VectorBatches(
+        data.data,
+        data.part("train"),
+        recipe.host_steps,
+        feed,
+        group=recipe.data.split.group,
+        on_bad_image=recipe.train.on_bad_image,
+        watch=lambda items: track(items, description="measuring", console=Console(stderr=True)),
+    )
+    rows = train.batch(0, 0)[0].numpy().astype(np.float32)
+    golden = []
+    for count in (1, 2, 3, 5):
+        picked = np.resize(np.arange(len(rows)), count)
+        golden.append(Golden(f"data {count}x{rows.shape[1]}", {"features": rows[picked]}))
+    return Feeds(train, None, golden)
 
 
 def _golden(net: Net, volumes: Sequence[Volume]) -> list[Golden]:

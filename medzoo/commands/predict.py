@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
+from typing import Any
 
 from medzoo.io.formats import stem
 from medzoo.results import Result, Segmentation
@@ -11,16 +12,16 @@ from medzoo.runtime.predictor import Failure, Predictor
 
 
 def predict_files(
-    predictor: Predictor, inputs: Sequence[str], *, out: Path, pictures: bool = True
+    predictor: Predictor, inputs: Sequence[str], *, out: Path, pictures: bool = True, **options: Any
 ) -> Iterator[Result | Failure]:
     """Answer `inputs` in order and write what each answer has to say into `out`.
 
     A segmentation leaves its mask (NAME_mask.nii.gz or .png), a detection NAME.json, each with a picture
     NAME.png if `pictures`. A Failure stands in the place of an input that cannot be answered, or whose
-    answer cannot be written.
+    answer cannot be written. `options` go to `Predictor.prepare` (mask, box).
     """
     names = output_names(inputs)
-    for name, result in zip(names, predictor.stream(inputs), strict=True):
+    for name, result in zip(names, predictor.stream(inputs, **options), strict=True):
         if isinstance(result, Failure):
             yield result
             continue

@@ -135,14 +135,17 @@ def export_checked(net: Any, metadata: Metadata, golden: Sequence[Any], *, where
     """Export a net through the gate. Raises UserError, and leaves nothing, if ONNX Runtime and torch differ."""
     from medzoo.export.onnx_file import onnx_bytes
     from medzoo.nn.torch_backend import TorchBackend
-    from medzoo.runtime.parity import check_parity, golden_file, probes
+    from medzoo.runtime.parity import check_parity, feature_probes, golden_file, probes
 
-    values = [value for one in golden for value in one.inputs.values()]
-    stored = probes(
-        metadata.geometry,
-        low=min(float(v.min()) for v in values) if values else 0.0,
-        high=max(float(v.max()) for v in values) if values else 255.0,
-    )
+    if net.inputs == ("features",):
+        stored = feature_probes(net.reference.cpu().numpy(), net.spread.cpu().numpy())
+    else:
+        values = [value for one in golden for value in one.inputs.values()]
+        stored = probes(
+            metadata.geometry,
+            low=min(float(v.min()) for v in values) if values else 0.0,
+            high=max(float(v.max()) for v in values) if values else 255.0,
+        )
     inputs = [*stored, *golden]
     example = next(one.inputs for one in inputs if len(next(iter(one.inputs.values()))) > 1)
     raw = onnx_bytes(net, metadata, example=example)

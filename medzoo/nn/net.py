@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -71,7 +72,14 @@ class Scenes:
 
 @dataclass(frozen=True)
 class Vectors:
-    """Feed of feature vectors (B, F) that host steps computed, with a class index (B,)."""
+    """Feed of feature vectors (B, F) that host steps computed, a class index (B,), and a group code (B,).
+
+    `outlines`: whether masses are measured with the outline that came with the data, with the one that the
+    step finds, or with both in turn. `flagged`: the last feature must tell which (`outline_given`).
+    """
+
+    outlines: tuple[Literal["given", "found"], ...] = ("given",)
+    flagged: bool = False
 
 
 Feed = Patches | Crops | Images | Scenes | Vectors
@@ -92,6 +100,8 @@ class Net(nn.Module):
     geometry: Geometry
     inputs: tuple[str, ...] = ("image",)
     outputs: tuple[str, ...] = ()
+    findings: Mapping[str, Any] = MappingProxyType({})
+    """What a closed-form net found out, for the manifest and the card."""
 
     def forward(self, *args: Tensor) -> dict[str, Tensor]:
         """Inference; see the class."""
@@ -105,9 +115,13 @@ class Net(nn.Module):
         """Take in one batch, for closed-form nets."""
         raise TypeError(f"{type(self).__name__} is not a closed-form model")
 
-    def solve(self) -> None:
-        """Fit what was observed and store the solution in buffers, for closed-form nets."""
+    def solve(self, names: Sequence[str] = ()) -> None:
+        """Fit what was observed and store the solution in buffers, for closed-form nets; `names` of the inputs'
+        features, where they have any."""
         raise TypeError(f"{type(self).__name__} is not a closed-form model")
+
+    def adopt(self, state: Mapping[str, Tensor]) -> None:
+        """Give buffers whose shape only a solution decides the shapes that they have in `state`."""
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,29 @@ Steps that only change values pass the frame on; steps that move voxels multiply
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import BaseModel, ConfigDict
 
 from medzoo.types import Frame, Image
 
 
 class HostStep(BaseModel):
-    """One host step; `op` is its name in recipes and in the ONNX metadata."""
+    """One host step; `op` is its name in recipes and in the ONNX metadata.
+
+    `measures`: it turns the image into a vector of named features (F,), with or without the outline of a mass
+    (medzoo.preprocess.mass). `outlines_only`: it takes outlines in place of an image.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    measures: ClassVar[bool] = False
+    outlines_only: ClassVar[bool] = False
     op: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the features, of a step that measures."""
+        return ()
 
     def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:
         """The image after the step, and the frame that leads back to the source. Raises UserError."""

@@ -13,9 +13,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from medzoo.errors import Fault, UserError
+from medzoo.preprocess.clahe import Clahe
 from medzoo.preprocess.crop_foreground import CropForeground
+from medzoo.preprocess.equalise import Equalise
+from medzoo.preprocess.features import Features
+from medzoo.preprocess.knn_smooth import KnnSmooth
 from medzoo.preprocess.luma import Luma
 from medzoo.preprocess.orient import Orient
+from medzoo.preprocess.outline_features import OutlineFeatures
 from medzoo.preprocess.rescale_percentiles import RescalePercentiles
 from medzoo.preprocess.spacing import Spacing
 from medzoo.preprocess.step import HostStep
@@ -31,6 +36,11 @@ STEPS: tuple[type[HostStep], ...] = (
     RescalePercentiles,
     CropForeground,
     Luma,
+    KnnSmooth,
+    Equalise,
+    Clahe,
+    Features,
+    OutlineFeatures,
 )
 HOST_STEPS: Mapping[str, type[HostStep]] = MappingProxyType(
     {str(step.model_fields["op"].default): step for step in STEPS}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from medzoo.report.mass import findings_section, protocols_note
+
 _DISCLAIMER = "Not a medical device. For research and teaching; not cleared for diagnosis or treatment of patients."
 
 
@@ -16,6 +18,7 @@ def render_card(manifest: Mapping[str, Any]) -> str:
         f"**{_DISCLAIMER}**",
         _uses(manifest),
         _measured(manifest["metrics"]),
+        findings_section(manifest["training"]),
         _data(manifest),
         _parity(manifest["parity"]),
         _training(manifest),
@@ -61,6 +64,8 @@ def _measured(metrics: Mapping[str, Any]) -> str:
         "| --- | --- | --- |",
         *[f"| {f['name']} | {figure_text(f)} | {f['protocol']} |" for f in figures],
     ]
+    if note := protocols_note(figures):
+        lines += ["", note]
     return "\n".join(lines)
 
 

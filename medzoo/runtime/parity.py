@@ -60,6 +60,22 @@ def probes(geometry: Geometry, *, seed: int = 0, low: float = 0.0, high: float =
     return found
 
 
+def feature_probes(reference: Array, spread: Array, *, seed: int = 0) -> list[Golden]:
+    """Seeded probe rows {"features": (B, F) float32} of several batches, around where training rows lay.
+
+    `reference`, `spread` (F,): middle and standard deviation of each feature. Rows reach three deviations out;
+    a feature that only takes 0 and 1 is drawn as 0 or 1.
+    """
+    rng = np.random.default_rng(seed)
+    found = []
+    for batch in (1, 2, 3, 5):
+        rows = reference + spread * rng.uniform(-3, 3, (batch, len(reference)))
+        flags = np.isin(reference, (0, 1)) & (spread <= 0.5)
+        rows[:, flags] = rng.integers(0, 2, (batch, int(flags.sum())))
+        found.append(Golden(f"probe {batch}x{len(reference)}", {"features": rows.astype(np.float32)}))
+    return found
+
+
 def _blobs(rng: np.random.Generator, channels: int, shape: tuple[int, ...], low: float, high: float) -> Array:
     grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij"))
     total = np.zeros(shape)
@@ -146,12 +162,20 @@ def golden_file(goldens: Sequence[Golden], answers: Sequence[Mapping[str, Array]
     arrays: dict[str, Array] = {}
     for index, (golden, answer) in enumerate(zip(goldens, answers, strict=True)):
         arrays |= {
-            f"{index}/in/{k}": v.astype(np.float16) if v.dtype == np.float32 else v for k, v in golden.inputs.items()
+            f"{index}/in/{k}": _halved(v) for k, v in golden.inputs.items()
         }
         arrays |= {f"{index}/out/{k}": v for k, v in answer.items()}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()
+
+
+def _halved(value: Array) -> Array:
+    """As float16 where that loses nothing."""
+    if value.dtype != np.float32 or np.abs(value).max(initial=0) > np.finfo(np.float16).max:
+        return value
+    half = value.astype(np.float16)
+    return half if np.array_equal(half.astype(np.float32), value) else value
 
 
 def read_golden_file(raw: bytes) -> tuple[list[Golden], list[dict[str, Array]]]:

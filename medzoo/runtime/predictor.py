@@ -18,10 +18,13 @@ import numpy as np
 
 from medzoo.errors import UserError
 from medzoo.io.channels import to_channels
-from medzoo.io.read import read_image
+from medzoo.io.contours import read_outline
+from medzoo.io.read import read_image, read_labels
+from medzoo.preprocess.mass import Hint, measured_of, with_hint
 from medzoo.preprocess.steps import apply_steps, parse_steps
 from medzoo.results import Classification, Detections, Result, Segmentation
 from medzoo.runtime.backend import Backend
+from medzoo.runtime.contributions import contributions
 from medzoo.runtime.slices import segment_array
 from medzoo.types import Frame, Image
 
@@ -96,13 +99,44 @@ class Predictor:
                 waiting += [(s, pool.submit(self.prepare, s, **options)) for s in islice(rest, 1)]
                 yield result
 
-    def prepare(self, source: Any, **options: Any) -> Prepared:
-        """Read one input and take the host steps."""
-        image = source if isinstance(source, Image) else read_image(source)
+    @property
+    def takes_outline(self) -> bool:
+        """Whether a mass is measured in the image, so that `mask` and `box` may say where it is."""
+        return any(step.measures and not step.outlines_only for step in self.steps)
+
+    def prepare(self, source: Any, *, mask: Any = None, box: Any = None) -> Prepared:
+        """Read one input and take the host steps.
+
+        `mask`: an outline drawn on the image (a path, or an array (H, W)); `box`: [x0, y0, x1, y1] around a mass;
+        for models that measure one.
+        """
+        if isinstance(source, Image):
+            image = source
+        else:
+            image = read_outline(source) if any(step.outlines_only for step in self.steps) else read_image(source)
         image = to_channels(image, self.metadata.geometry.channels)
+        if mask is not None or box is not None:
+            image = with_hint(image, self._hint(image, mask, box))
         prepared, frame = apply_steps(image, self.steps)
         prepared = prepared.replace(array=np.asarray(prepared.array, np.float32))
         return Prepared(_name(source), image, prepared, frame)
+
+    def _hint(self, image: Image, mask: Any, box: Any) -> Hint:
+        if not self.takes_outline:
+            raise UserError("this model takes no outline and no box", where=image.source, hint="leave them out")
+        if mask is not None and box is not None:
+            raise UserError("a mask and a box were both given", where=image.source, hint="give one of them")
+        if mask is not None:
+            outline = mask if isinstance(mask, np.ndarray) else read_labels(mask).array[0]
+            return Hint(mask=outline)
+        x0, y0, x1, y1 = (float(v) for v in box)
+        height, width = image.shape[:2]
+        if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
+            raise UserError(
+                f"the box {[x0, y0, x1, y1]} is not x0,y0,x1,y1 inside the {width} x {height} image",
+                where=image.source,
+            )
+        return Hint(box=(x0, y0, x1, y1))
 
     def answer(self, prepared: Prepared) -> Result:
         """Run the graph on a prepared input and bring the answer back to the input's own grid."""
@@ -128,10 +162,19 @@ class Predictor:
 
     def _classify(self, prepared: Prepared, start: float) -> Classification:
         name = self.metadata.inputs[0]
-        values = self.backend.run({name: prepared.image.array[None]}, ["probabilities"])["probabilities"][0]
+        array = prepared.image.array
+        values = self.backend.run({name: array[None]}, ["probabilities"])["probabilities"][0]
         probabilities = {label: float(p) for label, p in zip(self.metadata.labels, values, strict=True)}
+        mass = measured_of(prepared.image)
+        facts: dict[str, Any] = {}
+        if mass is not None:
+            facts = {"outline": mass.outline, "features": mass.features, "mask": mass.mask, "notes": mass.notes}
+            reference = (self.metadata.calibration or {}).get("reference")
+            if reference is not None:
+                effects = contributions(self.backend, array, np.asarray(reference, np.float32))
+                facts["contributions"] = dict(zip(mass.features, map(float, effects), strict=True))
         return Classification(
-            label=self._label(probabilities), probabilities=probabilities, **self._common(prepared, start)
+            label=self._label(probabilities), probabilities=probabilities, **facts, **self._common(prepared, start)
         )
 
     def _label(self, probabilities: dict[str, float]) -> str:

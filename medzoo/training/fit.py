@@ -32,13 +32,15 @@ FALLING = (LOSS, "ece", "brier")  # figures of which less is better
 
 @dataclass(frozen=True)
 class FitReport:
-    """What a fit did: optimiser steps, seconds, the curve [(step, loss, val_loss or None)], the best loss."""
+    """What a fit did: optimiser steps, seconds, the curve [(step, loss, val_loss or None)], the best loss, and
+    what a closed-form net has to say of its solution."""
 
     steps: int
     seconds: float
     curve: list[tuple[int, float, float | None]] = field(default_factory=list)
     best: float | None = None
     bottleneck: str = ""
+    findings: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> Mapping[str, Any]:
         """For the manifest."""
@@ -48,6 +50,7 @@ class FitReport:
             "best_val_loss": self.best,
             "bottleneck": self.bottleneck,
             "curve": [[step, round(loss, 5), None if val is None else round(val, 5)] for step, loss, val in self.curve],
+            **({"findings": self.findings} if self.findings else {}),
         }
 
 
@@ -212,9 +215,9 @@ def fit_closed_form(net: Net, train: Batches) -> FitReport:
     start = time.perf_counter()
     for step in range(len(train)):
         net.observe(*train.batch(0, step))
-    net.solve()
+    net.solve(getattr(train, "names", ()))
     net.eval()
-    return FitReport(1, time.perf_counter() - start)
+    return FitReport(1, time.perf_counter() - start, findings=net.findings)
 
 
 def _precision(name: str) -> Any:

@@ -1,0 +1,116 @@
+"""Contour files: closed outlines as points in millimetres, one a slice, from CSV or JSON."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medzoo.errors import UserError
+from medzoo.io.read import read_labels
+from medzoo.types import Array, Image
+
+SUFFIXES = (".csv", ".json")
+FEWEST = 8
+_SIDE = 240  # pixels along the longer side of the picture that stands for the outlines
+_FORM = "CSV with columns x, y (and z for several slices), or JSON [[x, y], ...], in millimetres"
+
+
+def read_contours(path: str | Path) -> Image:
+    """The outlines of one body as an Image: a mask picture (1, H, W) uint8 of the widest slice, 255 inside.
+
+    `meta["outlines_mm"]`: {0: [(z, (N, 2) x and y)]}, `meta["spacing"]`: millimetres a pixel of the picture.
+    CSV: a header with x, y and, for several slices, z; points in drawing order. JSON: a list of [x, y] or
+    [x, y, z], or {"contours": [{"z": mm, "points": [[x, y], ...]}, ...]}. Raises UserError naming the file
+    (and the line of a CSV), also for a slice alone with fewer than 8 points.
+    """
+    path = Path(path)
+    where = str(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError("no such file" if not path.exists() else f"cannot be read: {error.strerror}", where) from None
+    except UnicodeDecodeError:
+        raise UserError("is not text", where, _FORM) from None
+    levels = _from_json(text, where) if path.suffix.lower() == ".json" else _from_csv(text, where)
+    longest = max((len(points) for points in levels.values()), default=0)
+    if longest < FEWEST:
+        raise UserError(f"a contour of {longest} points is too short", where, f"it takes at least {FEWEST}")
+    outlines = [(z, points) for z, points in sorted(levels.items())]
+    widest = max((points for _, points in outlines), key=lambda p: float(np.prod(np.ptp(p, axis=0))))
+    mask, pixel = _drawn(widest)
+    return Image(mask[None], None, where, {"outlines_mm": {0: outlines}, "spacing": (pixel, pixel)})
+
+
+def read_outline(source: Any) -> Image:
+    """An outline in place of an image: a contour file, or what `read_labels` takes, a mask picture or volume.
+
+    Raises UserError, see `read_contours` and `read_labels`.
+    """
+    if isinstance(source, str | Path) and Path(source).suffix.lower() in SUFFIXES:
+        return read_contours(source).replace(source=str(source))
+    return read_labels(source)
+
+
+def _from_csv(text: str, where: str) -> dict[float, Array]:
+    rows = csv.reader(text.splitlines())
+    header = [name.strip().lower() for name in next(rows, [])]
+    if "x" not in header or "y" not in header:
+        raise UserError("has no columns x and y", where, _FORM)
+    x, y, z = header.index("x"), header.index("y"), header.index("z") if "z" in header else None
+    points: dict[float, list[tuple[float, float]]] = {}
+    for number, row in enumerate(rows, 2):
+        if not row:
+            continue
+        try:
+            level = float(row[z]) if z is not None else 0.0
+            points.setdefault(level, []).append((float(row[x]), float(row[y])))
+        except (ValueError, IndexError):
+            raise UserError(f"{','.join(row)!r} is not a point", f"{where}:{number}", _FORM) from None
+    return {level: _checked(np.array(one), where) for level, one in points.items()}
+
+
+def _from_json(text: str, where: str) -> dict[float, Array]:
+    try:
+        document: Any = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"is not JSON: {error.msg}", f"{where}:{error.lineno}:{error.colno}", _FORM) from None
+    if isinstance(document, Mapping):
+        parts = document.get("contours")
+        if not isinstance(parts, Sequence) or not all(isinstance(p, Mapping) and "points" in p for p in parts):
+            raise UserError("has no list of contours with points", where, _FORM)
+        return {float(part.get("z", 0.0)): _checked(part["points"], where) for part in parts}
+    array = _checked(document, where, columns=(2, 3))
+    if array.shape[1] == 2:
+        return {0.0: array}
+    return {float(z): array[array[:, 2] == z, :2] for z in np.unique(array[:, 2])}
+
+
+def _checked(points: Any, where: str, *, columns: tuple[int, ...] = (2,)) -> Array:
+    try:
+        array = np.asarray(points, np.float64)
+    except (TypeError, ValueError):
+        raise UserError("holds points that are not numbers", where, _FORM) from None
+    if array.ndim != 2 or array.shape[1] not in columns:
+        raise UserError("is not a list of points", where, _FORM)
+    if not np.isfinite(array).all():
+        raise UserError("the contour holds points that are not finite", where)
+    return array
+
+
+def _drawn(points: Array) -> tuple[Array, float]:
+    """A mask (H, W) uint8 of the inside with a margin of 4 pixels, and millimetres a pixel."""
+    from skimage.draw import polygon
+
+    extent = np.ptp(points, axis=0)
+    if not extent.all():
+        raise UserError("the contour encloses no area")
+    pixel = float(extent.max()) / _SIDE
+    column, row = ((points - points.min(axis=0)) / pixel + 4).T
+    mask = np.zeros((int(np.ceil(row.max())) + 5, int(np.ceil(column.max())) + 5), np.uint8)
+    mask[polygon(row, column, mask.shape)] = 255
+    return mask, pixel
