@@ -89,7 +89,8 @@ def echo_features(image: Array, mask: Array) -> dict[str, float]:
         slice(max(0, left - pad), right + pad),
     )
     near, part = mask[window], image[window]
-    outside, inside = distance_transform_edt(~near), distance_transform_edt(near)
+    # The margin of zeros makes a mass that fills the window end at its edge.
+    outside, inside = distance_transform_edt(~near), distance_transform_edt(np.pad(near, 1))[1:-1, 1:-1]
     mass = float(part[near].mean())
     ring = (outside > radius / 20) & (outside <= radius / 2)
     mean_ring = _mean(part, ring, mass)

@@ -65,6 +65,11 @@ def test_a_mass_at_the_border_is_answered():
     assert np.isfinite(features(image, mask, groups=ALL)).all()
 
 
+def test_the_whole_image_as_a_mass_is_answered():
+    image, mask = scene()
+    assert np.isfinite(features(image, np.ones_like(mask), groups=ALL)).all()
+
+
 def test_colour_counts_by_its_luma():
     image, mask = scene()
     colour = features(np.stack([image] * 3), mask, groups=ALL)
