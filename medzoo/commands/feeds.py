@@ -11,7 +11,7 @@ from rich.progress import track
 
 from medzoo.commands.data import OpenData
 from medzoo.errors import UserError
-from medzoo.nn.net import Crops, Images, Net, Patches, Vectors
+from medzoo.nn.net import Crops, Images, Net, Patches, Scenes, Vectors
 from medzoo.recipe import Recipe
 from medzoo.runtime.parity import Golden
 from medzoo.training.feeds.batches import Batches
@@ -19,6 +19,7 @@ from medzoo.training.feeds.crops import CropBatches
 from medzoo.training.feeds.images import ImageBatches, OrderedImages
 from medzoo.training.feeds.patches import PatchBatches
 from medzoo.training.feeds.pictures import Pictures
+from medzoo.training.feeds.scenes import OrderedScenes, SceneBatches, ScenePictures
 from medzoo.training.feeds.vectors import VectorBatches
 from medzoo.training.feeds.volumes import Volume, load_volumes
 
@@ -41,6 +42,8 @@ def open_feeds(net: Net, recipe: Recipe, data: OpenData) -> Feeds:
         return _of_volumes(net, recipe, data)
     if isinstance(net.feed, Images):
         return _of_pictures(net, recipe, data)
+    if isinstance(net.feed, Scenes):
+        return _of_scenes(net, recipe, data)
     if isinstance(net.feed, Vectors):
         return _of_vectors(net.feed, recipe, data)
     raise UserError(f"no feed for {type(net.feed).__name__}", where=recipe.source)
@@ -100,6 +103,7 @@ def _of_pictures(net: Net, recipe: Recipe, data: OpenData) -> Feeds:
         changes=[step.params for step in settings.augment],
         mixup=settings.mixup,
         on_bad_image=settings.on_bad_image,
+        group=recipe.data.split.group,
     )
     ordered = OrderedImages(val, batch=settings.batch, on_bad_image=settings.on_bad_image) if len(val) else None
     return Feeds(batches, ordered, _golden_pictures(val if len(val) else train))
@@ -110,6 +114,44 @@ def _golden_pictures(pictures: Pictures) -> list[Golden]:
     found = []
     for batch, part in ((1, 1.0), (2, 0.8), (3, 0.61), (5, 0.43)):
         arrays = [pictures.stored(index % len(pictures)) for index in range(batch)]
+        height, width = (max(8, round(min(a.shape[axis] for a in arrays) * part)) for axis in (1, 2))
+        images = np.stack([a[:, :height, :width] for a in arrays]).astype(np.float32)
+        found.append(Golden(f"data {'x'.join(map(str, images.shape))}", {"image": images}))
+    return found
+
+
+def _of_scenes(net: Net, recipe: Recipe, data: OpenData) -> Feeds:
+    settings, feed = recipe.train, net.feed
+    assert isinstance(feed, Scenes)
+    if net.geometry.slices > 1:
+        raise UserError("detectors learn from single pictures", where=recipe.source, hint="set model.slices: 1")
+    train, val = (
+        ScenePictures(
+            data.data, data.part(part), recipe.host_steps, channels=net.geometry.channels, size=feed.size
+        )
+        for part in ("train", "val")
+    )
+    batches = SceneBatches(
+        train,
+        batch=settings.batch,
+        seed=settings.seed,
+        steps=settings.steps_per_epoch,
+        changes=[step.params for step in settings.augment],
+        on_bad_image=settings.on_bad_image,
+    )
+    ordered = OrderedScenes(val, batch=settings.batch) if len(val) else None
+    return Feeds(batches, ordered, _golden_scenes(val if len(val) else train))
+
+
+def _golden_scenes(pictures: ScenePictures) -> list[Golden]:
+    """Real batches of 1, 2, 3 and 5 pictures in four sizes: with no, one and the most objects among them."""
+    scenes = [pictures.stored(index) for index in range(len(pictures))]
+    counts = [len(scene.boxes) for scene in scenes]
+    firsts = [counts.index(wanted) for wanted in (max(counts), 0, 1) if wanted in counts]
+    chosen = list(dict.fromkeys([*firsts, *range(len(scenes))]))
+    found = []
+    for batch, part in ((1, 1.0), (2, 0.8), (3, 0.61), (5, 0.43)):
+        arrays = [scenes[chosen[index % len(chosen)]].array for index in range(batch)]
         height, width = (max(8, round(min(a.shape[axis] for a in arrays) * part)) for axis in (1, 2))
         images = np.stack([a[:, :height, :width] for a in arrays]).astype(np.float32)
         found.append(Golden(f"data {'x'.join(map(str, images.shape))}", {"image": images}))

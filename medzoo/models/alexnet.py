@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medzoo.nn.classifier import Classifier, ClassifierParams
+from medzoo.nn.ensemble import ensembled
 from medzoo.nn.lrn import LocalResponseNorm
 from medzoo.nn.net import Entry, Spec
 
@@ -98,6 +99,6 @@ ENTRY = Entry(
     task="classify",
     params=AlexNetParams,
     learns="gradient",
-    build=AlexNet,
+    build=ensembled(AlexNet),
     tiny={"channels": 1, "size": (64, 64), "widths": (4, 6, 8, 8, 6), "hidden": (16, 16), "dropout": 0.0},
 )

@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from medzoo.nn.classifier import Classifier, ClassifierParams
+from medzoo.nn.ensemble import ensembled
 from medzoo.nn.net import Entry, Spec
 
 # Table I of the paper: which maps of S2 each map of C3 reads.
@@ -133,4 +134,4 @@ class LeNet(Classifier):
         return logits
 
 
-ENTRY = Entry(task="classify", params=LeNetParams, learns="gradient", build=LeNet, tiny={})
+ENTRY = Entry(task="classify", params=LeNetParams, learns="gradient", build=ensembled(LeNet), tiny={})

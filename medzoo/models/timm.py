@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from medzoo.errors import UserError
 from medzoo.nn.backbone import read_weights
 from medzoo.nn.classifier import Classifier, ClassifierParams
+from medzoo.nn.ensemble import ensembled
 from medzoo.nn.layers import start_small
 from medzoo.nn.net import Entry, Spec
 
@@ -111,6 +112,6 @@ ENTRY = Entry(
     task="classify",
     params=TimmParams,
     learns="gradient",
-    build=TimmNet,
+    build=ensembled(TimmNet),
     tiny={"network": "test_efficientnet", "size": (32, 40), "oversample": 2, "views": ("flip-x",)},
 )

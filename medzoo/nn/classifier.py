@@ -34,6 +34,9 @@ class ClassifierParams(Params):
     views: tuple[View, ...] = Field(
         (), description="mirrored views whose logits are averaged with the picture's own (test-time augmentation)"
     )
+    members: int = Field(
+        1, ge=1, le=20, description="networks, each trained without one of as many folds, whose logits are averaged"
+    )
     operating: OperatingRule = Field(
         "specificity-90", description="rule that chooses the threshold of two classes on validation items"
     )

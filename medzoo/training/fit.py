@@ -19,9 +19,11 @@ from rich.console import Console
 
 from medzoo.errors import UserError
 from medzoo.nn.classifier import Classifier
+from medzoo.nn.ensemble import Ensemble
 from medzoo.nn.losses import make_loss
-from medzoo.nn.net import Net
+from medzoo.nn.net import Net, Scenes
 from medzoo.recipe import TrainSection
+from medzoo.training.detection import operating_point
 from medzoo.training.feeds.batches import Batches, Loader
 from medzoo.training.feeds.images import ImageBatches
 from medzoo.training.gradient import LOSS, GradientModule
@@ -100,6 +102,23 @@ def fit_gradient(
     `folder` receives checkpoints and logs. Of several processes only the first returns. Raises UserError when
     the loss is not finite or the disk refuses.
     """
+    fit = _fit_members if isinstance(net, Ensemble) else _fit_net
+    report = fit(net, settings, train, val, folder=folder, console=console, resume=resume)  # type: ignore[arg-type]
+    if torch.distributed.is_initialized() and torch.distributed.get_rank():
+        raise SystemExit(0)  # the first process alone exports, evaluates and writes
+    return report
+
+
+def _fit_net(
+    net: Net,
+    settings: TrainSection,
+    train: Batches,
+    val: Batches | None,
+    *,
+    folder: Path,
+    console: Console,
+    resume: bool,
+) -> FitReport:
     if isinstance(net, Classifier) and isinstance(train, ImageBatches):
         net.criterion = make_loss(settings, _counts(train))
     if settings.channels_last:
@@ -180,12 +199,50 @@ def fit_gradient(
         state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
         module.load_state_dict(state)
         score = float(best.best_model_score) if best.best_model_score is not None else None
-    if trainer.global_rank:
-        raise SystemExit(0)  # the first process alone exports, evaluates and writes
     net.cpu().eval()
     if isinstance(net, Classifier) and val is not None:
         net.calibrate(*answers(net, val))
+    if isinstance(net.feed, Scenes) and val is not None:
+        net.operating_point = operating_point(net, val, rate=net.feed.false_positives)
     return FitReport(trainer.global_step, seconds, bar.curve, score, bar.bottleneck)
+
+
+def _fit_members(
+    net: Ensemble,
+    settings: TrainSection,
+    train: Batches,
+    val: Batches | None,
+    *,
+    folder: Path,
+    console: Console,
+    resume: bool,
+) -> FitReport:
+    """Train each member without its fold, which judges it; then calibrate all of them together."""
+    if not isinstance(train, ImageBatches):
+        raise UserError("an ensemble of folds needs pictures with classes", where="model.members")
+    reports, held_out = [], []
+    for number, member in enumerate(net.parts):
+        rest, held = train.fold(number, len(net.parts))
+        console.print(f"member {number + 1} of {len(net.parts)}")
+        own = folder / f"member-{number}"
+        reports.append(_fit_net(member, settings, rest, held, folder=own, console=console, resume=resume))
+        held_out.append(answers(member, held))
+        member.temperature.fill_(1.0)  # the ensemble has one of its own
+    net.eval()
+    if val is not None:
+        net.calibrate(*answers(net, val))
+    if isinstance(net.feed, Scenes) and val is not None:
+        net.operating_point = operating_point(net, val, rate=net.feed.false_positives)
+    else:
+        net.calibrate(*[torch.cat(column) for column in zip(*held_out, strict=True)])
+    scores = [report.best for report in reports if report.best is not None]
+    return FitReport(
+        sum(report.steps for report in reports),
+        sum(report.seconds for report in reports),
+        [row for report in reports for row in report.curve],
+        sum(scores) / len(scores) if scores else None,
+        reports[0].bottleneck,
+    )
 
 
 def answers(net: Classifier, batches: Batches) -> tuple[torch.Tensor, torch.Tensor]:

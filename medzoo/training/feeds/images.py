@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from medzoo.data.split import NO_GROUP, make_split
 from medzoo.errors import UserError
 from medzoo.training.augment import Augmentation, augment
 from medzoo.training.feeds.batches import Batch, generator
@@ -18,6 +20,21 @@ from medzoo.types import Array
 
 BadImage = Literal["stop", "skip"]
 log = logging.getLogger("medzoo.training")
+
+
+@dataclass(frozen=True)
+class _Folds:
+    """The split section of an ensemble's folds (medzoo.data.split.SplitSection)."""
+
+    group: str
+    seed: int
+    folds: int
+    fold: int
+    given: bool = False
+    train: float | None = None
+    val: float | None = 0
+    test: float | None = 0
+    stratify: bool = True
 
 
 class ImageBatches:
@@ -38,8 +55,10 @@ class ImageBatches:
         changes: Sequence[Augmentation] = (),
         mixup: float = 0.0,
         on_bad_image: BadImage = "stop",
+        group: str = NO_GROUP,
     ) -> None:
         self.pictures, self.size, self.seed = pictures, batch, seed
+        self.group, self.asked = group, steps
         self.steps = steps or -(-len(pictures) // batch)
         self.changes, self.mixup, self.on_bad_image = changes, mixup, on_bad_image
         self.bad: set[int] = set()
@@ -64,6 +83,23 @@ class ImageBatches:
             images.append(image)
             targets.append(target)
         return torch.stack(images), torch.stack(targets)
+
+    def fold(self, number: int, count: int) -> tuple[ImageBatches, OrderedImages]:
+        """Training batches without fold `number` of `count`, and that fold in order; no group is divided."""
+        section = _Folds(group=self.group, seed=self.seed, folds=count, fold=number)
+        split = make_split(self.pictures.items, section)
+        kept, held = (self.pictures.subset(set(ids)) for ids in (split.train, split.test))
+        rest = ImageBatches(
+            kept,
+            batch=self.size,
+            seed=self.seed + number,
+            steps=self.asked,
+            changes=self.changes,
+            mixup=self.mixup,
+            on_bad_image=self.on_bad_image,
+            group=self.group,
+        )
+        return rest, OrderedImages(held, batch=self.size, on_bad_image=self.on_bad_image)
 
     def names(self, epoch: int, step: int, *, rank: int = 0, world: int = 1) -> list[str]:
         """The ids of a batch's items."""

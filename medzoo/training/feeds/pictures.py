@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -41,7 +41,7 @@ class Pictures:
     ) -> None:
         self.data, self.items, self.steps = data, items, steps
         self.labels, self.channels, self.size = labels, channels, size
-        self.room = limit
+        self.limit = self.room = limit
         self._kept: dict[int, Array] = {}
         self.targets = np.array([self._target(item) for item in items], np.int64)
 
@@ -74,6 +74,18 @@ class Pictures:
         if array.ndim != 3:
             raise UserError("is not a picture", where=str(next(iter(item.files.values()), item.id)))
         return array
+
+    def subset(self, ids: Collection[str]) -> Pictures:
+        """Only the pictures of these items, with a memory of their own."""
+        return Pictures(
+            self.data,
+            [item for item in self.items if item.id in ids],
+            self.steps,
+            labels=self.labels,
+            channels=self.channels,
+            size=self.size,
+            limit=self.limit,
+        )
 
     def decode(self, *, on_bad_image: str) -> None:
         """Read every picture now, several at once."""

@@ -9,13 +9,17 @@ import pytest
 import torch
 from rich.console import Console
 
+from medzoo.commands.train import export_checked
 from medzoo.errors import UserError
-from medzoo.models.lenet import LeNet, LeNetParams
+from medzoo.models.lenet import ENTRY, LeNet, LeNetParams
 from medzoo.nn.net import Spec
 from medzoo.recipe import TrainSection
+from medzoo.runtime.metadata import Metadata
+from medzoo.training.batch_size import largest_batch
 from medzoo.training.feeds.images import ImageBatches, OrderedImages
 from medzoo.training.feeds.pictures import Pictures
 from medzoo.training.fit import FitReport, answers, fit_gradient
+from medzoo.training.lr_finder import find_lr
 from tests.unit.training.pictures_toys import LABELS, Toys
 
 
@@ -96,3 +100,63 @@ def test_early_stopping_stops(tmp_path: Path) -> None:
 def test_a_class_without_training_images_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the class 'bright' has no training images"):
         fit(tmp_path, data=Toys(24, classes=2))
+
+
+def test_an_ensemble_trains_each_member_without_its_fold_and_exports_as_one_graph(tmp_path: Path) -> None:
+    data = Toys(24)
+    settings = TrainSection(epochs=2, batch=6, lr=3e-3)
+    spec = Spec("classify", LABELS)
+    torch.manual_seed(0)
+    net = ENTRY.build(LeNetParams(variant="full", members=3, views=("flip-x",)), spec)
+    items = data.items()
+    parts = [Pictures(data, part, (), labels=LABELS, channels=1, size=net.canvas) for part in (items[:18], items[18:])]
+    train = ImageBatches(parts[0], batch=6, seed=0)
+    folds = [train.fold(k, 3) for k in range(3)]
+    for rest, held in folds:
+        own = [{item.id for item in feed.pictures.items} for feed in (rest, held)]
+        assert not own[0] & own[1]
+        assert len(own[0] | own[1]) == 18
+    assert {item.id for _, held in folds for item in held.pictures.items} == {item.id for item in items[:18]}
+    report = fit_gradient(
+        net, settings, train, OrderedImages(parts[1], batch=4), folder=tmp_path, console=Console(quiet=True)
+    )
+    assert report.steps == 3 * 4
+    members = [member.c1.weight for member in net.parts]
+    assert not torch.equal(members[0], members[1])
+    image = torch.rand(3, 1, 40, 50) * 255
+    expected = torch.stack([member.logits(image) for member in net.parts]).mean(0)
+    assert torch.allclose(net.logits(image), expected, atol=1e-5)
+    facts = Metadata(
+        name="e", task="classify", labels=LABELS, inputs=net.inputs, outputs=net.outputs, geometry=net.geometry
+    )
+    assert export_checked(net, facts, [], where="e").parity["inputs"] >= 2
+
+
+def test_the_sweep_finds_a_rate_that_learns_and_leaves_the_net_as_it_was() -> None:
+    data = Toys(24)
+    torch.manual_seed(0)
+    net = LeNet(LeNetParams(variant="full"), Spec("classify", LABELS))
+    feed = ImageBatches(Pictures(data, data.items(), (), labels=LABELS, channels=1, size=net.canvas), batch=12, seed=0)
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    sweep = find_lr(net, feed, TrainSection(), steps=40)
+    assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
+    assert 1e-5 < sweep.suggestion < 1e-1
+    assert min(sweep.losses) < 0.9 * sweep.losses[0]
+    with pytest.raises(UserError, match="fell at no learning rate"):
+        find_lr(net, feed, TrainSection(), low=1e-12, high=1e-11, steps=1)
+
+
+def test_the_largest_batch_is_the_one_that_still_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = Toys(6)
+    net = LeNet(LeNetParams(variant="full"), Spec("classify", LABELS))
+    feed = ImageBatches(Pictures(data, data.items(), (), labels=LABELS, channels=1, size=net.canvas), batch=4, seed=0)
+    original = LeNet.loss
+
+    def bounded(self: LeNet, image: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
+        if len(image) > 23:
+            raise torch.OutOfMemoryError("out of memory")
+        return original(self, image, target)
+
+    monkeypatch.setattr(LeNet, "loss", bounded)
+    assert 21 <= largest_batch(net, feed, device="cpu") <= 23
+    assert largest_batch(net, feed, limit=8, device="cpu") == 8

@@ -1,0 +1,41 @@
+"""Several networks of one type whose logits are averaged: a k-fold ensemble as one net, so as one graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from medzoo.nn.classifier import Classifier, ClassifierParams
+from medzoo.nn.net import Spec
+
+
+class Ensemble(Classifier):
+    """`members` see the same prepared picture; each learns from all folds but its own (medzoo.training.fit)."""
+
+    def __init__(self, members: list[Classifier], params: ClassifierParams, spec: Spec) -> None:
+        super().__init__(params, spec)
+        self.members = nn.ModuleList(members)
+
+    def network(self, x: Tensor) -> Tensor:
+        """The mean of the members' logits (B, K)."""
+        logits: list[Tensor] = [member.network(x) for member in self.parts]
+        return torch.stack(logits).mean(dim=0)
+
+    @property
+    def parts(self) -> list[Classifier]:
+        """The members, typed."""
+        return [member for member in self.members if isinstance(member, Classifier)]
+
+
+def ensembled(kind: Callable[[Any, Spec], Classifier]) -> Callable[[Any, Spec], Classifier]:
+    """A model type's build that gives one net, or an ensemble where the parameters ask for several members."""
+
+    def build(params: ClassifierParams, spec: Spec) -> Classifier:
+        if params.members == 1:
+            return kind(params, spec)
+        return Ensemble([kind(params, spec) for _ in range(params.members)], params, spec)
+
+    return build

@@ -1,0 +1,69 @@
+"""A learning rate from a short sweep: it rises step by step until the loss runs away.
+
+Smith, WACV 2017. The net is put back as it was, so the sweep costs nothing but its steps.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+
+import torch
+
+from medzoo.errors import UserError
+from medzoo.nn.net import Net
+from medzoo.training.feeds.batches import Batches
+from medzoo.training.optimiser import Settings, make_optimiser
+
+RUNAWAY = 4.0  # times the least loss, at which the sweep ends
+SMOOTH = 0.9  # share of the running mean that a step keeps
+
+
+@dataclass(frozen=True)
+class LrSweep:
+    """The rates that were tried, the smoothed loss at each, and a tenth of the rate of the least loss."""
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    suggestion: float
+
+
+def find_lr(
+    net: Net, batches: Batches, settings: Settings, *, low: float = 1e-6, high: float = 1.0, steps: int = 60
+) -> LrSweep:
+    """Sweep the rate from `low` to `high` in `steps` equal ratios. Raises UserError if no loss ever falls."""
+    kept = copy.deepcopy(net.state_dict())
+    training = net.training
+    optimiser = make_optimiser(net.train(), settings)
+    rates: list[float] = []
+    losses: list[float] = []
+    mean = 0.0
+    for step in range(steps):
+        rate = low * (high / low) ** (step / max(1, steps - 1))
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        epoch, place = divmod(step, len(batches))
+        total = torch.stack(list(net.loss(*batches.batch(epoch, place)).values())).sum()
+        mean = SMOOTH * mean + (1 - SMOOTH) * float(total.detach())
+        smooth = mean / (1 - SMOOTH ** (step + 1))
+        if not math.isfinite(smooth) or (losses and smooth > RUNAWAY * min(losses)):
+            break
+        rates.append(rate)
+        losses.append(smooth)
+        optimiser.zero_grad()
+        total.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    net.load_state_dict(kept)
+    net.train(training)
+    return LrSweep(tuple(rates), tuple(losses), _tenth(rates, losses))
+
+
+def _tenth(rates: list[float], losses: list[float]) -> float:
+    """A tenth of the rate of the least loss: there it falls still, and the steps are not yet too long."""
+    best = losses.index(min(losses)) if losses else 0
+    if not best:
+        raise UserError(
+            "the loss fell at no learning rate of the sweep", where="train.lr", hint="check labels and preprocessing"
+        )
+    return rates[best] / 10
