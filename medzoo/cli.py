@@ -112,6 +112,21 @@ def schema() -> None:
 
 
 @app.command()
+def data(recipe: RecipeName, overrides: Overrides = None, as_json: Json = False) -> None:
+    """Audit a recipe's data: geometry, labels, splits, leakage."""
+    from medzoo.commands.audit import audit
+    from medzoo.report.summary import audit_summary
+
+    found = audit(recipe, overrides or ())
+    if as_json:
+        _print_json(found.to_json())
+    else:
+        from rich.console import Console
+
+        audit_summary(found.to_json(), console=Console())
+
+
+@app.command()
 def train(
     recipe: RecipeName,
     overrides: Overrides = None,
@@ -167,6 +182,8 @@ def predict(
         "predictions"
     ),
     threshold: Annotated[float | None, typer.Option(min=0, max=1, help="In place of the stored one.")] = None,
+    mask: Annotated[str | None, typer.Option(metavar="FILE", help="The outline of the mass in the one INPUT.")] = None,
+    box: Annotated[str | None, typer.Option(metavar="X0,Y0,X1,Y1", help="A box around the mass in it.")] = None,
     backend: Backend = "auto",
     device: Device = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or int8.")] = "auto",
@@ -188,7 +205,12 @@ def predict(
     )
     answers = []
     failed = False
-    for result in predict_files(predictor, inputs, out=out, pictures=pictures):
+    options: dict[str, Any] = {"mask": mask} if mask is not None else {}
+    if box is not None:
+        options["box"] = _numbers("--box", box, 4)
+    if options and len(inputs) > 1:
+        raise UserError("an outline or a box belongs to one INPUT", where=f"--{next(iter(options))}")
+    for result in predict_files(predictor, inputs, out=out, pictures=pictures, **options):
         answers.append(result.to_dict())
         if isinstance(result, Failure):
             failed = True
@@ -213,6 +235,54 @@ def export(
 
     written = run_export(model, out=out)
     _say(f"written to {written}: ONNX Runtime answers as torch does")
+
+
+@app.command()
+def serve(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Zoo names, model folders, .onnx files.")],
+    host: Annotated[str, typer.Option(help="Address to listen on; the default is this machine alone.")] = "127.0.0.1",
+    http_port: Annotated[int, typer.Option(min=0, max=65535, help="0 lets the system choose.")] = 8000,
+    grpc_port: Annotated[int, typer.Option(min=-1, max=65535, help="-1 for no gRPC.")] = 8001,
+    token_file: Annotated[Path | None, typer.Option(help="Bearer token; $MEDZOO_TOKEN works as well.")] = None,
+    tls_certificate: Annotated[Path | None, typer.Option(help="PEM file.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM file.")] = None,
+    max_batch: Annotated[int, typer.Option(min=1, help="Rows that share a run.")] = 8,
+    max_delay_ms: Annotated[float, typer.Option(min=0, help="How long a request waits for company.")] = 0,
+    max_queue: Annotated[int, typer.Option(min=1, help="Requests that may wait; more are refused.")] = 64,
+    max_body_mb: Annotated[int, typer.Option(min=1, help="Largest request.")] = 256,
+    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds before a waiting request is refused.")] = 60,
+    drain: Annotated[float, typer.Option(min=0, help="Seconds to end what is in hand on SIGTERM.")] = 30,
+    device: Device = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or int8.")] = "auto",
+    supervise: Annotated[bool, typer.Option(help="Start the server again if it dies.")] = True,
+) -> None:
+    """Serve models by the Open Inference Protocol, HTTP and gRPC, with a page to try them."""
+    from medzoo.commands.serve import read_token
+    from medzoo.commands.serve import serve as run_server
+    from medzoo.serve.settings import Settings
+
+    settings = Settings(
+        host=host,
+        http_port=http_port,
+        grpc_port=None if grpc_port < 0 else grpc_port,
+        token=read_token(token_file),
+        certificate=tls_certificate,
+        key=tls_key,
+        max_rows=max_batch,
+        max_delay=max_delay_ms / 1000,
+        max_queue=max_queue,
+        max_body=max_body_mb << 20,
+        timeout=timeout,
+        drain=drain,
+    )
+    code = run_server(
+        models,
+        settings,
+        device=_one_of("--device", device, ("auto", "cpu", "cuda")),
+        precision=_one_of("--precision", precision, ("auto", "fp32", "fp16", "int8")),
+        supervised=supervise,
+    )
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -259,6 +329,16 @@ def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> Any:
     if value not in allowed:
         raise UserError(f"{value!r} is not one of {', '.join(allowed)}", where=option)
     return value
+
+
+def _numbers(option: str, value: str, count: int) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(part) for part in value.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != count:
+        raise UserError(f"{value!r} is not {count} numbers with commas between them", where=option)
+    return numbers
 
 
 def _print_json(document: Any) -> None:

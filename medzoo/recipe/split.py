@@ -42,8 +42,8 @@ class SplitSection(Section):
         if self.fold is not None and self.fold >= (self.folds or 0):
             text = f"fold is {self.fold}, but folds is {'absent' if self.folds is None else self.folds}"
             raise PydanticCustomError("split", "{text}; fold counts from 0", {"text": text})
-        if self.folds is not None and (self.given or self.test is not None):
-            raise PydanticCustomError("split", "folds cannot be combined with given or test")
+        if self.folds is not None and self.given:
+            raise PydanticCustomError("split", "folds cannot be combined with given")
         total = sum(n for n in self.amounts.values() if isinstance(n, float))
         if total > 1 + 1e-9:
             raise PydanticCustomError(

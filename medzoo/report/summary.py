@@ -48,3 +48,24 @@ def result_line(answer: Mapping[str, Any]) -> str:
     sizes = answer.get("volumes_ml") or answer.get("areas_px") or {}
     unit = "ml" if "volumes_ml" in answer else "px"
     return head + ", ".join(f"{label} {size:.0f} {unit}" for label, size in sizes.items()) + f"; mask {answer['mask']}"
+
+
+def audit_summary(document: Mapping[str, Any], *, console: Console) -> None:
+    """Leaks pair by pair and findings by kind."""
+    sides = ", ".join(f"{count} {part}" for part, count in document["splits"].items())
+    console.print(f"{document['images']} images: {sides}")
+    if document["leaks"]:
+        table = Table("leak", "image", "and", "sides", "labels", box=None, pad_edge=False)
+        for leak in document["leaks"]:
+            table.add_row(leak["kind"], leak["a"], leak["b"], " / ".join(leak["splits"]), " / ".join(leak["labels"]))
+        console.print(table)
+    console.print(f"{len(document['leaks'])} leaks between the sides of the split")
+    kinds: dict[str, list[Mapping[str, Any]]] = {}
+    for finding in document["findings"]:
+        kinds.setdefault(finding["kind"], []).append(finding)
+    for kind, findings in kinds.items():
+        console.print(f"\n[bold]{kind}[/] ({len(findings)})")
+        for finding in findings[:5]:
+            console.print(f"  {finding['image']}: {finding['text']}" if finding["image"] else f"  {finding['text']}")
+        if len(findings) > 5:
+            console.print(f"  and {len(findings) - 5} more (--json lists all)")

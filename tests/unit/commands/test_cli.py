@@ -297,3 +297,32 @@ def test_import_is_light() -> None:
     program = "import medzoo, sys; print([m for m in ('numpy', 'torch', 'pydantic', 'typer') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_data_finds_the_copies_that_lie_on_two_sides_of_the_split(run: Run, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for label in ("benign", "malignant"):
+        (tmp_path / "set" / label).mkdir(parents=True)
+        for number in range(15):
+            coarse = rng.uniform(0, 255, (9, 9)).astype(np.uint8)
+            Pillow.fromarray(coarse).resize((96, 96)).save(tmp_path / "set" / label / f"{number}.png")
+    for number in range(6):
+        shutil.copy(tmp_path / "set" / "benign" / "0.png", tmp_path / "set" / "malignant" / f"copy-{number}.png")
+    recipe = tmp_path / "leaky.yaml"
+    recipe.write_text(
+        "medzoo: 1\nname: leaky\ntask: classify\nlabels: [benign, malignant]\n"
+        f"data: {{type: image-folder, root: '{tmp_path / 'set'}', split: {{group: none}}}}\n"
+        "model: {type: lenet}\n"
+    )
+    code, out, err = run("data", recipe, "--json")
+    assert code == 0, err
+    document = json.loads(out)
+    assert document["images"] == 36
+    assert document["leaks"]
+    for leak in document["leaks"]:
+        assert leak["kind"] in ("identical", "near")
+        names = {Path(leak["a"]).name, Path(leak["b"]).name}
+        assert names <= {"0.png", *(f"copy-{n}.png" for n in range(6))}, leak
+        assert len(set(leak["splits"])) == 2
+    code, out, _ = run("data", recipe)
+    assert "leaks between the sides of the split" in out

@@ -80,7 +80,7 @@ def test_every_fault_at_once(catalog: object) -> None:
         ("train: 12, val: 2", "train: 0.9, val: 0.3", "data.split: the fractions add up to 1.2, more than 1"),
         ("train: 12, val: 2, test: 4", "train: 0.9", "data.split: the fractions add up to 1.2, more than 1"),
         ("test: 4", "folds: 3, fold: 3", "data.split: fold is 3, but folds is 3; fold counts from 0"),
-        ("test: 4", "test: 4, folds: 3", "data.split: folds cannot be combined with given or test"),
+        ("test: 4", "given: true, folds: 3", "data.split: folds cannot be combined with given"),
         ("type: ibsr\n", "type: busi\n", "6:9: data.type: there is no data type 'busi' (known: ibsr)"),
         ("type: patch-cnn", "tipe: x", "12:8: model.type: is missing"),
         ("type: patch-cnn", "type: needs-more", "12:15: model.type: the package 'more' is not installed"),
