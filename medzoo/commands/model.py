@@ -12,6 +12,7 @@ from medzoo.errors import UserError, missing_extra
 from medzoo.runtime.backend import Backend
 from medzoo.runtime.onnx_backend import Device, OnnxBackend
 from medzoo.runtime.predictor import Predictor
+from medzoo.runtime.remote import RemoteBackend, is_url
 
 if TYPE_CHECKING:
     from medzoo.nn.torch_backend import TorchBackend
@@ -28,10 +29,12 @@ def load(
     precision: Precision = "auto",
     threshold: float | None = None,
 ) -> Predictor:
-    """A Predictor for MODEL: a zoo name, a model folder, or an .onnx file.
+    """A Predictor for MODEL: a zoo name, a model folder, an .onnx file, or a server's URL.
 
     Raises UserError if there is no such model, a file of it was changed, or the backend cannot be had.
     """
+    if is_url(model):
+        return Predictor(RemoteBackend(str(model)), threshold=threshold)
     path = find_model(model)
     return Predictor(open_backend(path, backend=backend, device=device, precision=precision), threshold=threshold)
 

@@ -1,0 +1,97 @@
+"""`medzoo serve`: models by name or folder behind HTTP and gRPC, kept alive by a supervisor."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from medzoo.commands.locate import find_model
+from medzoo.commands.model import Precision, open_backend
+from medzoo.errors import UserError, missing_extra
+from medzoo.runtime.onnx_backend import Device, OnnxBackend
+from medzoo.serve.settings import Settings
+
+TOKEN = "MEDZOO_TOKEN"
+_WORKER = "MEDZOO_SERVE_WORKER"
+
+
+def serve(
+    models: Sequence[str],
+    settings: Settings,
+    *,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    supervised: bool = True,
+) -> int:
+    """Serve until told to stop; the exit code.
+
+    With `supervised`, this process only watches over another that serves. Raises UserError for a model or a
+    port that cannot be had.
+    """
+    for package in ("uvicorn", "starlette", "grpc", "prometheus_client", "python_multipart"):
+        if find_spec(package) is None:
+            raise missing_extra(package, "serve")
+    from medzoo.serve.logs import to_stderr
+
+    to_stderr()
+    is_worker = os.environ.get(_WORKER) == "1"
+    if supervised and not is_worker:
+        for model in models:  # a mistyped name is said here, in one line
+            find_model(model)
+        from medzoo.serve.supervisor import supervise
+
+        return supervise([sys.executable, "-m", "medzoo", *sys.argv[1:]], environment={**os.environ, _WORKER: "1"})
+    backends = [_backend(model, device=device, precision=precision) for model in models]
+    from medzoo.serve.server import Server
+
+    server = Server(backends, settings)
+    if is_worker:
+        from medzoo.serve.supervisor import when_alone
+
+        when_alone(server.stop)
+    server.run(ready=_say_ready)
+    return 0
+
+
+def read_token(path: Path | None) -> str | None:
+    """The bearer token: from a file, else from $MEDZOO_TOKEN, else none. Never from the command line, which
+    every user of the machine can read."""
+    if path is None:
+        return os.environ.get(TOKEN) or None
+    try:
+        token = path.read_text("utf-8").strip()
+        mode = path.stat().st_mode
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError("the token cannot be read", where=str(path)) from error
+    if not token:
+        raise UserError("holds no token", where=str(path))
+    if sys.platform != "win32" and mode & (stat.S_IROTH | stat.S_IWOTH):
+        raise UserError("can be read by everyone on this machine", where=str(path), hint=f"chmod 600 {path}")
+    return token
+
+
+def _backend(model: str, *, device: Device, precision: Precision) -> OnnxBackend:
+    backend = open_backend(find_model(model), backend="onnx", device=device, precision=precision)
+    if not isinstance(backend, OnnxBackend):
+        raise UserError("has no ONNX graph of its own, so it cannot be served", where=model)
+    return backend
+
+
+def _say_ready(server: object) -> None:
+    from medzoo.serve.server import Server
+
+    assert isinstance(server, Server)
+    settings = server.settings
+    scheme = "https" if settings.certificate else "http"
+    grpc = f", gRPC on port {server.grpc_port}" if server.grpc_port is not None else ""
+    models = ", ".join(server.hub.models)
+    print(f"serving {models} on {scheme}://{settings.host}:{server.http_port}{grpc}", file=sys.stderr, flush=True)
+    if settings.host not in ("127.0.0.1", "::1", "localhost") and not (settings.token and settings.certificate):
+        missing = " and ".join(
+            word for word, given in (("a token", settings.token), ("TLS", settings.certificate)) if not given
+        )
+        print(f"warning: others on the network can reach this server, and it has no {missing}", file=sys.stderr)

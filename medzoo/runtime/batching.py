@@ -1,0 +1,230 @@
+"""A queue in front of a backend: requests of one size run as one batch, each is answered, refused or dropped.
+
+A batch is whatever waits, of the same size as the oldest, when the backend becomes free; an idle backend
+takes a lone request at once unless `max_delay` tells it to wait for company.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from medzoo.errors import UserError
+from medzoo.runtime.backend import Backend
+from medzoo.types import Array
+
+
+class QueueFullError(Exception):
+    """The queue has as many requests, or as many bytes, as it may hold."""
+
+
+class DeadlineError(Exception):
+    """The request's deadline passed before the backend came to it."""
+
+
+class ClosedError(Exception):
+    """The queue takes no more requests."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Outputs by name, the seconds spent waiting and running, and the rows of the batch it was part of."""
+
+    outputs: Mapping[str, Array]
+    waited: float
+    ran: float
+    rows: int
+
+
+@dataclass(eq=False)
+class _Request:
+    inputs: Mapping[str, Array]
+    outputs: tuple[str, ...] | None
+    deadline: float | None
+    future: Future[Answer] = field(default_factory=Future)
+    entered: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        shapes = tuple((name, array.dtype.str, array.shape[1:]) for name, array in sorted(self.inputs.items()))
+        # Requests that share this run together.
+        self.kind = (shapes, self.outputs)
+        self.rows = len(next(iter(self.inputs.values())))
+        self.bytes = sum(array.nbytes for array in self.inputs.values())
+
+
+class Batcher:
+    """Runs `backend` in one thread of its own, over batches of at most `max_rows` rows and `max_bytes` bytes.
+
+    `max_delay`: seconds that a request may wait for company. `max_queue`: requests that may wait;
+    `max_queue_bytes`: bytes of inputs that may. A request of more than `max_rows` rows runs alone. Every
+    input and output of the graph has the batch as its first axis.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        max_rows: int = 8,
+        max_bytes: int = 32 << 20,
+        max_delay: float = 0.0,
+        max_queue: int = 64,
+        max_queue_bytes: int = 1 << 30,
+    ) -> None:
+        self.backend = backend
+        self.max_rows, self.max_bytes, self.max_delay = max_rows, max_bytes, max_delay
+        self.max_queue, self.max_queue_bytes = max_queue, max_queue_bytes
+        self._waiting: deque[_Request] = deque()
+        self._bytes = 0
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._serve, name="medzoo-batches", daemon=True)
+        self._thread.start()
+
+    def __len__(self) -> int:
+        """Requests that wait."""
+        return len(self._waiting)
+
+    def submit(
+        self,
+        inputs: Mapping[str, Array],
+        outputs: Sequence[str] | None = None,
+        *,
+        deadline: float | None = None,
+        wait: bool = False,
+    ) -> Future[Answer]:
+        """A future of the answer; cancel it and the request is dropped if it has not begun.
+
+        `deadline`: on the clock of time.monotonic; a request that has not begun by then fails with
+        DeadlineError. `wait`: where the queue is full, wait for a place; otherwise raises QueueFullError.
+        Raises ClosedError after `close`.
+        """
+        request = _Request(inputs, tuple(outputs) if outputs is not None else None, deadline)
+        with self._changed:
+            if wait:
+                self._changed.wait_for(lambda: self._closed or not self._full(request))
+            if self._closed:
+                raise ClosedError
+            if self._full(request):
+                raise QueueFullError
+            self._waiting.append(request)
+            self._bytes += request.bytes
+            self._changed.notify_all()
+        return request.future
+
+    def _full(self, request: _Request) -> bool:
+        beyond = self._bytes + request.bytes > self.max_queue_bytes and bool(self._waiting)
+        return beyond or len(self._waiting) >= self.max_queue
+
+    def close(self) -> None:
+        """Take no more requests, answer those that wait, and stop."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _serve(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._closed)
+                if not self._waiting:
+                    return
+                self._gather()
+                batch = self._take()
+                self._changed.notify_all()
+            if batch:
+                self._run(batch)
+            # Nothing of a large request may stay in memory until the next one comes.
+            del batch
+
+    def _gather(self) -> None:
+        """Let the oldest request wait for company, if it may."""
+        if self.max_delay > 0:
+            first = self._waiting[0]
+            end = first.entered + self.max_delay
+            self._changed.wait_for(
+                lambda: self._closed or sum(r.rows for r in self._waiting if r.kind == first.kind) >= self.max_rows,
+                timeout=max(0.0, end - time.monotonic()),
+            )
+
+    def _take(self) -> list[_Request]:
+        """The oldest live request and those that go with it; the others keep their order."""
+        batch: list[_Request] = []
+        rest: deque[_Request] = deque()
+        rows = size = 0
+        now = time.monotonic()
+        for request in self._waiting:
+            late = request.deadline is not None and now > request.deadline
+            fits = not batch or (
+                request.kind == batch[0].kind
+                and rows + request.rows <= self.max_rows
+                and size + request.bytes <= self.max_bytes
+            )
+            if not late and not request.future.cancelled() and not fits:
+                rest.append(request)
+                continue
+            self._bytes -= request.bytes
+            if not request.future.set_running_or_notify_cancel():
+                continue
+            if late:
+                request.future.set_exception(DeadlineError())
+                continue
+            batch.append(request)
+            rows, size = rows + request.rows, size + request.bytes
+        self._waiting = rest
+        return batch
+
+    def _run(self, batch: list[_Request]) -> None:
+        started = time.monotonic()
+        rows = sum(request.rows for request in batch)
+        try:
+            outputs = self._together(batch)
+        except Exception as error:
+            if len(batch) > 1 and isinstance(error, UserError):
+                # One that the graph cannot take must not cost the others their answers.
+                for request in batch:
+                    self._run([request])
+                return
+            for request in batch:
+                request.future.set_exception(error)
+            return
+        ran = time.monotonic() - started
+        first = 0
+        for request in batch:
+            part = {name: array[first : first + request.rows] for name, array in outputs.items()}
+            first += request.rows
+            request.future.set_result(Answer(part, started - request.entered, ran, rows))
+
+    def _together(self, batch: list[_Request]) -> dict[str, Array]:
+        names = batch[0].inputs
+        inputs = {
+            name: batch[0].inputs[name] if len(batch) == 1 else np.concatenate([r.inputs[name] for r in batch])
+            for name in names
+        }
+        return self.backend.run(inputs, batch[0].outputs)
+
+
+class BatchingBackend:
+    """A backend whose concurrent calls of `run` share batches; `batcher` may serve others at the same time.
+
+    `stopped`: asked before every run; where it says yes, the run raises ClosedError.
+    """
+
+    def __init__(
+        self, batcher: Batcher, *, deadline: float | None = None, stopped: Callable[[], bool] = lambda: False
+    ) -> None:
+        self.batcher = batcher
+        self.metadata = batcher.backend.metadata
+        self.name, self.device = batcher.backend.name, batcher.backend.device
+        self.deadline, self.stopped = deadline, stopped
+
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
+        """See Backend.run; waits for a place in the queue. Raises DeadlineError or ClosedError besides."""
+        if self.stopped():
+            raise ClosedError
+        return dict(self.batcher.submit(inputs, outputs, deadline=self.deadline, wait=True).result().outputs)

@@ -1,0 +1,206 @@
+"""The remote backend: a graph behind a server that speaks the Open Inference Protocol, over HTTP or gRPC.
+
+medzoo's own server and Triton both carry medzoo's metadata in the model's configuration, so host steps,
+tiles and the way back to the image's own grid are taken here, on the client, as for a local graph.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import ssl
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import SplitResult, quote, urlsplit
+
+from medzoo.errors import UserError, missing_extra
+from medzoo.runtime.metadata import Metadata
+from medzoo.runtime.open_inference import METHODS, SERVICE, messages
+from medzoo.runtime.tensors import HEADER_LENGTH, datatype, from_bytes, read_answer, to_bytes, write_question
+from medzoo.types import Array
+
+SCHEMES = ("http", "https", "grpc", "grpcs")
+TOKEN = "MEDZOO_TOKEN"
+AUTHORITIES = "MEDZOO_CA"
+"""Environment variable with a PEM file of certificate authorities to trust besides the system's."""
+
+
+def is_url(model: object) -> bool:
+    """Whether MODEL is a server's URL."""
+    return isinstance(model, str) and re.match(rf"({'|'.join(SCHEMES)})://", model) is not None
+
+
+class RemoteBackend:
+    """The model at `http://host:8000/NAME` or `grpc://host:8001/NAME` (`https`, `grpcs` with TLS).
+
+    `token`: sent as bearer token, by default $MEDZOO_TOKEN. `timeout`: seconds for one answer. Raises
+    UserError if the server cannot be reached, has no such model, or knows nothing of its preprocessing.
+    """
+
+    name = "remote"
+
+    def __init__(self, url: str, *, token: str | None = None, timeout: float = 300.0) -> None:
+        parts = urlsplit(url)
+        model = parts.path.strip("/")
+        if not is_url(url) or not parts.hostname or not model or parts.query or parts.username:
+            raise UserError("is no address of a model", where=url, hint="as in http://host:8000/NAME")
+        self.url = url
+        self.device = f"{parts.scheme}://{parts.netloc}"
+        secret = token if token is not None else os.environ.get(TOKEN) or None
+        over_http = parts.scheme.startswith("http")
+        self._wire: _Wire = (_Http if over_http else _Grpc)(parts, model, secret, timeout)
+        self.metadata = Metadata.read(self._wire.properties(), where=url)
+
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
+        """See Backend.run. Safe to call from several threads."""
+        answer = self._wire.infer(inputs, outputs)
+        missing = [name for name in outputs or () if name not in answer]
+        if missing:
+            raise UserError(f"the server's answer has no {', '.join(missing)}", where=self.url)
+        return answer
+
+
+class _Wire(Protocol):
+    """One protocol's way of asking."""
+
+    def properties(self) -> dict[str, str]:
+        """The parameters in the model's configuration."""
+        ...
+
+    def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None) -> dict[str, Array]:
+        """Outputs by name."""
+        ...
+
+
+class _Http:
+    def __init__(self, parts: SplitResult, model: str, token: str | None, timeout: float) -> None:
+        self._parts, self._timeout = parts, timeout
+        self._path = f"/v2/models/{quote(model, safe='')}"
+        self._where = parts.geturl()
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        # A connection serves one request at a time, so each thread has its own.
+        self._local = threading.local()
+
+    def properties(self) -> dict[str, str]:
+        raw, _ = self._ask("GET", f"{self._path}/config", b"", {})
+        try:
+            parameters = json.loads(bytes(raw)).get("parameters") or {}
+            return {key: str(value["string_value"]) for key, value in parameters.items()}
+        except (ValueError, AttributeError, KeyError, TypeError) as error:
+            raise UserError("the server's answer is no model configuration", where=self._where) from error
+
+    def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None) -> dict[str, Array]:
+        head, tails = write_question(inputs, outputs)
+        headers = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(head))}
+        raw, length = self._ask("POST", f"{self._path}/infer", b"".join([head, *tails]), headers)
+        return read_answer(memoryview(raw), length)
+
+    def _ask(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[bytes, int | None]:
+        try:
+            response, raw = self._exchange(method, path, body, headers)
+        except (OSError, http.client.HTTPException) as error:
+            self._local.connection = None
+            words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise UserError(f"the server does not answer: {words}", where=self._where, hint="is it running?") from error
+        if response.status != 200:
+            raise UserError(f"the server refused ({response.status}): {_reason(raw)}", where=self._where)
+        length = response.getheader(HEADER_LENGTH)
+        return raw, int(length) if length is not None and length.isdigit() else None
+
+    def _exchange(
+        self, method: str, path: str, body: bytes, headers: Mapping[str, str]
+    ) -> tuple[http.client.HTTPResponse, bytes]:
+        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
+        reused = connection is not None
+        connection = connection or self._connect()
+        try:
+            connection.request(method, path, body or None, {**self._headers, **headers})
+            response = connection.getresponse()
+            raw = response.read()
+        except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
+            if not reused:
+                raise
+            # A kept connection may have been closed since; asking changes nothing, so ask once more.
+            self._local.connection = None
+            return self._exchange(method, path, body, headers)
+        self._local.connection = None if response.will_close else connection
+        return response, raw
+
+    def _connect(self) -> http.client.HTTPConnection:
+        host = self._parts.hostname or ""
+        if self._parts.scheme == "https":
+            context = ssl.create_default_context()
+            if AUTHORITIES in os.environ:
+                context.load_verify_locations(os.environ[AUTHORITIES])
+            return http.client.HTTPSConnection(host, self._parts.port or 443, timeout=self._timeout, context=context)
+        return http.client.HTTPConnection(host, self._parts.port or 8000, timeout=self._timeout)
+
+
+class _Grpc:
+    def __init__(self, parts: SplitResult, model: str, token: str | None, timeout: float) -> None:
+        try:
+            import grpc
+        except ImportError as error:
+            raise missing_extra("grpcio", "serve") from error
+        self._grpc = grpc
+        self._model, self._timeout, self._where = model, timeout, parts.geturl()
+        self._sent = (("authorization", f"Bearer {token}"),) if token else ()
+        host = parts.hostname or ""
+        address = f"{f'[{host}]' if ':' in host else host}:{parts.port or 8001}"
+        unbounded = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        if parts.scheme == "grpcs":
+            roots = None
+            if AUTHORITIES in os.environ:
+                roots = Path(os.environ[AUTHORITIES]).read_bytes()
+            channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(roots), options=unbounded)
+        else:
+            channel = grpc.insecure_channel(address, options=unbounded)
+        known = messages()
+        self._known = known
+        self._methods = {
+            name: channel.unary_unary(
+                f"/{SERVICE}/{name}",
+                request_serializer=known[METHODS[name][0]].SerializeToString,
+                response_deserializer=known[METHODS[name][1]].FromString,
+            )
+            for name in ("ModelConfig", "ModelInfer")
+        }
+
+    def properties(self) -> dict[str, str]:
+        answer = self._ask("ModelConfig", self._known["ModelConfigRequest"](name=self._model))
+        return {key: str(value.string_value) for key, value in answer.config.parameters.items()}
+
+    def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None) -> dict[str, Array]:
+        request = self._known["ModelInferRequest"](model_name=self._model)
+        for name, array in inputs.items():
+            request.inputs.add(name=name, datatype=datatype(array.dtype), shape=array.shape)
+            request.raw_input_contents.append(bytes(to_bytes(array)))
+        for name in outputs or ():
+            request.outputs.add(name=name)
+        answer = self._ask("ModelInfer", request)
+        if len(answer.raw_output_contents) != len(answer.outputs):
+            raise UserError("the server's answer holds no raw tensors", where=self._where)
+        return {
+            tensor.name: from_bytes(tensor.name, raw, tensor.datatype, list(tensor.shape))
+            for tensor, raw in zip(answer.outputs, answer.raw_output_contents, strict=True)
+        }
+
+    def _ask(self, method: str, request: Any) -> Any:
+        try:
+            return self._methods[method](request, timeout=self._timeout, metadata=self._sent)
+        except self._grpc.RpcError as error:
+            code, words = error.code().name, " ".join((error.details() or "").split())
+            if code == "UNAVAILABLE":
+                raise UserError("the server does not answer", where=self._where, hint="is it running?") from error
+            raise UserError(f"the server refused ({code}): {words}", where=self._where) from error
+
+
+def _reason(raw: bytes) -> str:
+    try:
+        return str(json.loads(raw)["error"])
+    except (ValueError, KeyError, TypeError):
+        return "no reason given"

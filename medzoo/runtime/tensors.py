@@ -1,0 +1,263 @@
+"""Tensors as the Open Inference Protocol writes them over HTTP: in JSON, or as bytes behind a JSON header.
+
+Knows arrays and bytes, no server and no client; both use it. The protocol is KServe's "Open Inference
+Protocol (v2)" with the binary tensor data extension: a tensor's bytes are little-endian and row-major, and
+follow the JSON header in the order in which the header lists the tensors.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from medzoo.errors import UserError
+from medzoo.types import Array
+
+HEADER_LENGTH = "Inference-Header-Content-Length"
+DTYPES: Mapping[str, str] = {
+    "BOOL": "?",
+    "UINT8": "u1",
+    "UINT16": "<u2",
+    "UINT32": "<u4",
+    "UINT64": "<u8",
+    "INT8": "i1",
+    "INT16": "<i2",
+    "INT32": "<i4",
+    "INT64": "<i8",
+    "FP16": "<f2",
+    "FP32": "<f4",
+    "FP64": "<f8",
+}
+_MAX_DIMS = 8
+_MAX_TENSORS = 64
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """What a graph says of one input or output: `shape` has -1 where any length goes."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in a model's metadata."""
+        return {"name": self.name, "datatype": self.datatype, "shape": list(self.shape)}
+
+
+@dataclass(frozen=True)
+class Question:
+    """An inference request: arrays by name, and which outputs are wanted (None: all), with which as bytes."""
+
+    inputs: Mapping[str, Array]
+    outputs: tuple[str, ...] | None = None
+    id: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    binary: frozenset[str] = frozenset()
+    binary_by_default: bool = False
+
+    def as_bytes(self, name: str) -> bool:
+        """Whether the asker wants output `name` as bytes rather than JSON."""
+        return name in self.binary or (self.outputs is None and self.binary_by_default)
+
+
+def datatype(dtype: np.dtype[Any]) -> str:
+    """The protocol's name of a numpy dtype. Raises UserError if it has none."""
+    for name, code in DTYPES.items():
+        if np.dtype(code) == dtype:
+            return name
+    raise UserError(f"the protocol has no tensors of {dtype}")
+
+
+def check_tensor(name: str, kind: Any, shape: Any) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """The dtype and shape that a message claims. Raises UserError where they are no dtype or shape."""
+    if not isinstance(kind, str) or kind not in DTYPES:
+        raise UserError(f"datatype {str(kind)[:40]!r} is not one of {', '.join(DTYPES)}", where=f"tensor {name!r}")
+    if (
+        not isinstance(shape, list | tuple)
+        or len(shape) > _MAX_DIMS
+        or not all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 2**31 for n in shape)
+    ):
+        raise UserError("its shape is not a list of at most 8 whole numbers", where=f"tensor {name!r}")
+    return np.dtype(DTYPES[kind]), tuple(shape)
+
+
+def from_bytes(name: str, raw: Any, kind: Any, shape: Any) -> Array:
+    """The array (a view where memory allows it) of a tensor's bytes. Raises UserError if they do not fit."""
+    dtype, size = check_tensor(name, kind, shape)
+    wanted = dtype.itemsize * math.prod(size)
+    if len(raw) != wanted:
+        raise UserError(f"has {len(raw)} bytes, its datatype and shape need {wanted}", where=f"tensor {name!r}")
+    array = np.frombuffer(raw, dtype).reshape(size)
+    # Graph engines may load whole vector registers from the first element on.
+    return array if array.flags.aligned else array.copy()
+
+
+def to_bytes(array: Array) -> memoryview | bytes:
+    """Little-endian, row-major bytes of an array, without a copy where it lies so already."""
+    flat = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    return flat.reshape(-1).view(np.uint8).data if flat.size else b""
+
+
+def from_json(name: str, data: Any, kind: Any, shape: Any) -> Array:
+    """The array of a tensor's JSON values, flat or nested. Raises UserError if they do not fit."""
+    dtype, size = check_tensor(name, kind, shape)
+    where = f"tensor {name!r}"
+    try:
+        array = np.asarray(data)
+    except (ValueError, OverflowError) as error:
+        raise UserError("its data are not an even list of numbers", where=where) from error
+    if array.size != math.prod(size) or array.dtype.kind not in ("biuf" if array.size else "biufO"):
+        raise UserError(f"its data are not the {math.prod(size)} numbers that its shape asks for", where=where)
+    if array.ndim > 1 and array.shape != size:
+        raise UserError(f"its data are nested as {list(array.shape)}, its shape is {list(size)}", where=where)
+    if dtype.kind in "biu" and array.size:
+        low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        if array.dtype.kind == "f" or array.min() < low or array.max() > high:
+            raise UserError(f"its data are not all whole numbers that {kind} holds", where=where)
+    with np.errstate(over="ignore"):
+        return array.astype(dtype).reshape(size)
+
+
+def read_question(body: memoryview, header_length: int | None) -> Question:
+    """A request's body; `header_length` is that of its JSON header, None if it is JSON as a whole.
+
+    Raises UserError that names the tensor or the field.
+    """
+    document = _document(body if header_length is None else body[:header_length])
+    rest = None if header_length is None else body[header_length:]
+    tensors = document.get("inputs")
+    if not isinstance(tensors, list) or not tensors or len(tensors) > _MAX_TENSORS:
+        raise UserError("'inputs' is not a list of tensors")
+    arrays, used = _tensors(tensors, rest)
+    if rest is not None and used != len(rest):
+        raise UserError(f"the body has {len(rest) - used} bytes that belong to no tensor")
+    parameters = _parameters(document, "request")
+    wanted = document.get("outputs")
+    by_default = parameters.get("binary_data_output") is True
+    names, binary = (None, frozenset[str]()) if wanted is None else _wanted(wanted, by_default)
+    given = document.get("id", "")
+    if not isinstance(given, str):
+        raise UserError("'id' is not text")
+    return Question(arrays, names, given, parameters, binary, by_default)
+
+
+def write_answer(
+    model: str, answers: Mapping[str, Array], *, question: Question
+) -> tuple[dict[str, Any], list[memoryview | bytes]]:
+    """The JSON header of an answer, and the bytes that follow it (none if everything is in JSON).
+
+    Raises UserError if values that JSON cannot write (not finite) were asked for in JSON.
+    """
+    outputs = []
+    tails = []
+    for name, array in answers.items():
+        one: dict[str, Any] = {"name": name, "datatype": datatype(array.dtype), "shape": list(array.shape)}
+        if question.as_bytes(name):
+            tails.append(to_bytes(array))
+            one["parameters"] = {"binary_data_size": array.nbytes}
+        else:
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise UserError("is not finite, which JSON cannot write: ask for bytes", where=f"output {name!r}")
+            one["data"] = array.ravel().tolist()
+        outputs.append(one)
+    header = {"model_name": model, "model_version": "1", "outputs": outputs}
+    if question.id:
+        header["id"] = question.id
+    return header, tails
+
+
+def write_question(
+    inputs: Mapping[str, Array], outputs: Sequence[str] | None
+) -> tuple[bytes, list[memoryview | bytes]]:
+    """A request with every tensor as bytes: its JSON header, and the bytes that follow."""
+    arrays = {name: np.asarray(array) for name, array in inputs.items()}
+    document: dict[str, Any] = {
+        "inputs": [
+            {
+                "name": name,
+                "datatype": datatype(array.dtype),
+                "shape": list(array.shape),
+                "parameters": {"binary_data_size": array.nbytes},
+            }
+            for name, array in arrays.items()
+        ]
+    }
+    if outputs is None:
+        document["parameters"] = {"binary_data_output": True}
+    else:
+        document["outputs"] = [{"name": name, "parameters": {"binary_data": True}} for name in outputs]
+    return json.dumps(document).encode(), [to_bytes(array) for array in arrays.values()]
+
+
+def read_answer(body: memoryview, header_length: int | None) -> dict[str, Array]:
+    """The arrays of an answer by name. Raises UserError if they cannot be read."""
+    document = _document(body if header_length is None else body[:header_length])
+    rest = None if header_length is None else body[header_length:]
+    tensors = document.get("outputs")
+    if not isinstance(tensors, list):
+        raise UserError("the answer has no outputs")
+    return _tensors(tensors, rest)[0]
+
+
+def _document(raw: memoryview) -> dict[str, Any]:
+    try:
+        document = json.loads(bytes(raw))
+    except (ValueError, RecursionError) as error:
+        raise UserError("the body is not a JSON document") from error
+    if not isinstance(document, dict):
+        raise UserError("the body is not a JSON object")
+    return document
+
+
+def _tensors(tensors: Sequence[Any], rest: memoryview | None) -> tuple[dict[str, Array], int]:
+    arrays: dict[str, Array] = {}
+    used = 0
+    for tensor in tensors:
+        if not isinstance(tensor, dict) or not isinstance(tensor.get("name"), str):
+            raise UserError("a tensor has no 'name'")
+        name = tensor["name"]
+        if name in arrays:
+            raise UserError("is given twice", where=f"tensor {name!r}")
+        size = _parameters(tensor, f"tensor {name!r}").get("binary_data_size")
+        kind, shape = tensor.get("datatype"), tensor.get("shape")
+        if size is None:
+            if "data" not in tensor:
+                raise UserError("has neither 'data' nor 'binary_data_size'", where=f"tensor {name!r}")
+            arrays[name] = from_json(name, tensor["data"], kind, shape)
+            continue
+        if rest is None or not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(rest) - used:
+            raise UserError(
+                f"its binary_data_size is not that of bytes behind the header (see {HEADER_LENGTH})",
+                where=f"tensor {name!r}",
+            )
+        arrays[name] = from_bytes(name, rest[used : used + size], kind, shape)
+        used += size
+    return arrays, used
+
+
+def _parameters(document: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    parameters = document.get("parameters") or {}
+    if not isinstance(parameters, dict):
+        raise UserError("'parameters' is not an object", where=where)
+    return parameters
+
+
+def _wanted(wanted: Any, by_default: bool) -> tuple[tuple[str, ...], frozenset[str]]:
+    if (
+        not isinstance(wanted, list)
+        or not 0 < len(wanted) <= _MAX_TENSORS
+        or not all(isinstance(one, dict) and isinstance(one.get("name"), str) for one in wanted)
+    ):
+        raise UserError("'outputs' is not a list of objects with a 'name'")
+    binary = {
+        one["name"]
+        for one in wanted
+        if _parameters(one, f"output {one['name']!r}").get("binary_data", by_default) is True
+    }
+    return tuple(dict.fromkeys(one["name"] for one in wanted)), frozenset(binary)

@@ -1,0 +1,1 @@
+"""The server: the Open Inference Protocol over HTTP and gRPC, and a route that takes image files."""

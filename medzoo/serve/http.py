@@ -1,0 +1,250 @@
+"""The Open Inference Protocol over HTTP, metrics, the route for image files, and the page to try it."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+from collections.abc import Awaitable, Callable, Coroutine
+from importlib.resources import files
+from typing import Any, TypeVar
+
+from starlette.applications import Starlette
+from starlette.datastructures import Headers, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from medzoo.runtime.tensors import HEADER_LENGTH, Question, read_question, write_answer
+from medzoo.serve.body import header_length, held_body
+from medzoo.serve.hub import EXTENSIONS, Hub, Served
+from medzoo.serve.refusal import Reason, Refusal
+from medzoo.serve.upload import Options, Upload, answer_uploads
+
+T = TypeVar("T")
+Handler = Callable[[Request], Awaitable[Response]]
+_LONG = 256 << 10  # bytes of JSON from which on reading it would hold up the other requests
+_PAGE_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src 'self' data: blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+def http_app(hub: Hub) -> ASGIApp:
+    """The ASGI application."""
+    routes = [Route(path, handler, methods=[method]) for method, path, handler in _routes(hub)]
+    app = Starlette(
+        routes=routes,
+        exception_handlers={Refusal: _refused, HTTPException: _http_error},
+    )
+    return _Guard(app, hub.settings.token)
+
+
+def _routes(hub: Hub) -> list[tuple[str, str, Handler]]:
+    async def live(_: Request) -> Response:
+        return JSONResponse({"live": True})
+
+    async def ready(_: Request) -> Response:
+        return JSONResponse({"ready": not hub.stopping}, 400 if hub.stopping else 200)
+
+    async def model_ready(request: Request) -> Response:
+        served = _model(hub, request)
+        return JSONResponse({"name": served.name, "ready": not hub.stopping}, 400 if hub.stopping else 200)
+
+    async def server(_: Request) -> Response:
+        return JSONResponse({"name": "medzoo", "version": hub.version, "extensions": list(EXTENSIONS)})
+
+    async def model(request: Request) -> Response:
+        return JSONResponse(_model(hub, request).describe())
+
+    async def config(request: Request) -> Response:
+        return JSONResponse(_model(hub, request).config())
+
+    async def index(_: Request) -> Response:
+        return JSONResponse(hub.index())
+
+    async def metrics(_: Request) -> Response:
+        return Response(hub.meter.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def infer(request: Request) -> Response:
+        return await _infer(hub, request)
+
+    async def predict(request: Request) -> Response:
+        return await _predict(hub, request)
+
+    page = files("medzoo.serve").joinpath("page.html").read_text("utf-8")
+
+    async def home(_: Request) -> Response:
+        headers = {"Content-Security-Policy": _PAGE_POLICY, "Referrer-Policy": "no-referrer"}
+        return Response(page, media_type="text/html", headers=headers)
+
+    found: list[tuple[str, str, Handler]] = [
+        ("GET", "/", home),
+        ("GET", "/metrics", metrics),
+        ("POST", "/predict/{model}", predict),
+        ("GET", "/v2", server),
+        ("GET", "/v2/", server),
+        ("GET", "/v2/health/live", live),
+        ("GET", "/v2/health/ready", ready),
+        ("POST", "/v2/repository/index", index),
+        ("GET", "/v2/repository/index", index),
+    ]
+    for at in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
+        found += [
+            ("GET", at, model),
+            ("GET", f"{at}/ready", model_ready),
+            ("GET", f"{at}/config", config),
+            ("POST", f"{at}/infer", infer),
+        ]
+    return found
+
+
+def _model(hub: Hub, request: Request) -> Served:
+    return hub.model(request.path_params["model"], request.path_params.get("version", ""))
+
+
+async def _infer(hub: Hub, request: Request) -> Response:
+    with hub.request(request.path_params["model"], "http"):
+        served = _model(hub, request)
+        header = header_length(request)
+        async with held_body(request, hub, header=header) as body:
+            long = (len(body) if header is None else header) > _LONG
+            question = await _maybe_in_thread(long, read_question, body, header)
+            answer = await _unless_gone(request, hub.infer(served, question, timeout=_timeout(question)))
+            long = any(array.nbytes > _LONG and not question.as_bytes(name) for name, array in answer.outputs.items())
+            return await _maybe_in_thread(long, _inference_response, served.name, answer.outputs, question)
+
+
+def _inference_response(model: str, outputs: Any, question: Question) -> Response:
+    document, tails = write_answer(model, outputs, question=question)
+    head = json.dumps(document, separators=(",", ":")).encode()
+    if not tails:
+        return Response(head, media_type="application/json")
+    return Response(
+        b"".join([head, *tails]),
+        media_type="application/octet-stream",
+        headers={HEADER_LENGTH: str(len(head))},
+    )
+
+
+def _timeout(question: Question) -> float | None:
+    """The request's own deadline: Triton's parameter "timeout", in microseconds."""
+    value = question.parameters.get("timeout")
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
+        raise Refusal(Reason.INVALID, "the parameter 'timeout' is not a whole number of microseconds")
+    return value / 1e6 if value else None
+
+
+async def _predict(hub: Hub, request: Request) -> Response:
+    with hub.request(request.path_params["model"], "upload"):
+        served = _model(hub, request)
+        options = _options(request)
+        async with held_body(request, hub) as body:
+            sent = await _uploads(request, body)
+            answers, complete = await _unless_gone(request, answer_uploads(hub, served, sent, options))
+            return JSONResponse(answers, 200 if complete or len(answers) > 1 else 400)
+
+
+def _options(request: Request) -> Options:
+    query = request.query_params
+    threshold = query.get("threshold")
+    try:
+        value = None if threshold is None else float(threshold)
+    except ValueError:
+        value = -1.0
+    if value is not None and not 0 <= value <= 1:
+        raise Refusal(Reason.INVALID, "'threshold' is not a number from 0 to 1")
+    flags = {}
+    for name in ("series", "overlay"):
+        text = query.get(name, "false").lower()
+        if text not in ("true", "false", "1", "0"):
+            raise Refusal(Reason.INVALID, f"{name!r} is neither true nor false")
+        flags[name] = text in ("true", "1")
+    return Options(threshold=value, **flags)
+
+
+async def _uploads(request: Request, body: memoryview) -> list[Upload]:
+    """The files of a form, or the whole body as one file that `?name=` names. Raises Refusal."""
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        if not len(body):
+            raise Refusal(Reason.INVALID, "send an image file")
+        return [Upload(request.query_params.get("name", "upload"), body)]
+
+    async def stream() -> Any:
+        for start in range(0, len(body), 1 << 20):
+            yield bytes(body[start : start + (1 << 20)])
+
+    try:
+        form = await MultiPartParser(request.headers, stream()).parse()
+    except (MultiPartException, KeyError, ValueError) as error:
+        raise Refusal(Reason.INVALID, "the form cannot be read") from error
+    try:
+        return [
+            Upload(value.filename or "upload", await value.read())
+            for _, value in form.multi_items()
+            if isinstance(value, UploadFile)
+        ]
+    finally:
+        await form.close()
+
+
+async def _maybe_in_thread(long: bool, function: Callable[..., T], *arguments: Any) -> T:
+    if long:
+        return await asyncio.to_thread(function, *arguments)
+    return function(*arguments)
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """What `work` returns; cancels it and raises Refusal if the client goes away meanwhile."""
+    task = asyncio.ensure_future(work)
+    # The body has been read, so the next message is that the client went away.
+    gone = asyncio.ensure_future(request.receive())
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise Refusal(Reason.CANCELLED, "the client went away")
+        return task.result()
+    finally:
+        gone.cancel()
+        task.cancel()
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Refusal)
+    headers = {}
+    if error.reason in (Reason.FULL, Reason.STOPPING):
+        headers["Retry-After"] = "1"
+    return JSONResponse({"error": error.message}, error.reason.status, headers=headers)
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+
+
+class _Guard:
+    """Asks for the bearer token everywhere but at the health routes and the page, which hold nothing to protect."""
+
+    def __init__(self, app: ASGIApp, token: str | None) -> None:
+        self._app = app
+        self._wanted = f"Bearer {token}".encode() if token is not None else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and self._wanted is not None and not _open(scope["path"]):
+            given = Headers(scope=scope).get("authorization", "").encode("latin-1", "replace")
+            if not hmac.compare_digest(given, self._wanted):
+                refusal = JSONResponse(
+                    {"error": "a bearer token is needed"}, 401, headers={"WWW-Authenticate": "Bearer"}
+                )
+                await refusal(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def _open(path: str) -> bool:
+    return path == "/" or path.startswith("/v2/health/")

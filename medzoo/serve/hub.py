@@ -1,0 +1,234 @@
+"""The models a server answers for, and what is in hand: every protocol comes through here."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from medzoo.errors import UserError
+from medzoo.runtime.batching import Answer, Batcher, ClosedError, DeadlineError, QueueFullError
+from medzoo.runtime.metadata import KEY, Metadata
+from medzoo.runtime.onnx_backend import OnnxBackend
+from medzoo.runtime.tensors import Question, TensorSpec, datatype
+from medzoo.serve.logs import log
+from medzoo.serve.meter import Meter
+from medzoo.serve.refusal import Reason, Refusal
+from medzoo.serve.settings import Settings
+from medzoo.types import Array
+
+PLATFORM = "onnxruntime_onnx"
+VERSION = "1"
+EXTENSIONS = ("binary_tensor_data", "model_repository", "model_configuration")
+_ONNX_TYPES = {
+    "float": "FP32",
+    "float16": "FP16",
+    "double": "FP64",
+    "bool": "BOOL",
+    **{f"{sign}int{bits}": f"{sign}int{bits}".upper() for sign in ("", "u") for bits in (8, 16, 32, 64)},
+}
+
+
+@dataclass(frozen=True)
+class Served:
+    """One model: its queue, its metadata, and its tensors."""
+
+    name: str
+    batcher: Batcher
+    metadata: Metadata
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @classmethod
+    def of(cls, backend: OnnxBackend, settings: Settings) -> Served:
+        """A model behind a queue of its own."""
+        batcher = Batcher(
+            backend,
+            max_rows=settings.max_rows,
+            max_delay=settings.max_delay,
+            max_queue=settings.max_queue,
+            max_queue_bytes=settings.max_held,
+        )
+        session = backend.session
+        return cls(
+            backend.metadata.name,
+            batcher,
+            backend.metadata,
+            tuple(_spec(value) for value in session.get_inputs()),
+            tuple(_spec(value) for value in session.get_outputs()),
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """The protocol's model metadata."""
+        return {
+            "name": self.name,
+            "versions": [VERSION],
+            "platform": PLATFORM,
+            "inputs": [spec.to_dict() for spec in self.inputs],
+            "outputs": [spec.to_dict() for spec in self.outputs],
+        }
+
+    def config(self) -> dict[str, Any]:
+        """The part of Triton's model configuration that carries medzoo's metadata to a client."""
+        return {
+            "name": self.name,
+            "platform": PLATFORM,
+            "max_batch_size": 0,
+            "parameters": {KEY: {"string_value": self.metadata.model_dump_json()}},
+        }
+
+    def check(self, question: Question) -> None:
+        """Raises Refusal that names the tensor which the graph does not take or give."""
+        known = {spec.name: spec for spec in self.inputs}
+        for name in question.inputs:
+            if name not in known:
+                raise Refusal(Reason.INVALID, f"{self.name} has no input {name[:80]!r}, it takes {', '.join(known)}")
+        rows = set()
+        for name, spec in known.items():
+            if name not in question.inputs:
+                raise Refusal(Reason.INVALID, f"the input {name!r} of {self.name} is missing")
+            _check_array(spec, question.inputs[name])
+            rows.add(len(question.inputs[name]))
+        if len(rows) > 1:
+            raise Refusal(Reason.INVALID, f"the inputs differ in their batch size: {sorted(rows)}")
+        outputs = [spec.name for spec in self.outputs]
+        for name in question.outputs or ():
+            if name not in outputs:
+                raise Refusal(Reason.INVALID, f"{self.name} has no output {name[:80]!r}, it gives {', '.join(outputs)}")
+
+
+class Hub:
+    """Every model by name, and the bounds on what is in hand at once."""
+
+    def __init__(self, backends: Sequence[OnnxBackend], settings: Settings) -> None:
+        self.settings = settings
+        self.meter = Meter()
+        self.models: dict[str, Served] = {}
+        for backend in backends:
+            served = Served.of(backend, settings)
+            if served.name in self.models:
+                raise UserError("two of the models have this name", where=served.name)
+            self.models[served.name] = served
+            self.meter.watch_queue(served.name, served.batcher.__len__)
+        self.stopping = False
+        self.open = 0
+        self.held = 0
+        self.uploads = ThreadPoolExecutor(settings.uploads, thread_name_prefix="medzoo-upload")
+        self.uploading = 0
+        self.version = version("medzoo")
+        self.meter.watch(open_=lambda: self.open, held=lambda: self.held)
+
+    def model(self, name: str, model_version: str = "") -> Served:
+        """Raises Refusal if there is no such model or version."""
+        if name not in self.models:
+            raise Refusal(Reason.UNKNOWN, f"there is no model {name[:80]!r}")
+        if model_version not in ("", VERSION):
+            raise Refusal(Reason.UNKNOWN, f"{name} has no version {model_version[:20]!r}, only {VERSION}")
+        return self.models[name]
+
+    def index(self) -> list[dict[str, str]]:
+        """The repository index."""
+        state = "UNAVAILABLE" if self.stopping else "READY"
+        return [{"name": name, "version": VERSION, "state": state, "reason": ""} for name in self.models]
+
+    @contextmanager
+    def hold(self, size: int) -> Iterator[None]:
+        """Count `size` bytes as held. Raises Refusal if a request is too large, or too much is held already."""
+        if size > self.settings.max_body:
+            raise Refusal(Reason.TOO_LARGE, f"a request has at most {self.settings.max_body} bytes, this has {size}")
+        if self.held + size > self.settings.max_held and self.held:
+            raise Refusal(Reason.FULL, "too many bytes of other requests are in hand, try again later")
+        self.held += size
+        try:
+            yield
+        finally:
+            self.held -= size
+
+    @contextmanager
+    def request(self, model: str, protocol: str) -> Iterator[None]:
+        """Around everything done for one request: counts and logs it. Raises only Refusal."""
+        started = time.perf_counter()
+        outcome = "ok"
+        self.open += 1
+        try:
+            if self.stopping:
+                raise Refusal(Reason.STOPPING, "the server is stopping")
+            yield
+        except Refusal as refusal:
+            outcome = refusal.reason.word
+            raise
+        except UserError as error:
+            outcome = Reason.INVALID.word
+            raise Refusal(Reason.INVALID, str(error).replace("\n", "; ")) from error
+        except asyncio.CancelledError:
+            outcome = Reason.CANCELLED.word
+            raise
+        except Exception as error:
+            outcome = Reason.INTERNAL.word
+            log("failed", error=error)
+            raise Refusal(Reason.INTERNAL, "the server failed, its log says where") from error
+        finally:
+            self.open -= 1
+            seconds = time.perf_counter() - started
+            # A name that no model has came from outside: it goes neither into labels nor into the log.
+            name = model if model in self.models else ""
+            self.meter.ended(name, protocol, outcome, seconds)
+            log("request", model=name, protocol=protocol, outcome=outcome, ms=round(seconds * 1000, 2))
+
+    async def infer(self, served: Served, question: Question, *, timeout: float | None = None) -> Answer:
+        """Run a question. Cancelled, it is dropped if it has not begun. Raises Refusal."""
+        served.check(question)
+        seconds = min(self.settings.timeout, timeout if timeout is not None else self.settings.timeout)
+        try:
+            future = served.batcher.submit(
+                question.inputs, question.outputs, deadline=time.monotonic() + max(0.0, seconds)
+            )
+        except QueueFullError as error:
+            raise Refusal(Reason.FULL, f"{served.batcher.max_queue} requests wait already, try again later") from error
+        except ClosedError as error:
+            raise Refusal(Reason.STOPPING, "the server is stopping") from error
+        try:
+            async with asyncio.timeout(seconds):
+                answer = await asyncio.wrap_future(future)
+        except (TimeoutError, DeadlineError) as error:
+            raise Refusal(Reason.LATE, f"was not answered within {seconds:g} seconds") from error
+        self.meter.ran(served.name, waited=answer.waited, ran=answer.ran, rows=answer.rows)
+        return answer
+
+    async def drain(self) -> int:
+        """Refuse what comes, wait for what is in hand as long as the settings allow; how many were left."""
+        self.stopping = True
+        end = time.monotonic() + self.settings.drain
+        while self.open and time.monotonic() < end:
+            await asyncio.sleep(0.02)
+        return self.open
+
+    def close(self) -> None:
+        """Stop the models' threads."""
+        for served in self.models.values():
+            served.batcher.close()
+        self.uploads.shutdown(wait=False, cancel_futures=True)
+
+
+def _spec(value: Any) -> TensorSpec:
+    kind = _ONNX_TYPES[value.type.removeprefix("tensor(").removesuffix(")")]
+    return TensorSpec(value.name, kind, tuple(n if isinstance(n, int) else -1 for n in value.shape))
+
+
+def _check_array(spec: TensorSpec, array: Array) -> None:
+    kind = datatype(array.dtype)
+    if kind != spec.datatype:
+        raise Refusal(Reason.INVALID, f"the input {spec.name!r} is {kind}, it must be {spec.datatype}")
+    fits = len(array.shape) == len(spec.shape) and all(
+        n > 0 and (want in (-1, n)) for n, want in zip(array.shape, spec.shape, strict=True)
+    )
+    if not fits:
+        raise Refusal(
+            Reason.INVALID,
+            f"the input {spec.name!r} has shape {list(array.shape)}, it must be {list(spec.shape)} (-1: any but 0)",
+        )

@@ -1,0 +1,66 @@
+"""Counts and times for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Meter:
+    """The server's metrics, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "medzoo_requests", "Requests by how they ended", ["model", "protocol", "outcome"], registry=self._registry
+        )
+        self._seconds = Histogram(
+            "medzoo_request_seconds",
+            "From the end of a request's body to its answer",
+            ["model", "protocol"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._waited = Histogram(
+            "medzoo_queue_seconds", "Waiting for the graph", ["model"], buckets=_SECONDS, registry=self._registry
+        )
+        self._ran = Histogram(
+            "medzoo_compute_seconds", "The graph's run", ["model"], buckets=_SECONDS, registry=self._registry
+        )
+        self._rows = Histogram(
+            "medzoo_batch_rows",
+            "Rows of the batch that a request ran in",
+            ["model"],
+            buckets=(1, 2, 4, 8, 16, 32, 64),
+            registry=self._registry,
+        )
+        self._waiting = Gauge("medzoo_queue_requests", "Requests that wait", ["model"], registry=self._registry)
+        self._open = Gauge("medzoo_open_requests", "Requests in hand", registry=self._registry)
+        self._held = Gauge("medzoo_held_bytes", "Bytes of requests in hand", registry=self._registry)
+
+    def watch(self, *, open_: Callable[[], float], held: Callable[[], float]) -> None:
+        """Where to read what is in hand now."""
+        self._open.set_function(open_)
+        self._held.set_function(held)
+
+    def watch_queue(self, model: str, length: Callable[[], float]) -> None:
+        """Where to read the length of a model's queue now."""
+        self._waiting.labels(model).set_function(length)
+
+    def ended(self, model: str, protocol: str, outcome: str, seconds: float) -> None:
+        """A request ended."""
+        self._requests.labels(model, protocol, outcome).inc()
+        self._seconds.labels(model, protocol).observe(seconds)
+
+    def ran(self, model: str, *, waited: float, ran: float, rows: int) -> None:
+        """A request's graph ran."""
+        self._waited.labels(model).observe(waited)
+        self._ran.labels(model).observe(ran)
+        self._rows.labels(model).observe(rows)
+
+    def text(self) -> bytes:
+        """Everything, as Prometheus reads it."""
+        return generate_latest(self._registry)

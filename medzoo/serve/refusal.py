@@ -1,0 +1,31 @@
+"""Why a request was not answered: one list for HTTP and gRPC."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Reason(Enum):
+    """A word for metrics and logs, the HTTP status, and the name of the gRPC status."""
+
+    INVALID = ("invalid", 400, "INVALID_ARGUMENT")
+    UNKNOWN = ("unknown", 404, "NOT_FOUND")
+    TOO_LARGE = ("too-large", 413, "RESOURCE_EXHAUSTED")
+    UNAUTHENTICATED = ("unauthenticated", 401, "UNAUTHENTICATED")
+    FULL = ("full", 429, "RESOURCE_EXHAUSTED")
+    LATE = ("late", 504, "DEADLINE_EXCEEDED")
+    CANCELLED = ("cancelled", 499, "CANCELLED")
+    STOPPING = ("stopping", 503, "UNAVAILABLE")
+    INTERNAL = ("internal", 500, "INTERNAL")
+
+    def __init__(self, word: str, status: int, code: str) -> None:
+        self.word, self.status, self.code = word, status, code
+
+
+class Refusal(Exception):  # noqa: N818 - it is the server's answer, not its failure
+    """A request that is not answered, with the one line that its sender reads."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message

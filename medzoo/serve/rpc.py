@@ -1,0 +1,162 @@
+"""The Open Inference Protocol over gRPC."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import numpy as np
+
+from medzoo.runtime.open_inference import METHODS, SERVICE, messages, parameter
+from medzoo.runtime.tensors import DTYPES, Question, datatype, from_bytes, from_json, to_bytes
+from medzoo.serve.hub import EXTENSIONS, PLATFORM, Hub, Served
+from medzoo.serve.refusal import Reason, Refusal
+
+# Which field of InferTensorContents holds which datatype (FP16 travels only as raw bytes).
+_CONTENTS = {
+    "BOOL": "bool_contents",
+    **dict.fromkeys(("INT8", "INT16", "INT32"), "int_contents"),
+    "INT64": "int64_contents",
+    **dict.fromkeys(("UINT8", "UINT16", "UINT32"), "uint_contents"),
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+}
+Handler = Callable[[Any, Any], Awaitable[Any]]
+
+
+def rpc_server(hub: Hub) -> Any:
+    """A grpc.aio server without a port. Messages are bounded by the settings; so is what runs at once."""
+    settings = hub.settings
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", settings.max_body),
+            ("grpc.max_send_message_length", -1),
+            # Two servers on one port would share its requests without a word.
+            ("grpc.so_reuseport", 0),
+        ],
+        maximum_concurrent_rpcs=2 * settings.max_queue,
+    )
+    known = messages()
+    handlers = {
+        name: grpc.unary_unary_rpc_method_handler(
+            _guarded(handler, hub),
+            request_deserializer=known[METHODS[name][0]].FromString,
+            response_serializer=known[METHODS[name][1]].SerializeToString,
+        )
+        for name, handler in _handlers(hub, known).items()
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    return server
+
+
+def _handlers(hub: Hub, known: dict[str, Any]) -> dict[str, Handler]:
+    async def live(_: Any, __: Any) -> Any:
+        return known["ServerLiveResponse"](live=True)
+
+    async def ready(_: Any, __: Any) -> Any:
+        return known["ServerReadyResponse"](ready=not hub.stopping)
+
+    async def model_ready(request: Any, _: Any) -> Any:
+        hub.model(request.name, request.version)
+        return known["ModelReadyResponse"](ready=not hub.stopping)
+
+    async def server(_: Any, __: Any) -> Any:
+        return known["ServerMetadataResponse"](name="medzoo", version=hub.version, extensions=EXTENSIONS)
+
+    async def model(request: Any, _: Any) -> Any:
+        served = hub.model(request.name, request.version)
+        tensors = {
+            side: [known["TensorMetadata"](name=s.name, datatype=s.datatype, shape=s.shape) for s in specs]
+            for side, specs in (("inputs", served.inputs), ("outputs", served.outputs))
+        }
+        return known["ModelMetadataResponse"](name=served.name, versions=["1"], platform=PLATFORM, **tensors)
+
+    async def config(request: Any, _: Any) -> Any:
+        described = hub.model(request.name, request.version).config()
+        answer = known["ModelConfigResponse"]()
+        answer.config.name, answer.config.platform = described["name"], described["platform"]
+        for key, value in described["parameters"].items():
+            answer.config.parameters[key].string_value = value["string_value"]
+        return answer
+
+    async def index(_: Any, __: Any) -> Any:
+        return known["RepositoryIndexResponse"](models=[known["ModelIndex"](**one) for one in hub.index()])
+
+    async def infer(request: Any, context: Any) -> Any:
+        with hub.request(request.model_name, "grpc"):
+            served = hub.model(request.model_name, request.model_version)
+            with hub.hold(request.ByteSize()):
+                question = _question(request)
+                answer = await hub.infer(served, question, timeout=_timeout(question, context.time_remaining()))
+                return _response(known, served, question, answer.outputs)
+
+    return {
+        "ServerLive": live,
+        "ServerReady": ready,
+        "ModelReady": model_ready,
+        "ServerMetadata": server,
+        "ModelMetadata": model,
+        "ModelConfig": config,
+        "RepositoryIndex": index,
+        "ModelInfer": infer,
+    }
+
+
+def _guarded(handler: Handler, hub: Hub) -> Handler:
+    """Asks for the token (but not for health), and turns a Refusal into its status."""
+    wanted = f"Bearer {hub.settings.token}".encode() if hub.settings.token is not None else None
+    health = handler.__name__ in ("live", "ready")
+
+    async def guarded(request: Any, context: Any) -> Any:
+        try:
+            if wanted is not None and not health:
+                given = dict(context.invocation_metadata() or ()).get("authorization", "")
+                if not hmac.compare_digest(str(given).encode(), wanted):
+                    raise Refusal(Reason.UNAUTHENTICATED, "a bearer token is needed")
+            return await handler(request, context)
+        except Refusal as refusal:
+            await context.abort(getattr(grpc.StatusCode, refusal.reason.code), refusal.message)
+
+    return guarded
+
+
+def _question(request: Any) -> Question:
+    """Raises UserError that names the tensor."""
+    raw = list(request.raw_input_contents)
+    if raw and len(raw) != len(request.inputs):
+        raise Refusal(Reason.INVALID, f"there are {len(request.inputs)} inputs, but {len(raw)} raw contents")
+    arrays: dict[str, Any] = {}
+    for number, tensor in enumerate(request.inputs):
+        if tensor.name in arrays:
+            raise Refusal(Reason.INVALID, f"the input {tensor.name[:80]!r} is given twice")
+        kind, shape = tensor.datatype, list(tensor.shape)
+        if raw:
+            arrays[tensor.name] = from_bytes(tensor.name, raw[number], kind, shape)
+        elif kind in _CONTENTS:
+            values = np.array(getattr(tensor.contents, _CONTENTS[kind]), DTYPES[kind] if kind[0] in "BF" else None)
+            arrays[tensor.name] = from_json(tensor.name, values, kind, shape)
+        else:
+            raise Refusal(Reason.INVALID, f"tensor {tensor.name[:80]!r}: {kind[:40]!r} has no contents to be read")
+    outputs = tuple(dict.fromkeys(one.name for one in request.outputs)) or None
+    parameters = {name: parameter(value) for name, value in request.parameters.items()}
+    return Question(arrays, outputs, request.id, parameters)
+
+
+def _timeout(question: Question, remaining: float | None) -> float | None:
+    """The nearer of the call's deadline and Triton's parameter "timeout" (microseconds)."""
+    asked = question.parameters.get("timeout")
+    times = [remaining] if remaining is not None else []
+    if isinstance(asked, int) and asked > 0:
+        times.append(asked / 1e6)
+    return min(times, default=None)
+
+
+def _response(known: dict[str, Any], served: Served, question: Question, outputs: Any) -> Any:
+    response = known["ModelInferResponse"](model_name=served.name, model_version="1", id=question.id)
+    for name, array in outputs.items():
+        response.outputs.add(name=name, datatype=datatype(array.dtype), shape=array.shape)
+        response.raw_output_contents.append(bytes(to_bytes(array)))
+    return response

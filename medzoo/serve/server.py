@@ -1,0 +1,155 @@
+"""Both protocols in one event loop, from the first port to the last answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import ssl
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import uvicorn
+
+from medzoo.errors import UserError, missing_extra
+from medzoo.runtime.onnx_backend import OnnxBackend
+from medzoo.serve.http import http_app
+from medzoo.serve.hub import Hub
+from medzoo.serve.logs import log
+from medzoo.serve.settings import Settings
+
+
+class Server:
+    """A server that runs until it is told to stop: by SIGTERM or SIGINT in a main thread, or by `stop`."""
+
+    def __init__(self, backends: Sequence[OnnxBackend], settings: Settings) -> None:
+        self.hub = Hub(backends, settings)
+        self.settings = settings
+        self.http_port = 0
+        self.grpc_port: int | None = None
+        self._stop: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def run(self, *, ready: Callable[[Server], None] = lambda server: None) -> None:
+        """Serve; `ready` is called once both ports take requests. Raises UserError if a port cannot be had."""
+        try:
+            asyncio.run(self._run(ready))
+        finally:
+            self.hub.close()
+
+    def stop(self) -> None:
+        """Drain and end `run`; from any thread."""
+        if self._loop is not None and self._stop is not None:
+            self._loop.call_soon_threadsafe(self._stop.set)
+
+    async def _run(self, ready: Callable[[Server], None]) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        self._on_signals()
+        settings = self.settings
+        with _listen(settings.host, settings.http_port) as listening:
+            self.http_port = listening.getsockname()[1]
+            web = _Web(
+                uvicorn.Config(
+                    http_app(self.hub),
+                    log_config=None,
+                    access_log=False,
+                    server_header=False,
+                    lifespan="off",
+                    ws="none",
+                    timeout_keep_alive=30,
+                    h11_max_incomplete_event_size=64 << 10,
+                    ssl_certfile=settings.certificate,
+                    ssl_keyfile=settings.key,
+                )
+            )
+            _check_tls(settings)
+            rpc = await self._start_grpc()
+            serving = asyncio.create_task(web.serve(sockets=[listening]))
+            while not web.started and not serving.done():
+                await asyncio.sleep(0.005)
+            log("ready", http_port=self.http_port, grpc_port=self.grpc_port, models=sorted(self.hub.models))
+            ready(self)
+            stopping = asyncio.create_task(self._stop.wait())
+            await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+            log("stopping", open=self.hub.open)
+            left = await self.hub.drain()
+            if rpc is not None:
+                await rpc.stop(5.0)
+            web.should_exit = True
+            web.force_exit = left > 0
+            await serving
+            log("stopped", unanswered=left)
+
+    async def _start_grpc(self) -> Any:
+        settings = self.settings
+        if settings.grpc_port is None:
+            return None
+        try:
+            import grpc
+        except ImportError as error:
+            raise missing_extra("grpcio", "serve") from error
+        from medzoo.serve.rpc import rpc_server
+
+        server = rpc_server(self.hub)
+        address = f"{_bracketed(settings.host)}:{settings.grpc_port}"
+        try:
+            if settings.certificate is not None and settings.key is not None:
+                pair = (settings.key.read_bytes(), settings.certificate.read_bytes())
+                self.grpc_port = server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+            else:
+                self.grpc_port = server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise UserError("cannot listen for gRPC here", where=address, hint="is the port taken?") from error
+        await server.start()
+        return server
+
+    def _on_signals(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        assert self._stop is not None
+        assert self._loop is not None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            if sys.platform == "win32":
+                signal.signal(number, lambda *_: self.stop())
+            else:
+                self._loop.add_signal_handler(number, self._stop.set)
+
+
+class _Web(uvicorn.Server):
+    """uvicorn without signal handlers of its own: the server drains before it closes."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.contextmanager
+def _listen(host: str, port: int) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((host, port))
+            listening.listen(2048)
+        except OSError as error:
+            raise UserError(
+                f"cannot listen for HTTP here: {error.strerror}", where=f"{host}:{port}", hint="is the port taken?"
+            ) from error
+        yield listening
+
+
+def _check_tls(settings: Settings) -> None:
+    if (settings.certificate is None) != (settings.key is None):
+        raise UserError("TLS needs both a certificate and a key", where="--tls-certificate, --tls-key")
+    if settings.certificate is not None:
+        try:
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(settings.certificate, settings.key)
+        except (OSError, ssl.SSLError) as error:
+            raise UserError(f"is no certificate with its key: {error}", where=str(settings.certificate)) from error
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,131 @@
+"""Image files that were sent: what `medzoo predict --json` answers, with masks and pictures as data URLs."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from medzoo.errors import UserError
+from medzoo.io.formats import SUFFIXES, suffix
+from medzoo.results import Result, Segmentation
+from medzoo.runtime.batching import BatchingBackend, ClosedError, DeadlineError
+from medzoo.runtime.predictor import Predictor
+from medzoo.serve.hub import Hub, Served
+from medzoo.serve.refusal import Reason, Refusal
+
+_MOST_FILES = 4096
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One file: the name its sender gave it, and its bytes."""
+
+    name: str
+    raw: bytes | memoryview
+
+
+@dataclass(frozen=True)
+class Options:
+    """`series`: the files are one DICOM series. `overlay`: send a picture of each answer as well."""
+
+    series: bool = False
+    overlay: bool = False
+    threshold: float | None = None
+
+
+async def answer_uploads(
+    hub: Hub, served: Served, files: Sequence[Upload], options: Options
+) -> tuple[list[dict[str, Any]], bool]:
+    """The list that `predict --json` prints, and whether every file was answered. Raises Refusal."""
+    if served.metadata.inputs != ("image",):
+        raise Refusal(Reason.INVALID, f"{served.name} takes no image files, only tensors")
+    if not 0 < len(files) <= _MOST_FILES:
+        raise Refusal(Reason.INVALID, f"send 1 to {_MOST_FILES} files")
+    if hub.uploading >= 2 * hub.settings.uploads:
+        raise Refusal(Reason.FULL, "enough image files are in hand already, try again later")
+    gone = threading.Event()
+    backend = BatchingBackend(served.batcher, deadline=time.monotonic() + hub.settings.timeout, stopped=gone.is_set)
+    predictor = Predictor(backend, threshold=options.threshold)
+    hub.uploading += 1
+    task = asyncio.get_running_loop().run_in_executor(hub.uploads, _answer, predictor, files, options)
+
+    def ended(_: object) -> None:
+        hub.uploading -= 1
+
+    task.add_done_callback(ended)
+    try:
+        async with asyncio.timeout(hub.settings.timeout):
+            return await asyncio.shield(task)
+    except (TimeoutError, DeadlineError) as error:
+        raise Refusal(Reason.LATE, f"was not answered within {hub.settings.timeout:g} seconds") from error
+    except ClosedError as error:
+        raise Refusal(Reason.STOPPING, "the server is stopping") from error
+    finally:
+        # The thread stops before its next call of the graph; nobody waits for it.
+        gone.set()
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+
+def _answer(predictor: Predictor, files: Sequence[Upload], options: Options) -> tuple[list[dict[str, Any]], bool]:
+    with tempfile.TemporaryDirectory(prefix="medzoo-") as name:
+        folder = Path(name)
+        if options.series:
+            series = folder / "series"
+            series.mkdir()
+            for number, file in enumerate(files):
+                (series / f"{number:04}.dcm").write_bytes(file.raw)
+            inputs = [(series, _shown(files[0].name))]
+        else:
+            inputs = []
+            for number, file in enumerate(files):
+                path = folder / f"{number:04}{_suffix(file.name)}"
+                path.write_bytes(file.raw)
+                inputs.append((path, _shown(file.name)))
+        answers = [_one(predictor, path, shown, folder, options) for path, shown in inputs]
+    return answers, not any("error" in answer for answer in answers)
+
+
+def _one(predictor: Predictor, path: Path, shown: str, folder: Path, options: Options) -> dict[str, Any]:
+    try:
+        prepared = predictor.prepare(path)
+        source = prepared.source.replace(source=shown)
+        result: Result = predictor.answer(replace(prepared, name=shown, source=source))
+        return _with_files(result, folder, options)
+    except UserError as error:
+        words = str(error).replace("\n", "; ").replace(str(path), shown)
+        return {"input": shown, "error": words.replace(str(folder), "")}
+
+
+def _with_files(result: Result, folder: Path, options: Options) -> dict[str, Any]:
+    answer = result.to_dict()
+    if isinstance(result, Segmentation):
+        kind, name = ("image/png", "mask.png") if result.image.affine is None else ("application/gzip", "mask.nii.gz")
+        result.save(folder / name)
+        answer["mask"] = _data_url(kind, (folder / name).read_bytes())
+    if options.overlay:
+        answer["overlay"] = _data_url("image/png", Path(result.plot(folder / "overlay.png")).read_bytes())
+    return answer
+
+
+def _data_url(kind: str, raw: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(raw).decode()}"
+
+
+def _suffix(name: str) -> str:
+    """The suffix of a name from outside, if it is one that medzoo knows; nothing else of the name reaches the disk."""
+    known = suffix(PurePosixPath(name))
+    return known if known in SUFFIXES else ""
+
+
+def _shown(name: str) -> str:
+    """A name from outside as it comes back: no folders, no control characters, not endless."""
+    last = PureWindowsPath(PurePosixPath(name).name).name
+    return re.sub(r"[\x00-\x1f\x7f]", "", last)[:200] or "upload"
