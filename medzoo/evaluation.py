@@ -90,11 +90,14 @@ def evaluate(
 ) -> Scores:
     """Every item scored under every protocol. `group`: the key of Item.groups that intervals resample by.
 
-    `watch` may wrap the items to show progress. Raises UserError for an item that cannot be read.
+    `watch` may wrap the items to show progress. Detections below the operating threshold count where every
+    threshold does (precision, FROC). Raises UserError for an item that cannot be read.
     """
     metadata = predictor.metadata
     point = metadata.operating_point
     threshold = point.threshold if point else None
+    if metadata.task == "detect":
+        threshold, predictor = predictor.threshold, Predictor(predictor.backend, threshold=0.0)
     scores = Scores()
     for item in watch(items):
         sample = data.load(item)

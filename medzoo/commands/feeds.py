@@ -126,9 +126,7 @@ def _of_scenes(net: Net, recipe: Recipe, data: OpenData) -> Feeds:
     if net.geometry.slices > 1:
         raise UserError("detectors learn from single pictures", where=recipe.source, hint="set model.slices: 1")
     train, val = (
-        ScenePictures(
-            data.data, data.part(part), recipe.host_steps, channels=net.geometry.channels, size=feed.size
-        )
+        ScenePictures(data.data, data.part(part), recipe.host_steps, channels=net.geometry.channels, size=feed.size)
         for part in ("train", "val")
     )
     batches = SceneBatches(

@@ -36,6 +36,9 @@ class RegionCnnParams(Params):
     backbone: str = Field("efficientnet_lite0", description="a timm model that gives features")
     weights: str | None = Field(None, description="package:efficientnet-lite0, a safetensors file or folder")
     norm: Literal["frozen", "batch"] = Field("frozen", description="batch norm of the backbone while training")
+    freeze: tuple[str, ...] = Field(
+        (), description="backbone layers that stay as loaded, by the beginning of their names: conv_stem, blocks.0"
+    )
     channels: int = Field(3, ge=1, description="channels of one picture or slice")
     slices: int = Field(1, ge=1, description="neighbouring slices of a volume seen at once (odd)")
     axis: Literal[0, 1, 2] = Field(2, description="axis of the prepared volume along which slices are taken")
@@ -63,6 +66,9 @@ class RegionCnnParams(Params):
     region_batch: int = Field(32, ge=4, description="regions a picture in the head's loss")
     positive_share: float = Field(0.25, gt=0, lt=1, description="largest share of regions with an object")
     near_misses: int = Field(4, ge=0, description="moved copies of each object among the head's regions")
+    false_positives: float = Field(
+        0.25, gt=0, description="false positives an image on validation data at the operating threshold"
+    )
     background_low: float = Field(0.0, ge=0, lt=0.5, description="background overlaps an object at least this much")
 
     @model_validator(mode="after")
@@ -115,7 +121,7 @@ class RegionCnn(Net):
     def __init__(self, params: RegionCnnParams, spec: Spec) -> None:
         super().__init__()
         self.params, self.classes = params, len(spec.labels)
-        self.feed = Scenes(size=params.size)
+        self.feed = Scenes(size=params.size, false_positives=params.false_positives)
         self.geometry = Geometry(dims=2, channels=params.channels, slices=params.slices, axis=params.axis, margin=None)
         self.steps = build_steps(spec.steps)
         self.backbone = Backbone(
@@ -124,6 +130,7 @@ class RegionCnn(Net):
             strides=params.strides,
             weights=params.weights,
             norm=params.norm,
+            freeze=params.freeze,
         )
         self.pyramid = FeaturePyramid(self.backbone.channels, params.pyramid, light=params.light)
         self.proposals = ProposalNetwork(

@@ -73,10 +73,20 @@ def _read_package(weights: str, backbone: str) -> dict[str, Tensor]:
 class Backbone(nn.Module):
     """A timm network that gives its feature maps at `strides`; `channels` of each are in `self.channels`.
 
-    `norm` "frozen" keeps batch norm's statistics and factors as loaded, "batch" trains them.
+    `norm` "frozen" keeps batch norm's statistics and factors as loaded, "batch" trains them. Layers whose
+    names begin with one of `freeze` (by whole parts: blocks.1 is not blocks.10) keep all of theirs.
     """
 
-    def __init__(self, name: str, *, inputs: int, strides: Sequence[int], weights: str | None, norm: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        inputs: int,
+        strides: Sequence[int],
+        weights: str | None,
+        norm: str,
+        freeze: Sequence[str] = (),
+    ) -> None:
         super().__init__()
         options: dict[str, Any] = {"features_only": True, "in_chans": inputs}
         try:
@@ -98,21 +108,30 @@ class Backbone(nn.Module):
             options["pretrained_cfg_overlay"] = {"state_dict": state}
         self.network = _create(name, weights, options)
         self.channels: list[int] = self.network.feature_info.channels()
-        self.frozen = norm == "frozen"
-        if self.frozen:
-            for module in self._norms():
-                for parameter in module.parameters():
-                    parameter.requires_grad_(False)
+        self._frozen = self._kept(freeze, all_norms=norm == "frozen")
+        for module in self._frozen:
+            module.requires_grad_(False)
 
-    def _norms(self) -> list[nn.Module]:
-        return [m for m in self.network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    def _kept(self, freeze: Sequence[str], *, all_norms: bool) -> list[nn.Module]:
+        """The modules that do not learn. Raises UserError for a name that no layer has."""
+        named = [(name.replace("_", "."), module) for name, module in self.network.named_modules() if name]
+        kept = []
+        for prefix in freeze:
+            part = prefix.replace("_", ".")  # timm joins the names of some features by _ where it was a dot
+            found = [module for name, module in named if f"{name}.".startswith(f"{part}.")]
+            if not found:
+                tops = ", ".join(name for name, _ in self.network.named_children())
+                raise UserError(f"the backbone has no layer {prefix!r}", "model.freeze", f"it has {tops}")
+            kept += found
+        if all_norms:
+            kept += [m for m in self.network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        return kept
 
     def train(self, mode: bool = True) -> Backbone:
-        """As in torch, but frozen batch norm always works by its stored statistics."""
+        """As in torch, but what is frozen works by its stored statistics and leaves nothing out."""
         super().train(mode)
-        if self.frozen:
-            for module in self._norms():
-                module.eval()
+        for module in self._frozen:
+            module.eval()
         return self
 
     def forward(self, image: Tensor) -> list[Tensor]:

@@ -35,7 +35,10 @@ Task = Literal["classify", "segment", "detect"]
 
 
 class Params(BaseModel):
-    """Base of every model type's parameters; an unknown field is an error of the recipe."""
+    """Base of every model type's parameters; an unknown field is an error of the recipe.
+
+    A field `weights` names what training starts from; a net whose own weights follow is built without it.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -65,9 +68,13 @@ class Images:
 
 @dataclass(frozen=True)
 class Scenes:
-    """Feed of whole pictures for detection: images padded to one size, targets a list of {boxes, labels}."""
+    """Feed of whole pictures for detection: images padded to one size, targets a list of {boxes, labels}.
+
+    `false_positives`: the rate an image, on validation items, at which the operating threshold is chosen.
+    """
 
     size: tuple[int, int]
+    false_positives: float = 0.25
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,8 @@ class Net(nn.Module):
     geometry: Geometry
     inputs: tuple[str, ...] = ("image",)
     outputs: tuple[str, ...] = ()
+    operating_point: tuple[float, str] | None = None
+    """A threshold on scores and the rule by which it was chosen on validation data."""
     findings: Mapping[str, Any] = MappingProxyType({})
     """What a closed-form net found out, for the manifest and the card."""
 

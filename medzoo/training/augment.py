@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn.functional import affine_grid, conv2d, grid_sample, interpolate, pad
 
+from medzoo.types import Array
+
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -44,6 +46,10 @@ class Affine(Augmentation):
 
     def apply(self, image: Tensor, rng: np.random.Generator) -> Tensor:
         """See Augmentation.apply."""
+        return self.warp(image, self.draw(image, rng))
+
+    def draw(self, image: Tensor, rng: np.random.Generator) -> Array:
+        """(2, 3) float64: places x, y in the changed picture, from -1 to 1 edge to edge, to those before."""
         angle, dx, dy, size, aspect = rng.uniform(-1, 1, 5)
         angle = math.radians(self.rotate * angle)
         zoom, squeeze = 1 + self.scale * size, math.sqrt(1 + self.stretch * aspect)
@@ -52,9 +58,13 @@ class Affine(Augmentation):
         turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
         linear = turn / zoom @ np.diag([squeeze, 1 / squeeze])
         sides = np.array([width, height], float)
-        theta = np.concatenate(
+        return np.concatenate(
             [linear * sides[None, :] / sides[:, None], 2 * self.translate * np.array([[dx], [dy]])], axis=1
         )
+
+    @staticmethod
+    def warp(image: Tensor, theta: Array) -> Tensor:
+        """The picture changed by what `draw` gave."""
         grid = affine_grid(torch.from_numpy(theta[None]).float(), [1, *image.shape], align_corners=False)
         return grid_sample(image[None], grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0]
 

@@ -14,8 +14,9 @@ from medzoo.errors import UserError
 from medzoo.metrics import accumulator
 from medzoo.metrics.interval import point
 from medzoo.nn.classifier import Classifier
-from medzoo.nn.net import Net
+from medzoo.nn.net import Net, Scenes
 from medzoo.recipe import TrainSection
+from medzoo.training.detection import Judged, judged, scores_of
 from medzoo.training.optimiser import make_optimiser, make_schedule
 
 LOSS = "loss"
@@ -35,6 +36,7 @@ class GradientModule(pl.LightningModule):  # type: ignore[misc]
         self.steps = steps
         self._losses: list[tuple[float, int]] = []
         self._answers: list[tuple[Tensor, Tensor]] = []
+        self._judged: list[Judged] = []
 
     def training_step(self, batch: tuple[Any, ...], index: int) -> Tensor:
         losses = self.net.loss(self._laid_out(batch[0]), *batch[1:])
@@ -50,8 +52,12 @@ class GradientModule(pl.LightningModule):  # type: ignore[misc]
         image = self._laid_out(batch[0])
         total = torch.stack(list(self.net.loss(image, *batch[1:]).values())).sum()
         self._losses.append((float(total) * count, count))
-        if isinstance(self.net, Classifier) and self.settings.monitor not in (None, LOSS):
+        if self.settings.monitor in (None, LOSS):
+            return
+        if isinstance(self.net, Classifier):
             self._answers.append((self.net.logits(image).float().cpu(), batch[1].cpu()))
+        elif isinstance(self.net.feed, Scenes):
+            self._judged += judged(self.net, image, batch[1])
 
     def on_validation_epoch_end(self) -> None:
         total, count = (sum(column) for column in zip(*self._losses, strict=True)) if self._losses else (0.0, 0)
@@ -61,9 +67,10 @@ class GradientModule(pl.LightningModule):  # type: ignore[misc]
             raise UserError("no validation item could be read", where="data")
         self.log("val_loss", sums[0] / sums[1])
         answers, self._answers = self._answers, []
+        pairs, self._judged = self._judged, []
         monitor = self.settings.monitor
         if monitor not in (None, LOSS):
-            self.log(f"val_{monitor}", self._figure(str(monitor), answers))
+            self.log(f"val_{monitor}", self._figure(str(monitor), pairs or answers))
 
     def configure_optimizers(self) -> Any:
         optimiser = make_optimiser(self.net, self.settings)
@@ -95,16 +102,17 @@ class GradientModule(pl.LightningModule):  # type: ignore[misc]
             hint="the last checkpoint is kept; lower train.lr or set train.clip",
         )
 
-    def _figure(self, name: str, answers: list[tuple[Tensor, Tensor]]) -> float:
+    def _figure(self, name: str, own: list[Any]) -> float:
         """A figure of medzoo.metrics over the validation items of all processes."""
-        if not isinstance(self.net, Classifier):
-            raise UserError(f"this net is judged by its loss alone, not by {name!r}", "train.monitor", "leave it out")
-        own = [(logits.numpy(), target.numpy()) for logits, target in answers]
         everyone: list[Any] = [own]
         if self.trainer.world_size > 1:
             everyone = [None] * self.trainer.world_size
             dist.all_gather_object(everyone, own)
         pairs = [pair for share in everyone for pair in share]
+        if isinstance(self.net.feed, Scenes):
+            return point(scores_of(pairs, [name]).measures()[0].statistic, len(pairs))
+        if not isinstance(self.net, Classifier):
+            raise UserError(f"this net is judged by its loss alone, not by {name!r}", "train.monitor", "leave it out")
         logits, truth = (np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))
         probabilities = torch.from_numpy(logits).softmax(dim=1).numpy()
         scores = accumulator("classify", [str(k) for k in range(self.net.classes)], [name])

@@ -1,0 +1,184 @@
+"""Whole pictures with the boxes of their objects: shuffled and changed for training, in order for validation.
+
+Pictures without any object are fed as they are: all of them is background.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medzoo.data.dataset import DataSet, Item, Objects
+from medzoo.errors import UserError
+from medzoo.io.channels import to_channels
+from medzoo.nn.canvas import fit
+from medzoo.preprocess.step import HostStep
+from medzoo.preprocess.steps import apply_steps
+from medzoo.training.augment import Augmentation
+from medzoo.training.augment_boxes import augment_boxes, check_changes
+from medzoo.training.feeds.batches import Batch, generator
+from medzoo.training.feeds.pictures import LIMIT
+from medzoo.types import Array
+
+log = logging.getLogger("medzoo.training")
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A prepared picture (C, H, W) as stored, and its objects in that picture's own pixels."""
+
+    array: Array
+    boxes: Array
+    labels: Array
+
+
+class ScenePictures:
+    """Scenes by index, fitted into `size` as the graph would fit them; read once, kept up to `limit` bytes.
+
+    A kept picture is the smaller of the stored one (uint8, mostly) and the fitted one, never rounded.
+    """
+
+    def __init__(
+        self,
+        data: DataSet,
+        items: Sequence[Item],
+        steps: Sequence[HostStep],
+        *,
+        channels: int,
+        size: tuple[int, int],
+        limit: int = LIMIT,
+    ) -> None:
+        self.data, self.items, self.steps = data, items, steps
+        self.channels, self.size, self.room = channels, size, limit
+        self._kept: dict[int, Scene] = {}
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def scene(self, index: int) -> tuple[Tensor, Array, Array]:
+        """Picture (C, *size) float32, boxes (N, 4) float32 in its pixels, labels (N,).
+
+        Raises UserError that names the file if it cannot be read or its boxes are impossible.
+        """
+        scene = self._kept.get(index)
+        if scene is None:
+            scene = self.stored(index)
+            image, boxes = self._fit(scene)
+            if image.numel() * 4 < scene.array.nbytes:
+                scene = Scene(image.numpy(), boxes, scene.labels)
+            if scene.array.nbytes <= self.room:
+                self.room -= scene.array.nbytes
+                self._kept[index] = scene
+        return *self._fit(scene), scene.labels
+
+    def stored(self, index: int) -> Scene:
+        """The picture after the host steps in its own size, and its objects there; read anew."""
+        item = self.items[index]
+        sample = self.data.load(item)
+        where = str(next(iter(item.files.values()), item.id))
+        assert isinstance(sample.target, Objects)
+        image, frame = apply_steps(to_channels(sample.image, self.channels), self.steps)
+        array = np.ascontiguousarray(image.array)
+        if array.ndim != 3:
+            raise UserError("is not a picture", where=where)
+        boxes = frame.boxes_from_source(sample.target.boxes)
+        height, width = array.shape[1:]
+        boxes = np.clip(boxes, 0, [width, height, width, height]).astype(np.float32)
+        # A host step may crop the picture; what it left outside is no object any more.
+        inside = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        return Scene(array, boxes[inside], sample.target.labels[inside])
+
+    def _fit(self, scene: Scene) -> tuple[Tensor, Array]:
+        image = torch.from_numpy(scene.array.astype(np.float32))
+        if tuple(image.shape[1:]) == self.size:
+            return image, scene.boxes
+        canvas, sizes = fit(image[None], *self.size)
+        scale = (sizes[:2] / sizes[2:]).repeat(2).numpy()
+        return canvas[0], scene.boxes * scale
+
+
+class SceneBatches:
+    """Training batches: images (B, C, *size) float32 and a list of {boxes (N, 4), labels (N,)}.
+
+    Batches are cut from an endless row of shuffled passes, so that every picture is drawn equally often.
+    `on_bad_image` "skip" leaves a picture that cannot be read out, and feeds the next one instead.
+    """
+
+    def __init__(
+        self,
+        pictures: ScenePictures,
+        *,
+        batch: int,
+        seed: int,
+        steps: int | None = None,
+        changes: Sequence[Augmentation] = (),
+        on_bad_image: Literal["stop", "skip"] = "stop",
+    ) -> None:
+        check_changes(changes)
+        self.pictures, self.size, self.seed = pictures, batch, seed
+        self.steps = steps or -(-len(pictures) // batch)
+        self.changes, self.on_bad_image = changes, on_bad_image
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def batch(self, epoch: int, step: int, *, rank: int = 0, world: int = 1) -> Batch:
+        """See Batches.batch."""
+        order, images, targets = self._order(epoch, step), [], []
+        for place in range(self.size)[rank::world]:
+            image, boxes, labels = self._readable(int(order[place]))
+            image, boxes, kept = augment_boxes(image, boxes, self.changes, generator(self.seed, epoch, step, 1 + place))
+            images.append(image)
+            targets.append(_target(boxes, labels[kept]))
+        return torch.stack(images), targets
+
+    def names(self, epoch: int, step: int, *, rank: int = 0, world: int = 1) -> list[str]:
+        """The ids of a batch's items."""
+        return [self.pictures.items[index].id for index in self._order(epoch, step)[rank::world]]
+
+    def _order(self, epoch: int, step: int) -> Array:
+        """(B,) indices of a batch, from the row of shuffled passes."""
+        first, count = (epoch * self.steps + step) * self.size, len(self.pictures)
+        places = np.arange(first, first + self.size)
+        passes = {int(k): generator(self.seed, 1 << 20, int(k)).permutation(count) for k in np.unique(places // count)}
+        return np.array([passes[int(p // count)][p % count] for p in places])
+
+    def _readable(self, index: int) -> tuple[Tensor, Array, Array]:
+        for ahead in range(len(self.pictures)):
+            try:
+                return self.pictures.scene((index + ahead) % len(self.pictures))
+            except UserError as error:
+                if self.on_bad_image == "stop":
+                    raise
+                log.warning("left out: %s", error)
+        raise UserError("none of the training pictures can be read", where="data")
+
+
+class OrderedScenes:
+    """Every picture exactly once, in order and unchanged; the last batch may be smaller, or a share empty."""
+
+    def __init__(self, pictures: ScenePictures, *, batch: int) -> None:
+        self.pictures, self.size = pictures, batch
+
+    def __len__(self) -> int:
+        return -(-len(self.pictures) // self.size)
+
+    def batch(self, epoch: int, step: int, *, rank: int = 0, world: int = 1) -> Batch:
+        """See Batches.batch."""
+        images, targets = [], []
+        for index in range(step * self.size, min((step + 1) * self.size, len(self.pictures)))[rank::world]:
+            image, boxes, labels = self.pictures.scene(index)
+            images.append(image)
+            targets.append(_target(boxes, labels))
+        shape = (0, self.pictures.channels, *self.pictures.size)
+        return torch.stack(images) if images else torch.zeros(shape), targets
+
+
+def _target(boxes: Array, labels: Array) -> dict[str, Tensor]:
+    return {"boxes": torch.from_numpy(boxes.astype(np.float32)), "labels": torch.from_numpy(labels.astype(np.int64))}
