@@ -65,6 +65,6 @@ def torch_backend(folder: ModelFolder, *, device: Device = "auto") -> TorchBacke
     from medzoo.runtime.onnx_backend import read_metadata
 
     recipe = load_recipe(folder.file("recipe.yaml"), catalog=Catalog())
-    net = build_net(recipe)
+    net = build_net(recipe, fresh=False)
     load_weights(net, folder.file("model.safetensors"))
     return TorchBackend(net, read_metadata(folder.file("model.onnx")), device=device)

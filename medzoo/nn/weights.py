@@ -14,9 +14,15 @@ from medzoo.nn.net import Entry, Net, Spec
 from medzoo.recipe import Recipe
 
 
-def build_net(recipe: Recipe) -> Net:
-    """The recipe's net with fresh weights, seeded by `train.seed`. The recipe was loaded with a catalog."""
+def build_net(recipe: Recipe, *, fresh: bool = True) -> Net:
+    """The recipe's net with fresh weights, seeded by `train.seed`. The recipe was loaded with a catalog.
+
+    Not `fresh`: its own weights follow, so the ones that it once started from (`model.weights`) are not read.
+    """
     entry: Entry = registry.entry("model", recipe.model.type)
+    params = recipe.model.params
+    if not fresh and getattr(params, "weights", None) is not None:
+        params = params.model_copy(update={"weights": None})
     spec = Spec(
         task=recipe.task,
         labels=tuple(recipe.labels),
@@ -25,7 +31,7 @@ def build_net(recipe: Recipe) -> Net:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.train.seed)
-        return entry.build(recipe.model.params, spec)
+        return entry.build(params, spec)
 
 
 def weights_bytes(net: Net) -> bytes:

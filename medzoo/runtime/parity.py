@@ -106,7 +106,12 @@ class Difference:
 
 
 def compare(golden: Golden, expected: Mapping[str, Array], got: Mapping[str, Array]) -> list[Difference]:
-    """Differences by output; for a label map, the share of labels that differ where torch was sure."""
+    """Differences by output; for a label map, the share of labels that differ where torch was sure.
+
+    Detections are matched image by image first, so that equal scores may stand in either order.
+    """
+    if "count" in expected and all(got[name].shape == reference.shape for name, reference in expected.items()):
+        return _compare_detections(golden, expected, got)
     found = []
     for name, reference in expected.items():
         allowed = TOLERANCE[name]
@@ -122,6 +127,39 @@ def compare(golden: Golden, expected: Mapping[str, Array], got: Mapping[str, Arr
             largest = float(gap.max()) if gap.size else 0.0
             found.append(Difference(golden.name, name, largest if np.isfinite(largest) else float("inf"), allowed))
     return found
+
+
+def _compare_detections(golden: Golden, expected: Mapping[str, Array], got: Mapping[str, Array]) -> list[Difference]:
+    """Differences of matched detections; `labels`: how many have none, or one of another class, as partner."""
+    from scipy.optimize import linear_sum_assignment
+
+    largest = dict.fromkeys(("boxes", "scores", "labels", "count"), 0.0)
+    for image, (count, other) in enumerate(zip(expected["count"], got["count"], strict=True)):
+        boxes, scores, labels = (
+            [side[name][image, :n].astype(np.float64) for side, n in ((expected, int(count)), (got, int(other)))]
+            for name in ("boxes", "scores", "labels")
+        )
+        apart = {
+            "boxes": np.abs(boxes[0][:, None] - boxes[1][None]).max(axis=2, initial=0),
+            "scores": np.abs(scores[0][:, None] - scores[1][None]),
+            "labels": (labels[0][:, None] != labels[1][None]).astype(float),
+        }
+        # In units of what is allowed; not-a-number counts as far away.
+        cost = apart["boxes"] / TOLERANCE["boxes"] + apart["scores"] / TOLERANCE["scores"] + 1e6 * apart["labels"]
+        pairs = linear_sum_assignment(np.nan_to_num(cost, nan=1e12, posinf=1e12))
+        found = {name: apart[name][pairs] for name in apart}
+        mine = {
+            "boxes": found["boxes"].max(initial=0),
+            "scores": found["scores"].max(initial=0),
+            "labels": found["labels"].sum(),
+            "count": abs(float(count) - float(other)),
+        }
+        # What follows the last detection is zero in both.
+        mine["boxes"] = max(mine["boxes"], np.abs(got["boxes"][image, int(other) :]).max(initial=0))
+        mine["scores"] = max(mine["scores"], np.abs(got["scores"][image, int(other) :]).max(initial=0))
+        for name, value in mine.items():
+            largest[name] = max(largest[name], float(value)) if np.isfinite(value) else float("inf")
+    return [Difference(golden.name, name, largest[name], TOLERANCE[name]) for name in expected]
 
 
 def check_parity(
@@ -161,9 +199,7 @@ def golden_file(goldens: Sequence[Golden], answers: Sequence[Mapping[str, Array]
     """Probe inputs and the reference's answers as one .npz, without pickled objects."""
     arrays: dict[str, Array] = {}
     for index, (golden, answer) in enumerate(zip(goldens, answers, strict=True)):
-        arrays |= {
-            f"{index}/in/{k}": _halved(v) for k, v in golden.inputs.items()
-        }
+        arrays |= {f"{index}/in/{k}": _halved(v) for k, v in golden.inputs.items()}
         arrays |= {f"{index}/out/{k}": v for k, v in answer.items()}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
