@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from medzoo.errors import Fault, UserError
 from medzoo.preprocess.clahe import Clahe
 from medzoo.preprocess.crop_foreground import CropForeground
+from medzoo.preprocess.crop_mass import CropMass
 from medzoo.preprocess.equalise import Equalise
 from medzoo.preprocess.features import Features
 from medzoo.preprocess.knn_smooth import KnnSmooth
@@ -35,6 +36,7 @@ STEPS: tuple[type[HostStep], ...] = (
     Window,
     RescalePercentiles,
     CropForeground,
+    CropMass,
     Luma,
     KnnSmooth,
     Equalise,

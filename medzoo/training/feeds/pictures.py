@@ -13,6 +13,7 @@ from medzoo.data.dataset import DataSet, Item
 from medzoo.errors import UserError
 from medzoo.io.channels import to_channels
 from medzoo.nn.canvas import fit
+from medzoo.preprocess.mass import Hint, with_hint
 from medzoo.preprocess.step import HostStep
 from medzoo.preprocess.steps import apply_steps
 from medzoo.types import Array
@@ -69,7 +70,10 @@ class Pictures:
     def stored(self, index: int) -> Array:
         """The picture (C, H, W) as it is after the host steps, in its own size; decoded anew."""
         item = self.items[index]
-        image = to_channels(self.data.load(item).image, self.channels)
+        sample = self.data.load(item)
+        image = to_channels(sample.image, self.channels)
+        if sample.mask is not None:
+            image = with_hint(image, Hint(mask=sample.mask))
         array = np.ascontiguousarray(apply_steps(image, self.steps)[0].array)
         if array.ndim != 3:
             raise UserError("is not a picture", where=str(next(iter(item.files.values()), item.id)))

@@ -1,0 +1,59 @@
+"""The square around a mass: from an outline, from a box, or looked for; and the way back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from medzoo.errors import UserError
+from medzoo.preprocess.crop_mass import CropMass
+from medzoo.preprocess.mass import Hint, measured_of, with_hint
+from medzoo.types import Frame, Image
+
+
+def picture() -> tuple[Image, np.ndarray]:
+    """A dark ellipse, columns 60 to 99 and rows 40 to 59, on bright noise."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:120, :160]
+    mask = ((x - 79.5) / 20) ** 2 + ((y - 49.5) / 10) ** 2 <= 1
+    array = np.where(mask, 40, 160) + rng.integers(-8, 8, mask.shape)
+    return Image(array[None].astype(np.uint8), None, "made.png"), mask
+
+
+def test_outline_gives_the_square_with_its_context() -> None:
+    image, mask = picture()
+    cropped, frame = CropMass(context=0.25).apply(with_hint(image, Hint(mask=mask)), Frame.of(image))
+    assert cropped.shape == (60, 60)  # 40 wide, a quarter of that on both sides
+    assert np.array_equal(cropped.array, image.array[:, 20:80, 50:110])
+    assert frame.boxes_to_source(np.array([[0.0, 0, 60, 60]])).tolist() == [[50, 20, 110, 80]]
+    found = measured_of(cropped)
+    assert found is not None
+    assert found.outline == "given"
+    assert found.mask is not None
+    assert np.array_equal(found.mask, mask)
+
+
+def test_box_and_search_lead_to_about_the_same_place() -> None:
+    image, _ = picture()
+    boxed, _ = CropMass().apply(with_hint(image, Hint(box=(60, 40, 100, 60))), Frame.of(image))
+    assert np.array_equal(boxed.array, image.array[:, 20:80, 50:110])
+    found, frame = CropMass().apply(image, Frame.of(image))
+    x0, y0, x1, y1 = frame.boxes_to_source(np.array([[0.0, 0, found.shape[1], found.shape[0]]]))[0]
+    assert abs(x0 - 50) <= 6
+    assert abs(x1 - 110) <= 6
+    assert abs(y0 - 20) <= 6
+    assert abs(y1 - 80) <= 6
+
+
+def test_a_mass_at_the_border_leaves_out_what_there_is_not() -> None:
+    image, _ = picture()
+    cropped, _ = CropMass(context=0.5).apply(with_hint(image, Hint(box=(0, 0, 20, 40))), Frame.of(image))
+    assert np.array_equal(cropped.array, image.array[:, :60, :50])
+
+
+def test_a_mask_of_another_size_or_without_a_mass_is_refused() -> None:
+    image, mask = picture()
+    with pytest.raises(UserError, match=r"made\.png: the mask is 159 x 120 but its image is 160 x 120"):
+        CropMass().apply(with_hint(image, Hint(mask=mask[:, 1:])), Frame.of(image))
+    with pytest.raises(UserError, match=r"made\.png"):
+        CropMass().apply(with_hint(image, Hint(mask=np.zeros_like(mask))), Frame.of(image))
