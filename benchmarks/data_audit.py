@@ -65,8 +65,8 @@ def main(largest: int) -> None:
             {"images": count, "seconds": round(wall, 2), "cpu_seconds": round(work, 2), "leaks": len(found.leaks)}
         )
         print(rows[-1], file=sys.stderr)
-    growth = (rows[-1]["cpu_seconds"] / rows[-1]["images"]) / (rows[0]["cpu_seconds"] / rows[0]["images"])
-    result = {"machine": machine(), "runs": rows, "cpu_per_image_last_over_first": round(growth, 3)}
+    first, last = (row["cpu_seconds"] / row["images"] for row in (rows[0], rows[-1]))
+    result = {"machine": machine(), "runs": rows, "cpu_per_image_last_over_first": round(last / first, 3)}
     out = Path(__file__).parent / "results" / "data_audit.json"
     out.parent.mkdir(exist_ok=True)
     out.write_text(json.dumps(result, indent=2) + "\n")

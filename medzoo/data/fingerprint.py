@@ -145,7 +145,8 @@ def _patches(image: Array, rows: Array, columns: Array) -> Array:
     down, right = ((x - np.floor(x)).astype(np.float32)[..., None, None] for x in (rows, columns))
     around = around[..., 1:, :] * down + around[..., :-1, :] * (1 - down)
     around = around[..., 1:] * right + around[..., :-1] * (1 - right)
-    return around.reshape(*rows.shape, -1)
+    patches: Array = around.reshape(*rows.shape, -1)
+    return patches
 
 
 @cache

@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 
 from medzoo.data.audit import audit
 from medzoo.data.burnt_in import has_burnt_in_text
-from medzoo.data.layouts import busi, image_folder
+from medzoo.data.layouts import busi, image_folder, mni152
 from medzoo.data.split import make_split
 
 
@@ -118,12 +118,15 @@ def test_text_is_told_from_tissue() -> None:
         assert has_burnt_in_text(np.asarray(picture)), size
 
 
-def test_busi_leaks_under_a_random_split_and_not_by_group(shared_data: Path) -> None:
+def test_busi_leaks_under_a_random_split(shared_data: Path) -> None:
     data = busi.ENTRY.open(busi.Params(root=shared_data / "busi"), "classify", ["benign", "malignant", "normal"])
     items = data.items()
     random = audit(data, make_split(items, Given(given=False, val=0.15, test=0.15)))
     assert sum(leak.kind == "near" for leak in random.leaks) > 50
     assert any(f.kind == "duplicate" or f.kind == "label-conflict" for f in random.findings)
-    grouped = make_split(items, Given(group="near-duplicate", given=False, val=0.15, test=0.15)).parts()
-    sides = {(grouped[item.id], item.groups["near-duplicate"]) for item in items}
-    assert len(sides) == len({group for _, group in sides})
+
+
+def test_slabs_of_one_volume_are_no_near_duplicates() -> None:
+    data = mni152.ENTRY.open(mni152.Params(), "segment", mni152.LABELS)
+    document = audit(data, make_split(data.items(), Given(group="block"))).to_json()
+    assert document == {"images": 12, "splits": {"train": 8, "val": 2, "test": 2}, "leaks": [], "findings": []}
