@@ -48,7 +48,7 @@ def exported(net: PatchCnn) -> bytes:
 def head() -> Array:
     """(1, 197, 233, 189) float32 of the MNI152 average brain, its intensities standardised."""
     mni = entry("data", "mni152")
-    image, _ = mni.open(mni.params(), "segment", LABELS).volume()
+    image, _ = mni.open(mni.params(), "segment", LABELS).volume
     prepared, _ = ZScore().apply(image, Frame.of(image))
     return prepared.array
 
