@@ -61,6 +61,9 @@ class RemoteBackend:
         missing = [name for name in outputs or () if name not in answer]
         if missing:
             raise UserError(f"the server's answer has no {', '.join(missing)}", where=self.url)
+        if "count" in answer:
+            # Triton has no tensors of the batch axis alone; its configuration makes this one (B, 1).
+            answer["count"] = answer["count"].reshape(-1)
         return answer
 
 

@@ -33,6 +33,13 @@ DTYPES: Mapping[str, str] = {
     "FP32": "<f4",
     "FP64": "<f8",
 }
+_ONNX_TYPES = {
+    "float": "FP32",
+    "float16": "FP16",
+    "double": "FP64",
+    "bool": "BOOL",
+    **{f"{sign}int{bits}": f"{sign}int{bits}".upper() for sign in ("", "u") for bits in (8, 16, 32, 64)},
+}
 _MAX_DIMS = 8
 _MAX_TENSORS = 64
 
@@ -64,6 +71,12 @@ class Question:
     def as_bytes(self, name: str) -> bool:
         """Whether the asker wants output `name` as bytes rather than JSON."""
         return name in self.binary or (self.outputs is None and self.binary_by_default)
+
+
+def graph_spec(value: Any) -> TensorSpec:
+    """Of an input or output of an ONNX Runtime session."""
+    kind = _ONNX_TYPES[value.type.removeprefix("tensor(").removesuffix(")")]
+    return TensorSpec(value.name, kind, tuple(n if isinstance(n, int) else -1 for n in value.shape))
 
 
 def datatype(dtype: np.dtype[Any]) -> str:

@@ -15,7 +15,7 @@ from medzoo.errors import UserError
 from medzoo.runtime.batching import Answer, Batcher, ClosedError, DeadlineError, QueueFullError
 from medzoo.runtime.metadata import KEY, Metadata
 from medzoo.runtime.onnx_backend import OnnxBackend
-from medzoo.runtime.tensors import Question, TensorSpec, datatype
+from medzoo.runtime.tensors import Question, TensorSpec, datatype, graph_spec
 from medzoo.serve.logs import log
 from medzoo.serve.meter import Meter
 from medzoo.serve.refusal import Reason, Refusal
@@ -25,13 +25,6 @@ from medzoo.types import Array
 PLATFORM = "onnxruntime_onnx"
 VERSION = "1"
 EXTENSIONS = ("binary_tensor_data", "model_repository", "model_configuration")
-_ONNX_TYPES = {
-    "float": "FP32",
-    "float16": "FP16",
-    "double": "FP64",
-    "bool": "BOOL",
-    **{f"{sign}int{bits}": f"{sign}int{bits}".upper() for sign in ("", "u") for bits in (8, 16, 32, 64)},
-}
 
 
 @dataclass(frozen=True)
@@ -59,8 +52,8 @@ class Served:
             backend.metadata.name,
             batcher,
             backend.metadata,
-            tuple(_spec(value) for value in session.get_inputs()),
-            tuple(_spec(value) for value in session.get_outputs()),
+            tuple(graph_spec(value) for value in session.get_inputs()),
+            tuple(graph_spec(value) for value in session.get_outputs()),
         )
 
     def describe(self) -> dict[str, Any]:
@@ -213,11 +206,6 @@ class Hub:
         for served in self.models.values():
             served.batcher.close()
         self.uploads.shutdown(wait=False, cancel_futures=True)
-
-
-def _spec(value: Any) -> TensorSpec:
-    kind = _ONNX_TYPES[value.type.removeprefix("tensor(").removesuffix(")")]
-    return TensorSpec(value.name, kind, tuple(n if isinstance(n, int) else -1 for n in value.shape))
 
 
 def _check_array(spec: TensorSpec, array: Array) -> None:

@@ -45,8 +45,6 @@ async def answer_uploads(
     hub: Hub, served: Served, files: Sequence[Upload], options: Options
 ) -> tuple[list[dict[str, Any]], bool]:
     """The list that `predict --json` prints, and whether every file was answered. Raises Refusal."""
-    if served.metadata.inputs != ("image",):
-        raise Refusal(Reason.INVALID, f"{served.name} takes no image files, only tensors")
     if not 0 < len(files) <= _MOST_FILES:
         raise Refusal(Reason.INVALID, f"send 1 to {_MOST_FILES} files")
     if hub.uploading >= 2 * hub.settings.uploads:
@@ -55,7 +53,7 @@ async def answer_uploads(
     backend = BatchingBackend(served.batcher, deadline=time.monotonic() + hub.settings.timeout, stopped=gone.is_set)
     predictor = Predictor(backend, threshold=options.threshold)
     hub.uploading += 1
-    task = asyncio.get_running_loop().run_in_executor(hub.uploads, _answer, predictor, files, options)
+    task = asyncio.get_running_loop().run_in_executor(hub.uploads, answer_files, predictor, files, options)
 
     def ended(_: object) -> None:
         hub.uploading -= 1
@@ -74,7 +72,8 @@ async def answer_uploads(
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
-def _answer(predictor: Predictor, files: Sequence[Upload], options: Options) -> tuple[list[dict[str, Any]], bool]:
+def answer_files(predictor: Predictor, files: Sequence[Upload], options: Options) -> tuple[list[dict[str, Any]], bool]:
+    """The list that `predict --json` prints, and whether every file was answered; files lie on disk meanwhile."""
     with tempfile.TemporaryDirectory(prefix="medzoo-") as name:
         folder = Path(name)
         if options.series:
