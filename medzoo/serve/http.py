@@ -75,11 +75,11 @@ def _routes(hub: Hub) -> list[tuple[str, str, Handler]]:
     async def predict(request: Request) -> Response:
         return await _predict(hub, request)
 
-    page = files("medzoo.serve").joinpath("page.html").read_text("utf-8")
+    text = page()
 
     async def home(_: Request) -> Response:
         headers = {"Content-Security-Policy": _PAGE_POLICY, "Referrer-Policy": "no-referrer"}
-        return Response(page, media_type="text/html", headers=headers)
+        return Response(text, media_type="text/html", headers=headers)
 
     found: list[tuple[str, str, Handler]] = [
         ("GET", "/", home),
@@ -100,6 +100,11 @@ def _routes(hub: Hub) -> list[tuple[str, str, Handler]]:
             ("POST", f"{at}/infer", infer),
         ]
     return found
+
+
+def page() -> str:
+    """The page to try the server with: one file, nothing from elsewhere."""
+    return files("medzoo.serve").joinpath("page.html").read_text("utf-8")
 
 
 def _model(hub: Hub, request: Request) -> Served:

@@ -1,0 +1,67 @@
+"""The page in a real browser, where one is installed: a dropped image comes back with its overlay."""
+
+from __future__ import annotations
+
+import base64
+import io
+import shutil
+import subprocess
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from medzoo.serve.server import Server
+
+PAGE = Path(__file__).resolve().parents[3] / "medzoo" / "serve" / "page.html"
+# Runs in the page's own origin: waits for the models, then drops an image as a hand would.
+DROP = """
+<script>
+addEventListener("load", async () => {
+  while (!document.getElementById("model").value) await new Promise((go) => setTimeout(go, 20));
+  document.getElementById("model").value = "MODEL";
+  const bytes = Uint8Array.from(atob("IMAGE"), (c) => c.charCodeAt(0));
+  const moved = new DataTransfer();
+  moved.items.add(new File([bytes], "scan.png", {type: "image/png"}));
+  document.getElementById("drop").dispatchEvent(new DragEvent("drop", {dataTransfer: moved, bubbles: true}));
+});
+</script>
+"""
+
+
+def test_the_page_asks_nothing_of_other_hosts(toy_server: Server) -> None:
+    response = httpx.get(f"http://127.0.0.1:{toy_server.http_port}/")
+    assert response.status_code == 200
+    assert "default-src 'none'" in response.headers["content-security-policy"]
+    assert "//" not in response.text
+
+
+def test_a_dropped_image_is_shown_with_its_answer(
+    toy_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium is installed here")
+    array = np.zeros((48, 64), np.uint8)
+    array[10:30, 20:50] = 200
+    buffer = io.BytesIO()
+    Pillow.fromarray(array).save(buffer, "PNG")
+    image = base64.b64encode(buffer.getvalue()).decode()
+    # The server serves the page it ships, with the hand added; nothing of the page itself is changed.
+    from tests.unit.serve.conftest import running
+
+    hand = DROP.replace("MODEL", "toy-segment").replace("IMAGE", image)
+    shown = PAGE.read_text("utf-8").replace("</body>", f"{hand}</body>")
+    monkeypatch.setattr("medzoo.serve.http.page", lambda: shown)
+    backends = [served.batcher.backend for served in toy_server.hub.models.values()]
+    with running(backends) as server:
+        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+        command += ["--disable-dev-shm-usage", "--window-size=900,1000", "--virtual-time-budget=15000"]
+        command += [f"--screenshot={tmp_path / 'page.png'}", "--dump-dom", f"http://127.0.0.1:{server.http_port}/"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert "<strong>scan.png</strong>" in done.stdout, done.stderr[-2000:]
+    assert "<th>bright</th>" in done.stdout
+    assert "600 px" in done.stdout
+    assert 'src="data:image/png;base64,' in done.stdout
