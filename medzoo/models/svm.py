@@ -63,7 +63,7 @@ class Svm(Net):
         self.machines = nn.ModuleList(Machine(params.kernel) for _ in range(2 if params.apart else 1))
         self.operating_point: tuple[float, str] | None = None
         self.calibration: dict[str, Any] | None = None
-        self._rows: list[tuple[Array, Array, Array]] = []
+        self._rows: list[tuple[Array, Array, Array, Array]] = []
         for name in ("reference", "spread"):
             self.register_buffer(name, torch.zeros(0))
 
@@ -83,15 +83,17 @@ class Svm(Net):
                 owner, _, leaf = name.rpartition(".")
                 setattr(self.get_submodule(owner), leaf, torch.zeros_like(found))
 
-    def observe(self, batch: Tensor, target: Any, groups: Tensor | None = None) -> None:
-        """Take in features (B, F), class indices (B,), and group codes (B,) that folds keep together."""
+    def observe(self, batch: Tensor, target: Any, groups: Tensor | None = None, items: Tensor | None = None) -> None:
+        """Take in features (B, F), class indices (B,), group codes (B,) that folds keep together, and item codes
+        (B,): rows of one item are outlines of one mass, whose answers are averaged."""
         y = np.asarray(target, np.int64)
-        codes = np.arange(len(y)) + sum(len(rows[1]) for rows in self._rows) if groups is None else np.asarray(groups)
-        self._rows.append((np.asarray(batch, np.float64), y, codes))
+        alone = np.arange(len(y)) + sum(len(rows[1]) for rows in self._rows)
+        codes, masses = (alone if given is None else np.asarray(given) for given in (groups, items))
+        self._rows.append((np.asarray(batch, np.float64), y, codes, masses))
 
     def solve(self, names: Sequence[str] = ()) -> None:
         """Fit what was observed. `names`: of the features, for the report. Raises UserError, see svm_solver."""
-        x, y, groups = (np.concatenate(column) for column in zip(*self._rows, strict=True))
+        x, y, groups, items = (np.concatenate(column) for column in zip(*self._rows, strict=True))
         self._rows.clear()
         names = names or [f"feature {k}" for k in range(x.shape[1])]
         broken = ~np.isfinite(x)
@@ -120,10 +122,12 @@ class Svm(Net):
         self.findings = findings
         # Where machine outlines are learned from, they are the ones that users will mostly have.
         judged = parts.get("found", np.ones(len(y), bool))
-        point = operating_point(counted[judged], y[judged], rule=_RULE)
+        _, first, mass = np.unique(items[judged], return_index=True, return_inverse=True)
+        averaged = np.bincount(mass, counted[judged]) / np.bincount(mass)
+        point = operating_point(averaged, y[judged][first], rule=_RULE)
         self.operating_point = (
             point,
-            f"{_RULE}: largest sensitivity at specificity >= 0.90 on {int(judged.sum())} out-of-fold training answers",
+            f"{_RULE}: largest sensitivity at specificity >= 0.90 on {len(first)} out-of-fold training answers",
         )
         self.calibration = {
             "method": "Platt scaling of decision values out of grouped folds",

@@ -163,7 +163,9 @@ class Predictor:
     def _classify(self, prepared: Prepared, start: float) -> Classification:
         name = self.metadata.inputs[0]
         array = prepared.image.array
-        values = self.backend.run({name: array[None]}, ["probabilities"])["probabilities"][0]
+        # Several rows of features are as many outlines of one mass: their answers are averaged.
+        batch = array[None] if name != "features" or array.ndim == 1 else array
+        values = self.backend.run({name: batch}, ["probabilities"])["probabilities"].mean(axis=0)
         probabilities = {label: float(p) for label, p in zip(self.metadata.labels, values, strict=True)}
         mass = measured_of(prepared.image)
         facts: dict[str, Any] = {}
@@ -171,7 +173,7 @@ class Predictor:
             facts = {"outline": mass.outline, "features": mass.features, "mask": mass.mask, "notes": mass.notes}
             reference = (self.metadata.calibration or {}).get("reference")
             if reference is not None:
-                effects = contributions(self.backend, array, np.asarray(reference, np.float32))
+                effects = contributions(self.backend, batch[0], np.asarray(reference, np.float32))
                 facts["contributions"] = dict(zip(mass.features, map(float, effects), strict=True))
         return Classification(
             label=self._label(probabilities), probabilities=probabilities, **facts, **self._common(prepared, start)

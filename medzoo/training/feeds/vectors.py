@@ -19,8 +19,8 @@ from medzoo.types import Array
 
 
 class VectorBatches:
-    """One batch (N, F) float64 with class indices (N,) and group codes (N,) int64, measured when it is first
-    asked for; `names` (F,) of the features. An item measured with both outlines stands in two rows.
+    """One batch (N, F) float64 with class indices (N,), group codes (N,) and item codes (N,) int64, measured when
+    it is first asked for; `names` (F,) of the features. An item measured by several outlines has several rows.
 
     Raises UserError where no step measures, or the flag that `feed` asks for is not the last feature.
     """
@@ -66,6 +66,7 @@ class VectorBatches:
         vectors: list[Array] = []
         targets: list[int] = []
         groups: list[str] = []
+        masses: list[str] = []
         for item in self.watch(self.items):
             try:
                 rows, target = self._item(item)
@@ -76,13 +77,14 @@ class VectorBatches:
             vectors += rows
             targets += [target] * len(rows)
             groups += [item.groups.get(self.group, item.id)] * len(rows)
+            masses += [item.id] * len(rows)
         if not vectors:
             raise UserError("no training item could be measured", where="data")
-        codes = np.unique(np.array(groups), return_inverse=True)[1].astype(np.int64)
+        codes = [np.unique(np.array(names), return_inverse=True)[1].astype(np.int64) for names in (groups, masses)]
         return (
             torch.from_numpy(np.stack(vectors)),
             torch.tensor(targets, dtype=torch.int64),
-            torch.from_numpy(codes),
+            *map(torch.from_numpy, codes),
         )
 
     def _item(self, item: Item) -> tuple[list[Array], int]:
@@ -101,5 +103,5 @@ class VectorBatches:
                     )  # fmt: skip
                 hint = Hint(mask=sample.mask)
             prepared, _ = apply_steps(with_hint(image, hint), self.steps)
-            rows.append(np.asarray(prepared.array, np.float64))
+            rows += list(np.atleast_2d(np.asarray(prepared.array, np.float64)))
         return rows, sample.target
