@@ -47,4 +47,4 @@ def operating_point(net: Net, batches: Batches, *, rate: float) -> tuple[float, 
         for step in range(len(batches)):
             pairs += judged(net, *batches.batch(0, step))
     chosen = scores_of(pairs, ("cpm",)).threshold_at(rate)
-    return chosen.threshold, f"{chosen.protocol}; chosen on the {len(pairs)} validation images"
+    return chosen.threshold, chosen.protocol

@@ -1,0 +1,129 @@
+"""Fitting a detector: watched by AP, an operating threshold by its rule, and a folder that stands alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+from safetensors.torch import save_file
+
+from medzoo.commands.catalog import Catalog
+from medzoo.errors import UserError
+from medzoo.metrics.detect import Boxes
+from medzoo.models.region_cnn import ENTRY
+from medzoo.nn.backbone import Backbone
+from medzoo.nn.net import Spec
+from medzoo.nn.weights import build_net, load_weights, weights_bytes
+from medzoo.recipe import TrainSection, load_recipe
+from medzoo.training.augment import Affine, Flip
+from medzoo.training.detection import judged, operating_point, scores_of
+from medzoo.training.feeds.scenes import OrderedScenes, SceneBatches, ScenePictures
+from medzoo.training.fit import fit_gradient
+from tests.unit.training.scenes_toys import ToyScenes
+
+TINY = {**ENTRY.tiny, "false_positives": 0.5, "norm": "batch"}
+
+
+def test_a_detector_learns_is_judged_by_ap_and_gets_its_threshold(tmp_path: Path) -> None:
+    net = ENTRY.build(ENTRY.params.model_validate(TINY), Spec("detect", ("thing",)))
+    data = ToyScenes(24)
+    items = data.items()
+    train, val = (ScenePictures(data, part, (), channels=1, size=(64, 64)) for part in (items[:18], items[18:]))
+    settings = TrainSection(epochs=16, batch=6, lr=4e-3, monitor="ap50", clip=5.0)
+    feed = SceneBatches(train, batch=6, seed=0, changes=[Flip(), Affine(rotate=0)])
+    ordered = OrderedScenes(val, batch=4)
+    torch.manual_seed(0)
+    report = fit_gradient(net, settings, feed, ordered, folder=tmp_path, console=Console(quiet=True))
+    assert report.steps == 48
+    assert report.best is not None
+    assert report.best > 0.15  # bright rectangles on dark ground; untrained it is below 0.03
+    # What is kept is the state that was judged best.
+    with torch.inference_mode():
+        pairs = [pair for step in range(len(ordered)) for pair in judged(net, *ordered.batch(0, step))]
+    assert scores_of(pairs, ["ap50"]).figures()[0].value == pytest.approx(report.best, abs=1e-6)
+    assert net.operating_point is not None
+    threshold, rule = net.operating_point
+    assert rule == ("lowest threshold with at most 0.5 false positives an image on 6 validation images")
+    false = sum(
+        int((found.scores >= threshold).sum()) - min(int((found.scores >= threshold).sum()), len(truth.boxes))
+        for truth, found in pairs
+    )
+    assert false <= 0.5 * len(pairs)
+
+
+def test_the_threshold_is_the_lowest_that_keeps_the_rate() -> None:
+    class Made:
+        def __call__(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+            boxes = torch.tensor([[0.0, 0, 10, 10], [20, 20, 30, 30], [40, 40, 50, 50]])
+            return {
+                "boxes": boxes.expand(len(image), 3, 4),
+                "scores": torch.tensor([[0.9, 0.6, 0.3]]).expand(len(image), 3),
+                "labels": torch.zeros(len(image), 3, dtype=torch.int64),
+                "count": torch.full((len(image),), 3),
+            }
+
+    class Four:
+        def __len__(self) -> int:
+            return 2
+
+        def batch(self, epoch: int, step: int) -> tuple[torch.Tensor, list[dict[str, torch.Tensor]]]:
+            truth = {"boxes": torch.tensor([[0.0, 0, 10, 10]]), "labels": torch.zeros(1, dtype=torch.int64)}
+            return torch.zeros(2, 1, 8, 8), [truth, truth]
+
+    thresholds = [operating_point(Made(), Four(), rate=rate)[0] for rate in (0.5, 1.0, 2.0)]  # type: ignore[arg-type]
+    assert thresholds == pytest.approx([0.9, 0.6, 0.3])
+
+
+def test_labels_beyond_those_of_the_objects_count_as_false() -> None:
+    there = Boxes(torch.tensor([[0, 0, 9, 9.0]]).numpy(), torch.tensor([0]).numpy(), torch.ones(1).numpy())
+    found = Boxes(there.boxes, torch.tensor([2]).numpy(), torch.tensor([0.7]).numpy())
+    scores = scores_of([(there, found)], ["cpm"])
+    assert scores.labels == ("0", "1", "2")
+    assert scores.figures()[0].value == 0
+
+
+def test_frozen_layers_stay_and_unknown_ones_are_named() -> None:
+    made = {"inputs": 1, "strides": (8, 16), "weights": None, "norm": "batch"}
+    backbone = Backbone("test_efficientnet", freeze=["conv_stem", "bn1", "blocks.0"], **made)  # type: ignore[arg-type]
+    before = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
+    backbone.train()
+    optimiser = torch.optim.SGD([p for p in backbone.parameters() if p.requires_grad], lr=0.1)
+    sum(level.square().mean() for level in backbone(torch.rand(2, 1, 64, 64))).backward()  # type: ignore[union-attr]
+    optimiser.step()
+    changed = {name for name, tensor in backbone.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed
+    assert not [name for name in changed if name.startswith(("network.conv_stem", "network.bn1", "network.blocks_0"))]
+    assert not [name for name in changed if name.startswith("network.blocks.0.")]
+    with pytest.raises(UserError, match=r"no layer 'blocks\.77'"):
+        Backbone("test_efficientnet", freeze=["blocks.77"], **made)  # type: ignore[arg-type]
+
+
+def test_a_trained_net_is_rebuilt_without_the_weights_it_started_from(tmp_path: Path) -> None:
+    import timm
+
+    start = tmp_path / "start.safetensors"
+    save_file(timm.create_model("test_efficientnet", pretrained=False).state_dict(), start)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(
+        f"""medzoo: 1
+name: toy
+task: detect
+labels: [thing]
+data: {{type: voc, root: {tmp_path}, split: {{group: image}}}}
+model: {{type: region-cnn, backbone: test_efficientnet, weights: {start}, channels: 1, size: [64, 64],
+  strides: [8, 16], anchor_sizes: [[8], [24]], pyramid: 16, hidden: 32}}
+"""
+    )
+    recipe = load_recipe(path, catalog=Catalog())
+    net = build_net(recipe)
+    saved = tmp_path / "model.safetensors"
+    saved.write_bytes(weights_bytes(net))
+    start.unlink()
+    with pytest.raises(UserError, match="no safetensors file"):
+        build_net(recipe)
+    again = build_net(recipe, fresh=False)
+    load_weights(again, saved)
+    for name, tensor in net.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
