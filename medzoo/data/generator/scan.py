@@ -14,9 +14,11 @@ from scipy.ndimage import maximum_filter
 
 from medzoo.data.generator.artefacts import add_noise, bias_field, blur, gamma, thick_slices
 from medzoo.data.generator.contrast import Contrast, draw_contrast
-from medzoo.data.generator.structures import byte_of, tissues, within_brain
+from medzoo.data.generator.structures import GREY, WHITE, byte_of, tissues, within_brain
 from medzoo.data.generator.warp import deform, smooth_field
 from medzoo.types import Array
+
+UNSCORED = 255
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,16 @@ class Look:
 def synthesise(labels: Array, rng: np.random.Generator, look: Look) -> tuple[Array, Array]:
     """A scan float32 and its tissues uint8 (0 background, 1 CSF, 2 grey, 3 white), both like `labels`.
 
+    What lies inside the brain and has no tissue of its own (see structures) is UNSCORED: no loss counts it, and
+    metrics take it for background. Taught as background, it would leave holes in brains wherever they look alike.
+
     `labels`: label bytes (I, J, K) in RAS at about 1 mm (see structures). White matter is about 100; what a
     brain extraction takes away is exactly 0.
     """
     if rng.random() < 0.5 and look.deformation:
         labels = labels[::-1]  # left and right carry the same tissues
     labels = deform(labels, rng, amount=look.deformation)
-    target = tissues()[labels]
+    target = tissues(unnamed=UNSCORED)[labels]
     mask = None if rng.random() < look.whole_head else _extraction(labels, target, rng)
     means, spread = draw_contrast(rng, look.contrast)
     scan: Array = means[labels]
@@ -71,10 +76,10 @@ def synthesise(labels: Array, rng: np.random.Generator, look: Look) -> tuple[Arr
 def _extraction(labels: Array, target: Array, rng: np.random.Generator) -> Array:
     """(I, J, K) bool: what a brain extraction keeps. Tools differ in how much fluid they leave, and leave rests."""
     brain = within_brain()[labels]
-    tissue = target > 1
+    tissue = (target == GREY) | (target == WHITE)
     if rng.random() < 0.75:
-        # Tight: fluid within some millimetres of the tissue; sulci and ventricles stay whole.
-        brain &= maximum_filter(tissue, size=2 * int(rng.integers(1, 7)) + 1) | (target == 0)
+        # Tight: of the fluid outside the ventricles only what lies within some millimetres of tissue.
+        brain &= maximum_filter(tissue, size=2 * int(rng.integers(1, 7)) + 1) | (labels != 24)
     if rng.random() < 0.5:
         near = maximum_filter(brain, size=2 * int(rng.integers(1, 3)) + 1)
         rests = smooth_field(rng, labels.shape, spacing=rng.uniform(10, 30)) > rng.uniform(0.3, 2)

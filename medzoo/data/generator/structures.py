@@ -82,9 +82,10 @@ def byte_of(number: int) -> int:
     return number - OUTSIDE if number >= FIRST_OUTSIDE else number
 
 
-def tissues() -> Array:
-    """(256,) uint8: tissue of each byte, 0 background for whatever the numbers above do not name."""
-    table = np.zeros(256, np.uint8)
+def tissues(*, unnamed: int = 0) -> Array:
+    """(256,) uint8: tissue of each byte; what the numbers above do not name is 0, background, outside the brain
+    and `unnamed` inside it (lesions, vessels, choroid plexus)."""
+    table = np.where(within_brain(), unnamed, 0).astype(np.uint8)
     for tissue, numbers in TISSUE_NUMBERS.items():
         table[list(numbers)] = tissue
     return table

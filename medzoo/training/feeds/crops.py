@@ -9,10 +9,8 @@ import torch
 
 from medzoo.nn.net import Crops, Geometry
 from medzoo.training.feeds.batches import Batch, generator
-from medzoo.training.feeds.volumes import Volume, at_epoch, draw
+from medzoo.training.feeds.volumes import IGNORED, Volume, at_epoch, draw
 from medzoo.types import Array
-
-IGNORED = 255  # the target of pixels outside the scan, which no loss counts
 
 
 class CropBatches:

@@ -17,6 +17,7 @@ from medzoo.types import Array
 
 # Places remembered of each class in each scan; balanced drawing needs no more, and memory stays bounded.
 _PLACES = 200_000
+IGNORED = 255  # the target of voxels that no loss counts: unknown, or outside the scan
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,9 +90,10 @@ def load_volumes(
         if geometry.dims == 2 and array.ndim == 4:
             array = np.ascontiguousarray(np.moveaxis(array, geometry.axis + 1, 1))
             target = np.ascontiguousarray(np.moveaxis(target, geometry.axis, 0))
-        if int(target.max(initial=0)) >= labels:
+        highest = int(target.max(initial=0, where=target != IGNORED))
+        if highest >= labels:
             raise UserError(
-                f"the label file has the value {int(target.max())}, the recipe names {labels} labels",
+                f"the label file has the value {highest}, the recipe names {labels} labels",
                 where=str(item.files.get("label", item.id)),
             )
         return Volume(array, target, _places(array, target, geometry, labels, seed))

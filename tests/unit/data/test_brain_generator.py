@@ -192,3 +192,15 @@ def test_folders_and_files_that_hold_no_label_maps(tmp_path: Path) -> None:
         label_map(tmp_path / "a.nii.gz")
     with pytest.raises(UserError, match="labels"):
         BrainGenerator(data.params, "segment", LABELS[:2])
+
+
+def test_what_has_no_tissue_inside_the_brain_is_not_scored_and_not_taught_as_background(tmp_path: Path) -> None:
+    labels = head()
+    labels[18:22, 20:24, 16:20] = 25
+    nib.save(nib.Nifti1Image(labels, np.eye(4)), tmp_path / "seg.nii.gz")
+    data = opened(tmp_path, deformation=0)
+    sample = data.load(data.items()[0])
+    assert (sample.target == 255).sum() == 64
+    volumes = load_volumes(data, data.items()[:1], (), geometry=Geometry(foreground="nonzero"), labels=4, seed=0)
+    places = np.concatenate(volumes[0].places)
+    assert not (volumes[0].target.ravel()[places] == 255).any()
