@@ -14,8 +14,9 @@ SIDE = 160  # pixels along the longer side of the grid on which blobs are sought
 SAME = 0.7  # overlap (intersection over union) from which on two blobs are one
 
 
-def candidate_boundaries(grey: Array, *, count: int, dark: bool = True) -> list[Boundary]:
-    """At most `count` different blobs of an image (H, W), the most mass-like first; none where there is none.
+def candidate_boundaries(grey: Array, *, count: int, dark: bool = True) -> list[tuple[Boundary, float]]:
+    """At most `count` different blobs of an image (H, W) and how mass-like each is, best first; none where there
+    is none.
 
     dark: whether masses are darker than what surrounds them. Raises UserError for a constant image.
     """
@@ -30,7 +31,7 @@ def candidate_boundaries(grey: Array, *, count: int, dark: bool = True) -> list[
     shape = tuple(max(1, round(n * scale)) for n in values.shape)
     small = resize(values if dark else 1 - values, shape, order=1, anti_aliasing=scale < 1)
     kept: list[Array] = []
-    found: list[Boundary] = []
+    found: list[tuple[Boundary, float]] = []
     for blob in sorted(blobs(small), key=lambda blob: -blob.score):
         if blob.score <= 0 or len(found) == count:
             break
@@ -38,5 +39,5 @@ def candidate_boundaries(grey: Array, *, count: int, dark: bool = True) -> list[
             continue
         kept.append(blob.mask)
         mask, notes = one_mass(resize(blob.mask.astype(np.float64), values.shape, order=1) > 0.5)
-        found.append(Boundary(mask, trace(mask), notes, "found"))
+        found.append((Boundary(mask, trace(mask), notes, "found"), blob.score))
     return found

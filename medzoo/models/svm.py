@@ -63,7 +63,7 @@ class Svm(Net):
         self.machines = nn.ModuleList(Machine(params.kernel) for _ in range(2 if params.apart else 1))
         self.operating_point: tuple[float, str] | None = None
         self.calibration: dict[str, Any] | None = None
-        self._rows: list[tuple[Array, Array, Array, Array]] = []
+        self._rows: list[tuple[Array, ...]] = []
         for name in ("reference", "spread"):
             self.register_buffer(name, torch.zeros(0))
 
@@ -83,17 +83,25 @@ class Svm(Net):
                 owner, _, leaf = name.rpartition(".")
                 setattr(self.get_submodule(owner), leaf, torch.zeros_like(found))
 
-    def observe(self, batch: Tensor, target: Any, groups: Tensor | None = None, items: Tensor | None = None) -> None:
+    def observe(
+        self,
+        batch: Tensor,
+        target: Any,
+        groups: Tensor | None = None,
+        items: Tensor | None = None,
+        weights: Tensor | None = None,
+    ) -> None:
         """Take in features (B, F), class indices (B,), group codes (B,) that folds keep together, and item codes
-        (B,): rows of one item are outlines of one mass, whose answers are averaged."""
+        (B,): rows of one item are outlines of one mass, whose answers are averaged by `weights` (B,)."""
         y = np.asarray(target, np.int64)
         alone = np.arange(len(y)) + sum(len(rows[1]) for rows in self._rows)
         codes, masses = (alone if given is None else np.asarray(given) for given in (groups, items))
-        self._rows.append((np.asarray(batch, np.float64), y, codes, masses))
+        shares = np.ones(len(y)) if weights is None else np.asarray(weights)
+        self._rows.append((np.asarray(batch, np.float64), y, codes, masses, shares))
 
     def solve(self, names: Sequence[str] = ()) -> None:
         """Fit what was observed. `names`: of the features, for the report. Raises UserError, see svm_solver."""
-        x, y, groups, items = (np.concatenate(column) for column in zip(*self._rows, strict=True))
+        x, y, groups, items, weights = (np.concatenate(column) for column in zip(*self._rows, strict=True))
         self._rows.clear()
         names = names or [f"feature {k}" for k in range(x.shape[1])]
         broken = ~np.isfinite(x)
@@ -123,7 +131,8 @@ class Svm(Net):
         # Where machine outlines are learned from, they are the ones that users will mostly have.
         judged = parts.get("found", np.ones(len(y), bool))
         _, first, mass = np.unique(items[judged], return_index=True, return_inverse=True)
-        averaged = np.bincount(mass, counted[judged]) / np.bincount(mass)
+        share = weights[judged]
+        averaged = np.bincount(mass, counted[judged] * share) / np.bincount(mass, share)
         point = operating_point(averaged, y[judged][first], rule=_RULE)
         self.operating_point = (
             point,

@@ -31,7 +31,8 @@ class Features(HostStep):
 
     The outline is the one given with the image; else `boundary` looks for it, inside the box if one was
     given. `candidates`: where nothing was given, measure this many of the most mass-like blobs instead, best
-    first, each a row of image.array (R, F), so that a model can average over outlines it cannot be sure of.
+    first, each a row of image.array (R, F), so that answers are averaged over outlines nobody can be sure of,
+    each weighted by how mass-like it is.
     `groups`: groups of features, in this order. `side`: pictures are measured on a grid of this many pixels
     along their longer side, so that texture does not depend on how large a picture was stored; sizes stay in
     pixels of the source. `flag`: a last feature `outline_given`, 1 for a given outline and 0 for one that was
@@ -65,7 +66,7 @@ class Features(HostStep):
             raise UserError("is a volume, the features are those of a picture", image.source)
         try:
             grey, frame = self._on_grid(image.array[0], frame)
-            found, provenance = self._outlines(grey, hint_of(image), frame)
+            found, weights, provenance = self._outlines(grey, hint_of(image), frame)
             scale = 1 / frame.matrix_inverse[0, 0]
             rows = [self._row(grey, one.mask, scale, provenance) for one in found]
             size = float(features(grey, found[0].mask, groups=("size",), spacing=(scale, scale))[2])
@@ -75,7 +76,8 @@ class Features(HostStep):
         mask = frame.mask_to_source(found[0].mask.astype(np.uint8)) > 0
         named = dict(zip(self.names, map(float, rows[0]), strict=True))
         vector = np.stack(rows) if self.candidates else rows[0]
-        return with_measured(image, vector, Measured(named, provenance, mask, size, found[0].notes)), frame
+        measured = Measured(named, provenance, mask, size, found[0].notes, weights)
+        return with_measured(image, vector, measured), frame
 
     def _on_grid(self, grey: Array, frame: Frame) -> tuple[Array, Frame]:
         if self.side is None:
@@ -94,21 +96,21 @@ class Features(HostStep):
         values = features(grey, mask, groups=self.groups, spacing=(scale, scale))
         return np.append(values, float(provenance == "given")) if self.flag else values
 
-    def _outlines(self, grey: Array, hint: Hint, frame: Frame) -> tuple[list[Boundary], Any]:
+    def _outlines(self, grey: Array, hint: Hint, frame: Frame) -> tuple[list[Boundary], tuple[float, ...], Any]:
         if hint.mask is not None:
             if hint.mask.shape != frame.source_shape:
                 have, need = (f"{shape[1]} x {shape[0]}" for shape in (hint.mask.shape, frame.source_shape))
                 raise UserError(f"the mask is {have} but its image is {need}", hint="give the mask drawn on this image")
             boundary_of_mask(hint.mask)  # an empty or tiny mask is named as it was given
             given = boundary_of_mask(frame.mask_from_source(hint.mask.astype(np.uint8)), shape=grey.shape)
-            return [given], "given"
+            return [given], (1.0,), "given"
         options: dict[str, Any] = {"method": self.boundary, "polarity": self.polarity}
         if hint.box is not None:
             box = frame.boxes_from_source(np.array([hint.box]))[0]
-            return [find_boundary(grey, box=(box[0], box[1], box[2], box[3]), **options)], "box"
+            return [find_boundary(grey, box=(box[0], box[1], box[2], box[3]), **options)], (1.0,), "box"
         if self.candidates:
             many = candidate_boundaries(grey, count=self.candidates, dark=self.polarity == "dark")
             if many:
-                return many, "found"
+                return [one for one, _ in many], tuple(score for _, score in many), "found"
         found = find_boundary(grey, **options)
-        return [found], found.outline
+        return [found], (1.0,), found.outline

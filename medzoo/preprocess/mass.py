@@ -28,7 +28,8 @@ class Measured:
     """A mass that was measured: its features by name, its outline on the source's grid, and whence that came.
 
     `mask` (*spatial) bool; `size`: the one number that the size-only baseline ranks by (diameter, in the
-    unit of the outline); `notes`: what had to be done to the outline.
+    unit of the outline); `notes`: what had to be done to the outline; `weights` (R,): how much each of several
+    candidate outlines counts, where the vector has a row for each.
     """
 
     features: Mapping[str, float]
@@ -36,6 +37,7 @@ class Measured:
     mask: Array | None
     size: float
     notes: tuple[str, ...] = ()
+    weights: tuple[float, ...] = (1.0,)
 
 
 def with_hint(image: Image, hint: Hint) -> Image:

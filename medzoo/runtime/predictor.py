@@ -163,18 +163,19 @@ class Predictor:
     def _classify(self, prepared: Prepared, start: float) -> Classification:
         name = self.metadata.inputs[0]
         array = prepared.image.array
-        # Several rows of features are as many outlines of one mass: their answers are averaged.
-        batch = array[None] if name != "features" or array.ndim == 1 else array
-        values = self.backend.run({name: batch}, ["probabilities"])["probabilities"].mean(axis=0)
-        probabilities = {label: float(p) for label, p in zip(self.metadata.labels, values, strict=True)}
         mass = measured_of(prepared.image)
+        batch = array[None] if mass is None or array.ndim == 1 else array
+        values = self.backend.run({name: batch}, ["probabilities"])["probabilities"]
         facts: dict[str, Any] = {}
         if mass is not None:
+            # Several rows are as many outlines of one mass.
+            values = np.average(values, axis=0, weights=mass.weights)[None]
             facts = {"outline": mass.outline, "features": mass.features, "mask": mass.mask, "notes": mass.notes}
             reference = (self.metadata.calibration or {}).get("reference")
             if reference is not None:
                 effects = contributions(self.backend, batch[0], np.asarray(reference, np.float32))
                 facts["contributions"] = dict(zip(mass.features, map(float, effects), strict=True))
+        probabilities = {label: float(p) for label, p in zip(self.metadata.labels, values[0], strict=True)}
         return Classification(
             label=self._label(probabilities), probabilities=probabilities, **facts, **self._common(prepared, start)
         )

@@ -11,7 +11,7 @@ from medzoo.data.dataset import DataSet, Item
 from medzoo.errors import UserError
 from medzoo.io.channels import to_channels
 from medzoo.nn.net import Vectors
-from medzoo.preprocess.mass import Hint, with_hint
+from medzoo.preprocess.mass import Hint, measured_of, with_hint
 from medzoo.preprocess.step import HostStep
 from medzoo.preprocess.steps import apply_steps
 from medzoo.training.feeds.batches import Batch
@@ -19,8 +19,9 @@ from medzoo.types import Array
 
 
 class VectorBatches:
-    """One batch (N, F) float64 with class indices (N,), group codes (N,) and item codes (N,) int64, measured when
-    it is first asked for; `names` (F,) of the features. An item measured by several outlines has several rows.
+    """One batch (N, F) float64 with class indices (N,), group codes (N,), item codes (N,) and weights (N,),
+    measured when it is first asked for; `names` (F,) of the features. An item measured by several outlines has
+    several rows, whose weights say how much each counts in its answer.
 
     Raises UserError where no step measures, or the flag that `feed` asks for is not the last feature.
     """
@@ -65,16 +66,18 @@ class VectorBatches:
     def _measured(self) -> Batch:
         vectors: list[Array] = []
         targets: list[int] = []
+        weights: list[float] = []
         groups: list[str] = []
         masses: list[str] = []
         for item in self.watch(self.items):
             try:
-                rows, target = self._item(item)
+                rows, shares, target = self._item(item)
             except UserError:
                 if self.on_bad_image == "stop":
                     raise
                 continue
             vectors += rows
+            weights += shares
             targets += [target] * len(rows)
             groups += [item.groups.get(self.group, item.id)] * len(rows)
             masses += [item.id] * len(rows)
@@ -85,14 +88,16 @@ class VectorBatches:
             torch.from_numpy(np.stack(vectors)),
             torch.tensor(targets, dtype=torch.int64),
             *map(torch.from_numpy, codes),
+            torch.tensor(weights, dtype=torch.float64),
         )
 
-    def _item(self, item: Item) -> tuple[list[Array], int]:
+    def _item(self, item: Item) -> tuple[list[Array], list[float], int]:
         sample = self.data.load(item)
         assert isinstance(sample.target, int)
         outlines_only = any(step.outlines_only for step in self.steps)
         image = sample.image if outlines_only else to_channels(sample.image, 1)
-        rows = []
+        rows: list[Array] = []
+        weights: list[float] = []
         for outline in self.feed.outlines if not outlines_only else ("given",):
             hint = Hint()
             if outline == "given" and not outlines_only:
@@ -104,4 +109,7 @@ class VectorBatches:
                 hint = Hint(mask=sample.mask)
             prepared, _ = apply_steps(with_hint(image, hint), self.steps)
             rows += list(np.atleast_2d(np.asarray(prepared.array, np.float64)))
-        return rows, sample.target
+            measured = measured_of(prepared)
+            assert measured is not None
+            weights += measured.weights
+        return rows, weights, sample.target
