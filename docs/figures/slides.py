@@ -81,7 +81,7 @@ def filters() -> None:
         "KNN smoothing, m = 5, K = 9": knn_smooth(noisy, size=5, neighbours=9),
         "underexposed": dark,
         "equalised": equalise(dark),
-        "CLAHE": clahe(dark),
+        "CLAHE": clahe(dark, tiles=2, clip_limit=0.02),
     }
     figure, axes = plt.subplots(2, len(shown), figsize=(3 * len(shown), 5.2), height_ratios=(3, 1))
     for (title, picture), (top, bottom) in zip(shown.items(), axes.T, strict=True):
