@@ -13,6 +13,7 @@ from typing import Any
 
 from medzoo.data.dataset import DataSet, Item, Sample
 from medzoo.metrics import Accumulator, Boxes, ClassifyScores, Figure, accumulator, paired
+from medzoo.metrics.classify import reliability
 from medzoo.preprocess.mass import measured_of
 from medzoo.results import Classification, Detections, Segmentation
 from medzoo.runtime.predictor import Predictor
@@ -44,6 +45,14 @@ class Scores:
     def records(self) -> list[dict[str, Any]]:
         """One record an item, of the protocol that counts."""
         return self.main.records()
+
+    def reliability(self) -> dict[str, list[dict[str, Any]]]:
+        """Of a classification, by protocol: rows of confidence against accuracy with Wilson intervals."""
+        return {
+            protocol: [row for row in reliability(scores.truth, scores.probabilities) if row["n"]]
+            for protocol, scores in self.protocols.items()
+            if isinstance(scores, ClassifyScores) and scores.items
+        }
 
     def figures(self) -> list[Figure]:
         """Every figure with its interval; of a named protocol as protocol/name, with its size-only baseline

@@ -98,6 +98,7 @@ def train(
             "scored": registry.entry("data", loaded.data.type).scored,
             "items": len(data.part("test")),
             "figures": [figure.to_dict() for figure in scores.figures()],
+            **({"reliability": rows} if (rows := scores.reliability()) else {}),
         },
         "parity": exported.parity,
         "operating_point": metadata.operating_point.model_dump() if metadata.operating_point else None,

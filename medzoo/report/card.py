@@ -18,6 +18,7 @@ def render_card(manifest: Mapping[str, Any]) -> str:
         f"**{_DISCLAIMER}**",
         _uses(manifest),
         _measured(manifest["metrics"]),
+        _reliability(manifest["metrics"]),
         findings_section(manifest["training"]),
         _data(manifest),
         _parity(manifest["parity"]),
@@ -67,6 +68,25 @@ def _measured(metrics: Mapping[str, Any]) -> str:
     if note := protocols_note(figures):
         lines += ["", note]
     return "\n".join(lines)
+
+
+def _reliability(metrics: Mapping[str, Any]) -> str:
+    """Whether an answer given with 80 % confidence is right 8 times in 10."""
+    parts = []
+    for protocol, rows in metrics.get("reliability", {}).items():
+        parts += [
+            "",
+            f"{protocol.replace('-', ' ').capitalize() or 'Test part'}, in bins of the highest probability:",
+            "",
+            "| mean confidence | right (95 % interval, Wilson) | items |",
+            "| --- | --- | --- |",
+            *[f"| {_number(row['confidence'])} | {_share(row)} | {row['n']} |" for row in rows],
+        ]
+    return "\n".join(["## Reliability", *parts]) if parts else ""
+
+
+def _share(row: Mapping[str, Any]) -> str:
+    return figure_text({"value": row["accuracy"], "low": row["low"], "high": row["high"]})
 
 
 def _data(manifest: Mapping[str, Any]) -> str:

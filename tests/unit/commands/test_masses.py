@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image as Pillow
@@ -186,3 +187,36 @@ def test_a_recipe_without_features_is_told_what_is_missing(made: Path, tmp_path:
     path.write_text("\n".join(line for line in text if "host" not in line and line != "preprocess:"))
     with pytest.raises(UserError, match=r"preprocess\.host: .*no host step measures"):
         train(path, out=tmp_path / "model")
+
+
+NODULE = ROOT / "zoo" / "nodule-svm"
+
+
+def test_a_nodule_is_judged_from_a_contour_file_a_mask_volume_or_a_mask_picture(
+    run: Callable[..., tuple], tmp_path: Path
+) -> None:
+    t = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    rows = [f"{6 * np.cos(a)},{6 * np.sin(a)},{z}" for z in (-3.0, 0.0, 3.0) for a in t]
+    Path("nodule.csv").write_text("x,y,z\n" + "\n".join(rows))
+    grid = np.indices((30, 30, 9)).transpose(1, 2, 3, 0) - (14.5, 14.5, 4)
+    inside = (np.hypot(grid[..., 0], grid[..., 1]) < 6) & (np.abs(grid[..., 2]) < 1.5)
+    nibabel.save(nibabel.Nifti1Image(inside.astype(np.uint8), np.diag([1, 1, 3, 1])), "nodule.nii.gz")
+    Pillow.fromarray(inside[..., 4].astype(np.uint8) * 255).save("nodule.png")
+    code, out, err = run("predict", NODULE, "nodule.csv", "nodule.nii.gz", "nodule.png", "-o", "out", "--json")
+    assert code == 0, err
+    contour, volume, picture = json.loads(out)
+    for answer in (contour, volume, picture):
+        assert answer["outline"] == "given"
+        assert answer["features"]["diameter"] == pytest.approx(12, rel=0.08)
+    assert contour["features"]["volume"] == pytest.approx(np.pi * 36 * 9, rel=0.02)
+    assert volume["features"]["volume"] == pytest.approx(contour["features"]["volume"], rel=0.05)
+    assert "a pixel counts as 1 mm" in picture["notes"][0]
+
+
+def test_a_model_of_outlines_takes_no_mask_and_no_short_contour(run: Callable[..., tuple]) -> None:
+    Path("short.csv").write_text("x,y\n0,0\n1,0\n1,1\n0,1\n")
+    code, _, err = run("predict", NODULE, "short.csv", "-o", "out")
+    assert code == 2
+    assert "short.csv: a contour of 4 points is too short" in err
+    code, _, err = run("predict", NODULE, "short.csv", "--box", "0,0,1,1", "-o", "out")
+    assert code == 2
