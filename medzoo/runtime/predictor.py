@@ -26,6 +26,7 @@ from medzoo.results import Classification, Detections, Result, Segmentation
 from medzoo.runtime.backend import Backend
 from medzoo.runtime.contributions import contributions
 from medzoo.runtime.slices import segment_array
+from medzoo.runtime.volume_boxes import detect_volume
 from medzoo.types import Frame, Image
 
 _AHEAD = 2  # inputs decoded while the graph runs: enough to hide reading, few enough to bound memory
@@ -188,15 +189,18 @@ class Predictor:
         return max(probabilities, key=probabilities.__getitem__)
 
     def _detect(self, prepared: Prepared, start: float) -> Detections:
-        raw = self.backend.run({"image": prepared.image.array[None]})
-        kept = int(raw["count"][0])
-        scores = raw["scores"][0, :kept]
-        above = scores >= self.threshold
-        boxes = prepared.frame.boxes_to_source(raw["boxes"][0, :kept][above])
+        array = prepared.image.array
+        if array.ndim == 4 and self.metadata.geometry.dims == 2:
+            boxes, scores, classes = detect_volume(self.backend, array, threshold=self.threshold)
+        else:
+            raw = self.backend.run({"image": array[None]})
+            kept = int(raw["count"][0])
+            above = raw["scores"][0, :kept] >= self.threshold
+            boxes, scores, classes = (raw[name][0, :kept][above] for name in ("boxes", "scores", "labels"))
         return Detections(
-            boxes=boxes,
-            scores=scores[above],
-            classes=raw["labels"][0, :kept][above],
+            boxes=prepared.frame.boxes_to_source(boxes),
+            scores=scores,
+            classes=classes,
             labels=self.metadata.labels,
             **self._common(prepared, start),
         )

@@ -56,13 +56,13 @@ def _slice_by_slice(backend: Backend, array: Array, geometry: Geometry, *, slab:
             box = (slice(0, stack.shape[2]), slice(0, stack.shape[3]))
         for tile in tiles(box, limit=geometry.tile):
             context, core = with_margin(tile, stack.shape[2:], margin=geometry.margin, multiple=geometry.multiple)
-            batch = np.stack([_neighbours(stack, s, reach)[(slice(None), *context)] for s in chosen])
+            batch = np.stack([slice_with_neighbours(stack, s, reach)[(slice(None), *context)] for s in chosen])
             answer = backend.run({"image": batch}, ["labels"])["labels"]
             out[(slice(chosen.start, chosen.stop), *tile)] = answer[(slice(None), *core)]
     return labels
 
 
-def _neighbours(stack: Array, index: int, reach: int) -> Array:
+def slice_with_neighbours(stack: Array, index: int, reach: int) -> Array:
     """(slices * C, H, W): slice `index` with its neighbours as channels, zeros beyond the ends."""
     if reach == 0:
         single: Array = stack[index]

@@ -1,0 +1,96 @@
+"""Boxes in a volume from a graph that looks at slices: found slice by slice, then merged. Arrays only."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from medzoo.runtime.backend import Backend
+from medzoo.runtime.slices import slice_with_neighbours
+from medzoo.types import Array
+
+# Overlap in the plane from which boxes of one class in nearby slices are one object's (Jaeger et al. 2018).
+OVERLAP = 0.1
+# Slices that an object may be missed in between two that show it.
+GAP = 1
+
+
+def detect_volume(backend: Backend, array: Array, *, threshold: float) -> tuple[Array, Array, Array]:
+    """Boxes (N, 6) along the axes of a prepared array float32 (C, I, J, K), scores (N,), classes (N,).
+
+    `threshold`: detections of a slice below it take no part. Slices lie along the geometry's axis; those
+    without any signal are not looked at where only nonzero values are foreground.
+    """
+    geometry = backend.metadata.geometry
+    stack = np.moveaxis(array, geometry.axis + 1, 0)
+    boxes, scores, classes, places = [], [], [], []
+    for place in range(len(stack)):
+        if geometry.foreground == "nonzero" and not stack[place].any():
+            continue
+        image = np.ascontiguousarray(slice_with_neighbours(stack, place, geometry.slices // 2))
+        answer = backend.run({"image": image[None]})
+        kept = slice(0, int(answer["count"][0]))
+        shown = answer["scores"][0, kept] >= threshold
+        boxes.append(answer["boxes"][0, kept][shown])
+        scores.append(answer["scores"][0, kept][shown])
+        classes.append(answer["labels"][0, kept][shown])
+        places.append(np.full(int(shown.sum()), place))
+    if not boxes:
+        return np.zeros((0, 6), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
+    merged, best, kinds = merge_slices(*map(np.concatenate, (boxes, scores, classes, places)))
+    return _along_axes(merged, geometry.axis), best, kinds
+
+
+def merge_slices(boxes: Array, scores: Array, classes: Array, places: Array) -> tuple[Array, Array, Array]:
+    """Boxes (M, 6), x0, y0, s0, x1, y1, s1 with slices s0 to s1 - 1, best first, their scores and classes.
+
+    Weighted box clustering over slices (Jaeger et al., Retina U-Net, arXiv 1811.08661): the best box that is
+    left takes those of its class that overlap it in the slices next to it, and so on while slices follow each
+    other; sides in the plane are means weighted by score, overlap and area, so that an object's tips, which are
+    small, do not shrink it. The score is the best one's. boxes (N, 4), scores, classes and places (N,).
+    """
+    order = np.argsort(-scores, kind="stable")
+    free = np.ones(len(boxes), bool)
+    merged, best, kinds = [], [], []
+    area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    for core in order:
+        if not free[core]:
+            continue
+        overlap = _overlaps(boxes[core], boxes)
+        near = free & (classes == classes[core]) & (overlap >= OVERLAP)
+        near[core] = True
+        mine = near & np.isin(places, _run(np.unique(places[near]), int(places[core])))
+        free &= ~mine
+        weights = scores[mine] * overlap[mine] * area[mine]
+        plane = (boxes[mine] * weights[:, None]).sum(axis=0) / weights.sum() if weights.sum() > 0 else boxes[core]
+        merged.append([*plane[:2], places[mine].min(), *plane[2:], places[mine].max() + 1])
+        best.append(scores[core])
+        kinds.append(classes[core])
+    return (
+        np.array(merged, np.float32).reshape(-1, 6),
+        np.array(best, np.float32),
+        np.array(kinds, np.int64),
+    )
+
+
+def _run(found: Array, start: int) -> Array:
+    """The slices of `found` (sorted) that hang together with `start`, with at most GAP missing in between."""
+    pieces = np.split(found, np.flatnonzero(np.diff(found) > GAP + 1) + 1)
+    return next(piece for piece in pieces if start in piece)
+
+
+def _overlaps(box: Array, boxes: Array) -> Array:
+    """IoU of one box with each of (N, 4)."""
+    low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
+    shared = np.prod(np.clip(high - low, 0, None), axis=1)
+    total = np.prod(box[2:] - box[:2]) + np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) - shared
+    overlap: Array = shared / np.maximum(total, 1e-12)
+    return overlap
+
+
+def _along_axes(boxes: Array, axis: int) -> Array:
+    """x, y, slice boxes as boxes along the array's axes: y and x run along the other two, in their order."""
+    first, second = [a for a in range(3) if a != axis]
+    sides = np.empty_like(boxes)
+    for source, target in ((0, second), (1, first), (2, axis)):
+        sides[:, target], sides[:, target + 3] = boxes[:, source], boxes[:, source + 3]
+    return sides
