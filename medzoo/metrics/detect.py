@@ -33,6 +33,7 @@ _PRECISION: dict[str, tuple[str, list[int], str]] = {
     "ap-medium": ("medium", list(range(10)), "IoU 0.50:0.95"),
     "ap-large": ("large", list(range(10)), "IoU 0.50:0.95"),
 }
+CENTRE = Rule("centre")
 _SIZES = ("all", "small", "medium", "large")
 # Edges between small, medium and large: COCO's side lengths in pixels; in volumes a cube's side in mm.
 _EDGES = {2: (32.0, 96.0, "px"), 3: (10.0, 20.0, "mm")}
@@ -65,12 +66,16 @@ class Boxes:
 
 @dataclass(frozen=True, eq=False)
 class _OfLabel:
-    """One image's detections of one label, best first, at most 100; `objects` (A,) that count, by size."""
+    """One image's detections of one label, best first, at most 100; `objects` (A,) that count, by size.
+
+    `status` and `centre`: hit, false or neither, by the accumulator's rule and by centres inside objects.
+    """
 
     scores: Array
     hit: Array
     ignored: Array
     status: Array
+    centre: Array
     objects: Array
 
 
@@ -78,14 +83,15 @@ class DetectScores(Accumulator):
     """Scores of a detection, matched label by label.
 
     COCO's rules for `ap...` (at most 100 detections a label and image, IoU over continuous boxes, 101
-    recalls); `rule` for FROC, CPM and the figures at `threshold` (score >= threshold is shown; None: all).
+    recalls); `rule` for FROC, CPM and the figures at `threshold` (score >= threshold is shown; None: all);
+    `froc-centre` and `cpm-centre` are the same by centres inside objects, whatever `rule` says.
     Sizes small, medium, large part at box areas of 32^2 and 96^2 pixels (COCO), box volumes of 10^3 and
     20^3 cubic millimetres.
     """
 
     known = (
         "ap", "ap50", "froc", "cpm", "ap75", "ap10", "ap-small", "ap-medium", "ap-large",
-        "sensitivity", "false-positives",
+        "sensitivity", "false-positives", "froc-centre", "cpm-centre",
     )  # fmt: skip
 
     def __init__(
@@ -138,8 +144,8 @@ class DetectScores(Accumulator):
             hit, ignored = match_coco(objects, boxes, thresholds=_IOUS, ranges=edges, unit=unit)
             sizes = np.prod(objects[:, dims:] - objects[:, :dims], axis=1) * unit
             counted = (sizes >= edges[:, :1]) & (sizes <= edges[:, 1:])
-            status = match(objects, boxes, rule=self.rule)
-            rows.append(_OfLabel(scores[mine][best], hit, ignored, status, counted.sum(axis=1)))
+            status, centre = (match(objects, boxes, rule=rule) for rule in (self.rule, CENTRE))
+            rows.append(_OfLabel(scores[mine][best], hit, ignored, status, centre, counted.sum(axis=1)))
         self._register(item, group)
         self._images.append(rows)
         self._records.append(
@@ -179,12 +185,12 @@ class DetectScores(Accumulator):
         ignored = np.concatenate([row.ignored[size, picks] for row in rows], axis=1)[:, order]
         return Ranked(image[order], hit, ignored, np.array([row.objects[size] for row in rows]))
 
-    def froc(self) -> Froc:
-        """The free-response ROC of all labels together, each matched to its own, by `rule`."""
+    def froc(self, *, centre: bool = False) -> Froc:
+        """The free-response ROC of all labels together, each matched to its own, by `rule` or by centres."""
         rows = [row for image in self._images for row in image]
         scores, index = self._joined([row.scores for row in rows])
         objects = np.array([sum(int(row.objects[0]) for row in image) for image in self._images])
-        status = np.concatenate([row.status for row in rows])
+        status = np.concatenate([row.centre if centre else row.status for row in rows])
         return Froc(scores, status, index // len(self.labels), objects)
 
     def threshold_at(self, rate: float) -> DetectionPoint:
@@ -239,19 +245,9 @@ class DetectScores(Accumulator):
         """FROC, CPM, and what the operating threshold gives."""
         froc = self.froc()
         width = len(froc.image)
-        made = []
-        words = f"matched by {self.rule}, all labels together, highest sensitivity at or below the rate"
-
-        def rates(weights: Array) -> Array:
-            return froc.sensitivities(weights)
-
-        if "froc" in self.names:
-            for i, rate in enumerate(RATES):
-                protocol = f"sensitivity at {rate:g} false positives an image, {words}"
-                made.append(Measure(f"froc/{rate:g}", protocol, rates, itemgetter((..., i)), width=width))
-        if "cpm" in self.names:
-            protocol = f"mean sensitivity at 1/8, 1/4, 1/2, 1, 2, 4, 8 false positives an image, {words}"
-            made.append(Measure("cpm", protocol, rates, lambda table: table.mean(axis=1), width=width))
+        made = self._over_rates(froc, "", self.rule)
+        if {"froc-centre", "cpm-centre"} & set(self.names):
+            made += self._over_rates(self.froc(centre=True), "-centre", CENTRE)
 
         def at_threshold(weights: Array) -> Array:
             return froc.at(weights, threshold=self.threshold)
@@ -263,6 +259,23 @@ class DetectScores(Accumulator):
             if name in self.names:
                 protocol = f"{what}, {where}, matched by {self.rule}"
                 made.append(Measure(name, protocol, at_threshold, itemgetter((..., i)), width=width))
+        return made
+
+    def _over_rates(self, froc: Froc, suffix: str, rule: Rule) -> list[Measure]:
+        """FROC and CPM by one rule, if their names are wanted."""
+        made, width = [], len(froc.image)
+        words = f"matched by {rule}, all labels together, highest sensitivity at or below the rate"
+
+        def rates(weights: Array) -> Array:
+            return froc.sensitivities(weights)
+
+        if f"froc{suffix}" in self.names:
+            for i, rate in enumerate(RATES):
+                protocol = f"sensitivity at {rate:g} false positives an image, {words}"
+                made.append(Measure(f"froc{suffix}/{rate:g}", protocol, rates, itemgetter((..., i)), width=width))
+        if f"cpm{suffix}" in self.names:
+            protocol = f"mean sensitivity at 1/8, 1/4, 1/2, 1, 2, 4, 8 false positives an image, {words}"
+            made.append(Measure(f"cpm{suffix}", protocol, rates, lambda table: table.mean(axis=1), width=width))
         return made
 
     def _joined(self, scores: Sequence[Array]) -> tuple[Array, Array]:

@@ -281,3 +281,17 @@ def test_pictures_and_volumes_do_not_mix():
     scores.add(*scene(np.random.default_rng(1), classes=1), item="a")
     with pytest.raises(UserError, match="b: boxes of 3 axes among boxes of 2"):
         scores.add(*scene(np.random.default_rng(1), classes=1, dims=3), item="b")
+
+
+def test_both_hit_rules_stand_side_by_side_by_name():
+    scores = DetectScores(["a"], ["cpm", "cpm-centre", "froc-centre"], replicates=20)
+    truth = Boxes(np.array([[0.0, 0, 10, 10]]), np.array([0]), np.ones(1))
+    # Inside the object and far too small for an IoU of 0.5.
+    found = Boxes(np.array([[4.0, 4, 7, 7]]), np.array([0]), np.array([0.9]))
+    scores.add(truth, found, item="one")
+    figures = {figure.name: figure for figure in scores.figures()}
+    assert figures["cpm"].value == 0
+    assert figures["cpm-centre"].value == 1
+    assert figures["froc-centre/0.125"].value == 1
+    assert "centre inside" in figures["cpm-centre"].protocol
+    assert "IoU >= 0.5" in figures["cpm"].protocol
