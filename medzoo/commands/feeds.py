@@ -129,6 +129,8 @@ def _of_scenes(net: Net, recipe: Recipe, data: OpenData) -> Feeds:
         ScenePictures(data.data, data.part(part), recipe.host_steps, channels=net.geometry.channels, size=feed.size)
         for part in ("train", "val")
     )
+    if settings.workers:
+        train.decode(on_bad_image=settings.on_bad_image)
     batches = SceneBatches(
         train,
         batch=settings.batch,

@@ -94,6 +94,15 @@ class ScenePictures:
         inside = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
         return Scene(array, boxes[inside], sample.target.labels[inside])
 
+    def decode(self, *, on_bad_image: Literal["stop", "skip"]) -> None:
+        """Read every picture now, for workers that branch off and share what is kept."""
+        for index in range(len(self)):
+            try:
+                self.scene(index)
+            except UserError:
+                if on_bad_image == "stop":
+                    raise
+
     def _fit(self, scene: Scene) -> tuple[Tensor, Array]:
         image = torch.from_numpy(scene.array.astype(np.float32))
         if tuple(image.shape[1:]) == self.size:

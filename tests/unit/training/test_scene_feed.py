@@ -60,6 +60,17 @@ def test_canvas_and_boxes_are_those_of_the_graph() -> None:
             np.testing.assert_allclose(boxes, sample.target.boxes * scale, atol=1e-4)  # type: ignore[union-attr]
 
 
+def test_everything_can_be_read_before_workers_branch_off() -> None:
+    data = ToyScenes(4, broken=["s01"])
+    scenes = pictures(data)
+    with pytest.raises(UserError, match=r"s01\.png"):
+        scenes.decode(on_bad_image="stop")
+    scenes.decode(on_bad_image="skip")
+    reads = data.reads
+    SceneBatches(scenes, batch=3, seed=0, on_bad_image="skip").pictures.scene(3)
+    assert data.reads == reads
+
+
 @pytest.mark.parametrize(("limit", "reads"), [(1 << 20, 4), (0, 8)])
 def test_pictures_are_read_once_up_to_the_bound(limit: int, reads: int) -> None:
     data = ToyScenes(4)
