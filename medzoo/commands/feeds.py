@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import track
 
 from medzoo.commands.data import OpenData
+from medzoo.data.dataset import Part
 from medzoo.errors import UserError
 from medzoo.nn.net import Crops, Images, Net, Patches, Scenes, Vectors
 from medzoo.recipe import Recipe
@@ -20,6 +21,7 @@ from medzoo.training.feeds.images import ImageBatches, OrderedImages
 from medzoo.training.feeds.patches import PatchBatches
 from medzoo.training.feeds.pictures import Pictures
 from medzoo.training.feeds.scenes import OrderedScenes, SceneBatches, ScenePictures
+from medzoo.training.feeds.slice_scenes import SliceScenes
 from medzoo.training.feeds.vectors import VectorBatches
 from medzoo.training.feeds.volumes import Volume, load_volumes
 
@@ -123,12 +125,7 @@ def _golden_pictures(pictures: Pictures) -> list[Golden]:
 def _of_scenes(net: Net, recipe: Recipe, data: OpenData) -> Feeds:
     settings, feed = recipe.train, net.feed
     assert isinstance(feed, Scenes)
-    if net.geometry.slices > 1:
-        raise UserError("detectors learn from single pictures", where=recipe.source, hint="set model.slices: 1")
-    train, val = (
-        ScenePictures(data.data, data.part(part), recipe.host_steps, channels=net.geometry.channels, size=feed.size)
-        for part in ("train", "val")
-    )
+    train, val = (_scenes(net, recipe, data, part) for part in ("train", "val"))
     if settings.workers:
         train.decode(on_bad_image=settings.on_bad_image)
     batches = SceneBatches(
@@ -141,6 +138,22 @@ def _of_scenes(net: Net, recipe: Recipe, data: OpenData) -> Feeds:
     )
     ordered = OrderedScenes(val, batch=settings.batch) if len(val) else None
     return Feeds(batches, ordered, _golden_scenes(val if len(val) else train))
+
+
+def _scenes(net: Net, recipe: Recipe, data: OpenData, part: Part) -> ScenePictures:
+    feed, geometry, items = net.feed, net.geometry, data.part(part)
+    assert isinstance(feed, Scenes)
+    if geometry.slices > 1:
+        return SliceScenes(
+            data.data,
+            items,
+            recipe.host_steps,
+            geometry=geometry,
+            labels=len(recipe.labels),
+            size=feed.size,
+            seed=recipe.train.seed,
+        )
+    return ScenePictures(data.data, items, recipe.host_steps, channels=geometry.channels, size=feed.size)
 
 
 def _golden_scenes(pictures: ScenePictures) -> list[Golden]:

@@ -1,0 +1,74 @@
+"""Slices of volumes as scenes: each with its neighbours as channels, and the boxes of what it cuts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from medzoo.data.dataset import DataSet, Item
+from medzoo.data.objects import component_boxes
+from medzoo.errors import UserError
+from medzoo.io.channels import to_channels
+from medzoo.nn.net import Geometry
+from medzoo.preprocess.step import HostStep
+from medzoo.preprocess.steps import apply_steps
+from medzoo.runtime.slices import slice_with_neighbours
+from medzoo.training.feeds.batches import generator
+from medzoo.training.feeds.scenes import Scene, ScenePictures
+from medzoo.types import Array
+
+
+class SliceScenes(ScenePictures):
+    """Every slice that cuts an object, and as many others with some signal, drawn once from `seed`.
+
+    Volumes are held prepared. Raises UserError that names the file for a volume without a label map.
+    """
+
+    def __init__(
+        self,
+        data: DataSet,
+        items: Sequence[Item],
+        steps: Sequence[HostStep],
+        *,
+        geometry: Geometry,
+        labels: int,
+        size: tuple[int, int],
+        seed: int,
+    ) -> None:
+        self.geometry = geometry
+        self._stacks: list[Array] = []
+        self._places: list[tuple[int, int]] = []
+        self._objects: list[tuple[Array, Array]] = []
+        slices: list[Item] = []
+        for number, item in enumerate(items):
+            sample = data.load(item)
+            where = str(next(iter(item.files.values()), item.id))
+            if sample.mask is None or sample.mask.ndim != 3:
+                raise UserError("is no volume with a label map", where, "detectors learn slices from label maps")
+            image, frame = apply_steps(to_channels(sample.image, geometry.channels), steps)
+            stack = np.moveaxis(np.asarray(image.array, np.float32), geometry.axis + 1, 0)
+            target = np.moveaxis(frame.mask_from_source(sample.mask), geometry.axis, 0)
+            cut = target.any(axis=(1, 2))
+            others = np.flatnonzero(~cut & stack.any(axis=(1, 2, 3)))
+            drawn = generator(seed, number).permutation(others)[: max(1, int(cut.sum()))]
+            for place in np.sort(np.concatenate([np.flatnonzero(cut), drawn])):
+                self._places.append((number, int(place)))
+                self._objects.append(_objects(target[place], labels))
+                slices.append(replace(item, id=f"{item.id}#{place}"))
+            self._stacks.append(stack)
+        channels = geometry.channels * geometry.slices
+        super().__init__(data, slices, steps, channels=channels, size=size, limit=0)
+
+    def stored(self, index: int) -> Scene:
+        """See ScenePictures.stored."""
+        number, place = self._places[index]
+        array = slice_with_neighbours(self._stacks[number], place, self.geometry.slices // 2)
+        return Scene(np.ascontiguousarray(array), *self._objects[index])
+
+
+def _objects(target: Array, labels: int) -> tuple[Array, Array]:
+    """Boxes (N, 4) and labels (N,) of the connected parts of one slice; values are 1 more than labels."""
+    boxes = [component_boxes(target == label + 1) for label in range(labels)]
+    return np.concatenate(boxes), np.repeat(np.arange(labels), [len(found) for found in boxes])
