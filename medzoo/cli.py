@@ -229,12 +229,44 @@ def predict(
 def export(
     model: Model,
     out: Out = None,
+    to: Annotated[str, typer.Option(help="onnx or triton.")] = "onnx",
 ) -> None:
-    """Export a model folder's weights to ONNX again, through the parity gate."""
+    """Export a model folder's weights to ONNX again, through the parity gate; or a Triton repository."""
+    if _one_of("--to", to, ("onnx", "triton")) == "triton":
+        from medzoo.commands.triton import export_triton
+
+        _say(f"written to {export_triton(model, out=out)}: a Triton model repository")
+        return
     from medzoo.commands.export import export as run_export
 
     written = run_export(model, out=out)
     _say(f"written to {written}: ONNX Runtime answers as torch does")
+
+
+@app.command()
+def benchmark(
+    model: Model,
+    out: Out = None,
+    size: Annotated[int | None, typer.Option(min=8, help="Side of the inputs in pixels; 256, volumes 64.")] = None,
+    seconds: Annotated[float, typer.Option(min=0, help="About how long to measure.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Latency, throughput and memory of every backend and precision here, beside the parity error."""
+    from medzoo.commands.benchmark import benchmark as run_benchmark
+    from medzoo.report.speed import speed_table, write_speed
+
+    found = run_benchmark(model, size=size, seconds=seconds).to_dict()
+    if out is not None:
+        write_speed(found, out)
+        _say(f"written to {out}")
+    if as_json:
+        _print_json(found)
+        return
+    from rich.console import Console
+
+    Console().print(speed_table(found))
+    for name, reason in found["absent"].items():
+        _say(f"not measured: {name} ({reason})")
 
 
 @app.command()
