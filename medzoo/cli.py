@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -54,13 +55,16 @@ def list_(as_json: Json = False) -> None:
 
     console = Console()
     if document["models"]:
-        table = Table("model", "task", "measured on", "figure (95 % interval)", "MB", "licence", box=None)
+        # Whole words in every column, however narrow the terminal: it wraps the line rather than a name.
+        table = Table(box=None, pad_edge=False)
+        for column in ("model", "task", "figure (95 % interval)", "measured on", "MB", "licence"):
+            table.add_column(column, overflow="fold", no_wrap=column != "licence")
         for model in document["models"]:
             figure = model["figure"]
             words = f"{figure['name']} {figure_text(figure)}" if figure else ""
             size = f"{model['bytes'] / 1e6:.1f}"
-            table.add_row(model["name"], model["task"], model["data"], words, size, model["license"])
-        console.print(table)
+            table.add_row(model["name"], model["task"], words, model["data"], size, _short(model["license"]))
+        console.print(table, width=max(console.width, 110))
     else:
         console.print("no zoo models on this machine yet: medzoo train RECIPE makes one")
     for kind in ("recipes", "model_types", "data_types"):
@@ -371,6 +375,11 @@ def _numbers(option: str, value: str, count: int) -> tuple[float, ...]:
     if len(numbers) != count:
         raise UserError(f"{value!r} is not {count} numbers with commas between them", where=option)
     return numbers
+
+
+def _short(licence: str) -> str:
+    """The licence's or the data set's own name; the card has the rest."""
+    return re.split(r" \(|[,;]", licence)[0]
 
 
 def _print_json(document: Any) -> None:
