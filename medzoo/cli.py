@@ -53,18 +53,18 @@ def list_(as_json: Json = False) -> None:
 
     from medzoo.report.card import figure_text
 
-    console = Console()
+    # Whole names, however narrow the terminal.
+    console = Console(width=max(Console().width, 120))
     if document["models"]:
-        # Whole words in every column, however narrow the terminal: it wraps the line rather than a name.
         table = Table(box=None, pad_edge=False)
         for column in ("model", "task", "figure (95 % interval)", "measured on", "MB", "licence"):
-            table.add_column(column, overflow="fold", no_wrap=column != "licence")
+            table.add_column(column, no_wrap=True)
         for model in document["models"]:
             figure = model["figure"]
             words = f"{figure['name']} {figure_text(figure)}" if figure else ""
             size = f"{model['bytes'] / 1e6:.1f}"
             table.add_row(model["name"], model["task"], words, model["data"], size, _short(model["license"]))
-        console.print(table, width=max(console.width, 110))
+        console.print(table)
     else:
         console.print("no zoo models on this machine yet: medzoo train RECIPE makes one")
     for kind in ("recipes", "model_types", "data_types"):
