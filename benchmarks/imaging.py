@@ -149,9 +149,7 @@ def main() -> None:
         "machine": machine(),
         "glcm": texture(),
         "knn_smooth": {
-            f"{kind}, {engine}": smoothing(kind, engine)
-            for kind in ("float32", "uint8")
-            for engine in ENGINES
+            f"{kind}, {engine}": smoothing(kind, engine) for kind in ("float32", "uint8") for engine in ENGINES
         },
         "growth": growth(),
     }

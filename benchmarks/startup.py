@@ -32,9 +32,7 @@ def main() -> None:
     for _ in range(ROUNDS):
         for name, command in COMMANDS.items():
             times[name].append(seconds(command))
-    rows = [
-        {"name": name, "seconds": summary(values)} for name, values in times.items()
-    ]
+    rows = [{"name": name, "seconds": summary(values)} for name, values in times.items()]
     net = [m - p for m, p in zip(times["import medzoo"], times["python"], strict=True)]
     torch = [t - p for t, p in zip(times["import torch"], times["python"], strict=True)]
     ratios = {

@@ -31,9 +31,7 @@ def main() -> None:
         for colour, (protocol, rows) in zip(("C0", "C1"), metrics["reliability"].items(), strict=False):
             for row in rows:
                 low, high = row["accuracy"] - row["low"], row["high"] - row["accuracy"]
-                axis.errorbar(
-                    row["confidence"], row["accuracy"], [[max(low, 0)], [max(high, 0)]], color=colour, lw=0.8
-                )
+                axis.errorbar(row["confidence"], row["accuracy"], [[max(low, 0)], [max(high, 0)]], color=colour, lw=0.8)
                 axis.scatter(row["confidence"], row["accuracy"], s=12 + 3 * row["n"], color=colour, alpha=0.7)
             ece = figures[f"{protocol}/ece"]
             axis.scatter([], [], color=colour, label=f"{protocol.replace('-', ' ')}, ECE {ece:.3f}")

@@ -20,9 +20,7 @@ def check_contour(contour: Array) -> Array:
     if contour.ndim != 2 or contour.shape[1] != 2:
         raise UserError(f"a contour is (N, 2), not {contour.shape}")
     if len(contour) < FEWEST:
-        raise UserError(
-            f"a contour of {len(contour)} points is too short", hint=f"it takes at least {FEWEST}"
-        )
+        raise UserError(f"a contour of {len(contour)} points is too short", hint=f"it takes at least {FEWEST}")
     if not np.isfinite(contour).all():
         raise UserError("the contour holds points that are not finite")
     return contour

@@ -113,9 +113,7 @@ GROUPS: dict[str, _Group] = {
     "shape15": _Group(SHAPE15, _shape15),
     "outline": _Group(OUTLINE, _outline),
     "size": _Group(SIZE, _size),
-    "glcm": _Group(
-        tuple(f"glcm_{n}" for n in PROPERTIES) + tuple(f"glcm_{n}_range" for n in PROPERTIES), _glcm
-    ),
+    "glcm": _Group(tuple(f"glcm_{n}" for n in PROPERTIES) + tuple(f"glcm_{n}_range" for n in PROPERTIES), _glcm),
     "haralick": _Group(tuple(f"haralick_{n}" for n in HARALICK13), _haralick),
     "grey": _Group(tuple(f"grey_{n}" for n in FIRST_ORDER), _grey),
     "margin": _Group(MARGIN, _margin),
@@ -131,9 +129,7 @@ def feature_names(groups: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for group in groups for name in _group(group).names)
 
 
-def features(
-    image: Array, mask: Array, *, groups: Sequence[str], spacing: tuple[float, float] = (1.0, 1.0)
-) -> Array:
+def features(image: Array, mask: Array, *, groups: Sequence[str], spacing: tuple[float, float] = (1.0, 1.0)) -> Array:
     """The features (F,) float64 of the mass that `mask` (H, W) marks in `image`, in `feature_names` order.
 
     image: (H, W), or colour, which counts by its luma. Of several masses the largest counts; a mass at

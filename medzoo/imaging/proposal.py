@@ -86,9 +86,7 @@ def blobs(small: Array) -> list[Proposal]:
     return found
 
 
-def _score(
-    small: Array, edge_strength: Array, inside: Array, where: tuple[slice, ...], spread: float
-) -> float:
+def _score(small: Array, edge_strength: Array, inside: Array, where: tuple[slice, ...], spread: float) -> float:
     """How much a blob looks like a mass; `inside`: its mask in the window `where`, holes filled."""
     from scipy.ndimage import binary_erosion, distance_transform_edt
 
@@ -106,9 +104,7 @@ def _score(
     cut = (2 * sides + 4 * bottom + top) / length
     reach = max(2, int(np.sqrt(area / np.pi) / 2))
     wide = [slice(max(0, s.start - reach), s.stop + reach) for s in where]
-    pads = [
-        (s.start - w.start, min(n, w.stop) - s.stop) for s, w, n in zip(where, wide, small.shape, strict=True)
-    ]
+    pads = [(s.start - w.start, min(n, w.stop) - s.stop) for s, w, n in zip(where, wide, small.shape, strict=True)]
     away = distance_transform_edt(~np.pad(inside, pads))
     ring = (away > 0) & (away <= reach)
     if cut >= 1 or not ring.any():

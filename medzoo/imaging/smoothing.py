@@ -92,9 +92,7 @@ def _dtypes(image: Array, size: int) -> tuple[Any, Any]:
 class _Tile:
     """The filter on a few rows at a time; its buffers are made once, for they are most of the cost."""
 
-    def __init__(
-        self, rows: int, width: int, *, size: int, neighbours: int, ties: Ties, work: Any, total: Any
-    ) -> None:
+    def __init__(self, rows: int, width: int, *, size: int, neighbours: int, ties: Ties, work: Any, total: Any) -> None:
         shape = (rows, width)
         self.neighbours, self.ties = neighbours, ties
         self.signed = np.dtype(work).kind == "f"

@@ -98,9 +98,7 @@ class _PairIndex:
         shapes = [(max(0, height - abs(r)), max(0, width - abs(c))) for r, c in steps]
         ends = np.cumsum([h * w for h, w in shapes])
         self.buffer = np.empty(int(ends[-1]) if len(ends) else 0, np.intp)
-        self.views = [
-            self.buffer[end - h * w : end].reshape(h, w) for end, (h, w) in zip(ends, shapes, strict=True)
-        ]
+        self.views = [self.buffer[end - h * w : end].reshape(h, w) for end, (h, w) in zip(ends, shapes, strict=True)]
 
     def __call__(self, region: Array) -> Array:
         second = region.astype(np.intp)

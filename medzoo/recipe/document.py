@@ -202,9 +202,7 @@ class _Composer:
             value = None
         return _Composed(Leaf(value, place), size, 0)
 
-    def collection(
-        self, event: yaml.SequenceStartEvent | yaml.MappingStartEvent, path: Path, depth: int
-    ) -> _Composed:
+    def collection(self, event: yaml.SequenceStartEvent | yaml.MappingStartEvent, path: Path, depth: int) -> _Composed:
         self.count(event, path, 1, depth)
         if self.flow_only and not event.flow_style:
             raise self.stop(event, path, "is no scalar, [list] or {mapping}", "quote it: 'key=\"a: b\"'")

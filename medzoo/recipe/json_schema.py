@@ -72,8 +72,7 @@ def _close(schema: Schema, definitions: Schema, catalog: Catalog) -> None:
         for task in ("classify", "segment", "detect")
     ]
     schema["allOf"] = [
-        {"if": {"properties": {"task": t["properties"]["task"]}, "required": ["task"]}, "then": t}
-        for t in tasks
+        {"if": {"properties": {"task": t["properties"]["task"]}, "required": ["task"]}, "then": t} for t in tasks
     ]
 
 
@@ -87,9 +86,7 @@ def _branches(kind: Kind, section: type[Choice], definitions: Schema, catalog: C
     return {"oneOf": branches} if branches else {"not": {}}
 
 
-def _branch(
-    kind: Kind, name: str, selector: str, shared: Schema, definitions: Schema, catalog: Catalog
-) -> Schema:
+def _branch(kind: Kind, name: str, selector: str, shared: Schema, definitions: Schema, catalog: Catalog) -> Schema:
     """One type: the section's shared keys and the type's own, with the selector fixed to its name."""
     template = f"#/$defs/{kind}.{name}.{{model}}"
     own = catalog.schema(kind, name).model_json_schema(by_alias=True, ref_template=template)

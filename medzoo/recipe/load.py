@@ -39,9 +39,7 @@ def read_recipe_text(
     return _finish(tree, name, overrides, catalog, faults)
 
 
-def _finish(
-    tree: Table | None, name: str, overrides: Overrides, catalog: Catalog | None, faults: Faults
-) -> Recipe:
+def _finish(tree: Table | None, name: str, overrides: Overrides, catalog: Catalog | None, faults: Faults) -> Recipe:
     recipe = None
     if tree is not None:
         tree = override(tree, overrides, faults)

@@ -89,9 +89,7 @@ def _node(value: Any, place: Place, depth: int) -> Node:
     elif not isinstance(value, bool | int | float) and isinstance(value, Real):  # numpy's scalars
         value = int(value) if isinstance(value, Integral) else float(value)
     if value is not None and not isinstance(value, str | bool | int | float):
-        raise ValueError(
-            f"must be text, a number, true, false, null, a list or a mapping, not {type(value).__name__}"
-        )
+        raise ValueError(f"must be text, a number, true, false, null, a list or a mapping, not {type(value).__name__}")
     return Leaf(hold(value), place)
 
 

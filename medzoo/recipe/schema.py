@@ -36,9 +36,7 @@ def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
 class PreprocessSection(Section):
     """What happens to an image before the model."""
 
-    host: tuple[Step, ...] = Field(
-        default=(), description="Steps that need the header; NumPy, in this order."
-    )
+    host: tuple[Step, ...] = Field(default=(), description="Steps that need the header; NumPy, in this order.")
     graph: tuple[Step, ...] = Field(
         default=(), description="Steps on tensors alone; trained with, and exported inside the ONNX graph."
     )
@@ -130,9 +128,7 @@ class Recipe(Section):
         return self.model_section or self._lacks("model")
 
     def _lacks(self, key: str) -> Any:
-        raise UserError(
-            f"this recipe is a pipeline of members and has no {key} of its own", where=self.source
-        )
+        raise UserError(f"this recipe is a pipeline of members and has no {key} of its own", where=self.source)
 
     @property
     def host_steps(self) -> tuple[Any, ...]:

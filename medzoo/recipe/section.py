@@ -23,9 +23,7 @@ class Choice(Section):
 
     selector: ClassVar[str]
 
-    fields: dict[str, Any] = Field(
-        default_factory=dict, description="The fields that the type itself defines."
-    )
+    fields: dict[str, Any] = Field(default_factory=dict, description="The fields that the type itself defines.")
     _params: Any = PrivateAttr(default=None)
 
     @model_validator(mode="before")

@@ -26,9 +26,7 @@ class SplitSection(Section):
     train: Amount | None = Field(
         default=None, description="Groups (a count) or fraction to train on; absent: the rest."
     )
-    val: Amount | None = Field(
-        default=None, description="Count or fraction to validate on; absent: 0.1, unless given."
-    )
+    val: Amount | None = Field(default=None, description="Count or fraction to validate on; absent: 0.1, unless given.")
     test: Amount | None = Field(
         default=None, description="Count or fraction to test on; absent: 0.2, unless given or with folds."
     )

@@ -16,24 +16,16 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 class CheckpointSection(Section):
     """When the state of a training is saved."""
 
-    every_steps: Count | None = Field(
-        default=None, description="Save after this many steps; null: after every epoch."
-    )
-    keep: int = Field(
-        default=1, ge=1, le=1000, description="How many of the best states are kept beside the last."
-    )
+    every_steps: Count | None = Field(default=None, description="Save after this many steps; null: after every epoch.")
+    keep: int = Field(default=1, ge=1, le=1000, description="How many of the best states are kept beside the last.")
 
 
 class TrainSection(Section):
     """How the model is trained; closed-form models only take a seed and workers."""
 
     epochs: int = Field(default=10, ge=1, description="Passes over the training items.")
-    max_steps: Count | None = Field(
-        default=None, description="Stop after this many optimiser steps, if earlier."
-    )
-    steps_per_epoch: Count | None = Field(
-        default=None, description="Batches that count as one epoch; null: all."
-    )
+    max_steps: Count | None = Field(default=None, description="Stop after this many optimiser steps, if earlier.")
+    steps_per_epoch: Count | None = Field(default=None, description="Batches that count as one epoch; null: all.")
     batch: int = Field(default=16, ge=1, description="Items in one batch on one device.")
     accumulate: int = Field(default=1, ge=1, description="Batches whose gradients make one optimiser step.")
 
@@ -54,32 +46,20 @@ class TrainSection(Section):
         default=0,
         description="Steps (a count) or fraction of the run over which the learning rate rises from zero.",
     )
-    clip: Annotated[float, Field(gt=0)] | None = Field(
-        default=None, description="Largest norm of the gradient."
-    )
-    ema: Fraction | None = Field(
-        default=None, description="Decay of an exponential moving average of the weights."
-    )
+    clip: Annotated[float, Field(gt=0)] | None = Field(default=None, description="Largest norm of the gradient.")
+    ema: Fraction | None = Field(default=None, description="Decay of an exponential moving average of the weights.")
 
-    label_smoothing: float = Field(
-        default=0.0, ge=0, lt=1, description="Share of each target spread over all classes."
-    )
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Share of each target spread over all classes.")
     class_weights: Literal["none", "balanced"] = Field(
         default="none", description="Weight the classes in the loss by the inverse of how often they occur."
     )
     focal: Annotated[float, Field(gt=0, le=10)] | None = Field(
         default=None, description="Exponent (gamma) of a focal loss in place of cross entropy."
     )
-    mixup: float = Field(
-        default=0.0, ge=0, le=10, description="Alpha of mixup's beta distribution; 0: no mixup."
-    )
-    augment: tuple[Step, ...] = Field(
-        default=(), description="Random changes to the training images, in order."
-    )
+    mixup: float = Field(default=0.0, ge=0, le=10, description="Alpha of mixup's beta distribution; 0: no mixup.")
+    augment: tuple[Step, ...] = Field(default=(), description="Random changes to the training images, in order.")
 
-    monitor: str | None = Field(
-        default=None, description="The validation figure that decides which state is best."
-    )
+    monitor: str | None = Field(default=None, description="The validation figure that decides which state is best.")
     early_stopping: Count | None = Field(
         default=None, description="Stop after this many validations without a better one."
     )
@@ -95,21 +75,11 @@ class TrainSection(Section):
     )
     devices: Literal["auto"] | Count = Field(default="auto", description="Devices on each node.")
     nodes: int = Field(default=1, ge=1, description="Machines that train together.")
-    strategy: Literal["auto", "ddp", "fsdp"] = Field(
-        default="auto", description="How several devices share the work."
-    )
-    deterministic: bool = Field(
-        default=False, description="The same numbers on every run, at some cost in speed."
-    )
-    channels_last: bool = Field(
-        default=False, description="Keep the channels last in memory, faster on some GPUs."
-    )
-    workers: int = Field(
-        default=0, ge=0, le=1024, description="Processes that read data; 0: the training's own."
-    )
-    seed: int = Field(
-        default=0, ge=0, lt=2**32, description="Seed of the weights, the order and the augmentation."
-    )
+    strategy: Literal["auto", "ddp", "fsdp"] = Field(default="auto", description="How several devices share the work.")
+    deterministic: bool = Field(default=False, description="The same numbers on every run, at some cost in speed.")
+    channels_last: bool = Field(default=False, description="Keep the channels last in memory, faster on some GPUs.")
+    workers: int = Field(default=0, ge=0, le=1024, description="Processes that read data; 0: the training's own.")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of the weights, the order and the augmentation.")
     on_bad_image: Literal["stop", "skip"] = Field(
         default="stop",
         description="What to do about an image that cannot be read in the middle of a training.",

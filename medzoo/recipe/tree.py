@@ -97,7 +97,6 @@ def merge(base: Node, over: Node) -> Node:
     if isinstance(before, Leaf) and isinstance(after, Leaf) and before.value != after.value:
         return over
     merged = {
-        key: merge(base.values[key], value) if key in base.values else value
-        for key, value in over.values.items()
+        key: merge(base.values[key], value) if key in base.values else value for key, value in over.values.items()
     }
     return Table({**base.values, **merged}, {**base.keys, **over.keys}, over.place)

@@ -45,9 +45,7 @@ def expand_text(text: str, environ: Mapping[str, str]) -> tuple[str, list[tuple[
             pieces.append("${" if match[0] == "$${" else _lookup(match["body"], environ))
         except KeyError as error:
             name = error.args[0]
-            wrong.append(
-                (f"the environment variable {name} is not set", f"set it, or write ${{{name}:-default}}")
-            )
+            wrong.append((f"the environment variable {name} is not set", f"set it, or write ${{{name}:-default}}"))
         except ValueError as error:
             wrong.append((str(error), None))
         length += len(pieces[-1])

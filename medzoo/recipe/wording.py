@@ -94,9 +94,7 @@ def _inside(root: Node, at: Path, model: type[BaseModel], detail: ErrorDetails) 
     return tuple(path)
 
 
-def _say(
-    details: list[ErrorDetails], root: Node, path: Path, words: Mapping[str, str]
-) -> tuple[str, str | None]:
+def _say(details: list[ErrorDetails], root: Node, path: Path, words: Mapping[str, str]) -> tuple[str, str | None]:
     """The message and hint for all errors of one value (several where it may be one thing or another)."""
     if any(detail["type"] == "missing" for detail in details):
         return "is missing", None
@@ -121,11 +119,7 @@ def _want(detail: ErrorDetails, words: Mapping[str, str]) -> str | None:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind in ("literal_error", "enum"):
         names = _choices(detail)
-        return (
-            ("one of " if len(names) > 1 else "") + ", ".join(names)
-            if names
-            else str(context.get("expected"))
-        )
+        return ("one of " if len(names) > 1 else "") + ", ".join(names) if names else str(context.get("expected"))
     if kind == "union_tag_invalid":
         return "one of " + ", ".join(_choices(detail))
     if kind == "string_pattern_mismatch":
@@ -139,9 +133,7 @@ def _choices(detail: ErrorDetails) -> list[str]:
     context = detail.get("ctx", {})
     expected = str(context.get("expected") or context.get("expected_tags") or "")
     return (
-        re.findall(r"'([^']*)'", expected)
-        if detail["type"] in ("literal_error", "enum", "union_tag_invalid")
-        else []
+        re.findall(r"'([^']*)'", expected) if detail["type"] in ("literal_error", "enum", "union_tag_invalid") else []
     )
 
 

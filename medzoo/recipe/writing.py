@@ -27,9 +27,7 @@ _Dumper.add_representer(str, _Dumper.represent_text)
 
 def to_yaml(written: dict[str, Any]) -> str:
     """YAML text that reads back to exactly `written`."""
-    return yaml.dump(
-        written, Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=100
-    )
+    return yaml.dump(written, Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=100)
 
 
 def digest(written: dict[str, Any]) -> str:

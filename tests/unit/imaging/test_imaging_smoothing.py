@@ -55,9 +55,7 @@ def test_one_neighbour_is_identity_and_all_are_the_mean():
     image = np.random.default_rng(0).integers(0, 256, (40, 31)).astype(np.uint8)
     np.testing.assert_array_equal(knn_smooth(image, neighbours=1), image)
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(image.astype(float), 2, mode="reflect"), (5, 5))
-    np.testing.assert_allclose(
-        knn_smooth(image, size=5, neighbours=25), windows.mean(axis=(2, 3)), atol=1e-10
-    )
+    np.testing.assert_allclose(knn_smooth(image, size=5, neighbours=25), windows.mean(axis=(2, 3)), atol=1e-10)
 
 
 def test_constants_stay_and_grey_scales_commute():

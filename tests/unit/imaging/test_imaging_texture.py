@@ -41,9 +41,7 @@ def test_the_matrix_of_the_slides():
 
 def test_the_checkerboard():
     values = glcm_properties(glcm(np.indices((8, 8)).sum(axis=0) % 2, levels=2, angles=(0,)))
-    assert [values[n][0] for n in ("contrast", "asm", "correlation")] == pytest.approx(
-        [1, 0.5, -1], abs=1e-12
-    )
+    assert [values[n][0] for n in ("contrast", "asm", "correlation")] == pytest.approx([1, 0.5, -1], abs=1e-12)
 
 
 @pytest.mark.parametrize("distance", [1, 3])

@@ -76,9 +76,7 @@ def test_circles_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         ("bad.yaml", "bad.yaml:1:5: not valid YAML"),
     ],
 )
-def test_what_cannot_be_extended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, fault: str
-) -> None:
+def test_what_cannot_be_extended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, fault: str) -> None:
     monkeypatch.chdir(tmp_path)
     Path("sub").mkdir()
     Path("bad.yaml").write_text("a: b: c")

@@ -61,9 +61,7 @@ TEXTS = st.text(max_size=20).filter(holdable) | st.sampled_from(TRAPS)
 SCALARS = TEXTS | st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | (
     st.floats(allow_nan=False, allow_infinity=False)
 )  # fmt: skip
-VALUES = st.recursive(
-    SCALARS, lambda v: st.lists(v, max_size=4) | st.dictionaries(TEXTS, v, max_size=4), max_leaves=12
-)
+VALUES = st.recursive(SCALARS, lambda v: st.lists(v, max_size=4) | st.dictionaries(TEXTS, v, max_size=4), max_leaves=12)
 
 
 def read(text: str) -> Any:
@@ -139,13 +137,9 @@ def test_recipes_are_frozen(text: str) -> None:
 
 def test_a_pipeline_has_members_and_needs_no_model() -> None:
     head = "medzoo: 1\nname: breast-cascade\ntask: detect\nlabels: [lesion]\n"
-    cascade = read_recipe_text(
-        head + "members: {find: breast-lesion-rcnn, judge: breast-mass-svm}\n", "c.yaml"
-    )
+    cascade = read_recipe_text(head + "members: {find: breast-lesion-rcnn, judge: breast-mass-svm}\n", "c.yaml")
     assert cascade.members == {"find": "breast-lesion-rcnn", "judge": "breast-mass-svm"}
-    with pytest.raises(
-        UserError, match=r"c.yaml: this recipe is a pipeline of members and has no model of its own"
-    ):
+    with pytest.raises(UserError, match=r"c.yaml: this recipe is a pipeline of members and has no model of its own"):
         _ = cascade.model
     assert read_recipe_text(cascade.resolved()) == cascade
     with pytest.raises(UserError) as caught:

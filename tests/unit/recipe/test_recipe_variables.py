@@ -46,9 +46,7 @@ def test_what_cannot_be_expanded(text: str, message: str) -> None:
     assert message in wrong[0][0]
 
 
-def test_resolved_recipe_keeps_variables(
-    recipe_file: Path, monkeypatch: pytest.MonkeyPatch, catalog: object
-) -> None:
+def test_resolved_recipe_keeps_variables(recipe_file: Path, monkeypatch: pytest.MonkeyPatch, catalog: object) -> None:
     monkeypatch.setenv("MEDZOO_TEST_ROOT", "/somewhere")
     recipe = load_recipe(recipe_file, catalog=catalog)
     assert recipe.data.params.root == Path("/somewhere/ibsr")

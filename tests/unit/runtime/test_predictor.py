@@ -52,9 +52,7 @@ def test_many_inputs_give_a_generator_in_order_that_reads_no_further_than_it_mus
     assert len(taken) <= 5
 
 
-def test_a_bad_input_raises_where_it_stands_or_fails_in_its_place(
-    tiny_model: Path, scan: nibabel.Nifti1Image
-) -> None:
+def test_a_bad_input_raises_where_it_stands_or_fails_in_its_place(tiny_model: Path, scan: nibabel.Nifti1Image) -> None:
     model = medzoo.load(tiny_model)
     small = scan.slicer[:, :, :1]
     answers = model.predict([small, "missing.nii", small])
