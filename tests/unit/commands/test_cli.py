@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -183,6 +184,31 @@ def test_export_writes_a_file_that_answers_as_the_folder_does(run: Run, tiny_mod
     _, out, _ = run("predict", "out/brain-tissue-mni.onnx", small_scan, "-o", "a", "--json", "--no-pictures")
     _, again, _ = run("predict", tiny_model, small_scan, "-o", "b", "--json", "--no-pictures", "--backend", "torch")
     assert json.loads(out)[0]["volumes_ml"] == pytest.approx(json.loads(again)[0]["volumes_ml"], rel=1e-4)
+
+
+def test_an_export_that_answers_otherwise_than_torch_is_refused_and_leaves_no_file(
+    run: Run, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnx
+    from onnx import numpy_helper
+
+    from medzoo.export import onnx_file
+
+    right = onnx_file.onnx_bytes
+
+    def damaged(*arguments: Any, **options: Any) -> bytes:
+        model = onnx.load_from_string(right(*arguments, **options))
+        weights = next(one for one in model.graph.initializer if len(one.dims) == 4)
+        weights.CopyFrom(numpy_helper.from_array(2 * numpy_helper.to_array(weights), weights.name))
+        return bytes(model.SerializeToString())
+
+    monkeypatch.setattr(onnx_file, "onnx_bytes", damaged)
+    code, out, err = run("export", tiny_model, "-o", "out")
+    assert code == 2
+    assert out == ""
+    assert "output 'probabilities' differs from torch by" in err
+    assert "the export is refused" in err
+    assert not list(Path().glob("out/*"))
 
 
 def test_verify_says_yes_and_then_names_what_was_changed(run: Run, tiny_model: Path, tmp_path: Path) -> None:
