@@ -47,14 +47,20 @@ class Machine(nn.Module):
             setattr(self, name, torch.as_tensor(value, dtype=kind))
 
     def decision(self, features: Tensor) -> Tensor:
-        """(B,) signed distance-like value, positive on the positive side."""
-        x = ((features.index_select(1, self.index) - self.mean) / self.scale).clamp(-LIMIT, LIMIT)
+        """(B,) float64 signed distance-like value, positive on the positive side.
+
+        In double precision: hundreds of weights of both signs nearly cancel, and a steep calibration would
+        turn single precision's rounding into differences between runtimes.
+        """
+        chosen = features.index_select(1, self.index).double()
+        x = ((chosen - self.mean.double()) / self.scale.double()).clamp(-LIMIT, LIMIT)
+        vectors = self.vectors.double()
         if self.kernel == "linear":
-            near = x @ self.vectors.T
+            near = x @ vectors.T
         else:
-            near = torch.exp(-self.gamma * (x[:, None, :] - self.vectors[None]).square().sum(dim=2))
-        return near @ self.weights + self.bias
+            near = torch.exp(-self.gamma.double() * (x[:, None, :] - vectors[None]).square().sum(dim=2))
+        return near @ self.weights.double() + self.bias.double()
 
     def forward(self, features: Tensor) -> Tensor:
         """(B,) probability of the positive class."""
-        return torch.sigmoid(self.slope * self.decision(features) + self.offset)
+        return torch.sigmoid(self.slope.double() * self.decision(features) + self.offset.double()).float()
