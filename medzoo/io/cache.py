@@ -1,0 +1,114 @@
+"""Arrays that are dear to make from a file, kept on disk by the digest of the file's bytes.
+
+`$MEDZOO_CACHE` names the folder (default: medzoo in the user's cache folder; empty: nothing is kept),
+`$MEDZOO_CACHE_GB` the most it may hold (default 20). Each entry is one .npy file, written beside its place and
+renamed, and read as a memory map: any number of workers may make, read and drop the same entry at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from medzoo.types import Array
+
+_ROUND = 64  # entries that a process writes between two looks at the size of the whole
+_digests: dict[tuple[str, int, int, int], str] = {}
+_written = 0
+
+
+def cached(path: str | Path, key: str, make: Callable[[], Array]) -> Array:
+    """What `make` returns for the file at `path`, read-only: from disk if these bytes were met under `key` before.
+
+    `key` says what was done to the file and changes with everything that `make` depends on beside it (steps,
+    sizes, the version of the code). Only the bytes count, not the name or the time: a copy is a hit, a changed
+    file is none. Where nothing can be kept (no folder, a full disk) the array is made, and that is all.
+    What `make` raises is passed on, and nothing is kept.
+    """
+    folder = cache_folder()
+    if folder is None:
+        return _frozen(make())
+    name = hashlib.sha256(f"{file_digest(path)}\n{key}".encode()).hexdigest()
+    entry = folder / name[:2] / f"{name}.npy"
+    found = _load(entry)
+    if found is not None:
+        return found
+    array = _frozen(make())
+    _store(entry, array)
+    return array
+
+
+def cache_folder() -> Path | None:
+    """The folder of the cache, None if `$MEDZOO_CACHE` is empty: nothing is kept."""
+    named = os.environ.get("MEDZOO_CACHE")
+    if named is not None:
+        return Path(named) if named else None
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "medzoo"
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 (hex) of a file's bytes; read once by a process as long as its inode, size and time stay."""
+    path = Path(path)
+    state = path.stat()
+    known = (str(path), state.st_ino, state.st_size, state.st_mtime_ns)
+    if known not in _digests:
+        with path.open("rb") as handle:
+            _digests[known] = hashlib.file_digest(handle, "sha256").hexdigest()
+    return _digests[known]
+
+
+def _frozen(array: Array) -> Array:
+    array = np.ascontiguousarray(array)
+    array.flags.writeable = False
+    return array
+
+
+def _load(entry: Path) -> Array | None:
+    """The entry as a read-only memory map; None if it is not there, or damaged (then it is made anew)."""
+    try:
+        found: Array = np.load(entry, mmap_mode="r", allow_pickle=False)
+        os.utime(entry)  # what was used last goes last
+    except (OSError, ValueError, EOFError):
+        return None
+    return found
+
+
+def _store(entry: Path, array: Array) -> None:
+    global _written
+    beside = entry.with_name(f".{secrets.token_hex(6)}.npy")
+    with suppress(OSError):
+        try:
+            entry.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with beside.open("xb") as handle:
+                os.fchmod(handle.fileno(), 0o600)  # pixels of patients are nobody else's
+                np.save(handle, array, allow_pickle=False)
+            beside.replace(entry)
+        finally:
+            beside.unlink(missing_ok=True)
+        if _written % _ROUND == 0:
+            _trim(entry.parent.parent)
+        _written += 1
+
+
+def _trim(folder: Path) -> None:
+    """Drop what was used longest ago until the cache fits; an entry in use stays readable to who has it open."""
+    limit = float(os.environ.get("MEDZOO_CACHE_GB", "20")) * 1e9
+    entries = []
+    for path in folder.glob("*/*.npy"):
+        with suppress(OSError):
+            state = path.stat()
+            entries.append((state.st_mtime_ns, state.st_size, path))
+    total = sum(size for _, size, _ in entries)
+    for _, size, path in sorted(entries):
+        if total <= limit:
+            break
+        with suppress(OSError):
+            path.unlink()
+        total -= size
