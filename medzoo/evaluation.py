@@ -8,74 +8,18 @@ size-only baseline, which ranks the same masses by their diameter alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
-from medzoo.data.dataset import DataSet, Item, Sample
-from medzoo.metrics import Accumulator, Boxes, ClassifyScores, Figure, accumulator, paired
-from medzoo.metrics.classify import reliability
+import numpy as np
+
+from medzoo.data.dataset import DataSet, Item, Objects, Sample
+from medzoo.metrics import Boxes, ClassifyScores, Scope, Scores
 from medzoo.preprocess.mass import measured_of
 from medzoo.results import Classification, Detections, Segmentation
 from medzoo.runtime.predictor import Predictor
 
 MACHINE, EXPERT = "machine-outline", "expert-outline"
 _RANKED = ("auc", "sensitivity-at-specificity-90")  # figures that a bare ranking, such as by size, has
-
-
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """One accumulator a protocol, the one that counts first; "" names the only protocol of most models.
-
-    `by_size`: the size-only baseline of a protocol, for models that measure masses.
-    """
-
-    protocols: dict[str, Accumulator] = field(default_factory=dict)
-    by_size: dict[str, Accumulator] = field(default_factory=dict)
-
-    @property
-    def main(self) -> Accumulator:
-        """The accumulator of the protocol that counts."""
-        return next(iter(self.protocols.values()))
-
-    @property
-    def items(self) -> Sequence[str]:
-        """The items that were scored."""
-        return self.main.items
-
-    def records(self) -> list[dict[str, Any]]:
-        """One record an item, of the protocol that counts."""
-        return self.main.records()
-
-    def reliability(self) -> dict[str, list[dict[str, Any]]]:
-        """Of a classification, by protocol: rows of confidence against accuracy with Wilson intervals."""
-        return {
-            protocol: [row for row in reliability(scores.truth, scores.probabilities) if row["n"]]
-            for protocol, scores in self.protocols.items()
-            if isinstance(scores, ClassifyScores) and scores.items
-        }
-
-    def figures(self) -> list[Figure]:
-        """Every figure with its interval; of a named protocol as protocol/name, with its size-only baseline
-        (protocol/name/size-only) and the paired difference to it (protocol/name/minus-size-only)."""
-        found: list[Figure] = []
-        for protocol, scores in self.protocols.items():
-            figures = scores.figures()
-            if protocol in self.by_size:
-                baseline = self.by_size[protocol]
-                for figure in baseline.figures():
-                    words = f"size-only baseline, masses ranked by their diameter: {figure.protocol}"
-                    figures.append(replace(figure, name=f"{figure.name}/size-only", protocol=words))
-                for figure in paired(scores, baseline):
-                    words = figure.protocol.replace("first minus second", "the model minus the size-only baseline")
-                    figures.append(replace(figure, name=f"{figure.name}/minus-size-only", protocol=words))
-            if protocol:
-                words = protocol.replace("-", " ")
-                figures = [
-                    replace(figure, name=f"{protocol}/{figure.name}", protocol=f"{words}: {figure.protocol}")
-                    for figure in figures
-                ]
-            found += figures
-        return found
 
 
 def protocols(predictor: Predictor, sample: Sample) -> Mapping[str, Mapping[str, Any]]:
@@ -95,31 +39,42 @@ def evaluate(
     metrics: Sequence[str],
     group: str,
     seed: int = 0,
+    split: str = "test",
+    split_digest: str = "",
     watch: Callable[[Iterable[Item]], Iterable[Item]] = iter,
 ) -> Scores:
     """Every item scored under every protocol. `group`: the key of Item.groups that intervals resample by.
 
-    `watch` may wrap the items to show progress. Detections below the operating threshold count where every
-    threshold does (precision, FROC). Raises UserError for an item that cannot be read.
+    `split` and `split_digest` say in the scores which part of what split the items are. `watch` may wrap the
+    items to show progress. Detections below the operating threshold count where every threshold does (precision,
+    FROC). Raises UserError for an item that cannot be read.
     """
     metadata = predictor.metadata
     point = metadata.operating_point
     threshold = point.threshold if point else None
     if metadata.task == "detect":
         threshold, predictor = predictor.threshold, Predictor(predictor.backend, threshold=0.0)
-    scores = Scores()
+    scope = Scope(
+        model=metadata.name,
+        task=metadata.task,
+        labels=tuple(metadata.labels),
+        metrics=tuple(metrics),
+        threshold=threshold,
+        seed=seed,
+        group=group,
+        split=split,
+        split_digest=split_digest,
+    )
+    scores = Scores(scope)
     for item in watch(items):
         sample = data.load(item)
+        scores.facts[item.id] = facts_of(sample)
         spacing = None if sample.image.affine is None else sample.image.spacing
         where: dict[str, Any] = {"item": item.id, "group": item.groups.get(group), "spacing": spacing}
         for protocol, options in protocols(predictor, sample).items():
-            if protocol not in scores.protocols:
-                scores.protocols[protocol] = accumulator(
-                    metadata.task, metadata.labels, metrics or None, threshold=threshold, seed=seed
-                )
             prepared = predictor.prepare(sample.image, **options)
             result = predictor.answer(prepared)
-            mine = scores.protocols[protocol]
+            mine = scores.accumulated(protocol)
             if isinstance(result, Segmentation):
                 mine.add(sample.target, result.mask, **where)
             elif isinstance(result, Classification):
@@ -134,6 +89,31 @@ def evaluate(
                 # Any rising function of the size ranks as the size does.
                 rank = measured.size / (1 + measured.size)
                 scores.by_size[protocol].add(sample.target, [1 - rank, rank], **where)
+                if measured.mask is None:  # an outline in millimetres, without an image
+                    scores.facts[item.id]["diameter_mm"] = float(measured.size)
     if not scores.protocols:
-        scores.protocols[""] = accumulator(metadata.task, metadata.labels, metrics or None, seed=seed)
+        scores.accumulated("")
     return scores
+
+
+def facts_of(sample: Sample) -> dict[str, str | float]:
+    """What a sample is beside its label, for figures by subgroup: its class, the words that its data set gives
+    (a source, a scanner), and the size of what is to be found."""
+    facts: dict[str, str | float] = {k: v for k, v in sample.item.facts.items() if isinstance(v, str)}
+    if sample.item.stratum:
+        facts["class"] = sample.item.stratum
+    target, affine = sample.target, sample.image.affine
+    if isinstance(target, Objects):
+        sides = np.diff(np.asarray(target.boxes, float).reshape(len(target.boxes), 2, -1), axis=1)[:, 0]
+        if len(sides):
+            unit = abs(float(np.linalg.det(affine[:3, :3]))) if affine is not None else 1.0
+            size = float(np.prod(sides, axis=1).max()) * unit
+            facts["side_px" if affine is None else "side_mm"] = round(size ** (1 / sides.shape[1]), 2)
+        return facts
+    region = sample.mask if isinstance(target, int | np.integer) else target
+    inside = int(np.count_nonzero(region)) if region is not None else 0
+    if inside and affine is not None:
+        facts["volume_ml"] = round(inside * abs(float(np.linalg.det(affine[:3, :3]))) / 1000, 3)
+    elif inside:
+        facts["diameter_px"] = round(2 * float(np.sqrt(inside / np.pi)), 2)
+    return facts

@@ -18,7 +18,7 @@ from medzoo.commands.model import BackendName, open_backend
 from medzoo.data.dataset import Item, Part
 from medzoo.errors import UserError
 from medzoo.evaluation import evaluate as score
-from medzoo.metrics import Figure
+from medzoo.metrics import Figure, Scores
 from medzoo.recipe import load_recipe
 from medzoo.runtime.onnx_backend import Device
 from medzoo.runtime.predictor import Predictor
@@ -33,7 +33,7 @@ class Evaluation:
     split_digest: str
     items: int
     figures: Sequence[Figure]
-    records: Sequence[Mapping[str, Any]]
+    scores: Scores
 
     def to_dict(self) -> dict[str, Any]:
         """The document of `evaluate --json`."""
@@ -90,6 +90,8 @@ def evaluate(
         metrics=recipe.metrics,
         group=recipe.data.split.group,
         seed=recipe.train.seed,
+        split=split,
+        split_digest=opened.split.digest,
         watch=lambda items: _track(items, console),
     )
     return Evaluation(
@@ -98,7 +100,7 @@ def evaluate(
         opened.split.digest,
         len(scores.items),
         scores.figures(),
-        scores.records(),
+        scores,
     )
 
 

@@ -20,6 +20,7 @@ from medzoo.commands.locate import find_recipe
 from medzoo.data.dataset import Item
 from medzoo.errors import UserError, missing_extra
 from medzoo.evaluation import evaluate
+from medzoo.metrics.scores import FILE as EVALUATION
 from medzoo.recipe import Recipe, load_recipe
 from medzoo.report.card import render_card
 from medzoo.runtime.metadata import Metadata, OperatingPoint
@@ -81,6 +82,7 @@ def train(
         metrics=loaded.metrics,
         group=loaded.data.split.group,
         seed=loaded.train.seed,
+        split_digest=data.split.digest,
         watch=lambda items: _track(items, console),
     )
     manifest = {
@@ -116,6 +118,7 @@ def train(
             "model.safetensors": weights_bytes(net),
             "model.onnx": exported.onnx,
             "golden.npz": exported.golden,
+            EVALUATION: scores.to_bytes(),
             "README.md": render_card(manifest).encode(),
         },
         manifest,

@@ -8,6 +8,8 @@ from pathlib import Path
 from medzoo.artifact import ModelFolder
 from medzoo.commands.locate import find_model
 from medzoo.errors import UserError
+from medzoo.metrics import Scores, read_scores
+from medzoo.metrics.scores import FILE as EVALUATION
 from medzoo.report.card import render_card
 from medzoo.runtime.onnx_backend import OnnxBackend
 
@@ -33,6 +35,10 @@ def verify(model: str | Path) -> list[Check]:
     if card.read_text(encoding="utf-8") != render_card(folder.manifest):
         raise UserError("the card does not say what the manifest says", where=str(card))
     checks.append(Check("card", "every figure is the manifest's"))
+    if EVALUATION in folder.manifest["files"]:
+        scores = read_scores(folder.file(EVALUATION))
+        _same_figures(scores, folder)
+        checks.append(Check("figures", f"counted again from the answers to {len(scores.items)} items"))
     if "model.onnx" in folder.manifest["files"]:
         backend = OnnxBackend(folder.file("model.onnx"), device="cpu")
         if backend.metadata.recipe_digest != folder.manifest["recipe_digest"]:
@@ -40,3 +46,17 @@ def verify(model: str | Path) -> list[Check]:
         report = check_stored(backend, folder.file("golden.npz"))
         checks.append(Check("parity", f"{report['inputs']} stored inputs are answered as torch answered them"))
     return checks
+
+
+def _same_figures(scores: Scores, folder: ModelFolder) -> None:
+    """Raises UserError if a figure of the manifest does not follow from the answers that evaluation.json holds."""
+    counted = {figure.name: figure for figure in scores.figures()}
+    for said in folder.manifest["metrics"]["figures"]:
+        mine = counted.get(said["name"])
+        for part in ("value", "low", "high"):
+            found = getattr(mine, part, None)
+            if (found is None) != (said[part] is None) or (found is not None and abs(found - said[part]) > 1e-6):
+                raise UserError(
+                    f"{said['name']} does not follow from the stored answers: {part} is {found}, not {said[part]}",
+                    where=str(folder.path / EVALUATION),
+                )

@@ -5,6 +5,7 @@ from medzoo.metrics.classify import ClassifyScores
 from medzoo.metrics.detect import Boxes, DetectScores
 from medzoo.metrics.interval import Figure
 from medzoo.metrics.match import Rule
+from medzoo.metrics.scores import Scope, Scores, read_scores
 from medzoo.metrics.segment import SegmentScores
 from medzoo.metrics.table import METRICS, accumulator, compute, restored
 
@@ -16,9 +17,12 @@ __all__ = [
     "DetectScores",
     "Figure",
     "Rule",
+    "Scope",
+    "Scores",
     "SegmentScores",
     "accumulator",
     "compute",
     "paired",
+    "read_scores",
     "restored",
 ]

@@ -214,7 +214,7 @@ def test_an_export_that_answers_otherwise_than_torch_is_refused_and_leaves_no_fi
 def test_verify_says_yes_and_then_names_what_was_changed(run: Run, tiny_model: Path, tmp_path: Path) -> None:
     code, out, _ = run("verify", tiny_model)
     assert code == 0
-    assert out.count("ok  ") == 3
+    assert out.count("ok  ") == 4
     copy = tmp_path / "copy"
     shutil.copytree(tiny_model, copy)
     card = copy / "README.md"
@@ -240,6 +240,22 @@ def test_a_card_that_says_other_figures_than_the_manifest_is_refused(
     code, _, err = run("verify", tmp_path / "forged")
     assert code == 2
     assert "the card does not say what the manifest says" in err
+
+
+def test_a_figure_that_does_not_follow_from_the_stored_answers_is_refused(
+    run: Run, tiny_model: Path, tmp_path: Path
+) -> None:
+    from medzoo.artifact import write_folder
+    from medzoo.report.card import render_card
+
+    manifest = json.loads((tiny_model / "manifest.json").read_text())
+    files = {name: (tiny_model / name).read_bytes() for name in manifest.pop("files")}
+    figure = manifest["metrics"]["figures"][0]
+    figure["value"] += 0.01
+    write_folder(tmp_path / "better", files | {"README.md": render_card(manifest).encode()}, manifest)
+    code, _, err = run("verify", tmp_path / "better")
+    assert code == 2
+    assert "evaluation.json: dice does not follow from the stored answers" in err
 
 
 @pytest.mark.parametrize(
