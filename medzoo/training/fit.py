@@ -232,11 +232,9 @@ def _fit_members(
         member.temperature.fill_(1.0)  # the ensemble has one of its own
     net.eval()
     if val is not None:
-        net.calibrate(*answers(net, val))
-    if isinstance(net.feed, Scenes) and val is not None:
-        net.operating_point = operating_point(net, val, rate=net.feed.false_positives)
-    else:
-        net.calibrate(*[torch.cat(column) for column in zip(*held_out, strict=True)])
+        held_out.append(answers(net, val))
+    # Every item is answered by networks that have not learned from it: the more of them, the surer the sets.
+    net.calibrate(*[torch.cat(column) for column in zip(*held_out, strict=True)])
     scores = [report.best for report in reports if report.best is not None]
     return FitReport(
         sum(report.steps for report in reports),
