@@ -191,6 +191,7 @@ def predict(
     backend: Backend = "auto",
     device: Device = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or int8.")] = "auto",
+    batch: Annotated[int | None, typer.Option(min=1, help="Inputs of one size that share a run.")] = None,
     pictures: Annotated[bool, typer.Option(help="Also draw each answer as PNG.")] = True,
     as_json: Json = False,
 ) -> None:
@@ -214,7 +215,7 @@ def predict(
         options["box"] = _numbers("--box", box, 4)
     if options and len(inputs) > 1:
         raise UserError("an outline or a box belongs to one INPUT", where=f"--{next(iter(options))}")
-    for result in predict_files(predictor, inputs, out=out, pictures=pictures, **options):
+    for result in predict_files(predictor, inputs, out=out, pictures=pictures, batch=batch, **options):
         answers.append(result.to_dict())
         if isinstance(result, Failure):
             failed = True

@@ -12,20 +12,26 @@ from medzoo.runtime.predictor import Failure, Predictor
 
 
 def predict_files(
-    predictor: Predictor, inputs: Sequence[str], *, out: Path, pictures: bool = True, **options: Any
+    predictor: Predictor,
+    inputs: Sequence[str],
+    *,
+    out: Path,
+    pictures: bool = True,
+    batch: int | None = None,
+    **options: Any,
 ) -> Iterator[Result | Failure]:
     """Answer `inputs` in order and write what each answer has to say into `out`.
 
     A segmentation leaves its mask (NAME_mask.nii.gz or .png), a detection NAME.json, each with a picture
     NAME.png if `pictures`. A Failure stands in the place of an input that cannot be answered, or whose
-    answer cannot be written. `options` go to `Predictor.prepare` (mask, box).
+    answer cannot be written. `batch`: see Predictor.stream; `options` go to `Predictor.prepare` (mask, box).
     """
-    names = output_names(inputs)
-    for name, result in zip(names, predictor.stream(inputs, **options), strict=True):
-        if isinstance(result, Failure):
-            yield result
-            continue
-        yield _write(result, out / name, pictures=pictures)
+    bases = [out / name for name in output_names(inputs)]
+
+    def write(number: int, result: Result) -> Result:
+        return _write(result, bases[number], pictures=pictures)
+
+    yield from predictor.stream(inputs, finish=write, batch=batch, **options)
 
 
 def _write(result: Result, base: Path, *, pictures: bool) -> Result:

@@ -1,7 +1,8 @@
 """A queue in front of a backend: requests of one size run as one batch, each is answered, refused or dropped.
 
 A batch is whatever waits, of the same size as the oldest, when the backend becomes free; an idle backend
-takes a lone request at once unless `max_delay` tells it to wait for company.
+takes a lone request at once unless `max_delay` tells it to wait for company. Several threads may run batches
+at once, where a backend is faster for it.
 """
 
 from __future__ import annotations
@@ -59,11 +60,11 @@ class _Request:
 
 
 class Batcher:
-    """Runs `backend` in one thread of its own, over batches of at most `max_rows` rows and `max_bytes` bytes.
+    """Runs `backend` in threads of its own, over batches of at most `max_rows` rows and `max_bytes` bytes.
 
-    `max_delay`: seconds that a request may wait for company. `max_queue`: requests that may wait;
-    `max_queue_bytes`: bytes of inputs that may. A request of more than `max_rows` rows runs alone. Every
-    input and output of the graph has the batch as its first axis.
+    `runs`: batches that run at the same time. `max_delay`: seconds that a request may wait for company.
+    `max_queue`: requests that may wait; `max_queue_bytes`: bytes of inputs that may. A request of more than
+    `max_rows` rows runs alone. Every input and output of the graph has the batch as its first axis.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Batcher:
         max_delay: float = 0.0,
         max_queue: int = 64,
         max_queue_bytes: int = 1 << 30,
+        runs: int = 1,
     ) -> None:
         self.backend = backend
         self.max_rows, self.max_bytes, self.max_delay = max_rows, max_bytes, max_delay
@@ -83,8 +85,11 @@ class Batcher:
         self._bytes = 0
         self._changed = threading.Condition()
         self._closed = False
-        self._thread = threading.Thread(target=self._serve, name="medzoo-batches", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"medzoo-batches-{number}", daemon=True) for number in range(runs)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def __len__(self) -> int:
         """Requests that wait."""
@@ -126,7 +131,8 @@ class Batcher:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
     def _serve(self) -> None:
         while True:
@@ -136,7 +142,7 @@ class Batcher:
                     return
                 self._gather()
                 batch = self._take()
-                self._changed.notify_all()
+                self._changed.notify_all()  # there is room in the queue again
             if batch:
                 self._run(batch)
             # Nothing of a large request may stay in memory until the next one comes.
@@ -144,11 +150,16 @@ class Batcher:
 
     def _gather(self) -> None:
         """Let the oldest request wait for company, if it may."""
-        if self.max_delay > 0:
+        if self.max_delay > 0 and self.max_rows > 1:
             first = self._waiting[0]
             end = first.entered + self.max_delay
             self._changed.wait_for(
-                lambda: self._closed or sum(r.rows for r in self._waiting if r.kind == first.kind) >= self.max_rows,
+                # Another thread may have taken the first meanwhile.
+                lambda: (
+                    self._closed
+                    or first not in self._waiting
+                    or sum(r.rows for r in self._waiting if r.kind == first.kind) >= self.max_rows
+                ),
                 timeout=max(0.0, end - time.monotonic()),
             )
 

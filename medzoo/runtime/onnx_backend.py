@@ -33,6 +33,8 @@ class OnnxBackend:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
+        # Threads that spin between two runs take the cores from those that read, decode and write meanwhile.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # Slices and tiles differ in size from call to call: the arena would keep the largest of each shape.
         options.enable_cpu_mem_arena = False
         options.enable_mem_pattern = False

@@ -6,11 +6,10 @@ answers in Python, on the command line, in evaluation and on a server's client s
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, overload
 
@@ -24,12 +23,12 @@ from medzoo.preprocess.mass import Hint, measured_of, with_hint
 from medzoo.preprocess.steps import apply_steps, parse_steps
 from medzoo.results import Classification, Detections, Result, Segmentation
 from medzoo.runtime.backend import Backend
+from medzoo.runtime.batching import BatchingBackend
 from medzoo.runtime.contributions import contributions
 from medzoo.runtime.slices import segment_array
+from medzoo.runtime.stream import Pace, batcher_of, in_order
 from medzoo.runtime.volume_boxes import detect_volume
 from medzoo.types import Frame, Image
-
-_AHEAD = 2  # inputs decoded while the graph runs: enough to hide reading, few enough to bound memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,21 +83,45 @@ class Predictor:
                 raise result.error
             yield result
 
-    def stream(self, sources: Iterable[Any], **options: Any) -> Iterator[Result | Failure]:
-        """Results in order, a Failure in the place of an input that cannot be answered; reads ahead."""
-        rest = iter(sources)
-        with ThreadPoolExecutor(1, thread_name_prefix="medzoo-read") as pool:
-            waiting: list[tuple[Any, Future[Prepared]]] = [
-                (source, pool.submit(self.prepare, source, **options)) for source in islice(rest, _AHEAD)
-            ]
-            while waiting:
-                source, future = waiting.pop(0)
-                try:
-                    result: Result | Failure = self.answer(future.result())
-                except UserError as error:
-                    result = Failure(input=_name(source), error=error)
-                waiting += [(s, pool.submit(self.prepare, s, **options)) for s in islice(rest, 1)]
-                yield result
+    def stream(
+        self,
+        sources: Iterable[Any],
+        *,
+        finish: Callable[[int, Result], Result] | None = None,
+        batch: int | None = None,
+        delay: float | None = None,
+        **options: Any,
+    ) -> Iterator[Result | Failure]:
+        """Results in order, a Failure in the place of an input that cannot be answered; see medzoo.runtime.stream.
+
+        `finish`: done with each result and its number as well, such as writing it, while others run; it may
+        raise UserError.
+        `batch`: inputs of one size that run together, `delay`: seconds that one waits for others; by default
+        what suits the device.
+        """
+        pace = Pace.of(self.backend, batch=batch, delay=delay)
+        batcher = batcher_of(self.backend, pace)
+        within = self._behind(BatchingBackend(batcher))
+
+        def work(number: int, source: Any) -> tuple[Result | Failure, int]:
+            try:
+                prepared = within.prepare(source, **options)
+                result = within.answer(prepared)
+                size = prepared.source.array.nbytes + prepared.image.array.nbytes
+                return (finish(number, result) if finish is not None else result), size
+            except UserError as error:
+                return Failure(input=_name(source), error=error), 0
+
+        try:
+            yield from in_order(work, sources, threads=pace.threads)
+        finally:
+            batcher.close()
+
+    def _behind(self, backend: Backend) -> Predictor:
+        """The same predictor with its backend behind another."""
+        other = copy.copy(self)
+        other.backend = backend
+        return other
 
     @property
     def takes_outline(self) -> bool:

@@ -143,3 +143,19 @@ def test_threads_that_share_a_batching_backend_share_batches(backend: Doubling) 
     assert backend.batches == [1, 4]
     with pytest.raises(ClosedError):
         BatchingBackend(batcher, stopped=lambda: True).run(row(1))
+
+
+def test_several_runs_at_once_each_answer_their_own() -> None:
+    meeting = threading.Barrier(2)
+
+    class Together(Doubling):
+        def run(self, inputs: Mapping[str, Any], outputs: Sequence[str] | None = None) -> dict[str, Any]:
+            meeting.wait(10)  # breaks unless two runs are under way
+            return super().run(inputs, outputs)
+
+    backend = Together()
+    backend.go.set()
+    batcher = Batcher(backend, max_rows=1, runs=2)
+    futures = [batcher.submit(row(n)) for n in range(6)]
+    assert [future.result(10).outputs["y"].tolist() for future in futures] == [[[2 * n, 2 * n]] for n in range(6)]
+    batcher.close()
