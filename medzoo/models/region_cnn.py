@@ -25,8 +25,13 @@ from medzoo.nn.steps import build_steps
 
 # What the graph returns lies above this score; the operating threshold is chosen later, on validation data.
 SCORE_FLOOR = 0.01
-# Scale of the head's box targets, about their inverse spread (Fast R-CNN's reference implementation).
-HEAD_WEIGHTS: Weights = (10.0, 10.0, 5.0, 5.0)
+# Of each stage: scale of its box targets, about their inverse spread, and the overlap from which a region is an
+# object's (Cascade R-CNN, section 4; the first line is Fast R-CNN's).
+STAGES: tuple[tuple[Weights, float], ...] = (
+    ((10.0, 10.0, 5.0, 5.0), 0.5),
+    ((20.0, 20.0, 10.0, 10.0), 0.6),
+    ((30.0, 30.0, 15.0, 15.0), 0.7),
+)
 POOL = 7
 
 
@@ -57,6 +62,7 @@ class RegionCnnParams(Params):
     detections: int = Field(50, ge=1, description="rows of the answer")
     overlap: float = Field(0.5, gt=0, lt=1, description="IoU above which the weaker of two answers goes")
     hidden: int = Field(256, ge=1, description="width of the head's two layers")
+    stages: int = Field(1, ge=1, le=3, description="heads in a row, each moving the boxes of the one before it")
     dropout: float = Field(0.0, ge=0, lt=1, description="share of the head's hidden values left out in training")
     train_candidates: int = Field(600, ge=1, description="candidates while training")
     train_regions: int = Field(300, ge=1, description="regions while training, before sampling")
@@ -89,7 +95,7 @@ class RegionCnnParams(Params):
 
 
 class RegionHead(nn.Module):
-    """Two layers over a region's features, then its class (the last is background) and a box a class."""
+    """Two layers over a region's features, then its class (the last is background) and one box."""
 
     def __init__(self, channels: int, hidden: int, classes: int, dropout: float) -> None:
         super().__init__()
@@ -97,19 +103,23 @@ class RegionHead(nn.Module):
         self.second = nn.Linear(hidden, hidden)
         self.dropout = nn.Dropout(dropout)
         self.classes = nn.Linear(hidden, classes + 1)
-        self.boxes = nn.Linear(hidden, classes * 4)
+        self.boxes = nn.Linear(hidden, 4)
         start_small(self.classes, std=0.01)
         start_small(self.boxes, std=0.001)
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (R, classes + 1) and deltas (R, classes, 4) of pooled features (R, channels, POOL, POOL)."""
+        """Logits (R, classes + 1) and deltas (R, 4) of pooled features (R, channels, POOL, POOL)."""
         hidden = self.dropout(nn.functional.relu(self.first(pooled.flatten(1))))
         hidden = self.dropout(nn.functional.relu(self.second(hidden)))
-        return self.classes(hidden), self.boxes(hidden).unflatten(1, (-1, 4))
+        return self.classes(hidden), self.boxes(hidden)
 
 
 class RegionCnn(Net):
     """Faster R-CNN (Ren et al. 2015) on a feature pyramid (Lin et al. 2017), of fixed shapes.
+
+    With more than one of `stages` it is a Cascade R-CNN (Cai and Vasconcelos 2018): every head judges and moves
+    the boxes of the one before it, and learns from regions that overlap an object more; the class is that of
+    the heads' mean.
 
     `forward` takes images (B, C, H, W) of stored values and gives boxes in their pixels; see `Net`. The
     images are fitted into the canvas first, then the graph steps run, so that training on pictures that
@@ -142,7 +152,10 @@ class RegionCnn(Net):
             light=params.light,
             batch=params.anchor_batch,
         )
-        self.head = RegionHead(params.pyramid, params.hidden, self.classes, params.dropout)
+        self.head, *later = (
+            RegionHead(params.pyramid, params.hidden, self.classes, params.dropout) for _ in range(params.stages)
+        )
+        self.later = nn.ModuleList(later)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
         """Boxes (B, N, 4), scores (B, N), labels (B, N), count (B,); best first, zeros after `count`."""
@@ -151,14 +164,16 @@ class RegionCnn(Net):
         regions, valid = self.proposals.select(
             logits, deltas, extent, candidates=self.params.candidates, regions=self.params.regions
         )
-        classes, shifts = self._judge(features, regions)
-        batch, count = regions.shape[0], regions.shape[1]
-        scores = classes.softmax(dim=1)[:, :-1].reshape(batch, count, self.classes)
-        shifts = shifts.reshape(batch, count, self.classes, 4)
-        boxes = clip(decode(shifts, regions[:, :, None], weights=HEAD_WEIGHTS), extent)
-        usable = valid[..., None] & large_enough(boxes)
-        scores = torch.where(usable, scores, torch.zeros_like(scores))
-        return self._answer(boxes.transpose(1, 2), scores.transpose(1, 2), source / extent, source)
+        judged = []
+        for head, (weights, _) in self._stages():
+            logits, shifts = self._judge(head, features, regions)
+            judged.append(logits.softmax(dim=1).reshape(*regions.shape[:2], -1)[..., :-1])
+            regions = clip(decode(shifts.reshape(regions.shape), regions, weights=weights), extent)
+        scores = torch.stack(judged).mean(dim=0)
+        usable = (valid & large_enough(regions))[..., None]
+        scores = torch.where(usable, scores, torch.zeros_like(scores)).transpose(1, 2)
+        boxes = regions[:, None].expand(-1, self.classes, -1, -1)
+        return self._answer(boxes, scores, source / extent, source)
 
     def _answer(self, boxes: Tensor, scores: Tensor, scale: Tensor, source: Tensor) -> dict[str, Tensor]:
         """The output rows from boxes (B, classes, K, 4) on the canvas and their scores (B, classes, K)."""
@@ -209,15 +224,42 @@ class RegionCnn(Net):
         objects: Sequence[Tensor],
         labels: Sequence[Tensor],
     ) -> dict[str, Tensor]:
-        """Loss of the head on regions drawn from the proposals, the objects and near misses of them."""
-        size = self.params.region_batch
-        drawn = regions.new_zeros((len(objects), size, 4))
-        wanted = torch.full((len(objects), size), -1, device=regions.device)
-        coded = torch.zeros_like(drawn)
+        """Mean loss of the heads: the first on regions drawn from the proposals, the objects and near misses of
+        them, each further one on the boxes of the one before it and the objects themselves."""
+        pools = []
         for row, boxes in enumerate(objects):
             moved = jitter(boxes, extent, copies=self.params.near_misses)
-            pool = torch.cat([boxes, moved, regions[row][valid[row]]])
-            matched = match(pool, boxes, positive=0.5, negative=0.5, floor=self.params.background_low)
+            pools.append(torch.cat([boxes, moved, regions[row][valid[row]]]))
+        totals = {"class": features[0].new_zeros(()), "box": features[0].new_zeros(())}
+        for head, (weights, overlap) in self._stages():
+            drawn, wanted, coded = self._targets(pools, objects, labels, weights=weights, overlap=overlap)
+            logits, shifts = self._judge(head, features, drawn)
+            for name, value in _stage_loss(logits, shifts, wanted.flatten(), coded.flatten(0, 1)).items():
+                totals[name] = totals[name] + value / self.params.stages
+            with torch.no_grad():
+                drawn = clip(decode(shifts.reshape(drawn.shape), drawn, weights=weights), extent)
+            pools = [
+                torch.cat([boxes, moved[(mine >= 0) & large_enough(moved)]])
+                for boxes, moved, mine in zip(objects, drawn, wanted, strict=True)
+            ]
+        return totals
+
+    def _targets(
+        self,
+        pools: Sequence[Tensor],
+        objects: Sequence[Tensor],
+        labels: Sequence[Tensor],
+        *,
+        weights: Weights,
+        overlap: float,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Regions (B, R, 4) drawn from each image's pool, their classes (B, R), -1 of padding, and codes (B, R, 4)."""
+        size = self.params.region_batch
+        drawn = pools[0].new_zeros((len(pools), size, 4))
+        wanted = torch.full((len(pools), size), -1, device=drawn.device)
+        coded = torch.zeros_like(drawn)
+        for row, (pool, boxes) in enumerate(zip(pools, objects, strict=True)):
+            matched = match(pool, boxes, positive=overlap, negative=overlap, floor=self.params.background_low)
             pick = draw(matched, size=size, positive_share=self.params.positive_share)
             hit = matched[pick] >= 0
             drawn[row, : len(pick)] = pool[pick]
@@ -225,17 +267,8 @@ class RegionCnn(Net):
             places = torch.nonzero(hit).squeeze(1)
             owner = matched[pick][hit]
             wanted[row, places] = labels[row][owner]
-            coded[row, places] = encode(boxes[owner], pool[pick][hit], weights=HEAD_WEIGHTS)
-        classes, shifts = self._judge(features, drawn)
-        wanted, coded = wanted.flatten(), coded.flatten(0, 1)
-        used = wanted >= 0
-        hits = torch.nonzero(used & (wanted < self.classes)).squeeze(1)
-        total = used.sum().clamp(min=1)
-        error = nn.functional.smooth_l1_loss(shifts[hits, wanted[hits]], coded[hits], beta=SMOOTH, reduction="sum")
-        return {
-            "class": nn.functional.cross_entropy(classes, wanted, ignore_index=-1, reduction="sum") / total,
-            "box": error / total,
-        }
+            coded[row, places] = encode(boxes[owner], pool[pick][hit], weights=weights)
+        return drawn, wanted, coded
 
     def _features(self, image: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
         """The pyramid, and (width, height) of the image on the canvas and of its own."""
@@ -243,11 +276,26 @@ class RegionCnn(Net):
         canvas = (self.steps(canvas) - self.params.mean) / self.params.std
         return self.pyramid(self.backbone(canvas)), sizes[:2], sizes[2:]
 
-    def _judge(self, features: Sequence[Tensor], regions: Tensor) -> tuple[Tensor, Tensor]:
-        """The head's logits and deltas of regions (B, K, 4), flattened to (B * K, ...)."""
-        pooled = pool_regions(features, regions, strides=self.params.strides, side=POOL)
-        logits, deltas = self.head(pooled)
+    def _stages(self) -> list[tuple[nn.Module, tuple[Weights, float]]]:
+        """Each head with its box weights and the overlap from which a region is an object's."""
+        return list(zip([self.head, *self.later], STAGES[: self.params.stages], strict=True))
+
+    def _judge(self, head: nn.Module, features: Sequence[Tensor], regions: Tensor) -> tuple[Tensor, Tensor]:
+        """A head's logits and deltas of regions (B, K, 4), flattened to (B * K, ...)."""
+        logits, deltas = head(pool_regions(features, regions, strides=self.params.strides, side=POOL))
         return logits, deltas
+
+
+def _stage_loss(logits: Tensor, shifts: Tensor, wanted: Tensor, coded: Tensor) -> dict[str, Tensor]:
+    """`class` and `box` of one head's regions: logits (R, K + 1), shifts and codes (R, 4), classes (R,)."""
+    used = wanted >= 0
+    hits = torch.nonzero(used & (wanted < logits.shape[1] - 1)).squeeze(1)
+    total = used.sum().clamp(min=1)
+    error = nn.functional.smooth_l1_loss(shifts[hits], coded[hits], beta=SMOOTH, reduction="sum")
+    return {
+        "class": nn.functional.cross_entropy(logits, wanted, ignore_index=-1, reduction="sum") / total,
+        "box": error / total,
+    }
 
 
 def build(params: RegionCnnParams, spec: Spec) -> RegionCnn:
@@ -268,6 +316,7 @@ _TINY: dict[str, Any] = {
     "regions": 16,
     "detections": 16,
     "hidden": 32,
+    "stages": 2,
     "train_candidates": 60,
     "train_regions": 40,
     "region_batch": 32,
