@@ -6,7 +6,7 @@ MNI_T1 = $(wildcard $(VENV)/lib/python3*/site-packages/nilearn/datasets/data/mni
 export MEDZOO_DATA ?= $(if $(wildcard ../shared/data),../shared/data,data)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check-all bare contract benchmarks schema clean
+.PHONY: help demo test lint check-all bare contract benchmarks schema zoo-index clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ bare: $(VENV)/.dev ## a second environment without torch answers as the first on
 
 benchmarks: $(VENV)/.dev ## measure again what the README's figures come from
 	for script in $(filter-out record __init__,$(basename $(notdir $(wildcard benchmarks/*.py)))); do $(BIN)/python -m benchmarks.$$script || exit 1; done
+
+zoo-index: $(VENV)/.demo ## after a change in zoo/: its index, the index's digest, the README's table
+	$(BIN)/python docs/zoo.py
 
 schema: $(VENV)/.demo ## write recipes/recipe.schema.json for editors
 	$(BIN)/medzoo schema > recipes/.schema.new && mv recipes/.schema.new recipes/recipe.schema.json

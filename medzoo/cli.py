@@ -54,16 +54,17 @@ def list_(as_json: Json = False) -> None:
     from medzoo.report.card import figure_text
 
     # Whole names, however narrow the terminal.
-    console = Console(width=max(Console().width, 120))
+    console = Console(width=max(Console().width, 200))
     if document["models"]:
         table = Table(box=None, pad_edge=False)
-        for column in ("model", "task", "figure (95 % interval)", "measured on", "MB", "licence"):
+        for column in ("model", "task", "input", "measured on", "figure (95 % interval)", "MB", "licence"):
             table.add_column(column, no_wrap=True)
         for model in document["models"]:
             figure = model["figure"]
             words = f"{figure['name']} {figure_text(figure)}" if figure else ""
             size = f"{model['bytes'] / 1e6:.1f}"
-            table.add_row(model["name"], model["task"], words, model["data"], size, _short(model["license"]))
+            row = (model["name"], model["task"], model["input"], model["measured_on"], words, size)
+            table.add_row(*row, _short(model["license"]))
         console.print(table)
     else:
         console.print("no zoo models on this machine yet: medzoo train RECIPE makes one")
@@ -320,6 +321,28 @@ def serve(
         supervised=supervise,
     )
     raise typer.Exit(code)
+
+
+@app.command()
+def fetch(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Names in the index.")],
+    base: Annotated[
+        str | None, typer.Option("--from", metavar="BASE", help="http(s)://..., a folder, or a .zip or .tar of one.")
+    ] = None,
+    index_sha256: Annotated[
+        str | None, typer.Option(metavar="DIGEST", help="Trust this index, not the one of this release.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Bring models of the zoo index to this machine."""
+    from medzoo.commands.fetch import fetch as run_fetch
+
+    found = run_fetch(models, base=base, index_sha256=index_sha256)
+    if as_json:
+        _print_json({name: str(path) for name, path in found.items()})
+        return
+    for name, path in found.items():
+        typer.echo(f"{name}: {path}")
 
 
 @app.command()

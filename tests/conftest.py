@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import nibabel
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,3 +47,13 @@ def mni_t1() -> Path:
     assert spec.origin is not None
     folder = Path(spec.origin).parent / "datasets" / "data"
     return folder / "mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
+
+
+@pytest.fixture(scope="session")
+def small_scan(mni_t1: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve axial slices of a real brain, stored left to right reversed, with a code in the header."""
+    image = nibabel.load(mni_t1).slicer[::-1, :, 84:96]
+    image.header.set_sform(image.affine, code=4)
+    path = tmp_path_factory.mktemp("scan") / "brain.nii.gz"
+    nibabel.save(image, path)
+    return path

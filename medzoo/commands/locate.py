@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from medzoo.errors import UserError
@@ -13,11 +12,15 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def zoo_folders() -> list[Path]:
-    """Where released models lie, first match first: $MEDZOO_ZOO, a checkout's zoo/, the wheel's own, the cache."""
+    """Where released models lie, first match first: $MEDZOO_ZOO, a checkout's zoo/, the wheel's, what was fetched."""
     named = os.environ.get("MEDZOO_ZOO")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medzoo"
     folders = [Path(named)] if named else []
-    return [*folders, _PACKAGE.parent / "zoo", _PACKAGE / "zoo", cache]
+    return [*folders, _PACKAGE.parent / "zoo", _PACKAGE / "zoo", fetched_folder()]
+
+
+def fetched_folder() -> Path:
+    """Where `medzoo fetch` puts models: in the user's cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medzoo" / "models"
 
 
 def zoo() -> dict[str, Path]:
@@ -62,6 +65,5 @@ def find_recipe(recipe: str | Path) -> Path:
 
 def _not_found(kind: str, name: str, known: dict[str, Path]) -> UserError:
     close = difflib.get_close_matches(name, known, n=1)
-    listed: Iterator[str] = iter(known)
-    hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(listed) or 'none'}"
+    hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known) or 'none'}"
     return UserError(f"there is no such {kind} (neither a file, a folder nor a name)", where=name, hint=hint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ def list_all() -> dict[str, Any]:
             "name": name,
             "task": manifest["task"],
             "labels": manifest["labels"],
+            "input": input_words(manifest),
             "data": manifest["data"]["type"],
+            "measured_on": measured_words(manifest),
             "figure": figures[0] if figures else None,
             "bytes": sum(facts["bytes"] for facts in manifest["files"].values()),
             "license": manifest.get("license", ""),
@@ -48,3 +51,17 @@ def show(model: str | Path) -> dict[str, Any]:
     if "model.onnx" in folder.manifest["files"]:
         document["model"] = read_metadata(folder.file("model.onnx")).model_dump()
     return document
+
+
+def input_words(manifest: Mapping[str, Any]) -> str:
+    """What a model is given, in a few words for tables."""
+    kind = manifest["data"]["type"]
+    words = (registry.entry("data", kind).image if kind in registry.names("data") else "") or kind
+    by_itself = any(figure["name"].startswith("machine-outline/") for figure in manifest["metrics"]["figures"])
+    return f"{words}, alone or with an outline or box" if by_itself else str(words)
+
+
+def measured_words(manifest: Mapping[str, Any]) -> str:
+    """On what a model's figures were measured, in a few words for tables."""
+    metrics = manifest["metrics"]
+    return f"{manifest['data']['type']} {metrics['split']}, {metrics['items']} items"

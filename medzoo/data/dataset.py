@@ -71,7 +71,8 @@ class DataSet(Protocol):
 class DataEntry:
     """One data type: its parameters, the tasks it serves, and how it is opened for a task and labels.
 
-    `scored`: what the labels are and where they are scored, in words, for the card.
+    `image`: what its images are, in words, for tables; `scored`: what the labels are and where they are scored,
+    for the card.
     """
 
     params: type[DataParams]
@@ -79,3 +80,4 @@ class DataEntry:
     open: Callable[[Any, str, Sequence[str]], DataSet]
     packages: tuple[str, ...] = ()
     scored: str = ""
+    image: str = ""

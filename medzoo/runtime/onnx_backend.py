@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime as ort
 
 from medzoo.errors import UserError
+from medzoo.runtime.external_data import refuse_external_data
 from medzoo.runtime.metadata import Metadata
 from medzoo.types import Array
 
@@ -30,6 +31,8 @@ class OnnxBackend:
         self, source: Path | bytes, *, device: Device = "auto", threads: int = 0, where: str | None = None
     ) -> None:
         self.where = where or str(source if isinstance(source, Path) else "ONNX model")
+        if isinstance(source, Path):
+            refuse_external_data(source)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3

@@ -119,4 +119,4 @@ def label_map(path: Path) -> tuple[Array, Array]:
     return np.ascontiguousarray(labels[tuple(box)]), affine
 
 
-ENTRY = DataEntry(params=BrainGeneratorParams, tasks=("segment",), open=BrainGenerator)
+ENTRY = DataEntry(params=BrainGeneratorParams, tasks=("segment",), open=BrainGenerator, image="brain-extracted T1 scan")

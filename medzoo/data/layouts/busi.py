@@ -138,4 +138,4 @@ def _open(params: Params, task: str, labels: Sequence[str]) -> Busi:
     return Busi(params, task, labels)
 
 
-ENTRY = DataEntry(Params, ("classify", "segment", "detect"), _open)
+ENTRY = DataEntry(Params, ("classify", "segment", "detect"), _open, image="breast ultrasound picture")

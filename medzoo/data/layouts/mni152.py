@@ -93,4 +93,4 @@ def _open(params: Params, task: str, labels: Sequence[str]) -> Mni152:
     return Mni152(params, labels)
 
 
-ENTRY = DataEntry(Params, ("segment",), _open, packages=("nilearn",))
+ENTRY = DataEntry(Params, ("segment",), _open, packages=("nilearn",), image="brain-extracted T1 scan")

@@ -92,4 +92,4 @@ class Msd:
         return channels[0].replace(array=array, source=str(path))
 
 
-ENTRY = DataEntry(params=MsdParams, tasks=("segment",), open=Msd)
+ENTRY = DataEntry(params=MsdParams, tasks=("segment",), open=Msd, image="scan")

@@ -130,4 +130,4 @@ def _open(params: Params, task: str, labels: Sequence[str]) -> NiftiPairs:
     return NiftiPairs(params, task, labels)
 
 
-ENTRY = DataEntry(Params, ("segment", "detect"), _open)
+ENTRY = DataEntry(Params, ("segment", "detect"), _open, image="scan")

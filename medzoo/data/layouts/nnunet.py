@@ -82,4 +82,4 @@ class Nnunet:
         return Sample(item, image, target)
 
 
-ENTRY = DataEntry(params=NnunetParams, tasks=("segment",), open=Nnunet)
+ENTRY = DataEntry(params=NnunetParams, tasks=("segment",), open=Nnunet, image="scan")

@@ -119,4 +119,4 @@ def _open(params: Params, task: str, labels: Sequence[str]) -> Voc:
     return Voc(params, labels)
 
 
-ENTRY = DataEntry(Params, ("detect",), _open)
+ENTRY = DataEntry(Params, ("detect",), _open, image="picture")

@@ -35,16 +35,6 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
     return call
 
 
-@pytest.fixture(scope="module")
-def small_scan(mni_t1: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve axial slices of a real brain, stored left to right reversed, with a code in the header."""
-    image = nibabel.load(mni_t1).slicer[::-1, :, 84:96]
-    image.header.set_sform(image.affine, code=4)
-    path = tmp_path_factory.mktemp("scan") / "brain.nii.gz"
-    nibabel.save(image, path)
-    return path
-
-
 def nifti(path: Path, array: np.ndarray) -> Path:
     nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), path)
     return path

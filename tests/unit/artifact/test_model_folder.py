@@ -50,7 +50,7 @@ def test_a_manifest_cannot_name_files_outside_its_folder(folder: Path, name: str
     manifest["files"][name] = {"sha256": "0" * 64, "bytes": 1}
     raw = json.dumps(manifest).encode()
     (folder / "manifest.json").write_bytes(raw)
-    (folder / "manifest.sha256").write_text(hashlib.sha256(raw).hexdigest())
+    (folder / "manifest.sha256").write_text(f"{hashlib.sha256(raw).hexdigest()}  manifest.json\n")
     with pytest.raises(UserError, match="not a plain file inside the folder"):
         ModelFolder.open(folder)
 

@@ -23,6 +23,11 @@ DIGEST = "manifest.sha256"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 
 
+def is_plain(name: str) -> bool:
+    """Whether a file's name in a manifest, an index or an archive stays inside the folder, on every system."""
+    return bool(_NAME.fullmatch(name)) and ".." not in name
+
+
 def sha256(path: Path) -> str:
     """Hex digest of a file's bytes, read in pieces."""
     with path.open("rb") as file:
@@ -69,7 +74,7 @@ def check(path: Path, manifest: Mapping[str, Any]) -> list[Fault]:
     faults: list[Fault] = []
     for name, facts in manifest["files"].items():
         file = path / name
-        if not _NAME.fullmatch(name) or ".." in name or file.is_symlink():
+        if not is_plain(name) or any(one.is_symlink() for one in (file, *file.parents[: name.count("/")])):
             faults.append(Fault(f"the manifest names {name!r}, which is not a plain file inside the folder", str(path)))
         elif not file.is_file():
             faults.append(Fault("is missing, the manifest lists it", str(file), "fetch or train the model again"))
@@ -109,7 +114,7 @@ def write_folder(path: Path, files: Mapping[str, bytes | Path], manifest: Mappin
         document = {**manifest, "files": dict(sorted(facts.items()))}
         raw = (json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
         (stage / MANIFEST).write_bytes(raw)
-        (stage / DIGEST).write_text(f"{hashlib.sha256(raw).hexdigest()}  {MANIFEST}\n")
+        (stage / DIGEST).write_bytes(digest_line(raw))
         (path / DIGEST).unlink(missing_ok=True)
         for name in [*files, MANIFEST, DIGEST]:
             (path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -125,6 +130,11 @@ def write_folder(path: Path, files: Mapping[str, bytes | Path], manifest: Mappin
     return ModelFolder.open(path)
 
 
+def digest_line(raw: bytes) -> bytes:
+    """The one line of manifest.sha256, as `sha256sum -c` reads it."""
+    return f"{hashlib.sha256(raw).hexdigest()}  {MANIFEST}\n".encode()
+
+
 def _manifest(path: Path) -> Mapping[str, Any]:
     for name in (MANIFEST, DIGEST):
         if not (path / name).is_file():
@@ -133,11 +143,12 @@ def _manifest(path: Path) -> Mapping[str, Any]:
                 where=str(path),
                 hint="medzoo train writes one",
             )
+        if (path / name).is_symlink():
+            raise UserError("is a link, not a file of the folder", where=str(path / name))
     raw = (path / MANIFEST).read_bytes()
-    said = (path / DIGEST).read_text().split()
-    if not said or said[0] != hashlib.sha256(raw).hexdigest():
+    if (path / DIGEST).read_bytes() != digest_line(raw):
         raise UserError(
-            "differs from manifest.sha256: the file was changed or damaged",
+            f"{MANIFEST} differs from {DIGEST}: one of the two files was changed or damaged",
             where=str(path / MANIFEST),
             hint="fetch or train the model again",
         )

@@ -1,0 +1,62 @@
+"""After a model folder was added to zoo/ or changed there: the index, its digest, and the README's table anew.
+
+    make zoo-index
+
+Nobody types a figure: every row comes from the model's manifest.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from medzoo.commands.fetch import write_index
+from medzoo.commands.show import input_words, measured_words
+from medzoo.io.atomic import atomic_write
+from medzoo.report.card import figure_text
+
+ROOT = Path(__file__).resolve().parents[1]
+START, END = "<!-- zoo -->", "<!-- /zoo -->"
+# The figures that a row shows, the first two of these that a model has.
+SHOWN = (
+    "machine-outline/auc", "expert-outline/auc", "expert-outline/auc/size-only", "ap50", "cpm", "dice", "hd95", "auc",
+    "balanced-accuracy",
+)  # fmt: skip
+
+
+def row(manifest: Mapping[str, Any]) -> str:
+    """A model's line in the README's table."""
+    figures = {figure["name"]: figure for figure in manifest["metrics"]["figures"]}
+    shown = [f"{name} {figure_text(figures[name])}" for name in SHOWN if name in figures][:2]
+    size = sum(facts["bytes"] for name, facts in manifest["files"].items() if name == "model.onnx") / 1e6
+    name = manifest["name"]
+    return (
+        f"| [{name}](zoo/{name}/README.md) | {input_words(manifest)} | {measured_words(manifest)} "
+        f"| {', '.join(shown)} | {size:.2g} |"
+    )
+
+
+def table() -> str:
+    """The whole table, a row a model."""
+    manifests = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(ROOT.glob("zoo/*/manifest.json"))]
+    head = ["| model | input | measured on | figure (95 % interval) | ONNX, MB |", "| --- | --- | --- | --- | --- |"]
+    return "\n".join([START, *head, *map(row, manifests), END])
+
+
+def readme() -> str:
+    """README.md with the table of what lies in zoo/ now."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    before, rest = text.split(START)
+    return before + table() + rest.split(END)[1]
+
+
+def main() -> None:
+    write_index(ROOT / "zoo")
+    text = readme()
+    atomic_write(ROOT / "README.md", lambda file: file.write(text.encode()))
+
+
+if __name__ == "__main__":
+    main()

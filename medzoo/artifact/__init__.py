@@ -1,0 +1,5 @@
+"""The model folder that every stage exchanges, the index of released ones, and how they come to this machine."""
+
+from medzoo.artifact.folder import DIGEST, MANIFEST, ModelFolder, check, sha256, write_folder
+
+__all__ = ["DIGEST", "MANIFEST", "ModelFolder", "check", "sha256", "write_folder"]

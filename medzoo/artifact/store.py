@@ -1,0 +1,153 @@
+"""The models that were fetched to this machine: brought file by file, resumable, and never seen half.
+
+A model is put together under .incoming/NAME beside its place, by one process at a time (a lock that the system
+drops with the process), each file as FILE.part until its digest is right; then the folder is renamed into place.
+Whatever ends a fetch - a kill, a full disk, a lost line - the next one goes on from the bytes that are there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from medzoo.artifact.folder import ModelFolder
+from medzoo.artifact.index import INDEX, Index, IndexFile
+from medzoo.artifact.source import Source
+from medzoo.errors import UserError
+
+_PIECE = 1 << 18
+_INDEX_LIMIT = 4_000_000
+_ATTEMPTS = 3  # of a file whose line ends early, in one command
+Watch = Callable[[int], None]
+"""Told how many bytes came, piece by piece; those that were there count as well."""
+
+
+class Store:
+    """The folder of fetched models."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def fetch(self, source: Source, index: Index, model: str, *, watch: Watch = lambda _: None) -> Path:
+        """The model's folder, complete and as the index says; what is there already is kept.
+
+        Raises UserError that names the file which is not what the index says, or cannot be had or written.
+        """
+        files = index.models[model]
+        target = self.folder / model
+        try:
+            with self._locked(model):
+                if _whole(target, files):
+                    for one in files:
+                        watch(one.bytes)
+                    return target
+                incoming = self.folder / ".incoming" / model
+                for one in files:
+                    _bring(source, f"{model}/{one.name}", one, incoming / one.name, watch=watch)
+                ModelFolder.open(incoming)
+                self._place(incoming, target)
+        except OSError as error:
+            raise UserError(
+                f"cannot be written: {error.strerror or error}", where=str(self.folder), hint="free space, try again"
+            ) from error
+        return target
+
+    @contextmanager
+    def _locked(self, model: str) -> Iterator[None]:
+        """One fetch of a model at a time on this machine; a second waits, then finds the work done."""
+        locks = self.folder / ".incoming"
+        locks.mkdir(parents=True, exist_ok=True)
+        with (locks / f"{model}.lock").open("ab") as handle:
+            if os.name == "nt":
+                import msvcrt
+
+                msvcrt.locking(handle.fileno(), msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined,unused-ignore]
+            else:
+                import fcntl
+
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+    def _place(self, incoming: Path, target: Path) -> None:
+        old = self.folder / ".incoming" / f"{target.name}.{secrets.token_hex(6)}.old"
+        if target.exists():
+            target.rename(old)
+        incoming.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def read_index(source: Source, *, pin: str, where: str) -> Index:
+    """The index of a source. Raises UserError if it cannot be had or is not the pinned one."""
+    raw = b""
+    with source.open(INDEX) as stream:
+        while len(raw) < _INDEX_LIMIT and (piece := stream.read(_PIECE)):
+            raw += piece
+    return Index.read(raw, pin=pin, where=f"{where}: {INDEX}")
+
+
+def _whole(target: Path, files: tuple[IndexFile, ...]) -> bool:
+    """Whether a folder holds every file of the index, byte by byte."""
+    return all(_is(target / one.name, one) for one in files)
+
+
+def _is(path: Path, one: IndexFile) -> bool:
+    if path.is_symlink() or not path.is_file() or path.stat().st_size != one.bytes:
+        return False
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == one.sha256
+
+
+def _bring(source: Source, name: str, one: IndexFile, path: Path, *, watch: Watch) -> None:
+    """One file to `path`, from the bytes on that an earlier attempt left. Raises UserError if it is another file."""
+    if _is(path, one):
+        watch(one.bytes)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    if part.exists() and part.stat().st_size > one.bytes:
+        part.unlink()
+    for attempt in range(_ATTEMPTS):
+        had = part.stat().st_size if part.exists() else 0
+        if had < one.bytes or not one.bytes:
+            _append(source, name, one, part, had, watch, told=had if attempt else 0)
+        else:
+            watch(had)
+        if part.stat().st_size == one.bytes:
+            break
+    size = part.stat().st_size
+    if size < one.bytes:
+        raise UserError(f"ends after {size} of {one.bytes} bytes", where=name, hint="the same command goes on there")
+    if not _is(part, one):
+        part.unlink()
+        raise UserError(
+            "has another SHA-256 than the index says, so it was thrown away",
+            where=name,
+            hint="fetch again; if it stays so, the source is damaged",
+        )
+    part.replace(path)
+
+
+def _append(source: Source, name: str, one: IndexFile, part: Path, had: int, watch: Watch, *, told: int) -> None:
+    """Add what is missing to `part`; never more bytes than the index says, whatever the source sends.
+
+    `told`: bytes of `part` that `watch` knows of.
+    """
+    with source.open(name, offset=had) as stream, part.open("ab") as out:
+        if stream.start != had:
+            out.truncate(stream.start)
+        watch(stream.start - told)
+        left = one.bytes - stream.start
+        while piece := stream.read(min(_PIECE, left + 1)):
+            if len(piece) > left:
+                out.truncate(0)
+                raise UserError(f"is longer than the {one.bytes} bytes of the index; it was thrown away", where=name)
+            out.write(piece)
+            watch(len(piece))
+            left -= len(piece)
+        out.flush()
+        os.fsync(out.fileno())

@@ -1,0 +1,72 @@
+"""Everything works with the network off: in a process where a socket that leaves the machine is an error."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+ROOT = Path(__file__).resolve().parents[3]
+# Put in front of the command line: no connection, no name look-up, whoever asks.
+BLOCKED = """
+import socket, sys
+def refuse(*arguments, **options):
+    raise AssertionError(f"the network was asked for: {arguments}")
+socket.socket.connect = socket.socket.connect_ex = socket.socket.sendto = refuse
+socket.getaddrinfo = socket.gethostbyname = socket.create_connection = refuse
+import json
+from medzoo.cli import main
+for line in json.loads(sys.argv[1]):
+    try:
+        main(line)
+    except SystemExit as end:
+        if end.code:
+            raise
+"""
+
+
+def medzoo(*lines: list[str | Path], cwd: Path) -> str:
+    """Standard output of several command lines in one process."""
+    arguments = json.dumps([[str(word) for word in line] for line in lines])
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKED, arguments], cwd=cwd, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_guard_itself_refuses(tmp_path: Path) -> None:
+    code = BLOCKED.split("import json")[0] + "socket.create_connection(('127.0.0.1', 9))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "the network was asked for" in done.stderr
+
+
+def test_the_runtime_works_with_the_network_off(tmp_path: Path) -> None:
+    Pillow.fromarray(np.random.default_rng(0).integers(0, 255, (90, 120), np.uint8)).save(tmp_path / "image.png")
+    out = medzoo(
+        ["list"],
+        ["show", "breast-lesion-rcnn"],
+        ["predict", "breast-lesion-rcnn", "image.png"],
+        ["verify", "nodule-svm"],
+        ["fetch", "nodule-svm", "--from", ROOT / "zoo"],
+        cwd=tmp_path,
+    )
+    assert "image.png: " in out
+    assert "ok  parity" in out
+
+
+@pytest.mark.long
+def test_training_works_with_the_network_off(tiny_model: Path, small_scan: Path, tmp_path: Path) -> None:
+    small = ["train.epochs=1", "train.steps_per_epoch=2", "model.channels=[4, 6, 8]", "model.hidden=8"]
+    medzoo(
+        ["train", ROOT / "recipes" / "brain-tissue-mni.yaml", *small, "-o", tmp_path / "run"],
+        ["predict", tmp_path / "run", small_scan, "--backend", "torch"],
+        ["evaluate", tiny_model],
+        ["export", tiny_model, "-o", tmp_path / "out"],
+        cwd=tmp_path,
+    )
