@@ -16,6 +16,7 @@ from medzoo.commands.data import open_data
 from medzoo.commands.locate import find_model, find_recipe
 from medzoo.commands.model import BackendName, open_backend
 from medzoo.data.dataset import Item, Part
+from medzoo.data.split import SPLIT_FILE, Split
 from medzoo.errors import UserError
 from medzoo.evaluation import evaluate as score
 from medzoo.metrics import Figure, Scores
@@ -76,13 +77,8 @@ def evaluate(
             f"{', '.join(predictor.metadata.labels)}",
             where=str(source),
         )
-    if not data and not overrides and opened.split.digest != folder.manifest["split"]["digest"]:
-        raise UserError(
-            "the data now split differently than when the model was trained, so its test part may hold what "
-            "it was trained on",
-            where=str(path),
-            hint="the data changed; evaluate with --data RECIPE to say which data are meant",
-        )
+    if not data and not overrides:
+        _same_split(folder, opened.split)
     scores = score(
         predictor,
         opened.data,
@@ -102,6 +98,16 @@ def evaluate(
         scores.figures(),
         scores,
     )
+
+
+def _same_split(folder: ModelFolder, split: Split) -> None:
+    """Refuse data that have changed since training: their test part may hold what was trained on."""
+    hint = "the data changed; evaluate with --data RECIPE to say which data are meant"
+    if SPLIT_FILE in folder.manifest["files"]:
+        path = folder.file(SPLIT_FILE)
+        split.require_same(Split.read(path), where=str(path), hint=hint)
+    elif split.digest != folder.manifest["split"]["digest"]:  # a folder without a split file
+        raise UserError("the data now split differently than when it was trained", str(folder.path), hint)
 
 
 def _track(items: Iterable[Item], console: Console) -> Iterable[Item]:

@@ -13,11 +13,13 @@ from rich.progress import track
 
 from medzoo import registry
 from medzoo.artifact import ModelFolder, write_folder
+from medzoo.commands.audit import checked_audit
 from medzoo.commands.catalog import Catalog, has_torch
 from medzoo.commands.data import OpenData, data_digest, open_data
 from medzoo.commands.environment import environment, installed
 from medzoo.commands.locate import find_recipe
 from medzoo.data.dataset import Item
+from medzoo.data.split import SPLIT_FILE
 from medzoo.errors import UserError, missing_extra
 from medzoo.evaluation import evaluate
 from medzoo.metrics.scores import FILE as EVALUATION
@@ -63,6 +65,7 @@ def train(
     console.print(f"[bold]{loaded.name}[/]: reading {loaded.data.type}")
     data = open_data(loaded)
     net = build_net(loaded)
+    audit = checked_audit(loaded, data)
     feeds = open_feeds(net, loaded, data)
     work = folder / "training"
     if registry.entry("model", loaded.model.type).learns == "gradient":
@@ -106,6 +109,7 @@ def train(
         "operating_point": metadata.operating_point.model_dump() if metadata.operating_point else None,
         "data": {"type": loaded.data.type, **data_digest(data.items)},
         "split": _split(data),
+        "audit": {**audit.counts(), "allow_leaks": loaded.data.allow_leaks},
         "training": report.to_dict(),
         "environment": environment(),
         "seed": loaded.train.seed,
@@ -118,6 +122,7 @@ def train(
             "model.safetensors": weights_bytes(net),
             "model.onnx": exported.onnx,
             "golden.npz": exported.golden,
+            SPLIT_FILE: data.split.to_bytes(),
             EVALUATION: scores.to_bytes(),
             "README.md": render_card(manifest).encode(),
         },

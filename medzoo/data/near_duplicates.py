@@ -28,12 +28,14 @@ WAYS = ("", "x", "y", "xy")
 
 @dataclass(frozen=True)
 class NearPair:
-    """Two pictures by number, a < b. `score`: correlation of what they share. `mirrored`: how b must be
-    mirrored to match a, "" not, "x" left-right, "y" up-down, "xy" both. `whole`: all of both agrees."""
+    """Two pictures by number, a < b. `score`: correlation of what they share, `detail`: agreement of its fine
+    detail. `mirrored`: how b must be mirrored to match a, "" not, "x" left-right, "y" up-down, "xy" both.
+    `whole`: all of both agrees."""
 
     a: int
     b: int
     score: float
+    detail: float
     mirrored: str
     whole: bool
 
@@ -48,8 +50,8 @@ def near_duplicates(prints: Fingerprints, *, mirrored: bool = True) -> list[Near
     best: dict[tuple[int, int], NearPair] = {}
     for pair in _whole(prints, ways):
         best.setdefault((pair.a, pair.b), pair)
-    for guess, score in confirm(prints, guess_placements(prints, ways)):
-        pair = NearPair(guess.a, guess.b, score, WAYS[guess.way], whole=False)
+    for guess, score, detail in confirm(prints, guess_placements(prints, ways)):
+        pair = NearPair(guess.a, guess.b, score, detail, WAYS[guess.way], whole=False)
         best.setdefault((pair.a, pair.b), pair)
     return [best[key] for key in sorted(best)]
 
@@ -92,9 +94,11 @@ def _whole(prints: Fingerprints, ways: Iterable[int]) -> Iterator[NearPair]:
             score = np.einsum("ij,ij->i", unit[first], turned[second])
             close = score > CORRELATION
             first, second, score = first[close], second[close], score[close]
-            agree = detail_agreement(grids[first], mirror(grids[second], way)) > floor
-            for i, j, s in zip(used[first[agree]], used[second[agree]], score[agree], strict=True):
-                yield NearPair(int(i), int(j), float(s), WAYS[way], whole=True)
+            detail = detail_agreement(grids[first], mirror(grids[second], way))
+            agree = detail > floor
+            kept = used[first[agree]], used[second[agree]], score[agree], detail[agree]
+            for i, j, s, d in zip(*kept, strict=True):
+                yield NearPair(int(i), int(j), float(s), float(d), WAYS[way], whole=True)
 
 
 def mirror(pictures: Array, way: int) -> Array:

@@ -27,8 +27,8 @@ TRIM = 0.1
 BATCH = 64
 
 
-def confirm(prints: Fingerprints, guesses: Sequence[Placement]) -> Iterator[tuple[Placement, float]]:
-    """The placements that hold, with the correlation of what the two pictures share."""
+def confirm(prints: Fingerprints, guesses: Sequence[Placement]) -> Iterator[tuple[Placement, float, float]]:
+    """The placements that hold, with the correlation of what the two pictures share, and of its fine detail."""
     batches = [guesses[start : start + BATCH] for start in range(0, len(guesses), BATCH)]
     with ThreadPoolExecutor() as pool:
         for found in pool.map(lambda some: _confirmed(prints, some), batches):
@@ -54,7 +54,7 @@ class _Fit:
         return _Fit(self.middle[chosen], self.radius[chosen], self.centre[chosen], self.reach[chosen])
 
 
-def _confirmed(prints: Fingerprints, guesses: Sequence[Placement]) -> list[tuple[Placement, float]]:
+def _confirmed(prints: Fingerprints, guesses: Sequence[Placement]) -> list[tuple[Placement, float, float]]:
     scale, shift = np.array([g.scale for g in guesses]), np.array([g.shift for g in guesses])
     a, b, way = np.array([(g.a, g.b, g.way) for g in guesses]).T
     low = np.maximum(1, (1 - shift) / scale)
@@ -69,13 +69,13 @@ def _confirmed(prints: Fingerprints, guesses: Sequence[Placement]) -> list[tuple
         fit = _align(*views, fit.scaled(factor), rounds, side).scaled(1 / factor)
         score, detail = _scores(*views, fit.scaled(factor), side)
         good = score > PLAUSIBLE if factor < 1 else (score > SAME) & (score + detail > SAME_IN_ALL)
-        left, fit, score = left[good], fit.of(good), score[good]
+        left, fit, score, detail = left[good], fit.of(good), score[good], detail[good]
     shared = [
         4 * radius.prod(axis=1) / prints.extent[picture[left]].astype(float).prod(axis=1)
         for picture, radius in ((a, fit.radius), (b, fit.reach))
     ]
     kept = np.maximum(*shared) > SHARE
-    return [(guesses[k], float(s)) for k, s in zip(left[kept], score[kept], strict=True)]
+    return [(guesses[k], float(s), float(d)) for k, s, d in zip(left[kept], score[kept], detail[kept], strict=True)]
 
 
 class _View:

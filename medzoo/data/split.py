@@ -7,12 +7,14 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, get_args
 
 from medzoo.data.dataset import Item, Part
 from medzoo.errors import UserError
 
 PARTS: tuple[Part, ...] = get_args(Part)
+SPLIT_FILE = "split.json"  # in a model folder
 UNUSED = "unused"
 NO_GROUP = "none"
 Amount = int | float | None
@@ -66,6 +68,35 @@ class Split:
         """A JSON document; `from_json` reads it back."""
         lists: dict[str, Any] = {part: list(getattr(self, part)) for part in PARTS}
         return {"group": self.group, "given": self.given, "fold": self.fold, "digest": self.digest, **lists}
+
+    def to_bytes(self) -> bytes:
+        """The text of a split file."""
+        return (json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n").encode()
+
+    @classmethod
+    def read(cls, path: Path) -> Split:
+        """The split in a file that holds `to_bytes()`. Raises UserError, see `from_json`."""
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"cannot be read: {error.strerror}", str(path)) from error
+        except UnicodeDecodeError:
+            raise UserError("is not a split file: it is not text", str(path)) from None
+        return cls.from_json(text, where=str(path))
+
+    def require_same(self, stored: Split, *, where: str, hint: str | None = None) -> None:
+        """Raises UserError if this split, made of the data as they are now, is not the `stored` one."""
+        if self.digest == stored.digest:
+            return
+        then, now = stored.parts(), self.parts()
+        moved = [i for i in now if i in then and now[i] != then[i]]
+        new, gone = [i for i in now if i not in then], [i for i in then if i not in now]
+        words = [
+            f"{len(items)} items {text} (the first is {items[0]})"
+            for items, text in ((moved, "are on another side"), (new, "are new"), (gone, "are gone"))
+            if items
+        ]
+        raise UserError(f"the data now split differently than when it was written: {', '.join(words)}", where, hint)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any] | str, *, where: str | None = None) -> Split:

@@ -72,3 +72,4 @@ class DataSection(Choice):
     allow_leaks: bool = Field(
         default=False, description="Train although the audit finds the same patient or image on two sides."
     )
+    mirrors: bool = Field(default=True, description="Count the mirror image of an image as the same when auditing.")

@@ -100,7 +100,24 @@ def _data(manifest: Mapping[str, Any]) -> str:
         "",
         f"Split by group `{split['group']}`: {counts} items (SHA-256 `{split['digest'][:16]}`).",
     ]
+    if "audit" in manifest:
+        lines += ["", _leaks(manifest["audit"])]
     return "\n".join(lines)
+
+
+def _leaks(audit: Mapping[str, Any]) -> str:
+    """What the audit before the training found on two sides of the split."""
+    words = {"patient": "of the same patient", "identical": "of the same bytes", "near": "of the same content"}
+    found = [f"{count} {words[kind]}" for kind, count in audit["leaks"].items() if count]
+    if not found:
+        return (
+            f"Before the training its {audit['images']} images were audited: none, and no near-duplicate of one, "
+            "is on two sides of the split."
+        )
+    return (
+        f"**The split leaks, and the recipe allowed it (`allow_leaks`)**: {', '.join(found)} (pairs on two sides). "
+        "The figures above are better than on images that are really new."
+    )
 
 
 def _parity(parity: Mapping[str, Any]) -> str:

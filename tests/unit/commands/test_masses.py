@@ -26,7 +26,7 @@ medzoo: 1
 name: made-svm
 task: classify
 labels: [benign, malignant]
-data: {{type: busi, root: {root}, split: {{group: image, train: 0.6, val: 0.1, test: 0.3}}}}
+data: {{type: busi, allow_leaks: true, root: {root}, split: {{group: image, train: 0.6, val: 0.1, test: 0.3}}}}
 preprocess:
   host: [{{op: features, groups: [shape15, grey], polarity: dark, candidates: 2, side: 96, flag: true}}]
 model: {{type: svm, cost: [1], gamma: [0.03], learn_from: [given, found], apart: true}}
