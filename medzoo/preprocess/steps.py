@@ -25,6 +25,7 @@ from medzoo.preprocess.outline_features import OutlineFeatures
 from medzoo.preprocess.rescale_percentiles import RescalePercentiles
 from medzoo.preprocess.spacing import Spacing
 from medzoo.preprocess.step import HostStep
+from medzoo.preprocess.tissue_levels import TissueLevels
 from medzoo.preprocess.window import Window
 from medzoo.preprocess.zscore import ZScore
 from medzoo.types import Frame, Image
@@ -33,6 +34,7 @@ STEPS: tuple[type[HostStep], ...] = (
     Orient,
     Spacing,
     ZScore,
+    TissueLevels,
     Window,
     RescalePercentiles,
     CropForeground,

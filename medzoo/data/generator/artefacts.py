@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-from medzoo.data.generator.warp import smooth_field, stretch
+from medzoo.data.generator.warp import smooth_field
+from medzoo.imaging.stretch import stretch
 from medzoo.types import Array
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import map_coordinates, zoom
 
+from medzoo.imaging.stretch import stretch
 from medzoo.types import Array
 
 _COARSE = 24  # voxels between the control points of the elastic part
@@ -18,17 +19,6 @@ def smooth_field(rng: np.random.Generator, shape: tuple[int, ...], *, spacing: f
     middle = zoom(field, [max(2, -(-n // 4)) / p for n, p in zip(shape, points, strict=True)], order=3, mode="nearest")
     fine: Array = stretch(middle, shape)
     return fine
-
-
-def stretch(field: Array, shape: tuple[int, ...]) -> Array:
-    """`field` at `shape` by linear interpolation along one axis after the other, ends on ends."""
-    for axis, n in enumerate(shape):
-        place = np.linspace(0, field.shape[axis] - 1, n, dtype=np.float32)
-        low = np.minimum(place.astype(np.intp), max(field.shape[axis] - 2, 0))
-        weight = (place - low).reshape([-1 if a == axis else 1 for a in range(field.ndim)])
-        first = np.take(field, low, axis=axis)
-        field = first + weight * (np.take(field, np.minimum(low + 1, field.shape[axis] - 1), axis=axis) - first)
-    return field.astype(np.float32)
 
 
 def random_matrix(rng: np.random.Generator, *, amount: float) -> Array:

@@ -41,7 +41,7 @@ class BrainGeneratorParams(DataParams):
     deformation: float = Field(1.0, ge=0, le=2, description="strength of the deformation, 0 for none")
     bias: float = Field(1.0, ge=0, le=3, description="strength of the bias field, 0 for none")
     gamma: float = Field(1.0, ge=0, le=3, description="strength of the change of the contrast curve")
-    noise: float = Field(0.05, ge=0, le=1, description="largest standard deviation of noise; white matter is 1")
+    noise: float = Field(0.04, ge=0, le=1, description="largest standard deviation of noise; white matter is 1")
     thick: float = Field(0.1, ge=0, le=1, description="share of scans in slices of up to 3 mm")
     seed: int = Field(0, ge=0, lt=2**32, description="seed of all scans")
 

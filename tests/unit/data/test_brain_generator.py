@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -19,7 +20,7 @@ from medzoo.recipe.split import SplitSection
 from medzoo.training.feeds.volumes import at_epoch, load_volumes
 
 LABELS = ["background", "csf", "grey-matter", "white-matter"]
-PLAIN = Look(deformation=0, bias=0, gamma=0, noise=0, blur=(0.01, 0.02), thick=0)
+PLAIN = Look(deformation=0, bias=0, gamma=0, noise=0, blur=(0.01, 0.02), thick=0, bites=0)
 
 
 def head(shape: tuple[int, int, int] = (40, 44, 36)) -> np.ndarray:
@@ -103,6 +104,9 @@ def test_extraction_takes_the_head_away_and_leaves_the_tissue_whole() -> None:
         assert np.array_equal(flipped > 1, tissue > 1)
         assert (scan[target > 0] > 0).all()
         assert (scan == 0).mean() > 0.6
+        bitten, _ = synthesise(labels, np.random.default_rng(seed), replace(PLAIN, bites=1.0))
+        lost = (bitten == 0) & (scan > 0)
+        assert lost.sum() < 0.25 * (scan > 0).sum()
         whole, complete = synthesise(labels, np.random.default_rng(seed), Look(whole_head=1.0))
         assert (whole > 0).all()
         assert (complete == 1).sum() >= (target == 1).sum() * 0.5
