@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Literal
 
-FormatName = Literal["nifti", "mgh", "dicom", "picture"]
+FormatName = Literal["nifti", "mgh", "nrrd", "metaimage", "dicom", "archive", "picture"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,10 @@ class Format:
 FORMATS = (
     Format("nifti", (".nii.gz", ".nii"), ((344, b"n+1\0"), (4, b"n+2\0"))),
     Format("mgh", (".mgh.gz", ".mgz", ".mgh"), ()),
+    Format("nrrd", (".nrrd",), ((0, b"NRRD"),)),
+    Format("metaimage", (".mha", ".mhd"), ((0, b"ObjectType = Image"),)),
     Format("dicom", (".dcm", ".dicom", ".ima"), ((128, b"DICM"),)),
+    Format("archive", (".zip",), ((0, b"PK\3\4"),)),
     Format(
         "picture",
         (".png", ".jpeg", ".jpg", ".tiff", ".tif", ".bmp"),

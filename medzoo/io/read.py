@@ -25,7 +25,8 @@ def read_image(source: Any, *, kind: Kind | None = None) -> Image:
     which of the two is wanted, and settles what arrays and single DICOM files leave open; without it
     - an array (H, W) is a grey picture, a uint8 array (H, W, 3 or 4) a colour picture, any other array
       (I, J, K) a volume, whose place `meta["assumed"]` then tells;
-    - a single DICOM file is a picture.
+    - a single DICOM file is a picture, unless its frames say where they lie;
+    - FOLDER#NAME (or ARCHIVE.zip#NAME) is the DICOM series of that description or number in it.
     Raises UserError in one line that names the file for whatever cannot be answered.
     """
     return _wanted(_read(source, kind, empty=False), kind)
@@ -83,12 +84,17 @@ def _read(source: Any, kind: Kind | None, *, empty: bool) -> Image:
 
 
 def _read_path(path: Path, kind: Kind | None, *, empty: bool) -> Image:
+    series: str | None = None
+    if "#" in str(path) and not path.exists():
+        place, _, called = str(path).rpartition("#")
+        if Path(place).exists():
+            path, series = Path(place), called
     where = str(path)
     try:
         if path.is_dir():
             from medzoo.io.dicom import read_series
 
-            return read_series(path)
+            return read_series(path, series=series)
         if not path.exists():
             raise UserError("no such file", where)
         if not path.is_file():
@@ -110,6 +116,18 @@ def _read_path(path: Path, kind: Kind | None, *, empty: bool) -> Image:
         return nifti.read_nifti(path, empty=empty)
     if name == "mgh":
         return nifti.read_mgh(path, empty=empty)
+    if name == "nrrd":
+        from medzoo.io.nrrd import read_nrrd
+
+        return read_nrrd(path, empty=empty)
+    if name == "metaimage":
+        from medzoo.io.metaimage import read_metaimage
+
+        return read_metaimage(path, empty=empty)
+    if name == "archive":
+        from medzoo.io.dicom import read_archive
+
+        return read_archive(path, series=series)
     if name == "dicom":
         from medzoo.io.dicom import read_dicom
 

@@ -1,0 +1,151 @@
+"""Where slices lie, and what is no straight volume. Positions and directions in LPS millimetres."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from medzoo.errors import UserError
+from medzoo.types import Array
+
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+# A slice may lie this far from its even place (mm, or this share of the step), which rounding explains.
+PLACE_MM, PLACE_SHARE = 0.02, 0.02
+SPATIAL = ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing")
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """One slice: `turn` (6,) directions of a row and of a column, `position` (3,) of its first pixel, `spacing`
+    (2,) between rows and between columns, `size` rows and columns."""
+
+    name: str
+    turn: Array
+    position: Array
+    spacing: Array
+    size: tuple[int, int]
+    thickness: float
+
+    @property
+    def normal(self) -> Array:
+        """(3,) direction of rows cross columns."""
+        return np.cross(self.turn[:3], self.turn[3:])
+
+
+def plane_of(dataset: Any, where: str, name: str) -> Plane:
+    """The place of a single-frame image. Raises UserError if its header does not say it."""
+    absent = [key for key in SPATIAL if not dataset.get(key)]
+    if absent:
+        raise UserError(f"does not say where it lies ({', '.join(absent)} absent)", where)
+    return _plane(
+        name,
+        dataset.ImageOrientationPatient,
+        dataset.ImagePositionPatient,
+        dataset.PixelSpacing,
+        dataset,
+        dataset.get("SliceThickness"),
+    )
+
+
+def planes_of(dataset: Any, where: str) -> list[Plane]:
+    """The place of each frame of an enhanced multi-frame image (PS3.3 C.7.6.16). Raises UserError."""
+    shared = (dataset.get("SharedFunctionalGroupsSequence") or [None])[0]
+    frames = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    if len(frames) != int(dataset.get("NumberOfFrames") or 1):
+        raise UserError("does not say where each of its frames lies", where)
+    planes = []
+    for number, frame in enumerate(frames, 1):
+        turn = _group(frame, shared, "PlaneOrientationSequence", "ImageOrientationPatient")
+        position = _group(frame, shared, "PlanePositionSequence", "ImagePositionPatient")
+        spacing = _group(frame, shared, "PixelMeasuresSequence", "PixelSpacing")
+        if turn is None or position is None or spacing is None:
+            raise UserError(f"does not say where its frame {number} lies", where)
+        thickness = _group(frame, shared, "PixelMeasuresSequence", "SliceThickness")
+        planes.append(_plane(f"frame {number}", turn, position, spacing, dataset, thickness))
+    return planes
+
+
+def has_frame_places(dataset: Any) -> bool:
+    """Whether a multi-frame image says where each of its frames lies."""
+    frames = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    return bool(frames) and "PlanePositionSequence" in frames[0]
+
+
+def affine_of(first: Plane, step: Array) -> Array:
+    """(4, 4) from (column, row, slice) to RAS mm; `step` (3,) leads to the next slice (PS3.3 C.7.6.2.1)."""
+    affine = np.eye(4)
+    affine[:3, 0] = first.turn[:3] * first.spacing[1]
+    affine[:3, 1] = first.turn[3:] * first.spacing[0]
+    affine[:3, 2] = step
+    affine[:3, 3] = first.position
+    return np.asarray(LPS_TO_RAS @ affine, float)
+
+
+def ordered(planes: Sequence[Plane], where: str) -> tuple[list[int], Array]:
+    """Numbers of the planes by position along the normal, and the affine (4, 4) of the volume they make.
+
+    Raises UserError for slices that are turned against each other, of other sizes, missing, twice there or
+    unevenly spaced, and for a tilted gantry.
+    """
+    first = planes[0]
+    _alike(planes, where)
+    normal = first.normal
+    places = np.array([plane.position for plane in planes])
+    order = np.argsort(places @ normal, kind="stable")
+    if len(planes) == 1:
+        return [0], affine_of(first, normal * first.thickness)
+    places = places[order]
+    names = [planes[n].name for n in order]
+    along = places @ normal
+    gaps = np.diff(along)
+    step = float(np.median(gaps))
+    room = max(PLACE_MM, PLACE_SHARE * step)
+    for k, gap in enumerate(gaps):
+        if gap < 1e-3:
+            raise UserError(f"two slices lie at the same place: {names[k]}, {names[k + 1]}", where)
+    for k, gap in enumerate(gaps):
+        if abs(gap - step) > room:
+            pair = f"between {names[k]} and {names[k + 1]}"
+            missing = round(gap / step) - 1
+            if missing >= 1 and abs(gap - (missing + 1) * step) <= room * (missing + 1):
+                raise UserError(f"{missing} of its slices are missing {pair}", where)
+            raise UserError(f"its slices are unevenly spaced: {gap:.3f} mm {pair}, else {step:.3f} mm", where)
+    drift = places - places[0]
+    across = np.linalg.norm(drift - np.outer(drift @ normal, normal), axis=1)
+    if across[-1] > max(PLACE_MM, PLACE_SHARE * step) * len(gaps):
+        angle = np.degrees(np.arctan2(across[-1], along[-1] - along[0]))
+        raise UserError(f"its gantry was tilted by {angle:.1f} degrees", where, "resample it on a straight grid")
+    return [int(n) for n in order], affine_of(planes[order[0]], (places[-1] - places[0]) / len(gaps))
+
+
+def _alike(planes: Sequence[Plane], where: str) -> None:
+    first = planes[0]
+    for plane in planes:
+        if not np.allclose(plane.turn, first.turn, atol=1e-3):
+            raise UserError("its slices are turned against each other", where, f"{plane.name} is the first")
+        if plane.size != first.size or not np.allclose(plane.spacing, first.spacing, rtol=1e-3):
+            raise UserError("its slices differ in size or pixel spacing", where, f"{plane.name} is the first")
+
+
+def _group(frame: Any, shared: Any, sequence: str, key: str) -> Any:
+    """A value of a frame's functional groups, or of those that all frames share; None if neither has it."""
+    for groups in (frame, shared):
+        if groups is not None and groups.get(sequence):
+            value = groups[sequence][0].get(key)
+            if value is not None:
+                return value
+    return None
+
+
+def _plane(name: str, turn: Any, position: Any, spacing: Any, dataset: Any, thickness: Any) -> Plane:
+    return Plane(
+        name,
+        np.asarray(turn, float).reshape(6),
+        np.asarray(position, float).reshape(3),
+        np.asarray(spacing, float).reshape(2),
+        (int(dataset.Rows), int(dataset.Columns)),
+        float(thickness or 1.0),
+    )

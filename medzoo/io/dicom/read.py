@@ -1,0 +1,138 @@
+"""DICOM files, data sets, series folders and archives as an Image.
+
+A single file is a picture (C, H, W) unless a volume is asked for. A series, or the frames of one enhanced file, is
+a volume (1, I, J, K) with i along the columns, j along the rows, k along the slices, in the direction of the slice
+normal; its affine leads to RAS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medzoo.errors import UserError
+from medzoo.io.check import check_affine, check_extent, check_values, check_volume
+from medzoo.io.dicom.facts import facts_of
+from medzoo.io.dicom.headers import Header, in_archive, in_folder, one_series, read_dataset
+from medzoo.io.dicom.pixels import frames_of, is_plain, pixels, plain_dtype, slope_and_intercept
+from medzoo.io.dicom.place import has_frame_places, ordered, plane_of, planes_of
+from medzoo.types import Array, Image
+
+
+def read_dicom(path: Path, *, volume: bool = False) -> Image:
+    """One DICOM file as a picture (C, H, W), as a volume of one slice, or, if it holds frames that say where they
+    lie, as the volume they make. Raises UserError naming it."""
+    with _one_line(str(path)):
+        return _from_dataset(read_dataset(path, str(path)), str(path), volume=volume)
+
+
+def from_dataset(dataset: Any, *, where: str = "DICOM dataset", volume: bool = False) -> Image:
+    """One pydicom dataset, as `read_dicom` reads a file. Raises UserError.
+
+    Grey values are rescaled (modality LUT); MONOCHROME1 is turned over, so that more is always brighter.
+    """
+    with _one_line(where):
+        return _from_dataset(dataset, where, volume=volume)
+
+
+def read_series(folder: Path, *, series: str | None = None) -> Image:
+    """The one DICOM series in `folder`, or the one called `series`, as a volume (1, I, J, K); a series of one file
+    as that file.
+
+    Raises UserError if there is none or more than one series, if slices are missing, twice there, unevenly
+    spaced or turned against each other, or if the gantry was tilted.
+    """
+    with _one_line(str(folder)):
+        return _read_headers(in_folder(folder), str(folder), series)
+
+
+def read_archive(path: Path, *, series: str | None = None) -> Image:
+    """The one series in a zip archive, read as `read_series` reads a folder; nothing is unpacked to disk."""
+    with _one_line(str(path)):
+        return _read_headers(in_archive(path), str(path), series)
+
+
+@contextmanager
+def _one_line(where: str) -> Iterator[None]:
+    """pydicom finds an element damaged only when it is used: each such fault as a UserError."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # of a kind of its own for every fault
+        raise UserError(f"is damaged: {error}", where) from error
+
+
+def _from_dataset(dataset: Any, where: str, *, volume: bool) -> Image:
+    meta = {"format": "dicom", **facts_of(dataset), "files": (where,)}
+    if int(dataset.get("NumberOfFrames") or 1) > 1 and has_frame_places(dataset):
+        order, affine = ordered(planes_of(dataset, where), where)
+        array = frames_of(dataset, where)[order].transpose(2, 1, 0)[None]
+        return _volume(array, affine, where, meta | {"frames": tuple(order)})
+    values = pixels(dataset, where)
+    check_values(values, where)
+    if not volume:
+        return Image(values, None, where, meta)
+    if values.shape[0] != 1:
+        raise UserError("is a colour picture, a volume is needed", where)
+    _, affine = ordered([plane_of(dataset, where, "the slice")], where)
+    return _volume(values[0].T[None, :, :, None], affine, where, meta)
+
+
+def _volume(array: Array, affine: Array, where: str, meta: dict[str, Any]) -> Image:
+    check_affine(affine, where)
+    check_values(array, where)
+    check_volume(array, where)
+    return Image(array, affine, where, meta)
+
+
+def _read_headers(found: Sequence[Header], where: str, series: str | None) -> Image:
+    if not found:
+        raise UserError("holds no DICOM images", where, "name the files themselves")
+    found = one_series(found, where, wanted=series)
+    if len(found) == 1:
+        return _from_dataset(found[0].dataset(), found[0].name, volume=False)
+    order, affine = ordered([plane_of(one.head, one.name, one.short) for one in found], where)
+    slices = [found[n] for n in order]
+    first = slices[0].head
+    check_extent((int(first.Columns), int(first.Rows), len(slices)), where)
+    meta = {"format": "dicom", **facts_of(first), "files": tuple(one.name for one in slices)}
+    return _volume(_stacked(slices), affine, where, meta)
+
+
+def _stacked(slices: Sequence[Header]) -> Array:
+    """(1, I, J, K) values, laid out in memory slice by slice as they come."""
+    rescaled = [slope_and_intercept(one.head) != (1.0, 0.0) for one in slices]
+    stack: Array | None = None
+    for k, one in enumerate(slices):
+        values = _plain(one) if is_plain(one.head) and one.offset else None
+        if values is None:
+            decoded = pixels(one.dataset(), one.name)
+            if decoded.shape[0] != 1:
+                raise UserError("is a colour picture among the slices of a series", one.name)
+            values, slope, intercept = decoded[0], 1.0, 0.0
+        else:
+            slope, intercept = slope_and_intercept(one.head)
+        if stack is None:
+            dtype = np.dtype(np.float32) if any(rescaled) else values.dtype.newbyteorder("=")
+            stack = np.empty((len(slices), *values.shape), dtype)
+        elif values.dtype.newbyteorder("=") != stack.dtype and stack.dtype.kind != "f":
+            stack = stack.astype(np.result_type(stack.dtype, values.dtype))
+        np.copyto(stack[k], values, casting="unsafe")
+        if slope != 1:
+            stack[k] *= stack.dtype.type(slope)
+        if intercept:
+            stack[k] += stack.dtype.type(intercept)
+    assert stack is not None
+    return stack.transpose(2, 1, 0)[None]
+
+
+def _plain(one: Header) -> Array | None:
+    values = one.values(plain_dtype(one.head))
+    if values is None:
+        raise UserError("is truncated: it holds fewer pixels than its header claims", one.name)
+    return values
