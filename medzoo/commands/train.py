@@ -164,7 +164,7 @@ def export_checked(net: Any, metadata: Metadata, golden: Sequence[Any], *, where
 
 
 def _metadata(recipe: Recipe, net: Any) -> Metadata:
-    point = getattr(net, "operating_point", None)
+    point = net.operating_point
     return Metadata(
         name=recipe.name,
         task=recipe.task,
@@ -174,7 +174,7 @@ def _metadata(recipe: Recipe, net: Any) -> Metadata:
         host=tuple(step.model_dump() for step in recipe.host_steps),
         geometry=net.geometry,
         operating_point=OperatingPoint(threshold=point[0], rule=point[1]) if point else None,
-        calibration=getattr(net, "calibration", None),
+        calibration=net.calibration,
         recipe_digest=recipe.digest,
         medzoo=installed("medzoo") or "",
     )

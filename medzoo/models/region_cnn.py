@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from medzoo.nn.backbone import Backbone, FeaturePyramid
 from medzoo.nn.boxes import Weights, clip, decode, encode, large_enough
 from medzoo.nn.canvas import fit
+from medzoo.nn.detector import Detector
 from medzoo.nn.layers import start_small
-from medzoo.nn.net import Entry, Geometry, Net, Params, Scenes, Spec
+from medzoo.nn.net import Entry, Geometry, Params, Scenes, Spec
 from medzoo.nn.nms import nms
 from medzoo.nn.proposals import SMOOTH, ProposalNetwork
 from medzoo.nn.rois import pool_regions
@@ -114,7 +115,7 @@ class RegionHead(nn.Module):
         return self.classes(hidden), self.boxes(hidden)
 
 
-class RegionCnn(Net):
+class RegionCnn(Detector):
     """Faster R-CNN (Ren et al. 2015) on a feature pyramid (Lin et al. 2017), of fixed shapes.
 
     With more than one of `stages` it is a Cascade R-CNN (Cai and Vasconcelos 2018): every head judges and moves
@@ -125,8 +126,6 @@ class RegionCnn(Net):
     images are fitted into the canvas first, then the graph steps run, so that training on pictures that
     were fitted beforehand (`medzoo.nn.canvas.fit`) sees what prediction sees.
     """
-
-    outputs = ("boxes", "scores", "labels", "count")
 
     def __init__(self, params: RegionCnnParams, spec: Spec) -> None:
         super().__init__()

@@ -5,18 +5,24 @@ Knows the room nn. A model type adds its network: (B, C, H, W) of one size -> lo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from medzoo.metrics import ClassifyScores
+from medzoo.metrics.interval import point
 from medzoo.nn.calibration import OperatingRule, calibrate
 from medzoo.nn.canvas import fit
-from medzoo.nn.losses import ClassLoss
+from medzoo.nn.losses import ClassLoss, make_loss
 from medzoo.nn.net import Geometry, Images, Net, Params, Spec
 from medzoo.nn.steps import build_steps
+from medzoo.types import Array
 
+Answer = tuple[Array, int]
 View = Literal["flip-x", "flip-y", "flip-xy"]
 _AXES: dict[str, tuple[int, ...]] = {"flip-x": (3,), "flip-y": (2,), "flip-xy": (2, 3)}
 
@@ -54,6 +60,7 @@ class Classifier(Net):
     """
 
     outputs = ("probabilities",)
+    judged_by = ClassifyScores.known
     temperature: Tensor
 
     def __init__(self, params: ClassifierParams, spec: Spec) -> None:
@@ -67,9 +74,6 @@ class Classifier(Net):
         self.steps = build_steps(spec.steps)
         self.register_buffer("temperature", torch.ones(()))
         self.criterion: nn.Module = ClassLoss()
-        # What calibration found on validation data, for the metadata; see medzoo.nn.calibration.
-        self.calibration: dict[str, Any] | None = None
-        self.operating_point: tuple[float, str] | None = None
 
     def network(self, x: Tensor) -> Tensor:
         """Logits (B, K) of (B, C, *size)."""
@@ -95,11 +99,27 @@ class Classifier(Net):
         """`probabilities` (B, K)."""
         return {"probabilities": (self.logits(image) / self.temperature).softmax(dim=1)}
 
-    def calibrate(self, logits: Tensor, target: Tensor) -> None:
-        """Set the temperature and what the metadata tells of it, from logits (N, K) and classes (N,) of
-        validation items."""
+    def shape_loss(self, settings: Any, counts: Sequence[int]) -> None:
+        """See Net.shape_loss; medzoo.nn.losses has the losses."""
+        self.criterion = make_loss(settings, counts)
+
+    def answers(self, image: Tensor, target: Tensor) -> list[Answer]:
+        """Logits (K,) before the temperature, and the class, of each item."""
+        rows = self.logits(image).float().cpu().numpy()
+        return [(row, int(true)) for row, true in zip(rows, target.cpu(), strict=True)]
+
+    def figure(self, name: str, answers: Sequence[Answer]) -> float:
+        """See Net.figure."""
+        scores = ClassifyScores([str(k) for k in range(self.classes)], [name])
+        for number, (logits, true) in enumerate(answers):
+            scores.add(true, torch.from_numpy(logits).softmax(dim=0).numpy(), item=str(number))
+        return point(scores.measures()[0].statistic, len(answers))
+
+    def conclude(self, answers: Sequence[Answer]) -> None:
+        """Calibrate: set the temperature, the operating point and what the metadata tells of them."""
+        logits = torch.from_numpy(np.stack([logits for logits, _ in answers]))
         temperature, self.calibration, self.operating_point = calibrate(
-            logits, target, coverage=self.coverage, rule=self.operating
+            logits, torch.tensor([true for _, true in answers]), coverage=self.coverage, rule=self.operating
         )
         self.temperature.fill_(temperature)
 

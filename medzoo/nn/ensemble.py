@@ -26,7 +26,7 @@ class Ensemble(Classifier):
 
     @property
     def parts(self) -> list[Classifier]:
-        """The members, typed."""
+        """See Net.parts."""
         return [member for member in self.members if isinstance(member, Classifier)]
 
 

@@ -100,7 +100,8 @@ class Net(nn.Module):
     classify `probabilities` (B, K); segment `labels` uint8 (B, *spatial), `probabilities` (B, K, *spatial);
     detect `boxes` (B, N, 4), `scores` (B, N), `labels` (B, N) int64, `count` (B,) int64.
     Nets that learn by gradient also have `loss(image, target) -> {name: scalar}` (the sum is minimised; the
-    same graph steps run on `image` first); closed-form ones have `observe(batch, target)` and `solve()`.
+    same graph steps run on `image` first), and where more than the loss judges them `answers`, `figure` and
+    `conclude`; closed-form ones have `observe(batch, target)` and `solve()`.
     """
 
     feed: Feed
@@ -111,6 +112,10 @@ class Net(nn.Module):
     """A threshold on scores and the rule by which it was chosen on validation data."""
     findings: Mapping[str, Any] = MappingProxyType({})
     """What a closed-form net found out, for the manifest and the card."""
+    calibration: dict[str, Any] | None = None
+    """What `conclude` found on validation items, for the metadata."""
+    judged_by: tuple[str, ...] = ()
+    """Figures that `figure` computes and a recipe's train.monitor may name, beside the loss."""
 
     def forward(self, *args: Tensor) -> dict[str, Tensor]:
         """Inference; see the class."""
@@ -119,6 +124,25 @@ class Net(nn.Module):
     def loss(self, image: Tensor, target: Any) -> dict[str, Tensor]:
         """Named scalar losses of one batch, for nets that learn by gradient."""
         raise TypeError(f"{type(self).__name__} does not learn by gradient")
+
+    @property
+    def parts(self) -> Sequence[Net]:
+        """Nets that are trained one by one, each without its fold of the training items; of most nets none."""
+        return ()
+
+    def shape_loss(self, settings: Any, counts: Sequence[int]) -> None:
+        """Take from a recipe's train section what shapes the loss; `counts`: training items of each class."""
+
+    def answers(self, image: Tensor, target: Any) -> list[Any]:
+        """What `figure` and `conclude` need of each item of a validation batch; of most nets nothing."""
+        return []
+
+    def figure(self, name: str, answers: Sequence[Any]) -> float:
+        """A figure of `judged_by` over the `answers` of all validation items."""
+        raise TypeError(f"{type(self).__name__} is judged by its loss alone")
+
+    def conclude(self, answers: Sequence[Any]) -> None:
+        """Find what only final weights and validation items tell: a temperature, an operating threshold."""
 
     def observe(self, batch: Tensor, target: Any) -> None:
         """Take in one batch, for closed-form nets."""

@@ -18,12 +18,8 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from rich.console import Console
 
 from medzoo.errors import UserError
-from medzoo.nn.classifier import Classifier
-from medzoo.nn.ensemble import Ensemble
-from medzoo.nn.losses import make_loss
-from medzoo.nn.net import Net, Scenes
+from medzoo.nn.net import Net
 from medzoo.recipe import TrainSection
-from medzoo.training.detection import operating_point
 from medzoo.training.feeds.batches import Batches, Loader
 from medzoo.training.feeds.images import ImageBatches
 from medzoo.training.gradient import LOSS, GradientModule
@@ -97,13 +93,19 @@ def fit_gradient(
     resume: bool = False,
 ) -> FitReport:
     """Train `net` in place and leave it with its best weights (by `train.monitor` or the validation loss; the
-    last ones without validation items), calibrated on validation items where it is a classifier.
+    last ones without validation items), with what it concludes from validation items.
 
     `folder` receives checkpoints and logs. Of several processes only the first returns. Raises UserError when
     the loss is not finite or the disk refuses.
     """
-    fit = _fit_members if isinstance(net, Ensemble) else _fit_net
-    report = fit(net, settings, train, val, folder=folder, console=console, resume=resume)  # type: ignore[arg-type]
+    if settings.monitor not in (None, LOSS, *net.judged_by):
+        raise UserError(
+            f"{settings.monitor!r} is no figure that this net is judged by",
+            where="train.monitor",
+            hint=f"it has {', '.join((LOSS, *net.judged_by))}",
+        )
+    fit = _fit_parts if net.parts else _fit_net
+    report = fit(net, settings, train, val, folder=folder, console=console, resume=resume)
     if torch.distributed.is_initialized() and torch.distributed.get_rank():
         raise SystemExit(0)  # the first process alone exports, evaluates and writes
     return report
@@ -119,8 +121,8 @@ def _fit_net(
     console: Console,
     resume: bool,
 ) -> FitReport:
-    if isinstance(net, Classifier) and isinstance(train, ImageBatches):
-        net.criterion = make_loss(settings, _counts(train))
+    if isinstance(train, ImageBatches):
+        net.shape_loss(settings, _counts(train))
     if settings.channels_last:
         net.to(memory_format=torch.channels_last)
     steps = total_steps(settings, train)
@@ -202,15 +204,13 @@ def _fit_net(
         module.load_state_dict(state)
         score = float(best.best_model_score) if best.best_model_score is not None else None
     net.cpu().eval()
-    if isinstance(net, Classifier) and val is not None:
-        net.calibrate(*answers(net, val))
-    if isinstance(net.feed, Scenes) and val is not None:
-        net.operating_point = operating_point(net, val, rate=net.feed.false_positives)
+    if val is not None:
+        net.conclude(answers(net, val))
     return FitReport(trainer.global_step, seconds, bar.curve, score, bar.bottleneck)
 
 
-def _fit_members(
-    net: Ensemble,
+def _fit_parts(
+    net: Net,
     settings: TrainSection,
     train: Batches,
     val: Batches | None,
@@ -219,22 +219,22 @@ def _fit_members(
     console: Console,
     resume: bool,
 ) -> FitReport:
-    """Train each member without its fold, which judges it; then calibrate all of them together."""
+    """Train each part without its fold, which judges it; then conclude from all folds together."""
     if not isinstance(train, ImageBatches):
         raise UserError("an ensemble of folds needs pictures with classes", where="model.members")
-    reports, held_out = [], []
+    reports: list[FitReport] = []
+    held_out: list[Any] = []
     for number, member in enumerate(net.parts):
         rest, held = train.fold(number, len(net.parts))
         console.print(f"member {number + 1} of {len(net.parts)}")
         own = folder / f"member-{number}"
         reports.append(_fit_net(member, settings, rest, held, folder=own, console=console, resume=resume))
-        held_out.append(answers(member, held))
-        member.temperature.fill_(1.0)  # the ensemble has one of its own
+        held_out += answers(member, held)
     net.eval()
     if val is not None:
-        held_out.append(answers(net, val))
+        held_out += answers(net, val)
     # Every item is answered by networks that have not learned from it: the more of them, the surer the sets.
-    net.calibrate(*[torch.cat(column) for column in zip(*held_out, strict=True)])
+    net.conclude(held_out)
     scores = [report.best for report in reports if report.best is not None]
     return FitReport(
         sum(report.steps for report in reports),
@@ -245,14 +245,15 @@ def _fit_members(
     )
 
 
-def answers(net: Classifier, batches: Batches) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits (N, K) and classes (N,) of every item of an ordered feed."""
+def answers(net: Net, batches: Batches) -> list[Any]:
+    """`Net.answers` of every item of an ordered feed."""
     found = []
     with torch.inference_mode():
         for step in range(len(batches)):
             image, target = batches.batch(0, step)
-            found.append((net.logits(image), target))
-    return torch.cat([logits for logits, _ in found]), torch.cat([target for _, target in found])
+            if len(image):
+                found += net.answers(image, target)
+    return found
 
 
 def _counts(train: ImageBatches) -> list[int]:

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from medzoo.errors import UserError
-from medzoo.metrics import accumulator
-from medzoo.metrics.interval import point
-from medzoo.nn.classifier import Classifier
-from medzoo.nn.net import Net, Scenes
+from medzoo.nn.net import Net
 from medzoo.recipe import TrainSection
-from medzoo.training.detection import Judged, judged, scores_of
 from medzoo.training.optimiser import make_optimiser, make_schedule
 
 LOSS = "loss"
@@ -35,8 +30,7 @@ class GradientModule(pl.LightningModule):  # type: ignore[misc]
         self.settings = settings
         self.steps = steps
         self._losses: list[tuple[float, int]] = []
-        self._answers: list[tuple[Tensor, Tensor]] = []
-        self._judged: list[Judged] = []
+        self._answers: list[Any] = []
 
     def training_step(self, batch: tuple[Any, ...], index: int) -> Tensor:
         losses = self.net.loss(self._laid_out(batch[0]), *batch[1:])
@@ -52,12 +46,8 @@ class GradientModule(pl.LightningModule):  # type: ignore[misc]
         image = self._laid_out(batch[0])
         total = torch.stack(list(self.net.loss(image, *batch[1:]).values())).sum()
         self._losses.append((float(total) * count, count))
-        if self.settings.monitor in (None, LOSS):
-            return
-        if isinstance(self.net, Classifier):
-            self._answers.append((self.net.logits(image).float().cpu(), batch[1].cpu()))
-        elif isinstance(self.net.feed, Scenes):
-            self._judged += judged(self.net, image, batch[1])
+        if self.settings.monitor not in (None, LOSS):
+            self._answers += self.net.answers(image, batch[1])
 
     def on_validation_epoch_end(self) -> None:
         total, count = (sum(column) for column in zip(*self._losses, strict=True)) if self._losses else (0.0, 0)
@@ -67,10 +57,9 @@ class GradientModule(pl.LightningModule):  # type: ignore[misc]
             raise UserError("no validation item could be read", where="data")
         self.log("val_loss", sums[0] / sums[1])
         answers, self._answers = self._answers, []
-        pairs, self._judged = self._judged, []
         monitor = self.settings.monitor
         if monitor not in (None, LOSS):
-            self.log(f"val_{monitor}", self._figure(str(monitor), pairs or answers))
+            self.log(f"val_{monitor}", self.net.figure(str(monitor), self._of_all(answers)))
 
     def configure_optimizers(self) -> Any:
         optimiser = make_optimiser(self.net, self.settings)
@@ -102,23 +91,13 @@ class GradientModule(pl.LightningModule):  # type: ignore[misc]
             hint="the last checkpoint is kept; lower train.lr or set train.clip",
         )
 
-    def _figure(self, name: str, own: list[Any]) -> float:
-        """A figure of medzoo.metrics over the validation items of all processes."""
-        everyone: list[Any] = [own]
-        if self.trainer.world_size > 1:
-            everyone = [None] * self.trainer.world_size
-            dist.all_gather_object(everyone, own)
-        pairs = [pair for share in everyone for pair in share]
-        if isinstance(self.net.feed, Scenes):
-            return point(scores_of(pairs, [name]).measures()[0].statistic, len(pairs))
-        if not isinstance(self.net, Classifier):
-            raise UserError(f"this net is judged by its loss alone, not by {name!r}", "train.monitor", "leave it out")
-        logits, truth = (np.concatenate([pair[side] for pair in pairs]) for side in (0, 1))
-        probabilities = torch.from_numpy(logits).softmax(dim=1).numpy()
-        scores = accumulator("classify", [str(k) for k in range(self.net.classes)], [name])
-        for number, (true, answer) in enumerate(zip(truth, probabilities, strict=True)):
-            scores.add(int(true), answer, item=str(number))
-        return point(scores.measures()[0].statistic, len(truth))
+    def _of_all(self, own: list[Any]) -> list[Any]:
+        """The answers of all processes."""
+        if self.trainer.world_size == 1:
+            return own
+        everyone: list[Any] = [None] * self.trainer.world_size
+        dist.all_gather_object(everyone, own)
+        return [answer for share in everyone for answer in share]
 
 
 def _added(values: list[float], device: Any = "cpu") -> list[float]:

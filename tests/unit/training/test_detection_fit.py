@@ -14,13 +14,13 @@ from medzoo.errors import UserError
 from medzoo.metrics.detect import Boxes
 from medzoo.models.region_cnn import ENTRY
 from medzoo.nn.backbone import Backbone
-from medzoo.nn.net import Spec
+from medzoo.nn.detector import Detector
+from medzoo.nn.net import Scenes, Spec
 from medzoo.nn.weights import build_net, load_weights, weights_bytes
 from medzoo.recipe import TrainSection, load_recipe
 from medzoo.training.augment import Affine, Flip
-from medzoo.training.detection import judged, operating_point, scores_of
 from medzoo.training.feeds.scenes import OrderedScenes, SceneBatches, ScenePictures
-from medzoo.training.fit import fit_gradient
+from medzoo.training.fit import answers, fit_gradient
 from tests.unit.training.scenes_toys import ToyScenes
 
 TINY = {**ENTRY.tiny, "false_positives": 0.5, "norm": "batch"}
@@ -40,9 +40,8 @@ def test_a_detector_learns_is_judged_by_ap_and_gets_its_threshold(tmp_path: Path
     assert report.best is not None
     assert report.best > 0.15  # bright rectangles on dark ground; untrained it is below 0.03
     # What is kept is the state that was judged best.
-    with torch.inference_mode():
-        pairs = [pair for step in range(len(ordered)) for pair in judged(net, *ordered.batch(0, step))]
-    assert scores_of(pairs, ["ap50"]).figures()[0].value == pytest.approx(report.best, abs=1e-6)
+    pairs = answers(net, ordered)
+    assert net.figure("ap50", pairs) == pytest.approx(report.best, abs=1e-6)
     assert net.operating_point is not None
     threshold, rule = net.operating_point
     assert rule == ("lowest threshold with at most 0.5 false positives an image on 6 validation images")
@@ -54,34 +53,22 @@ def test_a_detector_learns_is_judged_by_ap_and_gets_its_threshold(tmp_path: Path
 
 
 def test_the_threshold_is_the_lowest_that_keeps_the_rate() -> None:
-    class Made:
-        def __call__(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-            boxes = torch.tensor([[0.0, 0, 10, 10], [20, 20, 30, 30], [40, 40, 50, 50]])
-            return {
-                "boxes": boxes.expand(len(image), 3, 4),
-                "scores": torch.tensor([[0.9, 0.6, 0.3]]).expand(len(image), 3),
-                "labels": torch.zeros(len(image), 3, dtype=torch.int64),
-                "count": torch.full((len(image),), 3),
-            }
+    def boxes(*scores: float) -> Boxes:
+        places = torch.tensor([[0.0, 0, 10, 10], [20, 20, 30, 30], [40, 40, 50, 50]])[: len(scores)]
+        return Boxes(places.numpy(), torch.zeros(len(scores), dtype=torch.int64).numpy(), torch.tensor(scores).numpy())
 
-    class Four:
-        def __len__(self) -> int:
-            return 2
-
-        def batch(self, epoch: int, step: int) -> tuple[torch.Tensor, list[dict[str, torch.Tensor]]]:
-            truth = {"boxes": torch.tensor([[0.0, 0, 10, 10]]), "labels": torch.zeros(1, dtype=torch.int64)}
-            return torch.zeros(2, 1, 8, 8), [truth, truth]
-
-    thresholds = [operating_point(Made(), Four(), rate=rate)[0] for rate in (0.5, 1.0, 2.0)]  # type: ignore[arg-type]
-    assert thresholds == pytest.approx([0.9, 0.6, 0.3])
+    net = Detector()
+    for rate, threshold in ((0.5, 0.9), (1.0, 0.6), (2.0, 0.3)):
+        net.feed = Scenes((8, 8), false_positives=rate)
+        net.conclude([(boxes(1.0), boxes(0.9, 0.6, 0.3))] * 4)
+        assert net.operating_point is not None
+        assert net.operating_point[0] == pytest.approx(threshold)
 
 
 def test_labels_beyond_those_of_the_objects_count_as_false() -> None:
     there = Boxes(torch.tensor([[0, 0, 9, 9.0]]).numpy(), torch.tensor([0]).numpy(), torch.ones(1).numpy())
     found = Boxes(there.boxes, torch.tensor([2]).numpy(), torch.tensor([0.7]).numpy())
-    scores = scores_of([(there, found)], ["cpm"])
-    assert scores.labels == ("0", "1", "2")
-    assert scores.figures()[0].value == 0
+    assert Detector().figure("cpm", [(there, found)]) == 0
 
 
 def test_frozen_layers_stay_and_unknown_ones_are_named() -> None:

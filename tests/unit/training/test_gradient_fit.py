@@ -53,8 +53,9 @@ def test_a_classifier_learns_is_calibrated_and_keeps_its_best_state(tmp_path: Pa
 
 def test_the_validation_loss_is_that_of_all_items_whatever_the_last_batch(tmp_path: Path) -> None:
     net, report = fit(tmp_path, epochs=1)
-    logits, target = answers(net, OrderedImages(_part(net), batch=1))
-    expected = torch.nn.functional.cross_entropy(logits, target)
+    pairs = answers(net, OrderedImages(_part(net), batch=1))
+    logits = torch.stack([torch.from_numpy(row) for row, _ in pairs])
+    expected = torch.nn.functional.cross_entropy(logits, torch.tensor([true for _, true in pairs]))
     assert report.best == pytest.approx(float(expected), rel=1e-4)
 
 
@@ -92,6 +93,12 @@ def test_a_loss_that_is_not_finite_names_step_and_files_and_keeps_the_last_check
     assert first.steps == 3
 
 
+def test_a_figure_that_the_net_is_not_judged_by_is_refused_before_training(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"train\.monitor: 'dice' is no figure .*balanced-accuracy"):
+        fit(tmp_path, monitor="dice")
+    assert not (tmp_path / "checkpoints").exists()
+
+
 def test_early_stopping_stops(tmp_path: Path) -> None:
     _, report = fit(tmp_path, epochs=30, lr=1e-9, early_stopping=2, monitor="accuracy")
     assert report.steps == 3 * 3
@@ -121,6 +128,7 @@ def test_an_ensemble_trains_each_member_without_its_fold_and_exports_as_one_grap
         net, settings, train, OrderedImages(parts[1], batch=4), folder=tmp_path, console=Console(quiet=True)
     )
     assert report.steps == 3 * 4
+    assert net.calibration["items"] == 24  # of all folds, and the validation part
     members = [member.c1.weight for member in net.parts]
     assert not torch.equal(members[0], members[1])
     image = torch.rand(3, 1, 40, 50) * 255

@@ -1,0 +1,54 @@
+"""What every detector shares: how validation items judge it, and how its operating threshold is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from medzoo.metrics.detect import Boxes, DetectScores
+from medzoo.metrics.interval import point
+from medzoo.nn.net import Net, Scenes
+
+Judged = tuple[Boxes, Boxes]  # what is there (its scores are 1), and what was found
+
+
+class Detector(Net):
+    """A net of the feed `Scenes`; it is judged by the figures of medzoo.metrics.detect."""
+
+    outputs = ("boxes", "scores", "labels", "count")
+    judged_by = DetectScores.known
+
+    def answers(self, image: Tensor, target: Sequence[Mapping[str, Tensor]]) -> list[Judged]:
+        """Objects and detections of each image of a batch (B, C, H, W)."""
+        answer = {name: value.float().cpu().numpy() for name, value in self(image).items()}
+        found = []
+        for row, truth in enumerate(target):
+            count = int(answer["count"][row])
+            boxes, labels = truth["boxes"].cpu().numpy(), truth["labels"].cpu().numpy()
+            found.append(
+                (
+                    Boxes(boxes, labels, labels * 0.0 + 1),
+                    Boxes(answer["boxes"][row, :count], answer["labels"][row, :count], answer["scores"][row, :count]),
+                )
+            )
+        return found
+
+    def figure(self, name: str, answers: Sequence[Judged]) -> float:
+        """See Net.figure."""
+        return point(_scores(answers, [name]).measures()[0].statistic, len(answers))
+
+    def conclude(self, answers: Sequence[Judged]) -> None:
+        """Choose the lowest threshold with at most `feed.false_positives` false positives an image."""
+        assert isinstance(self.feed, Scenes)
+        chosen = _scores(answers, ("cpm",)).threshold_at(self.feed.false_positives)
+        self.operating_point = (chosen.threshold, chosen.protocol)
+
+
+def _scores(pairs: Sequence[Judged], names: Sequence[str]) -> DetectScores:
+    """The accumulator over validation images; labels are numbered over all that occur."""
+    highest = max((int(side.labels.max(initial=0)) for pair in pairs for side in pair), default=0)
+    scores = DetectScores([str(k) for k in range(highest + 1)], names)
+    for number, (truth, found) in enumerate(pairs):
+        scores.add(truth, found, item=str(number))
+    return scores
