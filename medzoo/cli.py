@@ -194,30 +194,43 @@ def predict(
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or int8.")] = "auto",
     batch: Annotated[int | None, typer.Option(min=1, help="Inputs of one size that share a run.")] = None,
     pictures: Annotated[bool, typer.Option(help="Also draw each answer as PNG.")] = True,
+    explain: Annotated[bool, typer.Option("--explain", help="Draw where a classifier looked; needs torch.")] = False,
     as_json: Json = False,
 ) -> None:
     """Answer images: masks, boxes or probabilities, and a picture of each."""
+    from medzoo.commands.explain import Explainer, explain_files
     from medzoo.commands.model import load
     from medzoo.commands.predict import predict_files
     from medzoo.report.summary import result_line
     from medzoo.runtime.predictor import Failure
 
-    predictor = load(
-        model,
-        backend=_one_of("--backend", backend, ("auto", "onnx", "torch")),
-        device=_one_of("--device", device, ("auto", "cpu", "cuda")),
-        precision=_one_of("--precision", precision, ("auto", "fp32", "fp16", "int8")),
-        threshold=threshold,
-    )
-    answers = []
-    failed = False
     options: dict[str, Any] = {"mask": mask} if mask is not None else {}
     if box is not None:
         options["box"] = _numbers("--box", box, 4)
     if options and len(inputs) > 1:
         raise UserError("an outline or a box belongs to one INPUT", where=f"--{next(iter(options))}")
-    for result in predict_files(predictor, inputs, out=out, pictures=pictures, batch=batch, **options):
-        answers.append(result.to_dict())
+    results: Any
+    if explain:
+        if backend == "onnx":
+            raise UserError(
+                "explanations need the network itself, ONNX Runtime only answers", "--backend", "leave it out"
+            )
+        explainer = Explainer(model, device=_one_of("--device", device, ("auto", "cpu", "cuda")), threshold=threshold)
+        results = explain_files(explainer, inputs, out=out, pictures=pictures, **options)
+    else:
+        predictor = load(
+            model,
+            backend=_one_of("--backend", backend, ("auto", "onnx", "torch")),
+            device=_one_of("--device", device, ("auto", "cpu", "cuda")),
+            precision=_one_of("--precision", precision, ("auto", "fp32", "fp16", "int8")),
+            threshold=threshold,
+        )
+        answered = predict_files(predictor, inputs, out=out, pictures=pictures, batch=batch, **options)
+        results = ((result, None) for result in answered)
+    answers = []
+    failed = False
+    for result, explanation in results:
+        answers.append(result.to_dict() | ({"explanation": explanation.to_dict()} if explanation else {}))
         if isinstance(result, Failure):
             failed = True
             _say(f"error: {result.error}")

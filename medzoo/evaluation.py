@@ -64,6 +64,7 @@ def evaluate(
         group=group,
         split=split,
         split_digest=split_digest,
+        conformal=(sets.threshold, sets.coverage) if (sets := metadata.conformal) else None,
     )
     scores = Scores(scope)
     for item in watch(items):

@@ -27,6 +27,8 @@ class Classification:
     `probabilities`: every label of the model. `outline`: where the mass's outline came from, and `mask`
     (*spatial) the outline itself; `features`: the values that the decision rests on, `contributions`: what
     each does to the log-odds of the last label; `notes`: what had to be done to the outline.
+    `label_set`: the labels that cannot be ruled out if sets are to hold the truth with a share of `coverage`
+    (a conformal set); None where the model makes no sets.
     """
 
     task: ClassVar[str] = "classify"
@@ -40,7 +42,14 @@ class Classification:
     mask: Array | None = None
     contributions: Mapping[str, float] | None = None
     notes: Sequence[str] = ()
+    label_set: Sequence[str] | None = None
+    coverage: float | None = None
     image: Image | None = None
+
+    @property
+    def sure(self) -> bool | None:
+        """Whether exactly one label cannot be ruled out; None where the model makes no sets."""
+        return None if self.label_set is None else len(self.label_set) == 1
 
     def to_dict(self) -> dict[str, Any]:
         """The object of `predict --json`."""
@@ -56,6 +65,8 @@ class Classification:
             answer["contributions"] = {k: round(float(v), 4) for k, v in self.contributions.items()}
         if self.notes:
             answer["notes"] = list(self.notes)
+        if self.label_set is not None:
+            answer |= {"label_set": list(self.label_set), "coverage": self.coverage, "sure": self.sure}
         return answer
 
     def save(self, path: str | Path) -> Classification:
@@ -70,7 +81,10 @@ class Classification:
 
         if self.image is None:
             raise UserError("the image was not kept with this result, it cannot be drawn", self.input)
-        title = options.pop("title", f"{self.model}: {self.label}")
+        doubt = (
+            "" if self.label_set is None or self.sure else f", not sure: {' or '.join(self.label_set) or 'none fits'}"
+        )
+        title = options.pop("title", f"{self.model}: {self.label}{doubt}")
         if self.outline is not None:
             from medzoo.plots.mass import plot_mass
 

@@ -2,38 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medzoo.commands.catalog import has_torch
 from medzoo.commands.locate import find_model
 from medzoo.commands.model import open_backend
+from medzoo.commands.predict import output_names, write_result
 from medzoo.errors import UserError
 from medzoo.plots.canvas import save_png
 from medzoo.plots.heat import draw_heat, draw_maps
-from medzoo.runtime.predictor import Predictor
+from medzoo.preprocess.mass import measured_of
+from medzoo.results import Classification
+from medzoo.runtime.predictor import Failure, Predictor, Prepared
+from medzoo.runtime.remote import is_url
+
+_ROWS = 8  # of the sheet of maps
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """The answer for an input, and the pictures that explain it."""
+    """The label that a picture was explained for, and the files: its heat map, and its feature maps."""
 
     label: str
     heat: Path
     maps: Path
 
+    def to_dict(self) -> dict[str, str]:
+        """For `predict --json`."""
+        return {"label": self.label, "heat": str(self.heat), "maps": str(self.maps)}
+
 
 class Explainer:
-    """A model folder opened with torch. Raises UserError where torch is not installed, or only an ONNX file is
-    given: gradients need the network itself."""
+    """A picture classifier opened with torch. Raises UserError where torch is not installed, or only an ONNX file
+    or a server is given: gradients need the network itself."""
 
-    def __init__(self, model: str | Path, *, device: Any = "auto") -> None:
+    def __init__(self, model: str | Path, *, device: Any = "auto", threshold: float | None = None) -> None:
+        hint = "give the model folder, with medzoo[train] installed"
+        if is_url(model):
+            raise UserError("explanations need the network itself, a server only answers", str(model), hint)
         path = find_model(model)
         if path.is_file():
+            raise UserError("explanations need the network itself, an ONNX file only answers", str(path), hint)
+        if not has_torch():
             raise UserError(
-                "explanations need the network itself, an ONNX file only answers",
-                where=str(path),
-                hint="give the model folder, with medzoo[train] installed",
+                "explanations need the network itself, and torch is not installed: ONNX Runtime only answers",
+                str(path),
+                'pip install "medzoo[train]", or leave --explain out',
             )
         backend: Any = open_backend(path, backend="torch", device=device)
         from medzoo.nn.classifier import Classifier
@@ -43,28 +60,50 @@ class Explainer:
                 "Grad-CAM explains picture classifiers, this model is none", where=str(path), hint="leave --explain out"
             )
         self.net = backend.net
-        self.predictor = Predictor(backend)
+        self.predictor = Predictor(backend, threshold=threshold)
 
-    def explain(self, source: Any, base: Path, *, label: str | None = None) -> Explanation:
-        """Write BASE_heat.png and BASE_maps.png for `source`; of `label`, or the one that is answered."""
+    def explain(self, prepared: Prepared, label: str, base: Path) -> Explanation:
+        """Write BASE_heat.png and BASE_maps.png: what in the input speaks for `label`, and what the layers made of
+        it. Of several outlines of one mass the one that weighs most. Raises UserError."""
         import torch
 
         from medzoo.nn.explain import feature_maps, grad_cam
 
-        prepared = self.predictor.prepare(source)
+        array = prepared.image.array
+        mass = measured_of(prepared.image)
+        if mass is not None:
+            array = array[max(range(len(array)), key=lambda row: mass.weights[row])]
+        image = torch.from_numpy(array[None]).to(next(self.net.parameters()).device)
         labels = self.predictor.metadata.labels
-        answered: Any = self.predictor.answer(prepared)
-        wanted = label or answered.label
-        if wanted not in labels:
-            raise UserError(f"has no label {wanted!r}", where=self.predictor.metadata.name, hint=", ".join(labels))
-        image = torch.from_numpy(prepared.image.array[None]).to(next(self.net.parameters()).device)
-        heat = grad_cam(self.net, image, labels.index(wanted))
-        words = f"{wanted} ({answered.probabilities[wanted]:.2f}): Grad-CAM"
-        heat_file = save_png(base.with_name(f"{base.name}_heat.png"), draw_heat(prepared.image, heat, title=words))
-        layers = [(found.layer, found.maps) for found in feature_maps(self.net, image)]
-        # The first layers show edges and texture, the last what is left of them: six rows tell enough.
-        picked = layers[:4] + layers[-2:] if len(layers) > 6 else layers
-        maps_file = save_png(
-            base.with_name(f"{base.name}_maps.png"), draw_maps(picked, title=f"{prepared.name}: feature maps")
+        heat = grad_cam(self.net, image, labels.index(label))
+        shown = prepared.image.replace(array=array)
+        heat_file = save_png(
+            base.with_name(f"{base.name}_heat.png"), draw_heat(shown, heat, title=f"{label}: Grad-CAM")
         )
-        return Explanation(wanted, heat_file, maps_file)
+        layers = [(found.layer, found.maps) for found in feature_maps(self.net, image)]
+        # From edges and texture to what is left of them: rows spread over the depth tell enough.
+        count = min(_ROWS, len(layers))
+        picked = [layers[round(k * (len(layers) - 1) / max(1, count - 1))] for k in range(count)]
+        maps_file = save_png(
+            base.with_name(f"{base.name}_maps.png"),
+            draw_maps(picked, title=f"{Path(prepared.name).name}: feature maps"),
+        )
+        return Explanation(label, heat_file, maps_file)
+
+
+def explain_files(
+    explainer: Explainer, inputs: Sequence[str], *, out: Path, pictures: bool = True, **options: Any
+) -> Iterator[tuple[Classification | Failure, Explanation | None]]:
+    """Answer and explain `inputs` in order, one after another; files as in `predict_files`, and the two pictures.
+
+    A Failure, without an explanation, stands in the place of an input that cannot be answered or explained.
+    """
+    for source, name in zip(inputs, output_names(inputs), strict=True):
+        base = out / name
+        try:
+            prepared = explainer.predictor.prepare(source, **options)
+            result: Any = explainer.predictor.answer(prepared)
+            explanation = explainer.explain(prepared, result.label, base)
+            yield write_result(result, base, pictures=pictures), explanation
+        except UserError as error:
+            yield Failure(input=source, error=error), None

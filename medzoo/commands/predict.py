@@ -29,12 +29,14 @@ def predict_files(
     bases = [out / name for name in output_names(inputs)]
 
     def write(number: int, result: Result) -> Result:
-        return _write(result, bases[number], pictures=pictures)
+        written: Result = write_result(result, bases[number], pictures=pictures)
+        return written
 
     yield from predictor.stream(inputs, finish=write, batch=batch, **options)
 
 
-def _write(result: Result, base: Path, *, pictures: bool) -> Result:
+def write_result(result: Any, base: Path, *, pictures: bool) -> Any:
+    """What `predict_files` writes of one result; returns it, with the path of its mask if it has one."""
     if isinstance(result, Segmentation):
         suffix = ".png" if result.image.affine is None else ".nii.gz"
         result = result.save(base.with_name(f"{base.name}_mask{suffix}"))

@@ -107,6 +107,7 @@ def train(
         },
         "parity": exported.parity,
         "operating_point": metadata.operating_point.model_dump() if metadata.operating_point else None,
+        "calibration": metadata.calibration,
         "data": {"type": loaded.data.type, **data_digest(data.items)},
         "split": _split(data),
         "audit": {**audit.counts(), "allow_leaks": loaded.data.allow_leaks},

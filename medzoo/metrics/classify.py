@@ -67,6 +67,20 @@ def expected_calibration_error(truth: Array, probabilities: Array, *, bins: int 
     return float(_ece(truth, probabilities, bins)(np.ones((1, len(truth))))[0])
 
 
+def ece_of_exact(probabilities: Array, *, bins: int = BINS, draws: int = 100) -> float:
+    """The mean error that `ece` shows of probabilities (N, K) which are exactly right, by chance alone: classes
+    are drawn from them. It falls with the root of N, and only an error above it tells of a bad calibration."""
+    if not len(probabilities):
+        return float("nan")
+    rng = np.random.default_rng(0)
+    steps = probabilities.cumsum(axis=1)
+    found = []
+    for _ in range(draws):
+        truth = (steps < rng.random((len(steps), 1)) * steps[:, -1:]).sum(axis=1)
+        found.append(expected_calibration_error(truth, probabilities, bins=bins))
+    return float(np.mean(found))
+
+
 def brier(truth: Array, probabilities: Array) -> float:
     """Two classes: mean (p1 - y)^2 (Brier, 1950, halved, as is usual); more: mean of the sum over classes."""
     return float(_brier_items(np.asarray(truth, int), probabilities).mean())
@@ -100,7 +114,8 @@ class ClassifyScores(Accumulator):
     """Scores of a classification. Of two labels the second is the positive one; more are one-vs-rest.
 
     `threshold`: calls an item of two labels positive where its probability reaches this; otherwise, and for
-    more labels, the most probable label is the answer.
+    more labels, the most probable label is the answer. `conformal`: (threshold, stated coverage) of sets; then
+    `coverage` and `set-size` are scored as well.
     """
 
     known = (
@@ -114,10 +129,12 @@ class ClassifyScores(Accumulator):
         names: Sequence[str] | None = None,
         *,
         threshold: float | None = None,
+        conformal: tuple[float, float] | None = None,
         seed: int = 0,
         replicates: int = REPLICATES,
     ) -> None:
         super().__init__(labels, names, seed=seed, replicates=replicates)
+        self.conformal = conformal
         self.threshold = threshold if len(self.labels) == 2 else None
         self._truth: list[int] = []
         self._probabilities: list[Array] = []
@@ -179,7 +196,10 @@ class ClassifyScores(Accumulator):
             if name in ("auc", "sensitivity-at-specificity-90"):
                 made += self._ranked(name)
             elif name == "ece":
-                protocol = f"expected calibration error of the top label, {BINS} equal-width bins"
+                protocol = (
+                    f"expected calibration error of the top label, {BINS} equal-width bins; probabilities that are "
+                    f"exactly right would show {ece_of_exact(self.probabilities):.3f} on these items"
+                )
                 made.append(Measure(name, protocol, _ece(truth, self.probabilities, BINS)))
             elif name == "brier":
                 items = _brier_items(truth, self.probabilities)
@@ -187,7 +207,23 @@ class ClassifyScores(Accumulator):
                 made.append(Measure(name, protocol, _weighted_mean(items)))
             else:
                 made += self._decided(name, cells, total)
-        return made
+        return made + (self._covered(*self.conformal) if self.conformal else [])
+
+    def _covered(self, threshold: float, stated: float) -> list[Measure]:
+        """How often sets of labels from `threshold` on hold the truth, and how large they are."""
+        sets = self.probabilities >= threshold
+        held = sets[np.arange(len(sets)), self.truth].astype(float)
+        words = f"conformal sets of the labels from probability {threshold:.4g} on"
+        counts = (float(held.sum()), float(len(held)))
+        return [
+            Measure(
+                "coverage",
+                f"share of {words} that hold the truth, {stated:g} stated",
+                _weighted_mean(held),
+                counts=counts,
+            ),
+            Measure("set-size", f"mean number of labels in {words}", _weighted_mean(sets.sum(axis=1).astype(float))),
+        ]
 
     def _ranked(self, name: str) -> list[Measure]:
         words = {

@@ -27,8 +27,9 @@ class Scope:
     """What was scored and how: all that a record needs to be counted again.
 
     `metrics`: names that the task's accumulator was asked for (empty: all); `threshold`: the operating
-    threshold; `seed`: of the bootstrap; `group`: the key that intervals resample by; `split`: the part of the
-    data, and `split_digest` the SHA-256 of the whole split.
+    threshold; `conformal`: (threshold, stated coverage) of a classifier's sets; `seed`: of the bootstrap;
+    `group`: the key that intervals resample by; `split`: the part of the data, and `split_digest` the SHA-256 of
+    the whole split.
     """
 
     model: str
@@ -40,11 +41,19 @@ class Scope:
     group: str = ""
     split: str = "test"
     split_digest: str = ""
+    conformal: tuple[float, float] | None = None
 
     def accumulator(self, names: Sequence[str] | None = None) -> Accumulator:
         """An empty accumulator of this scope, of `names` in place of its own."""
         wanted = self.metrics if names is None else names
-        return accumulator(self.task, self.labels, wanted or None, threshold=self.threshold, seed=self.seed)
+        return accumulator(
+            self.task,
+            self.labels,
+            wanted or None,
+            threshold=self.threshold,
+            conformal=self.conformal if names is None else None,
+            seed=self.seed,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +86,7 @@ class Scores:
     def only(self, items: Iterable[str], *, metrics: Sequence[str] | None = None) -> Scores:
         """The scores of some of the items, and of `metrics` in place of the scope's."""
         wanted = set(items)
-        scope = self.scope if metrics is None else replace(self.scope, metrics=tuple(metrics))
+        scope = self.scope if metrics is None else replace(self.scope, metrics=tuple(metrics), conformal=None)
 
         def some(every: Mapping[str, Accumulator], empty: Callable[[Accumulator], Accumulator]) -> dict[str, Any]:
             return {
@@ -146,8 +155,10 @@ class Scores:
             said = json.loads(raw)
             if said["format"] != FORMAT:
                 raise UserError(f"has format {said['format']}, this medzoo reads {FORMAT}", where)
-            tuples = {name: tuple(said[name]) for name in ("labels", "metrics")}
-            scope = Scope(**{name: said[name] for name in Scope.__dataclass_fields__} | tuples)
+            tuples = {
+                name: tuple(said[name]) for name in ("labels", "metrics", "conformal") if said.get(name) is not None
+            }
+            scope = Scope(**{name: said[name] for name in Scope.__dataclass_fields__ if name in said} | tuples)
             scores = cls(scope, facts=said["facts"])
             for name, block in said["protocols"].items():
                 scores.protocols[name] = restored(scope.accumulator(), block["records"])

@@ -27,17 +27,20 @@ def accumulator(
     names: Sequence[str] | None = None,
     *,
     threshold: float | None = None,
+    conformal: tuple[float, float] | None = None,
     seed: int = 0,
     replicates: int = REPLICATES,
 ) -> Accumulator:
-    """An empty accumulator of `names` (None: all of the task). `threshold`: the operating threshold.
+    """An empty accumulator of `names` (None: all of the task). `threshold`: the operating threshold;
+    `conformal`: (threshold, stated coverage) of a classifier's sets.
 
     Raises UserError for an unknown name. Further options are those of the three classes themselves.
     """
     if task == "segment":
         return SegmentScores(labels, names, seed=seed, replicates=replicates)
-    kind = ClassifyScores if task == "classify" else DetectScores
-    return kind(labels, names, threshold=threshold, seed=seed, replicates=replicates)
+    if task == "classify":
+        return ClassifyScores(labels, names, threshold=threshold, conformal=conformal, seed=seed, replicates=replicates)
+    return DetectScores(labels, names, threshold=threshold, seed=seed, replicates=replicates)
 
 
 def compute(

@@ -49,6 +49,15 @@ def _uses(manifest: Mapping[str, Any]) -> str:
     point = manifest.get("operating_point")
     if point:
         lines += ["", f"Operating threshold {point['threshold']:.4g}, chosen as: {point['rule']}."]
+    sets = (manifest.get("calibration") or {}).get("conformal")
+    if sets:
+        lines += [
+            "",
+            "Not sure: the answer comes with the labels that cannot be ruled out (`label_set`, those from "
+            f"probability {sets['threshold']:.3f} on), chosen on {manifest['calibration']['items']} items that "
+            f"training did not see so that {100 * sets['coverage']:.0f} % of the sets hold the truth; `coverage` "
+            "below is what the test part shows.",
+        ]
     return "\n".join(lines)
 
 

@@ -44,7 +44,10 @@ def result_line(answer: Mapping[str, Any]) -> str:
         more = f", and {len(found) - 5} more" if len(found) > 5 else ""
         return head + (f"{len(found)} found: {', '.join(words)}{more}" if found else "nothing found")
     if "probabilities" in answer:
-        return head + f"{answer['label']} ({', '.join(f'{k} {p:.2f}' for k, p in answer['probabilities'].items())})"
+        line = head + f"{answer['label']} ({', '.join(f'{k} {p:.2f}' for k, p in answer['probabilities'].items())})"
+        return (
+            line if answer.get("sure", True) else f"{line}, not sure: {' or '.join(answer['label_set']) or 'none fits'}"
+        )
     sizes = answer.get("volumes_ml") or answer.get("areas_px") or {}
     unit = "ml" if "volumes_ml" in answer else "px"
     return head + ", ".join(f"{label} {size:.0f} {unit}" for label, size in sizes.items()) + f"; mask {answer['mask']}"

@@ -21,6 +21,14 @@ class OperatingPoint(BaseModel):
     rule: str
 
 
+class Conformal(BaseModel):
+    """Labels whose probability reaches `threshold` make a set that holds the truth with a share of `coverage`."""
+
+    model_config = ConfigDict(frozen=True)
+    threshold: float
+    coverage: float
+
+
 class Metadata(BaseModel):
     """What a graph is and how it is asked; the same record for every backend and for a server's client."""
 
@@ -38,6 +46,12 @@ class Metadata(BaseModel):
     calibration: dict[str, Any] | None = None
     recipe_digest: str = ""
     medzoo: str = ""
+
+    @property
+    def conformal(self) -> Conformal | None:
+        """What calibration stored of conformal sets, if anything."""
+        stored = (self.calibration or {}).get("conformal")
+        return None if stored is None else Conformal.model_validate(stored)
 
     @classmethod
     def read(cls, properties: Mapping[str, str], *, where: str) -> Metadata:

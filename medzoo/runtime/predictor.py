@@ -200,6 +200,9 @@ class Predictor:
                 effects = contributions(self.backend, batch[0], np.asarray(reference, np.float32))
                 facts["contributions"] = dict(zip(mass.features, map(float, effects), strict=True))
         probabilities = {label: float(p) for label, p in zip(self.metadata.labels, values[0], strict=True)}
+        if (sets := self.metadata.conformal) is not None:
+            facts["label_set"] = tuple(label for label, p in probabilities.items() if p >= sets.threshold)
+            facts["coverage"] = sets.coverage
         return Classification(
             label=self._label(probabilities), probabilities=probabilities, **facts, **self._common(prepared, start)
         )

@@ -241,3 +241,23 @@ def test_mistakes_are_named():
         paired(scores, ClassifyScores(BINARY))
     with pytest.raises(UserError, match="one entry an item"):
         compute("classify", None, [0, 1], [[0.5, 0.5]], labels=BINARY)
+
+
+def test_sets_are_scored_where_a_threshold_of_them_is_given() -> None:
+    scores = ClassifyScores(["a", "b", "c"], ["accuracy"], conformal=(0.3, 0.9))
+    answers = [(0, [0.8, 0.1, 0.1]), (1, [0.5, 0.4, 0.1]), (2, [0.6, 0.3, 0.1]), (2, [0.0, 0.5, 0.5])]
+    for number, (truth, probabilities) in enumerate(answers):
+        scores.add(truth, probabilities, item=str(number))
+    figures = {figure.name: figure for figure in scores.figures()}
+    assert figures["coverage"].value == pytest.approx(3 / 4)
+    assert "0.9 stated" in figures["coverage"].protocol
+    assert figures["set-size"].value == pytest.approx((1 + 2 + 2 + 2) / 4)
+
+
+def test_exact_probabilities_show_an_error_by_chance_that_falls_with_the_root_of_the_number() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.dirichlet([2, 1, 1], 6400)
+    few, many = c.ece_of_exact(rows[:100]), c.ece_of_exact(rows)
+    assert few / many == pytest.approx(8, rel=0.25)
+    drawn = (rows.cumsum(axis=1) < rng.random((6400, 1))).sum(axis=1)
+    assert c.expected_calibration_error(drawn, rows) == pytest.approx(many, abs=0.01)
