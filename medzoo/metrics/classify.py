@@ -201,6 +201,8 @@ class ClassifyScores(Accumulator):
                     f"exactly right would show {ece_of_exact(self.probabilities):.3f} on these items"
                 )
                 made.append(Measure(name, protocol, _ece(truth, self.probabilities, BINS)))
+                floor = f"what a perfectly calibrated model of these confidences is expected to show: {protocol}"
+                made.append(Measure(f"{name}/calibrated", floor, _ece_of_calibrated(self.probabilities, BINS)))
             elif name == "brier":
                 items = _brier_items(truth, self.probabilities)
                 protocol = "Brier score, " + ("of the positive class" if k == 2 else "summed over the classes")
@@ -330,3 +332,11 @@ def _ece(truth: Array, probabilities: Array, bins: int) -> Statistic:
     gap = probabilities.max(axis=1) - (probabilities.argmax(axis=1) == truth)
     per_bin = np.eye(bins)[calibration_bins(probabilities, bins=bins)] * gap[:, None]
     return lambda weights: np.abs(weights @ per_bin).sum(axis=1) / weights.sum(axis=1)
+
+
+def _ece_of_calibrated(probabilities: Array, bins: int) -> Statistic:
+    """The error that chance alone leaves: each item is right with the probability that it states, and the mean
+    distance of a bin's sum from its expectation is sqrt(2 / pi) of its standard deviation."""
+    confidence = probabilities.max(axis=1)
+    chance = (confidence * (1 - confidence))[:, None] * np.eye(bins)[calibration_bins(probabilities, bins=bins)]
+    return lambda weights: np.sqrt(2 / np.pi * (weights @ chance)).sum(axis=1) / weights.sum(axis=1)

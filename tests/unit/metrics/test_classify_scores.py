@@ -97,6 +97,18 @@ def test_three_labels_agree_with_scikit_learn_and_torchmetrics():
     assert got["ece"].value == pytest.approx(float(ece), abs=1e-6)
 
 
+def test_the_calibrated_ece_is_what_a_calibrated_model_shows():
+    rng = np.random.default_rng(4)
+    p = rng.dirichlet((4, 1, 1), 400)
+    got = named(compute("classify", ["ece"], np.zeros(len(p), int), p, labels=THREE))
+    drawn = []
+    for _ in range(300):
+        # Truths that follow the probabilities themselves.
+        truth = (p.cumsum(axis=1) < rng.random(len(p))[:, None]).sum(axis=1)
+        drawn.append(c.expected_calibration_error(truth, p))
+    assert got["ece/calibrated"].value == pytest.approx(np.mean(drawn), rel=0.05)
+
+
 def test_weighted_statistics_are_those_of_the_repeated_items():
     truth, p = drawn(60, 3, seed=2)
     times = np.random.default_rng(0).integers(0, 3, 60)
