@@ -188,7 +188,8 @@ class Predictor:
         name = self.metadata.inputs[0]
         array = prepared.image.array
         mass = measured_of(prepared.image)
-        batch = array[None] if mass is None or array.ndim == 1 else array
+        # Rows of features may be many, a picture is one, of the whole mass or of the crop around it.
+        batch = array if name == "features" and array.ndim == 2 else array[None]
         values = self.backend.run({name: batch}, ["probabilities"])["probabilities"]
         facts: dict[str, Any] = {}
         if mass is not None:

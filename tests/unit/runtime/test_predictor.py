@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import itertools
 import types
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -10,8 +12,9 @@ import pytest
 
 import medzoo
 from medzoo.errors import UserError
-from medzoo.results import Segmentation
-from medzoo.runtime.predictor import Failure
+from medzoo.results import Classification, Segmentation
+from medzoo.runtime.metadata import Metadata
+from medzoo.runtime.predictor import Failure, Predictor
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +80,25 @@ def test_slices_are_answered_inside_their_foreground_alone_as_they_are_whole(
     whole = model.backend.run({"image": np.ascontiguousarray(slices)}, ["labels"])["labels"]
     boxed = model.answer(prepared).mask
     assert np.array_equal(np.moveaxis(whole, 0, 2), boxed)
+
+
+class SizeOfCrop:
+    """Calls a picture malignant by how large it is; takes images alone, as a network does."""
+
+    name, device = "onnx", "cpu"
+    metadata = Metadata(name="size", task="classify", labels=("benign", "malignant"), host=({"op": "crop-mass"},))
+
+    def run(self, inputs: Mapping[str, Any], outputs: Sequence[str] | None = None) -> dict[str, Any]:
+        image = inputs["image"]
+        assert image.ndim == 4
+        p = np.full(len(image), image.shape[2] / 100)
+        return {"probabilities": np.stack([1 - p, p], 1)}
+
+
+def test_a_network_on_the_crop_around_a_mass_says_where_the_mass_is() -> None:
+    image = np.zeros((100, 120), np.uint8)
+    image[20:60, 30:70] = 200
+    result = Predictor(SizeOfCrop()).predict(image, box=(30, 20, 70, 60))
+    assert isinstance(result, Classification)
+    assert result.outline == "box"
+    assert result.probabilities["malignant"] == pytest.approx(0.6)  # 40 px and a quarter of it on both sides
