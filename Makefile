@@ -6,7 +6,7 @@ MNI_T1 = $(wildcard $(VENV)/lib/python3*/site-packages/nilearn/datasets/data/mni
 export MEDZOO_DATA ?= $(if $(wildcard ../shared/data),../shared/data,data)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check-all bare contract benchmarks schema zoo-index clean
+.PHONY: help demo test lint check-all bare wheel benchmarks schema zoo-index clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -48,7 +48,11 @@ lint: $(VENV)/.dev ## ruff, mypy, the layers
 check-all: lint test bare ## everything, the long checks too
 	$(BIN)/python -m pytest -m long
 
-bare: $(VENV)/.dev ## a second environment without torch answers as the first one does
+wheel: $(VENV)/.dev ## dist/: the package with recipes and the models that fit in 60 MB
+	rm -rf dist build
+	$(BIN)/python -m build --no-isolation
+
+bare: wheel ## a second environment, from the wheel and without torch, answers as the first one does
 	$(BIN)/python tests/bare.py
 
 benchmarks: $(VENV)/.dev ## measure again what the README's figures come from

@@ -15,7 +15,7 @@ from typing import Any
 from medzoo.commands.fetch import write_index
 from medzoo.commands.show import input_words, measured_words
 from medzoo.io.atomic import atomic_write
-from medzoo.report.card import figure_text
+from medzoo.report.figure import figure_text
 
 ROOT = Path(__file__).resolve().parents[1]
 START, END = "<!-- zoo -->", "<!-- /zoo -->"

@@ -51,7 +51,7 @@ def list_(as_json: Json = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from medzoo.report.card import figure_text
+    from medzoo.report.figure import figure_text
 
     # Whole names, however narrow the terminal.
     console = Console(width=max(Console().width, 200))
@@ -157,11 +157,22 @@ def evaluate(
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     backend: Backend = "auto",
     device: Device = "auto",
+    record: Annotated[
+        bool, typer.Option("--record", help="Write its own test part's figures and card into the model folder.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Figures of a model on its test part, or on another recipe's data."""
+    if record:
+        if data or overrides or split != "test":
+            raise UserError("only a model's own test part is recorded", where="--record", hint="give MODEL alone")
+        from medzoo.commands.assess import assess_again
+
+        folder = assess_again(model)
+        _say(f"figures, answers, worst cases and card are in {folder.path}")
+        _show_figures(folder.manifest["metrics"], as_json=as_json)
+        return
     from medzoo.commands.evaluate import evaluate as run_evaluation
-    from medzoo.report.summary import figures_table
 
     result = run_evaluation(
         model,
@@ -171,12 +182,7 @@ def evaluate(
         backend=_one_of("--backend", backend, ("auto", "onnx", "torch")),
         device=_one_of("--device", device, ("auto", "cpu", "cuda")),
     )
-    if as_json:
-        _print_json(result.to_dict())
-    else:
-        from rich.console import Console
-
-        Console().print(figures_table([figure.to_dict() for figure in result.figures]))
+    _show_figures(result.to_dict(), as_json=as_json)
 
 
 @app.command()
@@ -268,6 +274,7 @@ def benchmark(
     out: Out = None,
     size: Annotated[int | None, typer.Option(min=8, help="Side of the inputs in pixels; 256, volumes 64.")] = None,
     seconds: Annotated[float, typer.Option(min=0, help="About how long to measure.")] = 20,
+    record: Annotated[bool, typer.Option("--record", help="Write it into the model folder and its card.")] = False,
     as_json: Json = False,
 ) -> None:
     """Latency, throughput and memory of every backend and precision here, beside the parity error."""
@@ -275,6 +282,10 @@ def benchmark(
     from medzoo.report.speed import speed_table, write_speed
 
     found = run_benchmark(model, size=size, seconds=seconds).to_dict()
+    if record:
+        from medzoo.commands.assess import record_speed
+
+        _say(f"written to the card in {record_speed(model, found).path}")
     if out is not None:
         write_speed(found, out)
         _say(f"written to {out}")
@@ -417,6 +428,17 @@ def _numbers(option: str, value: str, count: int) -> tuple[float, ...]:
 def _short(licence: str) -> str:
     """The licence's or the data set's own name; the card has the rest."""
     return re.split(r" \(|[,;]", licence)[0]
+
+
+def _show_figures(document: Any, *, as_json: bool) -> None:
+    if as_json:
+        _print_json(document)
+        return
+    from rich.console import Console
+
+    from medzoo.report.summary import figures_table
+
+    Console().print(figures_table(document["figures"]))
 
 
 def _print_json(document: Any) -> None:

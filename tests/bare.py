@@ -1,11 +1,13 @@
-"""The bare install (no torch) answers as the training environment does: same model folder, same mask.
+"""The wheel, installed without torch: the first command works offline, and answers are the training environment's.
 
-Run by `make bare` with the training environment's Python; builds .venv-bare from the project's own metadata.
+Run by `make bare` with the training environment's Python, after `make wheel`; builds .venv-bare from dist/*.whl.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 BARE = ROOT / ".venv-bare"
@@ -23,13 +26,42 @@ def run(*command: str | Path) -> str:
     return subprocess.run([str(part) for part in command], check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
+def first_touch(here: Path) -> None:
+    """What a person types first, from an empty folder and an empty home: the models are in the wheel."""
+    spots = np.random.default_rng(0).normal(90, 25, (300, 400))
+    y, x = np.indices(spots.shape)
+    spots[((y - 140) / 45) ** 2 + ((x - 210) / 70) ** 2 < 1] -= 60
+    Image.fromarray(spots.clip(0, 255).astype(np.uint8)).save(here / "image.png")
+    clean = {"HOME": str(here), "PATH": os.environ["PATH"]}
+
+    def medzoo(*arguments: str) -> str:
+        command = [str(BARE / "bin" / "medzoo"), *arguments]
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=here, env=clean).stdout
+
+    models = {model["name"] for model in json.loads(medzoo("list", "--json"))["models"]}
+    assert "breast-lesion-rcnn" in models, models
+    said = medzoo("predict", "breast-lesion-rcnn", "image.png")
+    assert said.startswith("image.png: "), said
+    assert (here / "predictions" / "image.png").stat().st_size > 10_000, "no overlay"
+    for model in sorted(models):
+        medzoo("show", model)
+        assert "ok  digests" in medzoo("verify", model)
+    print(f"from the wheel: {len(models)} models, {said.strip()}")
+
+
 def main() -> None:
+    (wheel,) = (ROOT / "dist").glob("medzoo-*.whl")
+    assert wheel.stat().st_size <= 60_000_000, f"the wheel has {wheel.stat().st_size} bytes"
+    pip = BARE / "bin" / "pip"
     if not (BARE / "bin" / "medzoo").exists():
         run(sys.executable, "-m", "venv", BARE)
-        run(BARE / "bin" / "pip", "install", "-q", "-c", ROOT / "requirements.lock", ROOT)
+        run(pip, "install", "-q", "-c", ROOT / "requirements.lock", wheel)
+    run(pip, "install", "-q", "--no-deps", "--force-reinstall", wheel)
     installed = run(BARE / "bin" / "pip", "list", "--format=freeze").lower()
     for package in ("torch==", "pytorch-lightning==", "monai==", "scikit-learn==", "onnx=="):
         assert f"\n{package}" not in installed, f"the bare install brought {package}"
+    with tempfile.TemporaryDirectory() as name:
+        first_touch(Path(name))
     with tempfile.TemporaryDirectory() as name:
         here = Path(name)
         folder = here / "model"

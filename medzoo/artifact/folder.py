@@ -20,6 +20,9 @@ from medzoo.errors import Fault, UserError
 
 MANIFEST = "manifest.json"
 DIGEST = "manifest.sha256"
+# Names, one a line, of files that the manifest lists and this copy does without (the wheel's copies have no weights
+# for torch). What is there must still be what the manifest says.
+LEFT_OUT = "left-out.txt"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 
 
@@ -66,16 +69,25 @@ class ModelFolder:
                 where=str(self.path),
                 hint=f"it has {', '.join(self.manifest['files'])}",
             )
+        if name in left_out(self.path):
+            raise UserError(
+                f"this copy of the model has no {name}",
+                where=str(self.path),
+                hint=f"medzoo fetch {self.name} brings it",
+            )
         return self.path / name
 
 
 def check(path: Path, manifest: Mapping[str, Any]) -> list[Fault]:
     """What differs between a folder and its manifest, a fault a file."""
     faults: list[Fault] = []
+    absent = left_out(path)
     for name, facts in manifest["files"].items():
         file = path / name
         if not is_plain(name) or any(one.is_symlink() for one in (file, *file.parents[: name.count("/")])):
             faults.append(Fault(f"the manifest names {name!r}, which is not a plain file inside the folder", str(path)))
+        elif name in absent and not file.exists():
+            continue
         elif not file.is_file():
             faults.append(Fault("is missing, the manifest lists it", str(file), "fetch or train the model again"))
         elif file.stat().st_size != facts["bytes"] or sha256(file) != facts["sha256"]:
@@ -87,6 +99,12 @@ def check(path: Path, manifest: Mapping[str, Any]) -> list[Fault]:
                 )
             )
     return faults
+
+
+def left_out(path: Path) -> frozenset[str]:
+    """The files that a model folder says it does without."""
+    listed = path / LEFT_OUT
+    return frozenset(listed.read_text(encoding="utf-8").split()) if listed.is_file() else frozenset()
 
 
 def write_folder(path: Path, files: Mapping[str, bytes | Path], manifest: Mapping[str, Any]) -> ModelFolder:

@@ -78,7 +78,7 @@ def evaluate(
             where=str(source),
         )
     if not data and not overrides:
-        _same_split(folder, opened.split)
+        require_same_split(folder, opened.split)
     scores = score(
         predictor,
         opened.data,
@@ -100,7 +100,7 @@ def evaluate(
     )
 
 
-def _same_split(folder: ModelFolder, split: Split) -> None:
+def require_same_split(folder: ModelFolder, split: Split) -> None:
     """Refuse data that have changed since training: their test part may hold what was trained on."""
     hint = "the data changed; evaluate with --data RECIPE to say which data are meant"
     if SPLIT_FILE in folder.manifest["files"]:

@@ -12,10 +12,10 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def zoo_folders() -> list[Path]:
-    """Where released models lie, first match first: $MEDZOO_ZOO, a checkout's zoo/, the wheel's, what was fetched."""
+    """Where released models lie, first match first: $MEDZOO_ZOO, a checkout's zoo/, what was fetched, the wheel's."""
     named = os.environ.get("MEDZOO_ZOO")
     folders = [Path(named)] if named else []
-    return [*folders, _PACKAGE.parent / "zoo", _PACKAGE / "zoo", fetched_folder()]
+    return [*folders, _PACKAGE.parent / "zoo", fetched_folder(), _PACKAGE / "zoo"]
 
 
 def fetched_folder() -> Path:

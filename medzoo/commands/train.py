@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import track
 
 from medzoo import registry
 from medzoo.artifact import ModelFolder, write_folder
+from medzoo.commands.assess import assess
 from medzoo.commands.audit import checked_audit
 from medzoo.commands.catalog import Catalog, has_torch
 from medzoo.commands.data import OpenData, data_digest, open_data
 from medzoo.commands.environment import environment, installed
 from medzoo.commands.locate import find_recipe
-from medzoo.data.dataset import Item
 from medzoo.data.split import SPLIT_FILE
 from medzoo.errors import UserError, missing_extra
-from medzoo.evaluation import evaluate
-from medzoo.metrics.scores import FILE as EVALUATION
 from medzoo.recipe import Recipe, load_recipe
 from medzoo.report.card import render_card
 from medzoo.runtime.metadata import Metadata, OperatingPoint
@@ -78,16 +75,7 @@ def train(
     exported = export_checked(net, metadata, feeds.golden, where=str(folder / "model.onnx"))
 
     predictor = Predictor(OnnxBackend(exported.onnx, where="model.onnx", device="cpu"))
-    scores = evaluate(
-        predictor,
-        data.data,
-        data.part("test"),
-        metrics=loaded.metrics,
-        group=loaded.data.split.group,
-        seed=loaded.train.seed,
-        split_digest=data.split.digest,
-        watch=lambda items: _track(items, console),
-    )
+    found = assess(predictor, loaded, data, console=console)
     manifest = {
         "format": 1,
         "name": loaded.name,
@@ -98,13 +86,7 @@ def train(
         "license": loaded.license,
         "model": {"type": loaded.model.type, "parameters": sum(p.numel() for p in net.parameters())},
         "recipe_digest": loaded.digest,
-        "metrics": {
-            "split": "test",
-            "scored": registry.entry("data", loaded.data.type).scored,
-            "items": len(data.part("test")),
-            "figures": [figure.to_dict() for figure in scores.figures()],
-            **({"reliability": rows} if (rows := scores.reliability()) else {}),
-        },
+        "metrics": found.metrics,
         "parity": exported.parity,
         "operating_point": metadata.operating_point.model_dump() if metadata.operating_point else None,
         "calibration": metadata.calibration,
@@ -124,7 +106,7 @@ def train(
             "model.onnx": exported.onnx,
             "golden.npz": exported.golden,
             SPLIT_FILE: data.split.to_bytes(),
-            EVALUATION: scores.to_bytes(),
+            **found.files,
             "README.md": render_card(manifest).encode(),
         },
         manifest,
@@ -201,10 +183,6 @@ def _writable(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise UserError(f"cannot write here: {error.strerror}", where=str(folder), hint="choose another -o") from error
-
-
-def _track(items: Iterable[Item], console: Console) -> Iterable[Item]:
-    return track(items, description="evaluating", console=console)
 
 
 __all__ = ["ModelFolder", "Run", "train"]

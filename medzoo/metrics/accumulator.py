@@ -103,6 +103,10 @@ class Accumulator(ABC):
     def restore(self, record: Mapping[str, Any]) -> None:
         """Add an item from its record. Undoes `records`."""
 
+    @abstractmethod
+    def faults(self) -> list[tuple[float, str]]:
+        """How badly each item was answered (more is worse), and in what way, in words."""
+
     def figures(self) -> list[Figure]:
         """Every measure with its interval. Raises UserError if nothing was added."""
         if not self.items:

@@ -186,6 +186,15 @@ class ClassifyScores(Accumulator):
         """Add an item from its record."""
         self.add(record["truth"], record["probabilities"], item=record["item"], group=record["group"])
 
+    def faults(self) -> list[tuple[float, str]]:
+        """What was left for the true label: 1 - its probability."""
+        found = []
+        for truth, called, p in zip(self.truth, self.decisions, self.probabilities, strict=True):
+            share = f"{self.labels[called]} {p[called]:.2f}"
+            words = f"rightly {share}" if called == truth else f"is {self.labels[truth]}, called {share}"
+            found.append((1 - float(p[truth]), words))
+        return found
+
     def measures(self) -> list[Measure]:
         """The statistics of `names`; with more than two labels also one-vs-rest, as name/label."""
         truth, decided, k = self.truth, self.decisions, len(self.labels)

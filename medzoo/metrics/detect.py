@@ -173,6 +173,20 @@ class DetectScores(Accumulator):
             spacing=record["spacing"],
         )
 
+    def faults(self) -> list[tuple[float, str]]:
+        """Objects missed and false boxes at the operating threshold; among equals, the surer false boxes are worse."""
+        least = -np.inf if self.threshold is None else self.threshold
+        found = []
+        for rows in self._images:
+            shown = [row.scores >= least for row in rows]
+            objects = sum(int(row.objects[0]) for row in rows)
+            hits = sum(int((row.status[s] == 1).sum()) for row, s in zip(rows, shown, strict=True))
+            false = np.concatenate([row.scores[s & (row.status == 0)] for row, s in zip(rows, shown, strict=True)])
+            worst = objects - hits + len(false) + float(false.max(initial=0)) / 2
+            words = f"{hits} of {objects} found" if objects else "nothing there"
+            found.append((worst, f"{words}, {len(false)} false"))
+        return found
+
     def ranked(self, label: int, *, size: str = "all") -> Ranked:
         """Detections of one label over all images, best first, at the ten IoU thresholds 0.50:0.95."""
         return self._ranked(label, _SIZES.index(size), range(10))

@@ -134,6 +134,17 @@ class SegmentScores(Accumulator):
             }
         )
 
+    def faults(self) -> list[tuple[float, str]]:
+        """1 - the mean Dice over the labels that an item has."""
+        found = []
+        for values in self._values:
+            dice = {label: scores["dice"] for label, scores in values.items() if not np.isnan(scores["dice"])}
+            words = ", ".join(f"{label} {value:.2f}" for label, value in dice.items())
+            found.append(
+                (1 - float(np.mean(list(dice.values()) or [1.0])), f"Dice {words}" if dice else "nothing there")
+            )
+        return found
+
     def measures(self) -> list[Measure]:
         """The mean over items of each of `names`, over all labels and, as name/label, of each."""
         made = []

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from medzoo.report.figure import figure_text, number
 from medzoo.report.mass import findings_section, protocols_note
+from medzoo.report.sections import speed_section, subgroups_section, worst_section
 
 _DISCLAIMER = "Not a medical device. For research and teaching; not cleared for diagnosis or treatment of patients."
 
@@ -18,27 +20,16 @@ def render_card(manifest: Mapping[str, Any]) -> str:
         f"**{_DISCLAIMER}**",
         _uses(manifest),
         _measured(manifest["metrics"]),
+        subgroups_section(manifest["metrics"]),
         _reliability(manifest["metrics"]),
+        worst_section(manifest["metrics"]),
         findings_section(manifest["training"]),
         _data(manifest),
         _parity(manifest["parity"]),
+        speed_section(manifest.get("speed")),
         _training(manifest),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
-
-
-def figure_text(figure: Mapping[str, Any]) -> str:
-    """A figure with its interval, "0.912 (0.874 to 0.941)", or without one where there is none."""
-    if figure["value"] is None:
-        return "not defined"
-    value = _number(figure["value"])
-    if figure.get("low") is None:
-        return value
-    return f"{value} ({_number(figure['low'])} to {_number(figure['high'])})"
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}" if abs(value) < 100 else f"{value:.0f}"
 
 
 def _uses(manifest: Mapping[str, Any]) -> str:
@@ -89,7 +80,7 @@ def _reliability(metrics: Mapping[str, Any]) -> str:
             "",
             "| mean confidence | right (95 % interval, Wilson) | items |",
             "| --- | --- | --- |",
-            *[f"| {_number(row['confidence'])} | {_share(row)} | {row['n']} |" for row in rows],
+            *[f"| {number(row['confidence'])} | {_share(row)} | {row['n']} |" for row in rows],
         ]
     return "\n".join(["## Reliability", *parts]) if parts else ""
 

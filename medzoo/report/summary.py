@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from medzoo.report.card import figure_text
+from medzoo.report.figure import figure_text
 
 
 def figures_table(figures: Sequence[Mapping[str, Any]]) -> Table:

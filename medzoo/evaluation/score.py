@@ -67,6 +67,7 @@ def evaluate(
         conformal=(sets.threshold, sets.coverage) if (sets := metadata.conformal) else None,
     )
     scores = Scores(scope)
+    outlines_only = any(step.outlines_only for step in predictor.steps)
     for item in watch(items):
         sample = data.load(item)
         scores.facts[item.id] = facts_of(sample)
@@ -90,8 +91,9 @@ def evaluate(
                 # Any rising function of the size ranks as the size does.
                 rank = measured.size / (1 + measured.size)
                 scores.by_size[protocol].add(sample.target, [1 - rank, rank], **where)
-                if measured.mask is None:  # an outline in millimetres, without an image
-                    scores.facts[item.id]["diameter_mm"] = float(measured.size)
+                if outlines_only:  # the outline is all there is, in millimetres
+                    scores.facts[item.id].pop("diameter_px", None)
+                    scores.facts[item.id]["diameter_mm"] = round(float(measured.size), 2)
     if not scores.protocols:
         scores.accumulated("")
     return scores

@@ -1,0 +1,127 @@
+"""The items that a model answered worst: a sheet of pictures for its card, and one volume for the viewer."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from medzoo.data.dataset import DataSet, Item, Objects, Sample
+from medzoo.evaluation.score import protocols
+from medzoo.metrics import Scores
+from medzoo.plots.colours import grey_window, to_bytes
+from medzoo.plots.sheet import sheet_jpeg, tile
+from medzoo.results import Classification, Detections, Result, Segmentation
+from medzoo.runtime.predictor import Predictor
+from medzoo.types import Array, Image
+
+SHEET, VOLUME, ANSWER, TRUTH = "worst.jpg", "worst.nii.gz", "worst-answer.nii.gz", "worst-truth.nii.gz"
+_MOST = 6
+_VOXELS = 1_500_000  # of the volume in the viewer
+
+
+@dataclass(frozen=True, eq=False)
+class Worst:
+    """`cases`: item and words of each, worst first; `files`: the sheet and, of volumes, the worst one."""
+
+    cases: list[dict[str, str]]
+    files: dict[str, bytes]
+
+
+def worst_cases(
+    predictor: Predictor, data: DataSet, items: Sequence[Item], scores: Scores, *, most: int = _MOST
+) -> Worst:
+    """The worst answered of `items`, answered and drawn again. Items without a fault are left out."""
+    ranked = sorted(zip(scores.main.faults(), scores.items, strict=True), key=lambda pair: (-pair[0][0], pair[1]))
+    by_id = {item.id: item for item in items}
+    cases, tiles = [], []
+    files: dict[str, bytes] = {}
+    for (fault, words), name in ranked[:most]:
+        if fault <= 0:
+            break
+        sample = data.load(by_id[name])
+        options = next(iter(protocols(predictor, sample).values()))
+        prepared = predictor.prepare(sample.image, **options)
+        result = predictor.answer(prepared)
+        cases.append({"item": name, "words": words})
+        tiles.append(tile(_drawn(result, sample), f"{name}: {words}"))
+        if not files and sample.image.affine is not None and not isinstance(result, Classification):
+            files = _volumes(sample, result)
+    if tiles:
+        files[SHEET] = sheet_jpeg(tiles)
+    return Worst(cases, files)
+
+
+def _drawn(result: Result, sample: Sample) -> Any:
+    """The answer beside (or over) the truth, as a Pillow image."""
+    from medzoo.plots.overlay import draw_boxes, draw_classification, draw_mask
+    from medzoo.plots.sheet import beside
+    from medzoo.plots.three_views import three_views
+
+    image, volume = sample.image, sample.image.affine is not None
+    if isinstance(result, Classification):
+        return draw_classification(_seen(image, result), result.label, result.probabilities, mask=result.mask)
+    if isinstance(result, Segmentation):
+        masks = (result.mask, np.asarray(sample.target))
+        if volume:
+            both = [three_views(image, mask=mask, labels=result.labels) for mask in masks]
+        else:
+            both = [draw_mask(image, mask, result.labels) for mask in masks]
+        return beside(both, ("answer", "truth"), below=volume)
+    assert isinstance(sample.target, Objects)
+    there = sample.target
+    if not volume:
+        return draw_boxes(image, result.boxes, result.scores, result.classes, result.labels, truth=there.boxes)
+    answer = three_views(image, boxes=result.boxes, scores=result.scores, classes=result.classes, labels=result.labels)
+    truth = three_views(image, boxes=there.boxes, classes=there.labels, labels=result.labels)
+    return beside((answer, truth), ("answer", "truth"), below=True)
+
+
+def _seen(image: Image, result: Classification) -> Image:
+    """What was judged: an outline without an image is drawn as its own mask."""
+    return result.image if result.image is not None else image
+
+
+def _volumes(sample: Sample, result: Segmentation | Detections) -> dict[str, bytes]:
+    """The scan, the answer and the truth on a grid that a page can hold, cropped to what is not zero."""
+    image = sample.image
+    if isinstance(result, Segmentation):
+        answer, truth = result.mask, np.asarray(sample.target, np.uint8)
+    else:
+        assert isinstance(sample.target, Objects)
+        answer = _filled(result.boxes, image.shape)
+        truth = sample.mask.astype(np.uint8) if sample.mask is not None else _filled(sample.target.boxes, image.shape)
+    grey = image.array[0]
+    inside = np.argwhere(grey > grey.min())
+    low, high = inside.min(axis=0), inside.max(axis=0) + 1
+    step = max(1, int(np.ceil((np.prod(high - low) / _VOXELS) ** (1 / 3))))
+    cut = tuple(slice(int(a), int(b), step) for a, b in zip(low, high, strict=True))
+    assert image.affine is not None
+    affine = image.affine.copy()
+    affine[:3, 3] = affine[:3, :3] @ low + affine[:3, 3]
+    affine[:3, :3] = affine[:3, :3] * step
+    arrays = {VOLUME: to_bytes(grey, grey_window(grey)), ANSWER: answer, TRUTH: truth}
+    return {name: _nifti(array[cut].astype(np.uint8), affine) for name, array in arrays.items()}
+
+
+def _filled(boxes: Array, shape: tuple[int, ...]) -> Array:
+    """(I, J, K) uint8: 1 inside any box."""
+    mask = np.zeros(shape, np.uint8)
+    for box in np.asarray(boxes, float).reshape(-1, 6):
+        low, high = np.floor(box[:3]).astype(int).clip(0), np.ceil(box[3:]).astype(int)
+        mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = 1
+    return mask
+
+
+def _nifti(array: Array, affine: Array) -> bytes:
+    """A .nii.gz whose bytes depend on nothing but its content."""
+    import nibabel
+
+    out = io.BytesIO()
+    with gzip.GzipFile(fileobj=out, mode="wb", mtime=0) as packed:
+        packed.write(nibabel.Nifti1Image(array, affine).to_bytes())
+    return out.getvalue()

@@ -1,0 +1,21 @@
+"""A figure in words, as cards, tables and pages write it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def figure_text(figure: Mapping[str, Any]) -> str:
+    """A figure with its interval, "0.912 (0.874 to 0.941)", or without one where there is none."""
+    if figure["value"] is None:
+        return "not defined"
+    value = number(figure["value"])
+    if figure.get("low") is None:
+        return value
+    return f"{value} ({number(figure['low'])} to {number(figure['high'])})"
+
+
+def number(value: float) -> str:
+    """Three decimals, none from a hundred on."""
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:.0f}"

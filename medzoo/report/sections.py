@@ -1,0 +1,68 @@
+"""Sections of the card that not every model has: subgroups, worst cases, speed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from medzoo.report.figure import figure_text
+
+SHEET = "worst.jpg"
+_UNITS = {"px": "pixels", "mm": "mm", "ml": "ml"}
+
+
+def fact_words(by: str) -> str:
+    """`diameter_px` as "diameter, pixels"."""
+    name, _, unit = by.rpartition("_")
+    return f"{name}, {_UNITS[unit]}" if name and unit in _UNITS else by
+
+
+def subgroups_section(metrics: Mapping[str, Any]) -> str:
+    """The first figures by what the items are; "" where there are no groups large enough."""
+    rows = metrics.get("subgroups") or []
+    if not rows:
+        return ""
+    names = [figure["name"] for figure in rows[0]["figures"]]
+    lines = [
+        "## By subgroup",
+        "",
+        f"| by | group | items | {' | '.join(names)} |",
+        f"| --- | --- | --- | {' | '.join('---' for _ in names)} |",
+    ]
+    for row in rows:
+        figures = {figure["name"]: figure_text(figure) for figure in row["figures"]}
+        cells = " | ".join(figures.get(name, "") for name in names)
+        lines.append(f"| {fact_words(row['by'])} | {row['group']} | {row['items']} | {cells} |")
+    return "\n".join(lines)
+
+
+def worst_section(metrics: Mapping[str, Any]) -> str:
+    """The items that were answered worst, with their picture; "" where all were answered without a fault."""
+    cases = metrics.get("worst") or []
+    if not cases:
+        return ""
+    lines = ["## Where it fails", "", "The worst answers on the test part; white lines are the reference.", ""]
+    lines += [f"![The worst answers]({SHEET})", ""]
+    return "\n".join([*lines, *[f"- `{case['item']}`: {case['words']}" for case in cases]])
+
+
+def speed_section(speed: Mapping[str, Any] | None) -> str:
+    """What `medzoo benchmark --record` measured, and on what machine; "" where nothing was."""
+    if speed is None:
+        return ""
+    made = speed["environment"]
+    shape = ", ".join(f"{name} {'x'.join(map(str, sides))}" for name, sides in speed["input"].items())
+    lines = [
+        "## Speed",
+        "",
+        f"One input ({shape}), {speed['rounds']} rounds in turns, on {made['cores']} cores of {made['processor']}.",
+        "",
+        "| backend | device | precision | median, ms | 95 of 100 within, ms | most a second |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in speed["rows"]:
+        lines.append(
+            f"| {row['backend']} | {row['device']} | {row['precision']} | {row['p50_ms']:.3g} | {row['p95_ms']:.3g} "
+            f"| {row['per_second']:.3g} (batch {row['batch']}) |"
+        )
+    return "\n".join(lines)

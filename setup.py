@@ -1,0 +1,54 @@
+"""What pyproject.toml cannot say: the wheel carries recipes/, and from zoo/ the models that fit."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from setuptools import setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+LIMIT = 58_000_000  # bytes of models: with the code, a wheel below 60 MB
+# Who only predicts has no use for these; `medzoo fetch` brings them.
+WITHOUT = ("model.safetensors", "model.fp16.onnx", "model.int8.onnx")
+
+
+def carried() -> dict[Path, list[str]]:
+    """Model folders, those with the smallest files first as long as they fit, and what is taken of each."""
+    folders = {}
+    for manifest in ROOT.glob("zoo/*/manifest.json"):
+        names = [*json.loads(manifest.read_text(encoding="utf-8"))["files"], "manifest.json", "manifest.sha256"]
+        kept = [name for name in names if name not in WITHOUT and not name.endswith(".nii.gz")]
+        folders[manifest.parent] = kept
+    sizes = {folder: sum((folder / name).stat().st_size for name in kept) for folder, kept in folders.items()}
+    chosen: dict[Path, list[str]] = {}
+    for folder in sorted(folders, key=lambda folder: (sizes[folder], folder.name)):
+        if sum(sizes[one] for one in (*chosen, folder)) <= LIMIT:
+            chosen[folder] = folders[folder]
+    return chosen
+
+
+class Build(build_py):
+    """The code, then recipes and models beside it as data of the package."""
+
+    def run(self) -> None:
+        super().run()
+        package = Path(self.build_lib) / "medzoo"
+        for name in ("recipes", "zoo"):
+            shutil.rmtree(package / name, ignore_errors=True)
+        (package / "recipes").mkdir(parents=True)
+        for recipe in sorted(ROOT.glob("recipes/*.yaml")):
+            shutil.copyfile(recipe, package / "recipes" / recipe.name)
+        for folder, kept in carried().items():
+            target = package / "zoo" / folder.name
+            for name in kept:
+                (target / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(folder / name, target / name)
+            listed = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["files"]
+            absent = sorted(set(listed) - set(kept))
+            (target / "left-out.txt").write_text("".join(f"{name}\n" for name in absent), encoding="utf-8")
+
+
+setup(cmdclass={"build_py": Build})
