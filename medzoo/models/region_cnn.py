@@ -20,6 +20,7 @@ from medzoo.nn.layers import start_small
 from medzoo.nn.net import Entry, Geometry, Params, Scenes, Spec
 from medzoo.nn.nms import nms
 from medzoo.nn.proposals import SMOOTH, ProposalNetwork
+from medzoo.nn.ranking import best
 from medzoo.nn.rois import pool_regions
 from medzoo.nn.sampling import draw, jitter, match
 from medzoo.nn.steps import build_steps
@@ -181,14 +182,14 @@ class RegionCnn(Detector):
         keep = nms(boxes.flatten(0, 1), scores.flatten(0, 1), self.params.overlap, SCORE_FLOOR)
         scores, boxes = scores.flatten(1), boxes.flatten(1, 2)
         kept = torch.where(keep.reshape(scores.shape), scores, torch.zeros_like(scores))
-        best = kept.topk(min(self.params.detections, kept.shape[1]), dim=1)
-        found = best.values > 0
-        rows = boxes.gather(1, best.indices[..., None].expand(-1, -1, 4))
+        values, places = best(kept, min(self.params.detections, kept.shape[1]))
+        found = values > 0
+        rows = boxes.gather(1, places[..., None].expand(-1, -1, 4))
         rows = clip(rows * torch.cat([scale, scale]), source)
-        labels = torch.div(best.indices, count, rounding_mode="floor")
+        labels = torch.div(places, count, rounding_mode="floor")
         return {
             "boxes": torch.where(found[..., None], rows, torch.zeros_like(rows)),
-            "scores": best.values,
+            "scores": values,
             "labels": torch.where(found, labels, torch.zeros_like(labels)),
             "count": found.sum(dim=1),
         }

@@ -10,11 +10,13 @@ import torch
 from medzoo.nn.canvas import translate_fit
 from medzoo.nn.lrn import translate_lrn
 from medzoo.nn.nms import translate_nms
+from medzoo.nn.ranking import translate_best
 
 
 def translations() -> dict[Any, Callable[..., Any]]:
     """Operator -> function that builds it, for `torch.onnx.export(custom_translation_table=...)`."""
     return {
+        torch.ops.medzoo.best.default: translate_best,
         torch.ops.medzoo.fit.default: translate_fit,
         torch.ops.medzoo.lrn.default: translate_lrn,
         torch.ops.medzoo.nms.default: translate_nms,

@@ -5,6 +5,7 @@ Knows boxes, anchors, nms and sampling.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -14,8 +15,15 @@ from medzoo.nn.anchors import pyramid_anchors
 from medzoo.nn.boxes import clip, decode, encode, large_enough
 from medzoo.nn.layers import conv3x3, start_small
 from medzoo.nn.nms import nms
+from medzoo.nn.ranking import best
 from medzoo.nn.sampling import draw, match
 
+# Share of the drawn anchors that hold an object, about; the objectness starts there (Lin et al. 2017, focal loss,
+# section 4.1). From a half, every weight of the last layer first learns to say no, and what is left of an object
+# is the absence of evidence: no anchor rises above the bias, and many tie below it.
+PRIOR = 0.2
+# Below every logit of an anchor that counts.
+NEVER = -1e4
 # Smooth L1 turns linear here, on coded differences (the reference implementation's value).
 SMOOTH = 1.0 / 9.0
 
@@ -45,6 +53,7 @@ class ProposalNetwork(nn.Module):
         self.deltas = nn.Conv2d(channels, 4 * count, 1)
         for layer in (self.objectness, self.deltas):
             start_small(layer, std=0.01)
+        nn.init.constant_(self.objectness.bias, math.log(PRIOR / (1 - PRIOR)))  # type: ignore[arg-type]
         levels = pyramid_anchors(canvas, strides=strides, sizes=sizes, ratios=ratios)
         self.counts = [len(level) for level in levels]
         self.anchors: Tensor
@@ -64,22 +73,25 @@ class ProposalNetwork(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """The best regions (B, K, 4), clipped to the image's `extent` on the canvas, and which count (B, K).
 
-        Each level sends its `candidates` best into one suppression; K is `regions`, or fewer where the whole
-        pyramid has fewer candidates. Regions that do not count are padding.
+        Each level sends its `candidates` best inside the image into one suppression; K is `regions`, or fewer
+        where the whole pyramid has fewer candidates. Regions that do not count are padding.
         """
+        # An anchor whose middle lies beside the image says nothing; a flat border would fill the list with ties.
+        middle = (self.anchors[:, :2] + self.anchors[:, 2:]) / 2
+        logits = torch.where((middle < extent).all(dim=1), logits, torch.full_like(logits, NEVER))
         picks, begin = [], 0
         for count in self.counts:
-            top = logits[:, begin : begin + count].topk(min(candidates, count), dim=1)
-            picks.append(top.indices + begin)
+            picks.append(best(logits[:, begin : begin + count], min(candidates, count))[1] + begin)
             begin += count
         pick = torch.cat(picks, dim=1)
-        scores = logits.gather(1, pick).sigmoid()
-        chosen = deltas.gather(1, pick[..., None].expand(-1, -1, 4))
-        boxes = clip(decode(chosen, self.anchors[pick]), extent)
-        scores = torch.where(large_enough(boxes), scores, torch.zeros_like(scores))
-        keep = nms(boxes, scores, self.overlap, 0.0)
-        best = torch.where(keep, scores, torch.zeros_like(scores)).topk(min(regions, scores.shape[1]), dim=1)
-        return boxes.gather(1, best.indices[..., None].expand(-1, -1, 4)), best.values > 0
+        # Ranked by logits: their sigmoids tie where they are large, and ties fall otherwise in ONNX Runtime.
+        ranks = logits.gather(1, pick)
+        shifts = deltas.gather(1, pick[..., None].expand(-1, -1, 4))
+        boxes = clip(decode(shifts, self.anchors[pick]), extent)
+        ranks = torch.where(large_enough(boxes), ranks, torch.full_like(ranks, NEVER))
+        keep = nms(boxes, ranks, self.overlap, NEVER)
+        values, chosen = best(torch.where(keep, ranks, torch.full_like(ranks, NEVER)), min(regions, ranks.shape[1]))
+        return boxes.gather(1, chosen[..., None].expand(-1, -1, 4)), values > NEVER
 
     def loss(self, logits: Tensor, deltas: Tensor, objects: Sequence[Tensor]) -> dict[str, Tensor]:
         """`objectness` and `proposal_box` of a batch; objects: one (M, 4) in canvas pixels an image."""
