@@ -16,8 +16,13 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 class CheckpointSection(Section):
     """When the state of a training is saved."""
 
-    every_steps: Count | None = Field(default=None, description="Save after this many steps; null: after every epoch.")
-    keep: int = Field(default=1, ge=1, le=1000, description="How many of the best states are kept beside the last.")
+    every_steps: Count | None = Field(default=None, description="Save after this many optimiser steps.")
+    every_minutes: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="Save after this many minutes; with neither, after every epoch."
+    )
+    keep: int = Field(
+        default=2, ge=1, le=1000, description="How many states are kept: a damaged one falls back to the one before it."
+    )
 
 
 class TrainSection(Section):
@@ -26,7 +31,11 @@ class TrainSection(Section):
     epochs: int = Field(default=10, ge=1, description="Passes over the training items.")
     max_steps: Count | None = Field(default=None, description="Stop after this many optimiser steps, if earlier.")
     steps_per_epoch: Count | None = Field(default=None, description="Batches that count as one epoch; null: all.")
-    batch: int = Field(default=16, ge=1, description="Items in one batch on one device.")
+    batch: int = Field(
+        default=16,
+        ge=1,
+        description="Items in one batch, over all devices together: more devices change the speed, not the result.",
+    )
     accumulate: int = Field(default=1, ge=1, description="Batches whose gradients make one optimiser step.")
 
     optimizer: Literal["adamw", "adam", "sgd"] = Field(default="adamw", description="The optimiser.")

@@ -20,6 +20,7 @@ from rich.console import Console
 from medzoo.errors import UserError
 from medzoo.nn.net import Net
 from medzoo.recipe import TrainSection
+from medzoo.training.checkpoints import AtomicCheckpoints, Checkpoints, Preempted, forget, newest
 from medzoo.training.feeds.batches import Batches, Loader
 from medzoo.training.feeds.images import ImageBatches
 from medzoo.training.gradient import LOSS, GradientModule
@@ -78,7 +79,7 @@ class _Data(pl.LightningDataModule):  # type: ignore[misc]
 
 def total_steps(settings: TrainSection, batches: Batches) -> int:
     """Optimiser steps of a whole run."""
-    steps = settings.epochs * (len(batches) // settings.accumulate or 1)
+    steps = settings.epochs * -(-len(batches) // settings.accumulate)
     return min(steps, settings.max_steps) if settings.max_steps else steps
 
 
@@ -129,17 +130,18 @@ def _fit_net(
     module = GradientModule(net, settings, steps=steps)
     bar = ProgressBar(steps=steps, console=console)
     checkpoints = folder / "checkpoints"
-    last = ModelCheckpoint(
-        checkpoints,
-        filename="step-{step}",
-        auto_insert_metric_name=False,
-        save_last=True,
-        save_top_k=1,
-        monitor="step",
-        mode="max",
-        every_n_train_steps=settings.checkpoint.every_steps,
-    )
-    callbacks: list[pl.Callback] = [bar, last]
+    per_epoch = -(-len(train) // settings.accumulate)
+    states = Checkpoints(checkpoints, settings.checkpoint, steps_per_epoch=per_epoch)
+    resume_from = None
+    if resume:
+        resume_from = newest(checkpoints, say=console.print)
+        where = (
+            f"from step {int(resume_from.name.split('-')[1])}" if resume_from else "from the start: nothing was saved"
+        )
+        console.print(f"goes on {where}")
+    else:
+        forget(checkpoints)
+    callbacks: list[pl.Callback] = [bar, states]
     best = None
     if val is not None:
         watched = settings.monitor or LOSS
@@ -156,8 +158,6 @@ def _fit_net(
             callbacks.append(EarlyStopping(patience=settings.early_stopping, **judged))
     if settings.ema:
         callbacks.append(EMAWeightAveraging(decay=settings.ema))
-    # Dropout and the detector's sampling draw from the global generator; everything else has its own.
-    torch.manual_seed(settings.seed)
     start = time.perf_counter()
     with _quiet():
         trainer = pl.Trainer(
@@ -181,9 +181,10 @@ def _fit_net(
             sync_batchnorm=torch.cuda.is_available(),
             reload_dataloaders_every_n_epochs=1,
             log_every_n_steps=50,
+            enable_checkpointing=best is not None,
+            plugins=[AtomicCheckpoints()],
+            default_root_dir=folder,
         )
-        ckpt = checkpoints / "last.ckpt"
-        resume_from = ckpt if resume and ckpt.is_file() else None
         try:
             trainer.fit(
                 module,
@@ -191,9 +192,12 @@ def _fit_net(
                 ckpt_path=resume_from,
                 weights_only=True,
             )
+        except Preempted:
+            console.print("SIGTERM: the state is saved; go on with --resume")
+            raise
         except OSError as error:
             raise UserError(
-                f"training stopped: {error.strerror or error}",
+                f"training stopped, the last state is kept: {error.strerror or error}",
                 where=str(error.filename or folder),
                 hint="free space, then go on with --resume",
             ) from error

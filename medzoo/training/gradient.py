@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
@@ -31,6 +32,12 @@ class GradientModule(pl.LightningModule):  # type: ignore[misc]
         self.steps = steps
         self._losses: list[tuple[float, int]] = []
         self._answers: list[Any] = []
+
+    def on_train_batch_start(self, batch: Any, index: int) -> None:
+        # Dropout and the detector's sampling draw from the global generator. What they draw is a function of the
+        # place in the run, as batches are, so a resumed run draws what the stopped one would have drawn.
+        key = (self.settings.seed, 1 << 21, self.trainer.current_epoch, index, self.trainer.global_rank)
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))
 
     def training_step(self, batch: tuple[Any, ...], index: int) -> Tensor:
         losses = self.net.loss(self._laid_out(batch[0]), *batch[1:])

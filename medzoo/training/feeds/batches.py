@@ -70,6 +70,8 @@ class Loader:
             num_workers=self.workers,
             pin_memory=torch.cuda.is_available(),
             collate_fn=_as_it_is,
+            # Its own: a loader that is opened again draws nothing from what dropout draws from.
+            generator=torch.Generator(),
         ):
             if isinstance(batch, UserError):
                 raise batch

@@ -1,0 +1,146 @@
+"""The state of a training on disk: whole or not at all, the newest few, and the newest whole one read back.
+
+A state is saved before a batch begins, when the loops, the optimiser, the schedules and the moving average agree.
+Batches and the generator of dropout are functions of (seed, epoch, batch), so the state holds no generator. A file's
+name ends in the beginning of its SHA-256: a damaged one is known by its name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from medzoo.errors import UserError
+from medzoo.io.atomic import atomic_write
+from medzoo.recipe.train import CheckpointSection
+
+REQUEUE = 75  # EX_TEMPFAIL of sysexits.h: "try again later", what a scheduler may requeue on
+_NAME = re.compile(r"step-(\d+)-([0-9a-f]{16})\.ckpt")
+
+
+class Preempted(SystemExit):
+    """SIGTERM came, the state is saved; the process ends with `REQUEUE`."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(REQUEUE)
+        self.path = path
+
+
+class AtomicCheckpoints(TorchCheckpointIO):  # type: ignore[misc]
+    """Writes beside the place, flushes to the disk, renames; with a digest in the name of rotating states."""
+
+    def save_checkpoint(self, checkpoint: Mapping[str, Any], path: Any, storage_options: Any = None) -> None:
+        """See CheckpointIO. `{digest}` in the name becomes the beginning of the bytes' SHA-256."""
+        buffer = io.BytesIO()
+        torch.save(dict(checkpoint), buffer)
+        raw = buffer.getvalue()
+        target = Path(str(path).replace("{digest}", hashlib.sha256(raw).hexdigest()[:16]))
+        try:
+            atomic_write(target, lambda handle: handle.write(raw))
+        except UserError as error:
+            fault = error.faults[0]
+            hint = "the state before it is kept; make room, then go on with --resume"
+            raise UserError(fault.message, fault.where, hint) from error
+
+
+class Checkpoints(pl.Callback):  # type: ignore[misc]
+    """Saves every so many steps or minutes, at the end of every epoch where neither is asked, and on SIGTERM."""
+
+    def __init__(self, folder: Path, settings: CheckpointSection, *, steps_per_epoch: int) -> None:
+        self.folder, self.settings = folder, settings
+        # Neither asked: after every epoch.
+        by_epoch = settings.every_steps is None and settings.every_minutes is None
+        self.every = steps_per_epoch if by_epoch else settings.every_steps
+        self.seconds = 0.0  # spent on saving
+        self._saved_step = -1
+        self._saved_at = time.monotonic()
+        self._terminated = False
+        self._before: Any = None
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._saved_step = trainer.global_step
+        self._saved_at = time.monotonic()
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGTERM, self._terminate)
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, index: int) -> None:
+        step = trainer.global_step
+        if index % trainer.accumulate_grad_batches:  # gradients are no part of the state
+            return
+        stop = self._terminated
+        if trainer.world_size > 1:
+            stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
+        due = self.every is not None and step % self.every == 0
+        if self.settings.every_minutes is not None:
+            late = time.monotonic() - self._saved_at >= 60 * self.settings.every_minutes
+            if trainer.world_size > 1:
+                late = trainer.strategy.reduce_boolean_decision(late, all=False)
+            due = due or late
+        if step > self._saved_step and (due or stop):
+            self.save(trainer)
+        if stop:
+            raise Preempted(self.folder)
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._restore_handler()
+
+    def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
+        self._restore_handler()
+
+    def save(self, trainer: pl.Trainer) -> None:
+        """Save the state now, and drop all but the newest `keep`."""
+        start = time.monotonic()
+        step = trainer.global_step
+        trainer.save_checkpoint(self.folder / f"step-{step:09}-{{digest}}.ckpt")
+        if trainer.is_global_zero:
+            for path in saved(self.folder)[self.settings.keep :]:
+                path.unlink(missing_ok=True)
+        self._saved_step, self._saved_at = step, time.monotonic()
+        self.seconds += self._saved_at - start
+
+    def _terminate(self, number: int, frame: Any) -> None:
+        self._terminated = True
+
+    def _restore_handler(self) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
+            self._before = None
+
+
+def saved(folder: Path) -> list[Path]:
+    """The rotating states of a folder, newest first."""
+    found = [path for path in folder.glob("step-*.ckpt") if _NAME.fullmatch(path.name)]
+    return sorted(found, key=lambda path: path.name, reverse=True)
+
+
+def newest(folder: Path, *, say: Callable[[str], None]) -> Path | None:
+    """The newest state that is whole; each damaged one is told of and passed over. None where there is none.
+
+    Raises UserError if states are there but all of them are damaged.
+    """
+    paths = saved(folder)
+    for path in paths:
+        match = _NAME.fullmatch(path.name)
+        if match and hashlib.sha256(path.read_bytes()).hexdigest()[:16] == match[2]:
+            return path
+        say(f"{path.name} is damaged, the state before it is taken")
+    if paths:
+        raise UserError("every saved state is damaged", where=str(folder), hint="train again without --resume")
+    return None
+
+
+def forget(folder: Path) -> None:
+    """Remove the states of an earlier run, for one that starts anew."""
+    for path in [*saved(folder), folder / "best.ckpt"]:
+        path.unlink(missing_ok=True)
