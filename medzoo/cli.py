@@ -348,6 +348,20 @@ def serve(
 
 
 @app.command()
+def report(
+    model: Model,
+    out: Annotated[Path | None, typer.Option("-o", "--out", metavar="FILE.html", help="Default: NAME.html.")] = None,
+) -> None:
+    """One self-contained page about a model: figures, curves, worst cases, its worst scan in a viewer."""
+    from medzoo.commands.report import report as run_report
+
+    path, lacks = run_report(model, out=out)
+    if lacks:
+        _say(lacks)
+    typer.echo(str(path))
+
+
+@app.command()
 def fetch(
     models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Names in the index.")],
     base: Annotated[

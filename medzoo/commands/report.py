@@ -1,0 +1,28 @@
+"""`medzoo report`: a model folder as one HTML page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medzoo.artifact import ModelFolder
+from medzoo.commands.environment import installed
+from medzoo.commands.locate import find_model
+from medzoo.errors import UserError
+from medzoo.io.atomic import atomic_write
+from medzoo.report.page import VOLUMES, bundle, render_page
+
+
+def report(model: str | Path, *, out: str | Path | None = None) -> tuple[Path, str | None]:
+    """Write the page of a model folder to `out` (default NAME.html here): its path, and a word on what it lacks.
+
+    Raises UserError if MODEL is no folder, differs from its manifest, or the page cannot be written.
+    """
+    path = find_model(model)
+    if not path.is_dir():
+        raise UserError("an ONNX file alone has no figures to report", where=str(path), hint="give the model folder")
+    folder = ModelFolder.open(path)
+    page = render_page(folder, version=installed("medzoo") or "")
+    target = atomic_write(Path(out or f"{folder.name}.html"), lambda file: file.write(page.encode()))
+    volumes = any(name in folder.manifest["files"] for name in VOLUMES.values())
+    lacks = "the viewer of volumes is not in this checkout (make viewer brings it), so the page has pictures alone"
+    return target, lacks if volumes and bundle() is None else None

@@ -1,0 +1,166 @@
+"""One self-contained HTML page about a model: figures, curves, worst cases, and its worst scan in a viewer."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from html import escape
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+from medzoo.artifact import ModelFolder
+from medzoo.metrics import read_scores
+from medzoo.metrics.scores import FILE as EVALUATION
+from medzoo.plots.colours import colour_of
+from medzoo.report.curves import curves, training_curve
+from medzoo.report.figure import figure_text, number
+from medzoo.report.sections import SHEET, fact_words
+
+BUNDLE = "niivue.umd.js"
+VOLUMES = {"scan": "worst.nii.gz", "answer": "worst-answer.nii.gz", "truth": "worst-truth.nii.gz"}
+_TILES = 4
+
+
+def bundle() -> str | None:
+    """NiiVue's code; None where `make viewer` has not brought it."""
+    path = files("medzoo.report.viewer") / BUNDLE
+    return path.read_text(encoding="utf-8") if path.is_file() else None
+
+
+def render_page(folder: ModelFolder, *, version: str) -> str:
+    """The page of a model folder. Without the viewer's bundle, volumes are shown in pictures alone."""
+    manifest = folder.manifest
+    metrics = manifest["metrics"]
+    plots = [training_curve(manifest["training"])]
+    if EVALUATION in manifest["files"]:
+        plots = [*curves(read_scores(folder.file(EVALUATION))), *plots]
+    viewer, scripts = _viewer(folder)
+    return Template(_read("page.html")).substitute(
+        name=escape(manifest["name"]),
+        version=escape(version),
+        summary=escape(manifest.get("summary") or f"A model for task {manifest['task']}."),
+        intended=escape(manifest.get("intended") or ""),
+        tiles="".join(_tile(figure) for figure in metrics["figures"][:_TILES]),
+        viewer=viewer,
+        measured=escape(
+            f"On the {metrics['split']} part ({metrics['items']} items), which training did not see."
+            + (f" Scored against: {metrics['scored']}." if metrics.get("scored") else "")
+        ),
+        plots="".join(plot for plot in plots if plot),
+        figures="".join(_row(figure) for figure in metrics["figures"]),
+        subgroups=_subgroups(metrics),
+        worst=_worst(folder),
+        facts="".join(f"<tr><th>{escape(name)}</th><td>{escape(words)}</td></tr>" for name, words in _facts(manifest)),
+        again=escape(f"medzoo train {manifest['name']}/recipe.yaml -o runs/{manifest['name']}"),
+        scripts=scripts,
+    )
+
+
+def _tile(figure: Mapping[str, Any]) -> str:
+    value = "not defined" if figure["value"] is None else number(figure["value"])
+    words = "" if figure.get("low") is None else f"{number(figure['low'])} to {number(figure['high'])}"
+    return f"<div class='tile'>{escape(figure['name'])}<b>{value}</b><small>{words}</small></div>"
+
+
+def _row(figure: Mapping[str, Any]) -> str:
+    cells = (("", figure["name"]), (" class='v'", figure_text(figure)), (" class='p'", figure["protocol"]))
+    return "<tr>" + "".join(f"<td{kind}>{escape(words)}</td>" for kind, words in cells) + "</tr>"
+
+
+def _subgroups(metrics: Mapping[str, Any]) -> str:
+    rows = metrics.get("subgroups") or []
+    if not rows:
+        return ""
+    names = [figure["name"] for figure in rows[0]["figures"]]
+    head = "".join(f"<th>{escape(name)}</th>" for name in ("by", "group", "items", *names))
+    body = []
+    for row in rows:
+        figures = {figure["name"]: figure_text(figure) for figure in row["figures"]}
+        cells = [fact_words(row["by"]), row["group"], str(row["items"]), *[figures.get(name, "") for name in names]]
+        body.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
+    return f"<h2>By subgroup</h2><table><tr>{head}</tr>{''.join(body)}</table>"
+
+
+def _worst(folder: ModelFolder) -> str:
+    cases = folder.manifest["metrics"].get("worst") or []
+    if not cases or SHEET not in folder.manifest["files"]:
+        return ""
+    picture = _base64(folder, SHEET)
+    items = "".join(f"<li><code>{escape(one['item'])}</code>: {escape(one['words'])}</li>" for one in cases)
+    return (
+        "<h2>Where it fails</h2><p>The worst answers on the test part; white lines are the reference.</p>"
+        f'<img class="worst" alt="The worst answers" src="data:image/jpeg;base64,{picture}"><ul>{items}</ul>'
+    )
+
+
+def _viewer(folder: ModelFolder) -> tuple[str, str]:
+    """The viewer's place in the page, and the scripts at its end; both "" for models of pictures."""
+    listed = folder.manifest["files"]
+    code = bundle()
+    if code is None or not all(name in listed for name in VOLUMES.values()):
+        return "", ""
+    labels = folder.manifest["labels"]
+    names = labels[1:] if folder.manifest["task"] == "segment" else ["box"]
+    colours = [(0, 0, 0), *[colour_of(n) for n in range(len(names))]]
+    document = {kind: _base64(folder, name) for kind, name in VOLUMES.items()} | {
+        "colours": {
+            **{channel: [colour[k] for colour in colours] for k, channel in enumerate("RGB")},
+            "A": [0, *[255] * len(names)],
+            "I": list(range(len(colours))),
+            "labels": ["", *names],
+        }
+    }
+    legend = "".join(
+        f'<span class="swatch" style="background:rgb{colour_of(n)}"></span>{escape(name)}'
+        for n, name in enumerate(names)
+    )
+    worst = folder.manifest["metrics"]["worst"][0]
+    words = escape(f"{worst['item']}: {worst['words']}.")
+    place = Template(_read("viewer/viewer.html")).substitute(words=words, legend=legend)
+    scripts = (
+        f'<script type="application/json" id="volumes">{json.dumps(document)}</script>'
+        f"<script>{code}</script><script>{_read('viewer/viewer.js')}</script>"
+    )
+    return place, scripts
+
+
+def _facts(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    data, split, parity = manifest["data"], manifest["split"], manifest["parity"]
+    training, made = manifest["training"], manifest["environment"]
+    largest = ", ".join(f"{name} {value:.2g}" for name, value in parity["largest"].items())
+    rows = [
+        ("labels", ", ".join(manifest["labels"])),
+        ("data", f"{data['type']}, {data['items']} items in {data['files']} files, SHA-256 {data['sha256']}"),
+        ("licence", manifest.get("license") or "not stated"),
+        (
+            "split",
+            f"by {split['group']}: {split['train']} train, {split['val']} val, {split['test']} test; "
+            f"SHA-256 {split['digest']}",
+        ),
+    ]
+    if "audit" in manifest:
+        leaks = ", ".join(f"{count} {kind}" for kind, count in manifest["audit"]["leaks"].items())
+        rows.append(("audit before training", f"{manifest['audit']['images']} images; leaks across the split: {leaks}"))
+    if point := manifest.get("operating_point"):
+        rows.append(("operating point", f"threshold {point['threshold']:.4g}: {point['rule']}"))
+    rows += [
+        ("ONNX against torch", f"largest difference over {parity['inputs']} golden inputs: {largest}"),
+        ("training", f"{training['steps']} steps in {training['seconds']:.0f} s, {made['processor']}"),
+        ("parameters", f"{manifest['model']['parameters']:,}"),
+    ]
+    if speed := manifest.get("speed"):
+        best = min(speed["rows"], key=lambda row: row["p50_ms"])
+        rows.append(
+            ("speed", f"{best['p50_ms']:.3g} ms an input ({best['backend']}, {speed['environment']['processor']})")
+        )
+    return rows
+
+
+def _base64(folder: ModelFolder, name: str) -> str:
+    return base64.b64encode(folder.file(name).read_bytes()).decode()
+
+
+def _read(name: str) -> str:
+    return (files("medzoo.report") / name).read_text(encoding="utf-8")
