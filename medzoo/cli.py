@@ -255,17 +255,23 @@ def export(
     model: Model,
     out: Out = None,
     to: Annotated[str, typer.Option(help="onnx or triton.")] = "onnx",
+    precision: Annotated[str, typer.Option(help="fp32, fp16 or int8.")] = "fp32",
 ) -> None:
-    """Export a model folder's weights to ONNX again, through the parity gate; or a Triton repository."""
+    """Export a model folder's weights to ONNX again, through the parity gate; or a Triton repository.
+
+    With the model folder itself as -o, a file of fewer bits becomes part of it.
+    """
+    chosen = _one_of("--precision", precision, ("fp32", "fp16", "int8"))
     if _one_of("--to", to, ("onnx", "triton")) == "triton":
         from medzoo.commands.triton import export_triton
 
-        _say(f"written to {export_triton(model, out=out)}: a Triton model repository")
+        _say(f"written to {export_triton(model, out=out, precision=chosen)}: a Triton model repository")
         return
     from medzoo.commands.export import export as run_export
 
-    written = run_export(model, out=out)
-    _say(f"written to {written}: ONNX Runtime answers as torch does")
+    written = run_export(model, out=out, precision=chosen)
+    within = "as torch does" if chosen == "fp32" else f"within what {chosen} is allowed"
+    _say(f"written to {written}: ONNX Runtime answers {within}")
 
 
 @app.command()

@@ -3,29 +3,79 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from medzoo.artifact import ModelFolder
+from medzoo.artifact import ModelFolder, write_folder
 from medzoo.commands.locate import find_model
 from medzoo.commands.model import torch_backend
 from medzoo.commands.train import export_checked
 from medzoo.errors import UserError
 from medzoo.io.atomic import atomic_write
+from medzoo.runtime.metadata import Precision, graph_file
 from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.runtime.parity import check_stored
 
 
-def export(model: str | Path, *, out: str | Path | None = None) -> Path:
-    """Write `out`/NAME.onnx (default: the current folder) from a model folder's recipe and safetensors.
+def export(model: str | Path, *, out: str | Path | None = None, precision: Precision = "fp32") -> Path:
+    """Write `out`/NAME.onnx, or NAME.PRECISION.onnx (default: the current folder), from a model folder's recipe
+    and safetensors.
 
-    The graph is compared with torch on fresh probes and with the answers stored in the folder. Raises
-    UserError, and leaves no file, if any differ.
+    The graph is compared with torch on fresh probes and with the answers stored in the folder; one of fewer bits
+    is made from the folder's own ONNX file and compared on validation data as well, where its metric may fall no
+    further than stated. If `out` is the model folder itself, the file becomes part of it: in its manifest and its
+    card. Raises UserError, and leaves no file, if anything differs by more than is allowed.
     """
     path = find_model(model)
     if not path.is_dir():
         raise UserError("only a model folder can be exported again", where=str(path))
     folder = ModelFolder.open(path)
+    home = Path(out or ".")
+    inside = home.resolve() == path.resolve()
+    if precision == "fp32":
+        if inside:
+            raise UserError("the model folder has its float32 file already", where=str(path), hint="choose another -o")
+        target = home / f"{folder.name}.onnx"
+        return _write(target, _exported_again(folder, str(target)))
+    target = home / (graph_file(precision) if inside else f"{folder.name}.{precision}.onnx")
+    made = _fewer(folder, precision, where=str(target))
+    if not inside:
+        return _write(target, made.onnx)
+    reports = {**folder.manifest.get("precisions", {}), precision: made.report}
+    manifest = {**folder.manifest, "precisions": reports}
+    from medzoo.report.card import render_card
+
+    files: dict[str, bytes | Path] = {name: folder.file(name) for name in folder.manifest["files"]}
+    files |= {target.name: made.onnx, "README.md": render_card(manifest).encode()}
+    write_folder(path, files, manifest)
+    return target
+
+
+def _exported_again(folder: ModelFolder, where: str) -> bytes:
     backend = torch_backend(folder, device="cpu")
-    target = Path(out or ".") / f"{folder.name}.onnx"
-    exported = export_checked(backend.net, backend.metadata, [], where=str(target))
-    check_stored(OnnxBackend(exported.onnx, where=str(target), device="cpu"), folder.file("golden.npz"))
-    return atomic_write(target, lambda file: file.write(exported.onnx))
+    exported = export_checked(backend.net, backend.metadata, [], where=where)
+    check_stored(OnnxBackend(exported.onnx, where=where, device="cpu"), folder.file("golden.npz"))
+    return exported.onnx
+
+
+def _fewer(folder: ModelFolder, precision: Precision, *, where: str) -> Any:
+    from medzoo.commands.catalog import Catalog
+    from medzoo.commands.data import open_data
+    from medzoo.commands.precision import export_fewer
+    from medzoo.recipe import load_recipe
+    from medzoo.runtime.parity import read_golden_file
+
+    reference = torch_backend(folder, device="cpu")
+    recipe = load_recipe(folder.file("recipe.yaml"), catalog=Catalog())
+    data = open_data(recipe)
+    if data.split.digest != folder.manifest["split"]["digest"]:
+        raise UserError(
+            "the data now split differently than when the model was trained, so they cannot say what it loses",
+            where=str(folder.path),
+        )
+    golden, _ = read_golden_file(folder.file("golden.npz").read_bytes())
+    raw = folder.file(graph_file("fp32")).read_bytes()
+    return export_fewer(precision, raw, recipe=recipe, data=data, reference=reference, golden=golden, where=where)
+
+
+def _write(target: Path, raw: bytes) -> Path:
+    return atomic_write(target, lambda file: file.write(raw))

@@ -10,7 +10,8 @@ from medzoo.commands.catalog import has_torch
 from medzoo.commands.locate import find_model
 from medzoo.errors import UserError, missing_extra
 from medzoo.runtime.backend import Backend
-from medzoo.runtime.onnx_backend import Device, OnnxBackend
+from medzoo.runtime.metadata import Precision, graph_file
+from medzoo.runtime.onnx_backend import Device, OnnxBackend, cuda_usable
 from medzoo.runtime.predictor import Predictor
 from medzoo.runtime.remote import RemoteBackend, is_url
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from medzoo.nn.torch_backend import TorchBackend
 
 BackendName = Literal["auto", "onnx", "torch"]
-Precision = Literal["auto", "fp32", "fp16", "int8"]
+PrecisionName = Literal["auto", "fp32", "fp16", "int8"]
 
 
 def load(
@@ -26,7 +27,7 @@ def load(
     *,
     backend: BackendName = "auto",
     device: Device = "auto",
-    precision: Precision = "auto",
+    precision: PrecisionName = "auto",
     threshold: float | None = None,
 ) -> Predictor:
     """A Predictor for MODEL: a zoo name, a model folder, an .onnx file, or a server's URL.
@@ -40,18 +41,30 @@ def load(
 
 
 def open_backend(
-    path: Path, *, backend: BackendName = "auto", device: Device = "auto", precision: Precision = "auto"
+    path: Path, *, backend: BackendName = "auto", device: Device = "auto", precision: PrecisionName = "auto"
 ) -> Backend:
     """The backend of a model folder (its digests are checked first) or of an .onnx file."""
     if path.is_file():
         if backend == "torch":
             raise UserError("an ONNX file does not run on torch", where=str(path), hint="give the model folder")
-        return OnnxBackend(path, device=device)
+        opened = OnnxBackend(path, device=device)
+        if precision not in ("auto", opened.metadata.precision):
+            raise UserError(f"is a file of {opened.metadata.precision}, asked for was {precision}", where=str(path))
+        return opened
     folder = ModelFolder.open(path)
     if backend == "torch":
+        if precision not in ("auto", "fp32"):
+            raise UserError(f"torch answers in fp32, asked for was {precision}", where=str(path), hint="--backend onnx")
         return torch_backend(folder, device=device)
-    name = "model.onnx" if precision in ("auto", "fp32") else f"model.{precision}.onnx"
-    return OnnxBackend(folder.file(name), device=device)
+    return OnnxBackend(folder.file(graph_file(_precision(folder, precision, device))), device=device)
+
+
+def _precision(folder: ModelFolder, asked: PrecisionName, device: Device) -> Precision:
+    """What was asked for; of itself only a GPU takes fewer bits (fp16), and only if the folder has them."""
+    if asked != "auto":
+        return asked
+    on_gpu = device != "cpu" and cuda_usable()
+    return "fp16" if on_gpu and graph_file("fp16") in folder.manifest["files"] else "fp32"
 
 
 def torch_backend(folder: ModelFolder, *, device: Device = "auto") -> TorchBackend:

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from medzoo.commands.locate import find_model
-from medzoo.commands.model import Precision, open_backend
+from medzoo.commands.model import PrecisionName, open_backend
 from medzoo.errors import UserError, missing_extra
 from medzoo.runtime.onnx_backend import Device, OnnxBackend
 from medzoo.serve.settings import Settings
@@ -24,7 +24,7 @@ def serve(
     settings: Settings,
     *,
     device: Device = "auto",
-    precision: Precision = "auto",
+    precision: PrecisionName = "auto",
     supervised: bool = True,
 ) -> int:
     """Serve until told to stop; the exit code.
@@ -74,7 +74,7 @@ def read_token(path: Path | None) -> str | None:
     return token
 
 
-def _backend(model: str, *, device: Device, precision: Precision) -> OnnxBackend:
+def _backend(model: str, *, device: Device, precision: PrecisionName) -> OnnxBackend:
     backend = open_backend(find_model(model), backend="onnx", device=device, precision=precision)
     if not isinstance(backend, OnnxBackend):
         raise UserError("has no ONNX graph of its own, so it cannot be served", where=model)

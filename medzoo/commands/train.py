@@ -18,12 +18,14 @@ from medzoo.commands.catalog import Catalog, has_torch
 from medzoo.commands.data import OpenData, data_digest, open_data
 from medzoo.commands.environment import environment, installed
 from medzoo.commands.locate import find_recipe
+from medzoo.commands.precision import Fewer, export_fewer
 from medzoo.data.split import SPLIT_FILE
 from medzoo.errors import UserError, missing_extra
 from medzoo.recipe import Recipe, load_recipe
 from medzoo.report.card import render_card
-from medzoo.runtime.metadata import Metadata, OperatingPoint
+from medzoo.runtime.metadata import Metadata, OperatingPoint, Precision, graph_file
 from medzoo.runtime.onnx_backend import OnnxBackend
+from medzoo.runtime.parity import Golden
 from medzoo.runtime.predictor import Predictor
 
 
@@ -76,6 +78,7 @@ def train(
 
     predictor = Predictor(OnnxBackend(exported.onnx, where="model.onnx", device="cpu"))
     found = assess(predictor, loaded, data, console=console)
+    fewer = _fewer_bits(loaded, data, exported, net, metadata, folder=folder, console=console)
     manifest = {
         "format": 1,
         "name": loaded.name,
@@ -88,6 +91,7 @@ def train(
         "recipe_digest": loaded.digest,
         "metrics": found.metrics,
         "parity": exported.parity,
+        **({"precisions": {name: one.report for name, one in fewer.items()}} if fewer else {}),
         "operating_point": metadata.operating_point.model_dump() if metadata.operating_point else None,
         "calibration": metadata.calibration,
         "data": {"type": loaded.data.type, **data_digest(data.items)},
@@ -104,6 +108,7 @@ def train(
             "recipe.yaml": loaded.resolved().encode(),
             "model.safetensors": weights_bytes(net),
             "model.onnx": exported.onnx,
+            **{graph_file(name): one.onnx for name, one in fewer.items()},
             "golden.npz": exported.golden,
             SPLIT_FILE: data.split.to_bytes(),
             **found.files,
@@ -114,13 +119,37 @@ def train(
     return Run(folder, written.manifest)
 
 
+def _fewer_bits(
+    recipe: Recipe, data: OpenData, exported: Exported, net: Any, metadata: Metadata, *, folder: Path, console: Console
+) -> dict[Precision, Fewer]:
+    """The exports beside float32 that the recipe asks for. Raises UserError if one does not pass its gate."""
+    found: dict[Precision, Fewer] = {}
+    for precision in recipe.export.precision:
+        if precision == "fp32":
+            continue
+        from medzoo.nn.torch_backend import TorchBackend
+
+        console.print(f"exporting in {precision}, and counting what that costs on the validation part")
+        found[precision] = export_fewer(
+            precision,
+            exported.onnx,
+            recipe=recipe,
+            data=data,
+            reference=TorchBackend(net, metadata, device="cpu"),
+            golden=exported.inputs,
+            where=str(folder / graph_file(precision)),
+        )
+    return found
+
+
 @dataclass(frozen=True)
 class Exported:
-    """What an export leaves: the ONNX file, the golden answers, and the parity report."""
+    """What an export leaves: the ONNX file, the golden answers, the parity report, and what it was compared on."""
 
     onnx: bytes
     golden: bytes
     parity: Mapping[str, Any]
+    inputs: Sequence[Golden]
 
 
 def export_checked(net: Any, metadata: Metadata, golden: Sequence[Any], *, where: str) -> Exported:
@@ -150,7 +179,7 @@ def export_checked(net: Any, metadata: Metadata, golden: Sequence[Any], *, where
     backend = OnnxBackend(raw, where=where, device="cpu")
     parity, answers = check_parity(torch_side, backend, inputs, where=where)
     parity = parity | ({"undecided": moved} if moved else {})
-    return Exported(raw, golden_file(stored, answers[: len(stored)]), parity)
+    return Exported(raw, golden_file(stored, answers[: len(stored)]), parity, inputs)
 
 
 def _metadata(recipe: Recipe, net: Any) -> Metadata:

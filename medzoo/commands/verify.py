@@ -11,6 +11,7 @@ from medzoo.errors import UserError
 from medzoo.metrics import Scores, read_scores
 from medzoo.metrics.scores import FILE as EVALUATION
 from medzoo.report.card import render_card
+from medzoo.runtime.metadata import PRECISIONS, graph_file
 from medzoo.runtime.onnx_backend import OnnxBackend
 
 
@@ -39,12 +40,19 @@ def verify(model: str | Path) -> list[Check]:
         scores = read_scores(folder.file(EVALUATION))
         _same_figures(scores, folder)
         checks.append(Check("figures", f"counted again from the answers to {len(scores.items)} items"))
-    if "model.onnx" in folder.manifest["files"]:
-        backend = OnnxBackend(folder.file("model.onnx"), device="cpu")
+    for precision in PRECISIONS:
+        name = graph_file(precision)
+        if name not in folder.manifest["files"]:
+            continue
+        backend = OnnxBackend(folder.file(name), device="cpu")
         if backend.metadata.recipe_digest != folder.manifest["recipe_digest"]:
-            raise UserError("was exported from another recipe than the folder's", where=str(path / "model.onnx"))
+            raise UserError("was exported from another recipe than the folder's", where=str(path / name))
+        if backend.metadata.precision != precision:
+            raise UserError(f"is a file of {backend.metadata.precision}", where=str(path / name))
         report = check_stored(backend, folder.file("golden.npz"))
-        checks.append(Check("parity", f"{report['inputs']} stored inputs are answered as torch answered them"))
+        within = "as torch answered them" if precision == "fp32" else f"within what {precision} is allowed"
+        words = f"{report['inputs']} stored inputs are answered {within}"
+        checks.append(Check("parity" if precision == "fp32" else f"parity {precision}", words))
     return checks
 
 

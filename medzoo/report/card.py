@@ -26,6 +26,7 @@ def render_card(manifest: Mapping[str, Any]) -> str:
         findings_section(manifest["training"]),
         _data(manifest),
         _parity(manifest["parity"]),
+        _precisions(manifest.get("precisions", {})),
         speed_section(manifest.get("speed")),
         _training(manifest),
     ]
@@ -141,6 +142,32 @@ def _undecided(parity: Mapping[str, Any]) -> str:
         f" {parity['undecided']} of their pictures had to be shifted by some pixels first: torch itself answered them "
         "otherwise once they moved by a millionth, because two boxes were equally good."
     )
+
+
+def _precisions(precisions: Mapping[str, Any]) -> str:
+    """What fewer bits change: the outputs, and the metric on the validation part."""
+    if not precisions:
+        return ""
+    lines = [
+        "## Fewer bits",
+        "",
+        "Weights and arithmetic of fp16 in half precision, of int8 in whole numbers with ranges measured on training "
+        "data; inputs and outputs float32. Compared with torch in float32 on the golden inputs and on some of the "
+        "validation part; the metric is that of the validation part, beside float32.",
+        "",
+        "| precision | metric | float32 | fewer bits | loss, allowed | largest differences (allowed) |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, report in precisions.items():
+        metric, parity = report["metric"], report["parity"]
+        apart = ", ".join(
+            f"{key} {parity['largest'][key]:.2g} ({parity['allowed'][key]:g})" for key in parity["largest"]
+        )
+        lines.append(
+            f"| {name} | {metric['name']}, {metric['items']} items | {metric['fp32']:.4f} | {metric[name]:.4f} "
+            f"| {metric['loss']:.4f}, {metric['allowed']:g} | {apart} |"
+        )
+    return "\n".join(lines)
 
 
 def _training(manifest: Mapping[str, Any]) -> str:

@@ -11,6 +11,13 @@ from medzoo.errors import UserError
 from medzoo.runtime.geometry import Geometry
 
 KEY = "medzoo"
+Precision = Literal["fp32", "fp16", "int8"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+
+
+def graph_file(precision: Precision) -> str:
+    """The name in a model folder of the ONNX file of a precision."""
+    return "model.onnx" if precision == "fp32" else f"model.{precision}.onnx"
 
 
 class OperatingPoint(BaseModel):
@@ -44,6 +51,7 @@ class Metadata(BaseModel):
     geometry: Geometry = Geometry()
     operating_point: OperatingPoint | None = None
     calibration: dict[str, Any] | None = None
+    precision: Precision = "fp32"
     recipe_digest: str = ""
     medzoo: str = ""
 

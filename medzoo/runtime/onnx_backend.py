@@ -75,13 +75,18 @@ def read_metadata(path: Path) -> Metadata:
 def _providers(device: Device) -> list[Any]:
     if device == "cpu":
         return ["CPUExecutionProvider"]
-    usable = "CUDAExecutionProvider" in ort.get_available_providers() and cuda_device_present()
+    usable = cuda_usable()
     if device == "cuda" and not usable:
         raise UserError(
             "asked for cuda, but there is no usable CUDA device with this ONNX Runtime",
             hint="use --device cpu, or install onnxruntime-gpu on a machine with an NVIDIA driver",
         )
     return ["CUDAExecutionProvider", "CPUExecutionProvider"] if usable else ["CPUExecutionProvider"]
+
+
+def cuda_usable() -> bool:
+    """Whether this ONNX Runtime can run on a CUDA device of this machine."""
+    return "CUDAExecutionProvider" in ort.get_available_providers() and cuda_device_present()
 
 
 def cuda_device_present() -> bool:

@@ -18,18 +18,10 @@ import numpy as np
 from medzoo.errors import Fault, UserError
 from medzoo.runtime.backend import Backend
 from medzoo.runtime.geometry import Geometry
-from medzoo.runtime.metadata import Metadata
+from medzoo.runtime.metadata import Metadata, Precision
+from medzoo.runtime.parity_detections import compare_detections, compare_sure
+from medzoo.runtime.tolerance import TOLERANCES
 from medzoo.types import Array
-
-# Largest absolute difference allowed by output, for float32 (rounding of sums in another order).
-TOLERANCE: Mapping[str, float] = {
-    "probabilities": 1e-4,
-    "scores": 1e-4,
-    "boxes": 1e-2,
-    "count": 0,
-    "labels": 0,
-}
-_CLOSE_CALL = 1e-3  # a label may differ where torch's two best probabilities are closer than this
 
 
 @dataclass(frozen=True)
@@ -105,22 +97,30 @@ class Difference:
         return self.difference <= self.allowed
 
 
-def compare(golden: Golden, expected: Mapping[str, Array], got: Mapping[str, Array]) -> list[Difference]:
+def compare(
+    golden: Golden, expected: Mapping[str, Array], got: Mapping[str, Array], *, precision: Precision = "fp32"
+) -> list[Difference]:
     """Differences by output; for a label map, the share of labels that differ where torch was sure.
 
     Detections are matched image by image first, so that equal scores may stand in either order.
     """
+    tolerance = TOLERANCES[precision]
     if "count" in expected and all(got[name].shape == reference.shape for name, reference in expected.items()):
-        return _compare_detections(golden, expected, got)
+        if tolerance.sure is not None:
+            apart = compare_sure(expected, got, tolerance, tolerance.sure)
+        else:
+            apart = compare_detections(expected, got, tolerance)
+        allowance = {**tolerance.allowed, "labels": tolerance.lost}
+        return [Difference(golden.name, name, value, allowance[name]) for name, value in apart.items()]
     found = []
     for name, reference in expected.items():
-        allowed = TOLERANCE[name]
+        allowed = tolerance.allowed.get(name, 0)
         value = got[name]
         if value.shape != reference.shape:
             found.append(Difference(golden.name, f"{name} (shape)", float("inf"), allowed))
         elif name == "labels" and "probabilities" in expected:
             best = np.sort(expected["probabilities"], axis=1)[:, -2:]
-            sure = best[:, 1] - best[:, 0] > _CLOSE_CALL
+            sure = best[:, 1] - best[:, 0] > tolerance.close
             found.append(Difference(golden.name, name, float(((value != reference) & sure).mean()), allowed))
         else:
             gap = np.abs(value.astype(np.float64) - reference.astype(np.float64))
@@ -129,52 +129,20 @@ def compare(golden: Golden, expected: Mapping[str, Array], got: Mapping[str, Arr
     return found
 
 
-def _compare_detections(golden: Golden, expected: Mapping[str, Array], got: Mapping[str, Array]) -> list[Difference]:
-    """Differences of matched detections; `labels`: how many have none, or one of another class, as partner."""
-    from scipy.optimize import linear_sum_assignment
-
-    largest = dict.fromkeys(("boxes", "scores", "labels", "count"), 0.0)
-    for image, (count, other) in enumerate(zip(expected["count"], got["count"], strict=True)):
-        boxes, scores, labels = (
-            [side[name][image, :n].astype(np.float64) for side, n in ((expected, int(count)), (got, int(other)))]
-            for name in ("boxes", "scores", "labels")
-        )
-        apart = {
-            "boxes": np.abs(boxes[0][:, None] - boxes[1][None]).max(axis=2, initial=0),
-            "scores": np.abs(scores[0][:, None] - scores[1][None]),
-            "labels": (labels[0][:, None] != labels[1][None]).astype(float),
-        }
-        # In units of what is allowed; not-a-number counts as far away.
-        cost = apart["boxes"] / TOLERANCE["boxes"] + apart["scores"] / TOLERANCE["scores"] + 1e6 * apart["labels"]
-        pairs = linear_sum_assignment(np.nan_to_num(cost, nan=1e12, posinf=1e12))
-        found = {name: apart[name][pairs] for name in apart}
-        mine = {
-            "boxes": found["boxes"].max(initial=0),
-            "scores": found["scores"].max(initial=0),
-            "labels": found["labels"].sum(),
-            "count": abs(float(count) - float(other)),
-        }
-        # What follows the last detection is zero in both.
-        mine["boxes"] = max(mine["boxes"], np.abs(got["boxes"][image, int(other) :]).max(initial=0))
-        mine["scores"] = max(mine["scores"], np.abs(got["scores"][image, int(other) :]).max(initial=0))
-        for name, value in mine.items():
-            largest[name] = max(largest[name], float(value)) if np.isfinite(value) else float("inf")
-    return [Difference(golden.name, name, largest[name], TOLERANCE[name]) for name in expected]
-
-
 def check_parity(
     reference: Backend, exported: Backend, goldens: Sequence[Golden], *, where: str
 ) -> tuple[dict[str, Any], list[dict[str, Array]]]:
-    """The parity report for the manifest, and the reference's answers.
+    """The parity report for the manifest, and the reference's answers; held to what `exported` says its precision is.
 
     Raises UserError with one fault for each output of each input that differs by more than is allowed.
     """
+    precision = exported.metadata.precision
     differences: list[Difference] = []
     answers = []
     for golden in goldens:
         expected = reference.run(golden.inputs)
         answers.append(expected)
-        differences += compare(golden, expected, exported.run(golden.inputs))
+        differences += compare(golden, expected, exported.run(golden.inputs), precision=precision)
     faults = [
         Fault(
             f"output {d.output!r} differs from torch by {d.difference:.3g} on {d.input}, allowed is {d.allowed:g}",
@@ -189,9 +157,9 @@ def check_parity(
     outputs = sorted({d.output for d in differences})
     return {
         "inputs": len(goldens),
-        "precision": "fp32",
+        "precision": precision,
         "largest": {name: max(d.difference for d in differences if d.output == name) for name in outputs},
-        "allowed": {name: TOLERANCE[name] for name in outputs},
+        "allowed": {name: max(d.allowed for d in differences if d.output == name) for name in outputs},
     }, answers
 
 

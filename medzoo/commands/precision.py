@@ -1,0 +1,144 @@
+"""A model in fewer bits: converted, held against torch output by output, and against its own metric."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from medzoo.commands.data import OpenData
+from medzoo.data.dataset import Item
+from medzoo.errors import UserError
+from medzoo.evaluation import evaluate, protocols
+from medzoo.recipe import Recipe
+from medzoo.runtime.backend import Backend
+from medzoo.runtime.metadata import Metadata, Precision
+from medzoo.runtime.onnx_backend import OnnxBackend
+from medzoo.runtime.parity import Golden, check_parity
+from medzoo.runtime.predictor import Predictor
+from medzoo.runtime.tolerance import LOSS
+from medzoo.types import Array
+
+METRIC: Mapping[str, str] = {"classify": "auc", "segment": "dice", "detect": "ap50"}
+_ITEMS: Mapping[str, int] = {"classify": 100, "segment": 8, "detect": 100}  # that are scored, at most
+_CALIBRATION, _RUNS = 32, 2  # training items that ranges are measured on, and runs of the graph from each
+_GOLDEN = 4
+
+
+@dataclass(frozen=True)
+class Fewer:
+    """An export in fewer bits: the ONNX file, and what the manifest says of it."""
+
+    onnx: bytes
+    report: Mapping[str, Any]
+
+
+def export_fewer(
+    precision: Precision,
+    raw: bytes,
+    *,
+    recipe: Recipe,
+    data: OpenData,
+    reference: Backend,
+    golden: Sequence[Golden],
+    where: str,
+) -> Fewer:
+    """`raw` (the checked float32 ONNX file) in `precision`, through the gate.
+
+    `reference`: torch. `golden`: inputs to compare on, to which some of the validation part are added. Raises
+    UserError that names output, input and difference, or the metric and what was lost, if it is refused.
+    """
+    whole = OnnxBackend(raw, where=where, device="cpu")
+    items = _some(data.part("val"), _ITEMS[recipe.task])
+    if not items:
+        raise UserError("there is no validation part to hold it against", where=where, hint="data.split.val")
+    if precision == "fp16":
+        from medzoo.export.half import half_bytes
+
+        made = half_bytes(raw)
+    else:
+        from medzoo.export.integer import integer_bytes
+
+        calibration = _graph_inputs(whole, data, _some(data.part("train"), _CALIBRATION), runs=_RUNS)
+        made = integer_bytes(raw, calibration)
+    made = _named(made, whole.metadata.model_copy(update={"precision": precision}))
+    exported = OnnxBackend(made, where=where, device="cpu")
+    own = _graph_inputs(whole, data, items[:_GOLDEN], runs=1)
+    inputs = [*golden, *(Golden(f"validation input {n}", one) for n, one in enumerate(own))]
+    parity, _ = check_parity(reference, exported, inputs, where=where)
+    name, before = _figure(whole, recipe, data, items)
+    _, after = _figure(exported, recipe, data, items)
+    loss, allowed = before - after, LOSS[precision]
+    # Not-a-number is a loss too.
+    if not loss <= allowed:
+        raise UserError(
+            f"{name} on {len(items)} validation items falls from {before:.4f} to {after:.4f} in {precision}, "
+            f"allowed is a loss of {allowed:g}",
+            where=where,
+            hint="the export is refused",
+        )
+    metric = {"name": name, "split": "val", "items": len(items), "fp32": before, precision: after, "allowed": allowed}
+    return Fewer(made, {"parity": parity, "metric": {**metric, "loss": loss}})
+
+
+def _named(raw: bytes, metadata: Metadata) -> bytes:
+    import onnx
+
+    from medzoo.runtime.metadata import KEY
+
+    model = onnx.load_from_string(raw)
+    onnx.helper.set_model_props(model, {KEY: metadata.model_dump_json()})
+    return bytes(model.SerializeToString())
+
+
+def _some(items: Sequence[Item], count: int) -> list[Item]:
+    """At most `count` items, spread evenly over them all."""
+    if len(items) <= count:
+        return list(items)
+    return [items[int(index)] for index in np.linspace(0, len(items) - 1, count).round()]
+
+
+def _figure(backend: Backend, recipe: Recipe, data: OpenData, items: Sequence[Item]) -> tuple[str, float]:
+    """Name and value of the task's own metric."""
+    wanted = METRIC[recipe.task]
+    group = recipe.data.split.group
+    figures = evaluate(Predictor(backend), data.data, items, metrics=[wanted], group=group).figures()
+    found = next((f for f in figures if f.name.split("/")[-1] == wanted and f.value is not None), None)
+    if found is None or found.value is None:
+        raise UserError(f"{wanted} is not defined on the {len(items)} validation items", where=recipe.source)
+    return found.name, found.value
+
+
+def _graph_inputs(backend: Backend, data: OpenData, items: Sequence[Item], *, runs: int) -> list[dict[str, Array]]:
+    """What the graph is given for `items`: of each at most `runs` of its slices or tiles, the same every time."""
+    rng = np.random.default_rng(0)
+    overheard = _Overheard(backend)
+    predictor = Predictor(overheard)
+    found: list[dict[str, Array]] = []
+    for item in items:
+        sample = data.data.load(item)
+        options = next(iter(protocols(predictor, sample).values()))
+        overheard.given = []
+        predictor.answer(predictor.prepare(sample.image, **options))
+        chosen = rng.permutation(len(overheard.given))[:runs]
+        found += [overheard.given[int(index)] for index in sorted(chosen)]
+    return found
+
+
+class _Overheard:
+    """A backend that remembers what it was given."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self.metadata, self.name, self.device = backend.metadata, backend.name, backend.device
+        self.given: list[dict[str, Array]] = []
+
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
+        self.given.append({name: np.array(array) for name, array in inputs.items()})
+        if self.metadata.task == "segment":
+            # Nobody reads the answer, and a volume has hundreds of slices.
+            image = inputs["image"]
+            return {"labels": np.zeros((len(image), *image.shape[2:]), np.uint8)}
+        return self._backend.run(inputs, outputs)

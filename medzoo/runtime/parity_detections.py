@@ -1,0 +1,82 @@
+"""Detections of two backends on the same images: matched first, so that equal scores may stand in either order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from medzoo.runtime.tolerance import Tolerance
+from medzoo.types import Array
+
+
+def compare_sure(
+    expected: Mapping[str, Array], got: Mapping[str, Array], tolerance: Tolerance, sure: float
+) -> dict[str, float]:
+    """Of the detections that either side is sure of, the largest difference from that of the other side which
+    they meet most: `boxes` one minus the intersection over union, `scores`, and `labels`: how many meet none by
+    half."""
+    largest = dict.fromkeys(("boxes", "scores", "labels"), 0.0)
+    for image in range(len(expected["count"])):
+        mine, theirs = (
+            {name: side[name][image, : int(side["count"][image])] for name in largest} for side in (expected, got)
+        )
+        # What torch was not sure of may be a little above the limit on the other side.
+        for one, other, limit in ((mine, theirs, sure), (theirs, mine, sure + tolerance.allowed["scores"])):
+            for index in np.flatnonzero(one["scores"] >= limit):
+                meets = overlaps(one["boxes"][index], other["boxes"]) * (other["labels"] == one["labels"][index])
+                if not len(meets) or meets.max() < 0.5:
+                    largest["labels"] += 1
+                    continue
+                # Of those that meet it as well as any, the one with the nearest score.
+                gaps = np.abs(other["scores"] - one["scores"][index]) + 10.0 * (meets < meets.max() - 0.05)
+                partner = int(gaps.argmin())
+                largest["boxes"] = max(largest["boxes"], 1 - float(meets[partner]))
+                largest["scores"] = max(largest["scores"], float(gaps[partner]))
+    return largest
+
+
+def overlaps(box: Array, boxes: Array) -> Array:
+    """Intersection over union of a box (4,) with boxes (N, 4): (N,)."""
+    low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=1)
+    sizes = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    together = (box[2:] - box[:2]).prod() + sizes - shared
+    result: Array = np.divide(shared, together, out=np.zeros_like(shared), where=together > 0)
+    return result
+
+
+def compare_detections(
+    expected: Mapping[str, Array], got: Mapping[str, Array], tolerance: Tolerance
+) -> dict[str, float]:
+    """Differences of matched detections; `labels`: how many have none, or one of another class, as partner."""
+    from scipy.optimize import linear_sum_assignment
+
+    largest = dict.fromkeys(("boxes", "scores", "labels", "count"), 0.0)
+    for image, (count, other) in enumerate(zip(expected["count"], got["count"], strict=True)):
+        boxes, scores, labels = (
+            [side[name][image, :n].astype(np.float64) for side, n in ((expected, int(count)), (got, int(other)))]
+            for name in ("boxes", "scores", "labels")
+        )
+        apart = {
+            "boxes": np.abs(boxes[0][:, None] - boxes[1][None]).max(axis=2, initial=0),
+            "scores": np.abs(scores[0][:, None] - scores[1][None]),
+            "labels": (labels[0][:, None] != labels[1][None]).astype(float),
+        }
+        # In units of what is allowed; not-a-number counts as far away.
+        allowed = tolerance.allowed
+        cost = apart["boxes"] / allowed["boxes"] + apart["scores"] / allowed["scores"] + 1e6 * apart["labels"]
+        pairs = linear_sum_assignment(np.nan_to_num(cost, nan=1e12, posinf=1e12))
+        found = {name: apart[name][pairs] for name in apart}
+        mine = {
+            "boxes": found["boxes"].max(initial=0),
+            "scores": found["scores"].max(initial=0),
+            "labels": found["labels"].sum(),
+            "count": abs(float(count) - float(other)),
+        }
+        # What follows the last detection is zero in both.
+        mine["boxes"] = max(mine["boxes"], np.abs(got["boxes"][image, int(other) :]).max(initial=0))
+        mine["scores"] = max(mine["scores"], np.abs(got["scores"][image, int(other) :]).max(initial=0))
+        for name, value in mine.items():
+            largest[name] = max(largest[name], float(value)) if np.isfinite(value) else float("inf")
+    return largest
