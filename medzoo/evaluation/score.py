@@ -107,11 +107,12 @@ def facts_of(sample: Sample) -> dict[str, str | float]:
         facts["class"] = sample.item.stratum
     target, affine = sample.target, sample.image.affine
     if isinstance(target, Objects):
-        sides = np.diff(np.asarray(target.boxes, float).reshape(len(target.boxes), 2, -1), axis=1)[:, 0]
-        if len(sides):
+        boxes = np.asarray(target.boxes, float)
+        if len(boxes):
+            axes = boxes.shape[1] // 2
             unit = abs(float(np.linalg.det(affine[:3, :3]))) if affine is not None else 1.0
-            size = float(np.prod(sides, axis=1).max()) * unit
-            facts["side_px" if affine is None else "side_mm"] = round(size ** (1 / sides.shape[1]), 2)
+            size = float(np.prod(boxes[:, axes:] - boxes[:, :axes], axis=1).max()) * unit
+            facts["side_px" if affine is None else "side_mm"] = round(size ** (1 / axes), 2)
         return facts
     region = sample.mask if isinstance(target, int | np.integer) else target
     inside = int(np.count_nonzero(region)) if region is not None else 0

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from medzoo.data.dataset import Item, Objects, Sample
-from medzoo.evaluation import evaluate
+from medzoo.evaluation import evaluate, facts_of
 from medzoo.runtime.geometry import Geometry
 from medzoo.runtime.metadata import Metadata, OperatingPoint
 from medzoo.runtime.predictor import Predictor
@@ -61,3 +61,17 @@ def test_precision_sees_all_detections_and_the_operating_point_its_own(threshold
     assert f"score >= {threshold or 0.5:g}" in figures["sensitivity"].protocol
     shown = predictor.predict(data.load(data.items()[0]).image)
     assert len(shown) == (1 if threshold is None else 2)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "affine", "facts"),
+    [
+        (np.empty((0, 4), np.float32), None, {}),
+        (np.array([[0, 0, 8, 8], [20, 0, 28, 18]], np.float32), None, {"side_px": 12.0}),
+        (np.array([[0, 0, 0, 2, 2, 2]], np.float32), np.diag([1, 1, 8, 1.0]), {"side_mm": 4.0}),
+    ],
+)
+def test_the_size_of_what_is_to_be_found_is_known(boxes: Array, affine: Array | None, facts: dict[str, float]) -> None:
+    array = np.zeros((1, 4, 4) if affine is None else (1, 4, 4, 4), np.uint8)
+    sample = Sample(Item("x", {}), Image(array, affine, "x"), Objects(boxes, np.zeros(len(boxes), int)))
+    assert facts_of(sample) == facts
