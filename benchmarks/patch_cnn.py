@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -36,9 +36,9 @@ REPEATS = 3
 PATCHES = 1024
 
 
-def network() -> PatchCnn:
+def network(convolution: Literal["direct", "winograd"] = "direct") -> PatchCnn:
     torch.manual_seed(0)
-    return PatchCnn(PatchCnnParams(foreground="nonzero"), Spec("segment", LABELS)).eval()
+    return PatchCnn(PatchCnnParams(foreground="nonzero", convolution=convolution), Spec("segment", LABELS)).eval()
 
 
 def exported(net: PatchCnn) -> bytes:
@@ -68,6 +68,7 @@ def speed() -> dict[str, Any]:
     image = np.ascontiguousarray(plane[(slice(None), *box)])[None]
     pixels = image.shape[2] * image.shape[3]
     backend = OnnxBackend(exported(net), where="patch-cnn", device="cpu", threads=torch.get_num_threads())
+    tiled = OnnxBackend(exported(network("winograd")), where="winograd", device="cpu", threads=torch.get_num_threads())
     whole = torch.from_numpy(np.ascontiguousarray(plane)[None])
     padded = torch.nn.functional.pad(torch.from_numpy(image), (6,) * 4)
     patches = padded.unfold(2, 13, 1).unfold(3, 13, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, 1, 13, 13)
@@ -77,6 +78,7 @@ def speed() -> dict[str, Any]:
     with torch.inference_mode():
         rows: dict[str, Callable[[], Any]] = {
             "dense": lambda: backend.run({"image": image}, ["labels"]),
+            "winograd": lambda: tiled.run({"image": image}, ["labels"]),
             "patches": lambda: [net.logits(some[i : i + PATCHES]) for i in range(0, len(some), PATCHES)],
             "windows": lambda: windows(whole, lambda x: net(x)["probabilities"]),
             "matmul": lambda: left @ right,
@@ -88,20 +90,41 @@ def speed() -> dict[str, Any]:
         # Patches are timed on the first 2048 of the slice; each costs the same.
         row["patches"] *= pixels / len(some)
     macs = sum(p.numel() for name, p in net.named_parameters() if name.endswith("weight"))
-    rate = [2 * macs * pixels / row["dense"] for row in times]
     peak = [2 * 2048**3 / row["matmul"] for row in times]
+    answers = [graph.run({"image": image}) for graph in (backend, tiled)]
+
+    def ratios(graph: str) -> dict[str, Any]:
+        rate = [2 * macs * pixels / row[graph] for row in times]
+        return {
+            "GFLOP/s, direct convolution": round(float(np.median(rate)) / 1e9, 1),
+            "rate over matmul rate": spread([a / b for a, b in zip(rate, peak, strict=True)]),
+            "patches of 1024 over it": spread([row["patches"] / row[graph] for row in times]),
+            "MONAI SlidingWindowInferer (64, 0.25) over it": spread([row["windows"] / row[graph] for row in times]),
+        }
+
     return {
         "slice": list(whole.shape[2:]),
         "foreground": list(image.shape[2:]),
         "parameters": sum(p.numel() for p in net.parameters()),
         "threads": torch.get_num_threads(),
         "seconds": {name: round(float(np.median([row[name] for row in times])), 3) for name in rows},
-        "dense GFLOP/s, direct convolution": round(float(np.median(rate)) / 1e9, 1),
         "matmul 2048^3 GFLOP/s": round(float(np.median(peak)) / 1e9, 1),
-        "patches of 1024 over dense": spread([row["patches"] / row["dense"] for row in times]),
-        "MONAI SlidingWindowInferer (64, 0.25) over dense": spread([row["windows"] / row["dense"] for row in times]),
-        "dense rate over matmul rate": spread([a / b for a, b in zip(rate, peak, strict=True)]),
+        "direct": ratios("dense"),
+        "winograd, float32 too": {
+            **ratios("winograd"),
+            "direct over it": spread([row["dense"] / row["winograd"] for row in times]),
+            "largest difference of probabilities": float(
+                np.abs(np.subtract(*(a["probabilities"] for a in answers))).max()
+            ),
+            "mean Dice lost": round(1 - dice(*(a["labels"] for a in answers)), 6),
+        },
     }
+
+
+def dice(one: Array, other: Array) -> float:
+    """Mean over the labels that occur."""
+    scores = [2 * ((one == n) & (other == n)).sum() / ((one == n).sum() + (other == n).sum()) for n in np.unique(one)]
+    return float(np.mean(scores))
 
 
 def spread(ratios: list[float]) -> dict[str, float]:
@@ -109,13 +132,13 @@ def spread(ratios: list[float]) -> dict[str, float]:
     return {"median": middle, "least": low, "most": high}
 
 
-def memory() -> dict[str, Any]:
+def memory(convolution: Literal["direct", "winograd"]) -> dict[str, Any]:
     """Peak memory of a whole head over that of the loaded model, in a process of its own.
 
     All slices but the middle ten are blanked: memory does not grow with their number, only time does.
     """
     model = Path(__file__).parent / "results" / ".patch_cnn.onnx"
-    model.write_bytes(exported(network()))
+    model.write_bytes(exported(network(convolution)))
     try:
         command = [sys.executable, "-m", "benchmarks.patch_cnn", "--memory", str(model)]
         words = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
@@ -147,7 +170,7 @@ def main() -> None:
     if "--memory" in sys.argv:
         memory_here(Path(sys.argv[-1]))
         return
-    record("patch_cnn", speed=speed(), memory=memory())
+    record("patch_cnn", speed=speed(), memory={name: memory(name) for name in ("direct", "winograd")})
 
 
 if __name__ == "__main__":

@@ -200,6 +200,9 @@ def predict(
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or int8.")] = "auto",
     batch: Annotated[int | None, typer.Option(min=1, help="Inputs of one size that share a run.")] = None,
     pictures: Annotated[bool, typer.Option(help="Also draw each answer as PNG.")] = True,
+    surfaces: Annotated[
+        bool, typer.Option("--surfaces", help="Also write the surfaces of a scan and its tissues, as GLB and PNG.")
+    ] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Draw where a classifier looked; needs torch.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -231,7 +234,9 @@ def predict(
             precision=_one_of("--precision", precision, ("auto", "fp32", "fp16", "int8")),
             threshold=threshold,
         )
-        answered = predict_files(predictor, inputs, out=out, pictures=pictures, batch=batch, **options)
+        answered = predict_files(
+            predictor, inputs, out=out, pictures=pictures, surfaces=surfaces, batch=batch, **options
+        )
         results = ((result, None) for result in answered)
     answers = []
     failed = False

@@ -156,6 +156,20 @@ class Segmentation:
 
         return plot_mask(path, self.image, self.mask, self.labels, **options)
 
+    def save_surfaces(self, path: str | Path) -> tuple[Path, Path]:
+        """Write the surfaces of the scan and of each tissue as GLB (metres, Y up) and, beside it, as a PNG.
+
+        Returns both paths. Raises UserError for a picture, which has none.
+        """
+        from medzoo.plots.surface import plot_gallery, scan_surface, surfaces, write_glb
+
+        if self.image.affine is None:
+            raise UserError("a picture has no surfaces", self.input)
+        meshes = {"scan": scan_surface(self.image.array[0], self.image.affine)}
+        meshes |= surfaces(self.mask, self.image.affine, dict(enumerate(self.labels[1:], start=1)))
+        picture = Path(path).with_suffix(".png")
+        return write_glb(path, meshes), plot_gallery(picture, meshes)
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Detections:

@@ -17,14 +17,16 @@ def predict_files(
     *,
     out: Path,
     pictures: bool = True,
+    surfaces: bool = False,
     batch: int | None = None,
     **options: Any,
 ) -> Iterator[Result | Failure]:
     """Answer `inputs` in order and write what each answer has to say into `out`.
 
     A segmentation leaves its mask (NAME_mask.nii.gz or .png), a detection NAME.json, each with a picture
-    NAME.png if `pictures`. A Failure stands in the place of an input that cannot be answered, or whose
-    answer cannot be written. `batch`: see Predictor.stream; `options` go to `Predictor.prepare` (mask, box).
+    NAME.png if `pictures`; with `surfaces` a segmentation also leaves NAME_surfaces.glb and a picture of them. A
+    Failure stands in the place of an input that cannot be answered, or whose answer cannot be written.
+    `batch`: see Predictor.stream; `options` go to `Predictor.prepare` (mask, box).
     """
     bases = [out / name for name in output_names(inputs)]
 
@@ -40,6 +42,8 @@ def write_result(result: Any, base: Path, *, pictures: bool) -> Any:
     if isinstance(result, Segmentation):
         suffix = ".png" if result.image.affine is None else ".nii.gz"
         result = result.save(base.with_name(f"{base.name}_mask{suffix}"))
+        if surfaces:
+            result.save_surfaces(base.with_name(f"{base.name}_surfaces.glb"))
     else:
         result.save(base.with_name(f"{base.name}.json"))
     if pictures:

@@ -14,9 +14,10 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from medzoo.nn.lrn import LocalResponseNorm
+from medzoo.nn.lrn import LocalResponseNorm, lrn_by_roots
 from medzoo.nn.net import Crops, Entry, Geometry, Net, Params, Patches, Spec
 from medzoo.nn.steps import build_steps
+from medzoo.nn.winograd import is_wide, product, winograd
 
 _AXIS = {"sagittal": 0, "coronal": 1, "axial": 2}
 
@@ -37,6 +38,9 @@ class PatchCnnParams(Params):
     )
     learn: Literal["patches", "crops"] = Field("patches", description="train on single patches or on crops")
     crop: int = Field(48, ge=1, description="side of the crops, for learn: crops")
+    convolution: Literal["direct", "winograd"] = Field(
+        "direct", description="winograd: the exported float32 graph is more than twice as fast on a CPU if it is wide"
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> PatchCnnParams:
@@ -90,8 +94,14 @@ class PatchCnn(Net):
 
     def logits(self, x: Tensor) -> Tensor:
         """(B, C, h, w) after the graph steps -> (B, K, h - patch + 1, w - patch + 1), unpadded."""
-        x = self.norm(self.dropout(self.features(x)))
-        result: Tensor = self.classifier(torch.relu(self.hidden(x)))
+        if self.params.convolution == "winograd" and torch.compiler.is_exporting():
+            for layer in self.features:
+                x = winograd(x, layer.weight, layer.bias) if is_wide(layer) else layer(x)
+            x = lrn_by_roots(x, self.norm.size, self.norm.alpha, self.norm.k)
+            x = product(x, self.hidden) if self.params.rest == 1 else self.hidden(x)
+        else:
+            x = self.hidden(self.norm(self.dropout(self.features(x))))
+        result: Tensor = self.classifier(torch.relu(x))
         return result
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:  # type: ignore[override]

@@ -38,6 +38,14 @@ class LocalResponseNorm(nn.Module):
         return nn.functional.local_response_norm(x, self.size, self.alpha, self.beta, self.k)
 
 
+def lrn_by_roots(x: Tensor, size: int, alpha: float, k: float) -> Tensor:
+    """LRN with beta 0.75 by square roots, for (B, C, H, W): ONNX Runtime's own takes a power for each value."""
+    squares = (x * x).flatten(2)[:, None]
+    mean = nn.functional.avg_pool2d(squares, (size, 1), stride=1, padding=(size // 2, 0))
+    root = torch.sqrt(k + alpha * mean[:, 0].reshape(x.shape))
+    return x / (root * torch.sqrt(root))
+
+
 def translate_lrn(x: Any, size: int, alpha: float, beta: float, k: float) -> Any:
     """The operator in ONNX."""
     from onnxscript import opset18 as op

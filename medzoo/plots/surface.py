@@ -130,6 +130,25 @@ def surfaces(mask: Array, affine: Array, labels: Mapping[int, str], **options: A
     return {name: surface(mask == value, affine, **options) for value, name in labels.items() if (mask == value).any()}
 
 
+def scan_surface(scan: Array, affine: Array, **options: Any) -> Mesh:
+    """The surface of what a scan (I, J, K) shows, before anything is segmented: a head, or an extracted brain.
+
+    The largest connected part above half of Otsu's threshold of the smoothed scan, its cavities filled.
+    Raises UserError where nothing lies above it.
+    """
+    from scipy.ndimage import binary_fill_holes, gaussian_filter, label
+    from skimage.filters import threshold_otsu
+
+    smooth = gaussian_filter(np.asarray(scan, np.float32), 1.0)
+    if smooth.min() == smooth.max():
+        raise UserError("the scan is the same everywhere, it has no surface")
+    parts, count = label(smooth > smooth.min() + 0.5 * (threshold_otsu(smooth) - smooth.min()))
+    if not count:
+        raise UserError("nothing of the scan stands out, it has no surface")
+    largest = np.bincount(parts.ravel())[1:].argmax() + 1
+    return surface(binary_fill_holes(parts == largest), affine, **options)
+
+
 def write_glb(path: str | Path, meshes: Mapping[str, Mesh], colours: Mapping[str, Colour] | None = None) -> Path:
     """Write meshes by name as a binary glTF 2.0 file, in metres, Y up; returns its path. Raises UserError."""
     views: list[dict[str, int]] = []
@@ -243,6 +262,14 @@ def surface_picture(
 def plot_surface(path: str | Path, meshes: Mapping[str, Mesh], **options: Any) -> Path:
     """Write `surface_picture(meshes, **options)` as PNG; returns the path. Raises UserError."""
     return save_png(path, surface_picture(meshes, **options))
+
+
+def plot_gallery(path: str | Path, meshes: Mapping[str, Mesh], *, side: Side = "oblique", size: int = 480) -> Path:
+    """Write one picture of each mesh by name, side by side from the same side, as PNG; returns the path."""
+    sheet = blank(size * len(meshes), size)
+    for n, (name, mesh) in enumerate(meshes.items()):
+        sheet.paste(surface_picture({name: mesh}, colours={name: colour_of(n)}, side=side, size=size), (n * size, 0))
+    return save_png(path, sheet)
 
 
 def _block(inside: Array) -> tuple[slice, ...]:

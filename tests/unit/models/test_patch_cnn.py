@@ -150,3 +150,14 @@ def test_only_foreground_has_tissue_and_a_single_slice_is_answered(predictor: Pr
 def test_parameters_that_do_not_fit_together(params: dict[str, int], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         PatchCnnParams.model_validate(params)
+
+
+def test_the_graph_with_winograd_answers_as_torch_does() -> None:
+    # Wide enough for one of its convolutions to be rewritten; the gate compares it with torch.
+    net = build(channels=(6, 64, 256), hidden=12, convolution="winograd")
+    facts = Metadata(name="patch-cnn", task="segment", labels=LABELS, outputs=net.outputs, geometry=net.geometry)
+    exported = export_checked(net, facts, [], where="winograd")
+    kinds = [node.op_type for node in onnx.load_from_string(exported.onnx).graph.node]
+    assert kinds.count("Conv") == 3
+    assert "LRN" not in kinds
+    assert exported.parity["largest"]["probabilities"] < 1e-4

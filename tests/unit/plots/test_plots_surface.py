@@ -8,10 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 
 from medzoo.errors import UserError
-from medzoo.plots.surface import Mesh, plot_surface, surface, surface_picture, surfaces, write_glb
-from medzoo.types import Array
+from medzoo.plots.surface import Mesh, plot_surface, scan_surface, surface, surface_picture, surfaces, write_glb
+from medzoo.results import Segmentation
+from medzoo.types import Array, Image
 
 CENTRE = np.array([11.3, -7.2, 30.1])
 RADIUS = 20.0
@@ -137,3 +139,38 @@ def test_each_side_shows_the_near_and_places_the_rest(side: str, x: int, y: int,
         assert np.sign(blue[:, 1].mean() - red[:, 1].mean()) == x
         assert abs(blue[:, 0].mean() - red[:, 0].mean()) < 2
     assert plot_surface(tmp_path / "a.png", meshes, size=100).read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_segmentation_writes_the_surfaces_of_the_scan_and_of_its_tissues(tmp_path: Path) -> None:
+    affine = around(np.diag([-1.0, 1.0, 1.0]), (50, 50, 50))
+    body = ball(affine, (50, 50, 50))
+    core = body & np.roll(body, 12, axis=2)
+    scan = np.where(body, 80, 4).astype(np.int16)
+    result = Segmentation(
+        input="scan.nii",
+        model="m",
+        mask=core.astype(np.uint8) * 2,
+        labels=("background", "csf", "white-matter"),
+        image=Image(scan[None], affine, "scan.nii"),
+    )
+    glb, picture = result.save_surfaces(tmp_path / "scan_surfaces.glb")
+    raw = glb.read_bytes()
+    document = json.loads(raw[20 : 20 + struct.unpack("<I", raw[12:16])[0]])
+    assert [mesh["name"] for mesh in document["meshes"]] == ["scan", "white-matter"]
+    assert Pillow.open(picture).size == (2 * 480, 480)
+    outside = scan_surface(scan, affine)
+    assert outside.volume_ml == pytest.approx(body.sum() / 1000, rel=0.12)
+
+
+def test_a_scan_that_is_the_same_everywhere_and_a_picture_have_no_surface(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="same everywhere"):
+        scan_surface(np.zeros((5, 5, 5)), np.eye(4))
+    flat = Segmentation(
+        input="a.png",
+        model="m",
+        mask=np.zeros((4, 4), np.uint8),
+        labels=("background", "b"),
+        image=Image(np.zeros((1, 4, 4), np.uint8), None, "a.png"),
+    )
+    with pytest.raises(UserError, match="picture"):
+        flat.save_surfaces(tmp_path / "a.glb")
