@@ -31,13 +31,13 @@ def predict_files(
     bases = [out / name for name in output_names(inputs)]
 
     def write(number: int, result: Result) -> Result:
-        written: Result = write_result(result, bases[number], pictures=pictures)
+        written: Result = write_result(result, bases[number], pictures=pictures, surfaces=surfaces)
         return written
 
     yield from predictor.stream(inputs, finish=write, batch=batch, **options)
 
 
-def write_result(result: Any, base: Path, *, pictures: bool) -> Any:
+def write_result(result: Any, base: Path, *, pictures: bool, surfaces: bool = False) -> Any:
     """What `predict_files` writes of one result; returns it, with the path of its mask if it has one."""
     if isinstance(result, Segmentation):
         suffix = ".png" if result.image.affine is None else ".nii.gz"
