@@ -6,7 +6,7 @@ MNI_T1 = $(wildcard $(VENV)/lib/python3*/site-packages/nilearn/datasets/data/mni
 export MEDZOO_DATA ?= $(if $(wildcard ../shared/data),../shared/data,data)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check-all bare wheel viewer benchmarks schema zoo-index clean
+.PHONY: help demo test lint check-all bare wheel viewer benchmarks schema zoo-index claim docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -45,7 +45,7 @@ lint: $(VENV)/.dev ## ruff, mypy, the layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check-all: lint test bare ## everything, the long checks too
+check-all: lint test docs bare ## everything, the long checks too
 	$(BIN)/python -m pytest -m long
 
 # The viewer of report pages, pinned by digest; git does not hold it, the wheel does.
@@ -74,6 +74,12 @@ benchmarks: $(VENV)/.dev ## measure again what the README's figures come from
 
 zoo-index: $(VENV)/.demo ## after a change in zoo/: its index, the index's digest, the README's table
 	$(BIN)/python docs/zoo.py
+
+claim: $(VENV)/.demo ## docs/claim.md from the model folders in zoo/
+	$(BIN)/python docs/claim.py
+
+docs: $(VENV)/.dev ## the documentation site in build/site, every link checked
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build -q
 
 schema: $(VENV)/.demo ## write recipes/recipe.schema.json for editors
 	$(BIN)/medzoo schema > recipes/.schema.new && mv recipes/.schema.new recipes/recipe.schema.json

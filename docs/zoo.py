@@ -1,4 +1,4 @@
-"""After a model folder was added to zoo/ or changed there: the index, its digest, and the README's table anew.
+"""After a model folder was added to zoo/ or changed there: the index, its digest, the README's table, docs/claim.md.
 
     make zoo-index
 
@@ -11,6 +11,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import claim
 
 from medzoo.commands.fetch import write_index
 from medzoo.commands.show import input_words, measured_words
@@ -56,6 +58,7 @@ def main() -> None:
     write_index(ROOT / "zoo")
     text = readme()
     atomic_write(ROOT / "README.md", lambda file: file.write(text.encode()))
+    claim.write(fresh=False)
 
 
 if __name__ == "__main__":

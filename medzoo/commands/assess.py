@@ -12,11 +12,13 @@ from rich.progress import track
 
 from medzoo import registry
 from medzoo.artifact import ModelFolder, write_folder
+from medzoo.commands.audit import checked_audit
 from medzoo.commands.catalog import catalog
 from medzoo.commands.data import OpenData, open_data
 from medzoo.commands.evaluate import require_same_split
 from medzoo.commands.locate import find_model
 from medzoo.data.dataset import Item
+from medzoo.data.split import SPLIT_FILE
 from medzoo.errors import UserError
 from medzoo.evaluation import evaluate
 from medzoo.evaluation.worst import worst_cases
@@ -67,7 +69,7 @@ def assess(predictor: Predictor, recipe: Recipe, data: OpenData, *, console: Con
 
 
 def assess_again(model: str | Path, *, console: Console | None = None) -> ModelFolder:
-    """Measure a model folder's test part again, and write figures, answers, worst cases and card into it.
+    """Measure a model folder's test part again, and write figures, answers, worst cases, audit and card into it.
 
     Weights, graph and recipe stay as they are. Raises UserError if the data are not those of the training.
     """
@@ -80,8 +82,11 @@ def assess_again(model: str | Path, *, console: Console | None = None) -> ModelF
     data = open_data(recipe)
     require_same_split(folder, data.split)
     predictor = Predictor(OnnxBackend(folder.file("model.onnx"), device="cpu"))
+    audited = checked_audit(recipe, data)
     found = assess(predictor, recipe, data, console=console)
-    return rewrite(folder, metrics=found.metrics, files=found.files)
+    files = found.files | {SPLIT_FILE: data.split.to_bytes()}
+    audit = {**audited.counts(), "allow_leaks": recipe.data.allow_leaks}
+    return rewrite(folder, metrics=found.metrics, audit=audit, files=files)
 
 
 def record_speed(model: str | Path, measured: Mapping[str, Any]) -> ModelFolder:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -26,11 +26,9 @@ def test_released_model_is_what_its_manifest_says(folder: Path) -> None:
     assert all(path.stat().st_size <= 25_000_000 for path in files)
 
 
-def test_the_readme_shows_the_models_own_figures() -> None:
-    spec = spec_from_file_location("zoo_table", ROOT / "docs" / "zoo.py")
-    assert spec is not None
-    assert spec.loader is not None
-    script = module_from_spec(spec)
-    spec.loader.exec_module(script)
-    assert script.readme() == (ROOT / "README.md").read_text(encoding="utf-8"), "run: make zoo-index"
-    assert all(f"[{folder.name}](zoo/{folder.name}/README.md)" in script.readme() for folder in MODELS)
+def test_the_pages_show_the_models_own_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    zoo, claim = import_module("zoo"), import_module("claim")
+    assert zoo.readme() == (ROOT / "README.md").read_text(encoding="utf-8"), "run: make zoo-index"
+    assert all(f"[{folder.name}](zoo/{folder.name}/README.md)" in zoo.readme() for folder in MODELS)
+    assert claim.page(fresh=False) == (ROOT / "docs" / "claim.md").read_text(encoding="utf-8"), "run: make zoo-index"

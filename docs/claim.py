@@ -1,0 +1,273 @@
+"""docs/claim.md: the slides' claim as a measurement, from the model folders in zoo/ alone.
+
+    python docs/claim.py            (or: make claim)
+
+"Hand-made features need much manual work and recognise little; deep features need little and recognise much": the
+same images, every model that lies in zoo/, paired intervals. The pictures and the k-means of the brain table need
+the data ($MEDZOO_DATA); `make zoo-index` renews the tables alone and keeps both.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as Pillow
+
+from medzoo.artifact import ModelFolder
+from medzoo.commands.data import open_data
+from medzoo.commands.model import load
+from medzoo.io.atomic import atomic_write
+from medzoo.metrics import Accumulator, ClassifyScores, Figure, Scope, Scores, paired, read_scores
+from medzoo.plots.sheet import sheet_jpeg, tile
+from medzoo.recipe import load_recipe
+from medzoo.report.figure import figure_text
+from medzoo.results import Segmentation
+from medzoo.types import Array
+
+ROOT = Path(__file__).resolve().parents[1]
+ZOO = ROOT / "zoo"
+IMAGES = ROOT / "docs" / "images"
+KMEANS = ROOT / "docs" / "figures" / "kmeans.json"
+# Model, protocol, words; the first is what the others are compared with.
+CLASSIFIERS = (
+    ("breast-mass-svm-classic", "machine-outline", "the slides' SVM: fifteen shape features of a found outline"),
+    ("breast-mass-svm-classic", "expert-outline", "the same, given the expert's outline"),
+    ("breast-mass-svm", "machine-outline", "SVM on shape, texture, margin and echo of found outlines"),
+    ("breast-ultrasound-alexnet", "", "AlexNet, from nothing"),
+    ("breast-ultrasound-cnn", "", "EfficientNet, from ImageNet"),
+)
+DETECTORS = (
+    ("breast-lesion-rcnn-classic", "R-CNN of 2014: proposals, CNN features, SVM"),
+    ("breast-lesion-rcnn", "Faster R-CNN on EfficientNet"),
+)
+BRAINS = (("brain-tissue", "patch CNN"), ("brain-tissue-unet", "U-Net"))
+RANKED = ("auc", "sensitivity-at-specificity-90")
+TWO = ("benign", "malignant")
+
+
+def stored(name: str) -> Scores | None:
+    """A zoo model's answers, None where it is not there yet."""
+    path = ZOO / name / "evaluation.json"
+    return read_scores(path) if path.is_file() else None
+
+
+def two_classes(scores: Scores, protocol: str) -> ClassifyScores:
+    """Benign against malignant: normal pictures left out, the two probabilities made to sum to one."""
+    one = scores.protocols[protocol]
+    made = ClassifyScores(TWO, RANKED)
+    labels = scores.scope.labels
+    places = [labels.index(label) for label in TWO]
+    for record in one.records():
+        if labels[record["truth"]] in TWO:
+            pair = np.array([record["probabilities"][k] for k in places])
+            truth = TWO.index(labels[record["truth"]])
+            made.add(truth, pair / max(pair.sum(), 1e-12), item=record["item"], group=record["group"])
+    return made
+
+
+def only(scores: ClassifyScores, items: set[str]) -> ClassifyScores:
+    """The scores of some items."""
+    made = ClassifyScores(TWO, RANKED)
+    for record in scores.records():
+        if record["item"] in items:
+            made.restore(record)
+    return made
+
+
+def table(rows: Sequence[tuple[str, str, Accumulator]], *, shown: Sequence[str]) -> Iterator[str]:
+    """Figures of each row, and their paired differences to the first."""
+    yield f"| model | {' | '.join(f'{name} | minus the first' for name in shown)} |"
+    yield f"| --- {'| --- | --- ' * len(shown)}|"
+    first = rows[0][2]
+    for place, (name, words, scores) in enumerate(rows):
+        figures = {figure.name: figure for figure in scores.figures()}
+        against = {figure.name: figure for figure in paired(scores, first)} if place else {}
+        cells = [f"{_text(figures[one])} | {_text(against[one]) if one in against else ''}" for one in shown]
+        yield f"| `{name}`: {words} | {' | '.join(cells)} |"
+
+
+def _text(figure: Figure) -> str:
+    return figure_text(figure.to_dict())
+
+
+def breasts() -> tuple[list[str], list[str]]:
+    """The table of BUSI's masses, and the items that all its models were tested on."""
+    found = []
+    for name, protocol, words in CLASSIFIERS:
+        scores = stored(name)
+        if scores is not None and protocol in scores.protocols:
+            found.append((name, words, two_classes(scores, protocol)))
+    common = set.intersection(*(set(scores.items) for _, _, scores in found))
+    rows = [(name, words, only(scores, common)) for name, words, scores in found]
+    malignant = int(rows[0][2].truth.sum())
+    lines = [
+        "## Benign or malignant, on BUSI",
+        "",
+        f"The {len(common)} masses ({malignant} malignant) that are in the test part of every model below, so that "
+        "each is judged on the same pictures and none has seen them. Intervals draw groups of near-duplicates.",
+        "",
+        *table(rows, shown=RANKED),
+    ]
+    return lines, sorted(common)
+
+
+def boxes() -> list[str]:
+    """The table of the detectors."""
+    found = [(name, words, scores) for name, words in DETECTORS if (scores := stored(name)) is not None]
+    if not found:
+        return []
+    common = set.intersection(*(set(scores.items) for _, _, scores in found))
+    rows = [(name, words, scores.only(common, metrics=("ap50", "cpm")).main) for name, words, scores in found]
+    return [
+        "## Where is the lesion, on BUSI",
+        "",
+        f"{len(common)} pictures, normal ones too.",
+        "",
+        *table(rows, shown=("ap50", "cpm")),
+    ]
+
+
+def kmeans(values: Array, inside: Array, *, classes: int = 3) -> Array:
+    """Tissue by grey value alone: 1 the darkest of `classes` clusters inside the brain; (*spatial) uint8."""
+    from scipy.cluster.vq import kmeans2
+
+    grey = values[inside].astype(np.float64)
+    start = np.percentile(grey, [100 * (k + 0.5) / classes for k in range(classes)])
+    centres, _ = kmeans2(grey[:: max(1, len(grey) // 100_000), None], start[:, None], minit="matrix", iter=50)
+    edges = np.sort(centres[:, 0])
+    answer = np.zeros(values.shape, np.uint8)
+    answer[inside] = 1 + np.digitize(grey, (edges[1:] + edges[:-1]) / 2)
+    return answer
+
+
+def measured_kmeans(like: Scores, *, fresh: bool) -> Scores | None:
+    """k-means on the test scans of `like`: as stored, or measured if `fresh`; None where neither is possible."""
+    if KMEANS.is_file():
+        known = read_scores(KMEANS)
+        if known.scope.split_digest == like.scope.split_digest:
+            return known
+    if not fresh:
+        return None
+    data = open_data(load_recipe(ZOO / like.scope.model / "recipe.yaml"))
+    scope = like.scope
+    made = Scores(Scope("k-means", scope.task, scope.labels, ("dice", "hd95"), None, scope.seed, scope.group,
+                        scope.split, scope.split_digest))  # fmt: skip
+    for item in data.part("test"):
+        sample = data.data.load(item)
+        grey = sample.image.array[0]
+        made.accumulated("").add(
+            sample.target, kmeans(grey, grey > 0), item=item.id, group=item.groups.get(scope.group),
+            spacing=sample.image.spacing,
+        )  # fmt: skip
+    atomic_write(KMEANS, lambda file: file.write(made.to_bytes()))
+    return made
+
+
+def brains(*, fresh: bool) -> list[str]:
+    """The table of the brain models beside k-means, on the scans that all were tested on."""
+    found = [(name, words, scores) for name, words in BRAINS if (scores := stored(name)) is not None]
+    if not found:
+        return []
+    baseline = measured_kmeans(found[0][2], fresh=fresh)
+    if baseline is not None:
+        found.insert(0, ("k-means", "three clusters of grey values inside the brain", baseline))
+    common = set.intersection(*(set(scores.items) for _, _, scores in found))
+    if not common:
+        return []
+    names = ("dice", "hd95")
+    rows = [(name, words, scores.only(common, metrics=names).main) for name, words, scores in found]
+    return [
+        "## Tissue of the brain",
+        "",
+        f"{len(common)} synthetic scans of people whose label maps training did not see; HD95 in mm. "
+        "With so few people an interval says little about others.",
+        "",
+        *table(rows, shown=("dice", "dice/csf", "dice/grey-matter", "dice/white-matter", "hd95")),
+    ]
+
+
+def breast_pictures(common: Sequence[str], *, fresh: bool) -> str | None:
+    """One benign and one malignant mass as every model sees them; the first by name, not chosen."""
+    data = Path(os.environ.get("MEDZOO_DATA", ROOT / "data")) / "busi"
+    path = IMAGES / "claim-breast.jpg"
+    if fresh:
+        names = list(dict.fromkeys(name for name, *_ in CLASSIFIERS if (ZOO / name).is_dir()))
+        names += [name for name, _ in DETECTORS if (ZOO / name).is_dir()]
+        tiles = []
+        for label in TWO:
+            picture = data / next(item for item in common if item.startswith(label))
+            for name in names:
+                drawn = IMAGES / f".{name}.png"
+                load(ZOO / name).predict(picture).plot(drawn)
+                with Pillow.open(drawn) as figure:
+                    tiles.append(tile(figure.convert("RGB"), f"{name}: a {label} mass"))
+                drawn.unlink()
+        raw = sheet_jpeg(tiles, columns=len(names))
+        atomic_write(path, lambda file: file.write(raw))
+    return path.name if path.is_file() else None
+
+
+def brain_picture(*, fresh: bool) -> str | None:
+    """The patch CNN's worst test scan: truth, k-means, patch CNN and U-Net; from the volumes in the model folder."""
+    from medzoo.io import read_image, read_labels
+    from medzoo.plots.three_views import three_views
+
+    folder, path = ZOO / BRAINS[0][0], IMAGES / "claim-brain.jpg"
+    if not fresh or not (folder / "worst.nii.gz").is_file():
+        return path.name if path.is_file() else None
+    labels = ModelFolder.open(folder).manifest["labels"]
+    scan = read_image(folder / "worst.nii.gz")
+    grey = scan.array[0]
+    masks = {
+        "truth": read_labels(folder / "worst-truth.nii.gz", like=scan).array[0],
+        "k-means": kmeans(grey, grey > 0),
+        "patch CNN": read_labels(folder / "worst-answer.nii.gz", like=scan).array[0],
+    }
+    unet = ZOO / BRAINS[1][0]
+    if unet.is_dir():
+        answer = load(unet).predict(scan)
+        assert isinstance(answer, Segmentation)
+        masks["U-Net"] = answer.mask
+    tiles = [tile(three_views(scan, mask=mask, labels=labels), f"{name}: ", width=600) for name, mask in masks.items()]
+    raw = sheet_jpeg(tiles, columns=2)
+    atomic_write(path, lambda file: file.write(raw))
+    return path.name
+
+
+def page(*, fresh: bool) -> str:
+    """The whole page. `fresh`: draw the pictures and measure k-means again, which needs the data."""
+    table_of_breasts, common = breasts()
+    parts = [
+        "# What the slides claim, measured",
+        '"Hand-made features need much manual work and recognise little; deep features need little and recognise '
+        'much." '
+        "Here the models of the slides and today's stand side by side on the same images; every figure is counted from "
+        "the answers in the model folders by `make claim`, with 95 % intervals, and differences are paired.",
+        "\n".join(table_of_breasts),
+        "An expert's outline gives much of the class away on BUSI (benign masses were drawn round), so the figure for "
+        "found outlines is the one that compares with networks, which are given the picture alone.",
+    ]
+    if picture := breast_pictures(common, fresh=fresh):
+        parts.append(f"![One benign and one malignant mass as each model sees them](images/{picture})")
+    for lines in (boxes(), brains(fresh=fresh)):
+        if lines:
+            parts.append("\n".join(lines))
+    if picture := brain_picture(fresh=fresh):
+        parts.append(f"![A test scan: truth, k-means, patch CNN, U-Net](images/{picture})")
+    absent = [name for name, *_ in (*CLASSIFIERS, *DETECTORS, *BRAINS) if stored(name) is None]
+    if absent:
+        parts.append(f"Not measured here yet: {', '.join(f'`{name}`' for name in dict.fromkeys(absent))}.")
+    return "\n\n".join(parts) + "\n"
+
+
+def write(*, fresh: bool) -> None:
+    """docs/claim.md anew."""
+    text = page(fresh=fresh)
+    atomic_write(ROOT / "docs" / "claim.md", lambda file: file.write(text.encode()))
+
+
+if __name__ == "__main__":
+    write(fresh=True)

@@ -1,0 +1,91 @@
+"""Pages of the site that come from the code and the zoo: the recipe reference from the schema, the models' cards.
+
+A hook of mkdocs (`make docs`); nothing of it is kept in git.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).resolve().parents[1]
+KINDS = {
+    "Data types": "data.",
+    "Model types": "model.",
+    "Host steps": "host-step.",
+    "Graph steps": "graph-step.",
+    "Augmentations": "augment.",
+}
+Definitions = Mapping[str, Any]
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the generated pages."""
+    files.append(File.generated(config, "reference/recipe.md", content=recipe_reference()))
+    names = []
+    for folder in sorted(path.parent for path in ROOT.glob("zoo/*/manifest.json")):
+        names.append(folder.name)
+        card = (folder / "README.md").read_text(encoding="utf-8")
+        files.append(File.generated(config, f"zoo/{folder.name}/README.md", content=card))
+        for picture in folder.glob("*.jpg"):
+            files.append(File.generated(config, f"zoo/{folder.name}/{picture.name}", content=picture.read_bytes()))
+    rows = "\n".join(f"- [{name}](../zoo/{name}/README.md)" for name in names)
+    files.append(File.generated(config, "reference/zoo.md", content=f"# The zoo\n\nThe models' cards.\n\n{rows}\n"))
+    return files
+
+
+def recipe_reference() -> str:
+    """Every field of a recipe, from its JSON Schema."""
+    schema = json.loads((ROOT / "recipes" / "recipe.schema.json").read_text(encoding="utf-8"))
+    definitions: Mapping[str, Any] = schema["$defs"]
+    lines = ["# The fields of a recipe", "", "Generated from the schema that editors check recipes by.", ""]
+    lines += _section("Recipe", definitions["Recipe"], definitions)
+    for name in ("Data", "Split", "Preprocess", "Model", "Train", "Checkpoint", "Export"):
+        lines += _section(name, definitions[f"{name}Section"], definitions)
+    for title, prefix in KINDS.items():
+        found = [name for name in sorted(definitions) if name.startswith(prefix)]
+        if found:
+            lines += [f"## {title}", ""]
+            for name in found:
+                lines += _section(name.removeprefix(prefix), definitions[name], definitions, level=3)
+    return "\n".join(lines) + "\n"
+
+
+def _section(title: str, section: Mapping[str, Any], definitions: Definitions, *, level: int = 2) -> Iterator[str]:
+    yield f"{'#' * level} {title}"
+    yield ""
+    if section.get("description"):
+        yield " ".join(section["description"].split()).replace("<", "&lt;")
+        yield ""
+    properties = section.get("properties", {})
+    if properties:
+        yield "| field | type | default | what |"
+        yield "| --- | --- | --- | --- |"
+        required = set(section.get("required", ()))
+        for name, field in properties.items():
+            default = f"`{json.dumps(field['default'])}`" if "default" in field else ""
+            default = "required" if name in required else default
+            words = " ".join(field.get("description", "").split()).replace("|", "\\|").replace("<", "&lt;")
+            yield f"| `{name}` | {_type(field, definitions)} | {default} | {words} |"
+        yield ""
+
+
+def _type(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
+    if "$ref" in field:
+        return str(field["$ref"]).rpartition("/")[2].rpartition(".")[2].removesuffix("Section")
+    if "enum" in field:
+        return " \\| ".join(f"`{json.dumps(value)}`" for value in field["enum"])
+    if "const" in field:
+        return f"`{json.dumps(field['const'])}`"
+    for key in ("anyOf", "oneOf"):
+        if key in field:
+            kinds = [_type(one, definitions) for one in field[key]]
+            return " or ".join(dict.fromkeys(kinds)) if len(kinds) <= 6 else "one of the types below"
+    if field.get("type") == "array":
+        return f"list of {_type(field.get('items', {}), definitions)}"
+    return str(field.get("type", "anything"))
