@@ -203,12 +203,15 @@ def predict(
     surfaces: Annotated[
         bool, typer.Option("--surfaces", help="Also write the surfaces of a scan and its tissues, as GLB and PNG.")
     ] = False,
+    form: Annotated[str, typer.Option("--format", help="auto, nifti, dicom-seg, dicom-sr, coco, csv or png.")] = "auto",
+    deidentify: Annotated[bool, typer.Option("--deidentify", help="Outputs say neither who nor when.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Draw where a classifier looked; needs torch.")] = False,
     as_json: Json = False,
 ) -> None:
     """Answer images: masks, boxes or probabilities, and a picture of each."""
     from medzoo.commands.explain import Explainer, explain_files
     from medzoo.commands.model import load
+    from medzoo.commands.outputs import FORMATS
     from medzoo.commands.predict import predict_files
     from medzoo.report.summary import result_line
     from medzoo.runtime.predictor import Failure
@@ -220,6 +223,8 @@ def predict(
         raise UserError("an outline or a box belongs to one INPUT", where=f"--{next(iter(options))}")
     results: Any
     if explain:
+        if form != "auto" or deidentify:
+            raise UserError("explanations leave pictures and JSON alone", "--explain", "leave out --format")
         if backend == "onnx":
             raise UserError(
                 "explanations need the network itself, ONNX Runtime only answers", "--backend", "leave it out"
@@ -235,7 +240,15 @@ def predict(
             threshold=threshold,
         )
         answered = predict_files(
-            predictor, inputs, out=out, pictures=pictures, surfaces=surfaces, batch=batch, **options
+            predictor,
+            inputs,
+            out=out,
+            pictures=pictures,
+            surfaces=surfaces,
+            batch=batch,
+            form=_one_of("--format", form, FORMATS),
+            deidentify=deidentify,
+            **options,
         )
         results = ((result, None) for result in answered)
     answers = []

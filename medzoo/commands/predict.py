@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
+from medzoo.commands.outputs import DicomOutput, FormatName, open_output
+from medzoo.errors import UserError
+from medzoo.io.dicom.web import is_dicomweb
 from medzoo.io.formats import stem
 from medzoo.results import Result, Segmentation
 from medzoo.runtime.predictor import Failure, Predictor
@@ -19,33 +25,82 @@ def predict_files(
     pictures: bool = True,
     surfaces: bool = False,
     batch: int | None = None,
+    form: FormatName = "auto",
+    deidentify: bool = False,
     **options: Any,
 ) -> Iterator[Result | Failure]:
     """Answer `inputs` in order and write what each answer has to say into `out`.
 
-    A segmentation leaves its mask (NAME_mask.nii.gz or .png), a detection NAME.json, each with a picture
-    NAME.png if `pictures`; with `surfaces` a segmentation also leaves NAME_surfaces.glb and a picture of them. A
-    Failure stands in the place of an input that cannot be answered, or whose answer cannot be written.
-    `batch`: see Predictor.stream; `options` go to `Predictor.prepare` (mask, box).
+    `form`: see medzoo.commands.outputs; each answer also gets a picture NAME.png if `pictures`, and with `surfaces` a
+    segmentation leaves NAME_surfaces.glb and a picture of them. `deidentify`:
+    outputs are numbered instead of named after their inputs, and DICOM objects say neither who nor when. An input
+    dicomweb://... is fetched, and its answer stored there as SEG or SR. A Failure stands in the place of an input
+    that cannot be answered, or whose answer cannot be written. `batch`: see Predictor.stream; `options` go to
+    `Predictor.prepare` (mask, box).
     """
-    bases = [out / name for name in output_names(inputs)]
+    names = [PurePath(f"image-{n:04d}") for n in range(1, len(inputs) + 1)] if deidentify else output_names(inputs)
+    output = open_output(form, out, deidentify=deidentify)
 
-    def write(number: int, result: Result) -> Result:
-        written: Result = write_result(result, bases[number], pictures=pictures, surfaces=surfaces)
+    def keep(result: Result, base: Path) -> Result:
+        shown = replace(result, input=base.name) if deidentify else result
+        written: Result = replace(output.write(shown, base), input=result.input)
         return written
 
-    yield from predictor.stream(inputs, finish=write, batch=batch, **options)
-
-
-def write_result(result: Any, base: Path, *, pictures: bool, surfaces: bool = False) -> Any:
-    """What `predict_files` writes of one result; returns it, with the path of its mask if it has one."""
-    if isinstance(result, Segmentation):
-        suffix = ".png" if result.image.affine is None else ".nii.gz"
-        result = result.save(base.with_name(f"{base.name}_mask{suffix}"))
-        if surfaces:
+    def write(number: int, result: Result) -> Result:
+        base = out / names[number]
+        written = result if output.together else keep(result, base)
+        if pictures:
+            result.plot(base.with_name(f"{base.name}.png"))
+        if surfaces and isinstance(result, Segmentation):
             result.save_surfaces(base.with_name(f"{base.name}_surfaces.glb"))
-    else:
-        result.save(base.with_name(f"{base.name}.json"))
+        return written
+
+    def answers() -> Iterator[Result | Failure]:
+        if not any(is_dicomweb(one) for one in inputs):
+            yield from predictor.stream(inputs, finish=write, batch=batch, **options)
+            return
+        if deidentify:
+            raise UserError("an answer that is stored in a patient's study belongs to the patient", "--deidentify")
+        for number, one in enumerate(inputs):
+            yield _answer_alone(predictor, one, partial(write, number), out / names[number], options)
+
+    for number, answer in enumerate(answers()):
+        if output.together and not isinstance(answer, Failure):
+            try:
+                answer = keep(answer, out / names[number])
+            except UserError as error:
+                answer = Failure(input=answer.input, error=error)
+        yield answer
+    output.close()
+
+
+def _answer_alone(
+    predictor: Predictor,
+    source: str,
+    write: Callable[[Result], Result],
+    base: Path,
+    options: Mapping[str, Any],
+) -> Result | Failure:
+    """One input, fetched first and its answer stored back if it lies on a DICOMweb server."""
+    from medzoo.io.dicom import web
+
+    try:
+        if not is_dicomweb(source):
+            return write(predictor.predict(source, **options))
+        web.parse(source)
+        with tempfile.TemporaryDirectory(prefix="medzoo-") as folder:
+            result: Result = replace(predictor.predict(web.fetch(source, Path(folder)), **options), input=source)
+            stored = DicomOutput("dicom-seg" if isinstance(result, Segmentation) else "dicom-sr")
+            stored.write(result, base)
+            web.store(source, stored.paths)
+            return write(result)
+    except UserError as error:
+        return Failure(input=source, error=error)
+
+
+def write_result(result: Any, base: Path, *, pictures: bool) -> Any:
+    """What `predict_files` writes of one result by default; returns it, with the path of its mask if it has one."""
+    result = open_output("auto", base.parent).write(result, base)
     if pictures:
         result.plot(base.with_name(f"{base.name}.png"))
     return result
@@ -54,6 +109,8 @@ def write_result(result: Any, base: Path, *, pictures: bool, surfaces: bool = Fa
 def output_names(inputs: Sequence[str]) -> list[PurePath]:
     """A name for each input, relative and without suffix: its own, with as many of its parent folders as are
     needed to tell it from the others; a number where the same input is given twice."""
+    # The last dot of a UID begins no suffix, and a series is named behind a number sign.
+    inputs = [one.replace(".", "-").replace("#", "-") if is_dicomweb(one) else one for one in inputs]
     stems = [Path(text).with_name(stem(text)) if Path(text).name else Path(text) for text in inputs]
     for depth in range(1, max((len(one.parts) for one in stems), default=1) + 1):
         names = [PurePath(*[part for part in one.parts[-depth:] if part not in ("/", "..", ".")]) for one in stems]

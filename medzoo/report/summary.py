@@ -50,7 +50,11 @@ def result_line(answer: Mapping[str, Any]) -> str:
         )
     sizes = answer.get("volumes_ml") or answer.get("areas_px") or {}
     unit = "ml" if "volumes_ml" in answer else "px"
-    return head + ", ".join(f"{label} {size:.0f} {unit}" for label, size in sizes.items()) + f"; mask {answer['mask']}"
+    return (
+        head
+        + ", ".join(f"{label} {size:.0f} {unit}" for label, size in sizes.items())
+        + (f"; mask {answer['mask']}" if "mask" in answer else "")
+    )
 
 
 def audit_summary(document: Mapping[str, Any], *, console: Console) -> None:

@@ -1,0 +1,32 @@
+"""What labels mean in DICOM: SNOMED CT where the label has a code there, else a code of medzoo's own."""
+
+from __future__ import annotations
+
+import re
+
+# label -> (scheme, value, meaning) of a type, and whether it is tissue rather than an abnormality.
+KNOWN: dict[str, tuple[str, str, str]] = {
+    "lesion": ("SCT", "52988006", "Lesion"),
+    "malignant": ("SCT", "86049000", "Neoplasm, Primary"),
+    "benign": ("SCT", "20376005", "Neoplasm, Benign"),
+    "nodule": ("SCT", "27925004", "Nodule"),
+    "csf": ("SCT", "65216001", "Cerebrospinal fluid"),
+    "white-matter": ("SCT", "68523003", "White matter"),
+}
+ABNORMAL = ("lesion", "malignant", "benign", "nodule")
+
+
+def type_code(label: str) -> tuple[str, str, str]:
+    """(value, scheme, meaning) of a label, in the order that highdicom takes."""
+    if label in KNOWN:
+        scheme, value, meaning = KNOWN[label]
+        return value, scheme, meaning
+    # A code value has at most 16 characters; the meaning is the label itself.
+    return re.sub(r"[^A-Z0-9]+", "_", label.upper())[:16] or "LABEL", "99MEDZOO", label[:64]
+
+
+def category_code(label: str) -> tuple[str, str, str]:
+    """(value, scheme, meaning) of the category that a segment of this label belongs to."""
+    if label in ABNORMAL:
+        return "49755003", "SCT", "Morphologically Altered Structure"
+    return "85756007", "SCT", "Tissue"

@@ -1,0 +1,151 @@
+"""A mask as DICOM SEG (PS3.3 A.51), written by highdicom, read back and compared before it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medzoo.errors import UserError, missing_extra
+from medzoo.io.atomic import atomic_path
+from medzoo.io.dicom.codes import category_code, type_code
+from medzoo.io.dicom.headers import read_dataset
+from medzoo.io.dicom.place import LPS_TO_RAS, planes_of
+from medzoo.io.dicom.source import source_headers
+from medzoo.types import Array, Image
+
+PLACE_MM = 1e-3
+
+
+def write_segmentation(
+    path: str | Path,
+    mask: Array,
+    image: Image,
+    labels: Sequence[str],
+    *,
+    model: str,
+    version: str,
+    deidentify: bool = False,
+) -> Path:
+    """Write labels (*spatial) on the grid of `image`, which was read from DICOM, as one SEG object (binary, a
+    segment for each of `labels` but the first); returns the path.
+
+    Patient, study and frame of reference are the source's. Frames that hold nothing are left out, unless all
+    are empty: then every slice is there and says so. Raises UserError for a source that is not DICOM, and if what
+    was written is not what is read back, frame by frame and place by place.
+    """
+    try:
+        import highdicom as hd
+    except ImportError:
+        raise missing_extra("highdicom", "dicom") from None
+    from pydicom.uid import generate_uid
+
+    path = Path(path)
+    heads = source_headers(image, deidentify=deidentify)
+    stored = _frames(mask, image)
+    algorithm = hd.AlgorithmIdentificationSequence(
+        name=model, version=version, family=hd.sr.CodedConcept("123109", "DCM", "Artificial Intelligence")
+    )
+    segments = [
+        hd.seg.SegmentDescription(
+            segment_number=number,
+            segment_label=label[:64],
+            segmented_property_category=hd.sr.CodedConcept(*category_code(label)),
+            segmented_property_type=hd.sr.CodedConcept(*type_code(label)),
+            algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+            algorithm_identification=algorithm,
+        )
+        for number, label in enumerate(labels[1:], 1)
+    ]
+    try:
+        made = hd.seg.Segmentation(
+            source_images=heads,
+            pixel_array=stored,
+            segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+            segment_descriptions=segments,
+            series_instance_uid=generate_uid(),
+            series_number=_series_number(heads),
+            sop_instance_uid=generate_uid(),
+            instance_number=1,
+            manufacturer="medzoo",
+            manufacturer_model_name=model[:64],
+            software_versions=version,
+            device_serial_number="none",
+            content_label="MEDZOO",
+            content_description=f"made by the model {model}"[:64],
+            omit_empty_frames=bool(stored.any()),
+        )
+    except (ValueError, AttributeError, TypeError, KeyError) as error:  # a source header that highdicom cannot use
+        raise UserError(f"its header does not suffice for a DICOM SEG: {error}", image.source) from error
+    with atomic_path(path) as beside:
+        made.save_as(beside)
+        _compare(beside, stored, image, where=str(path))
+    return path
+
+
+def read_segmentation(path: str | Path) -> tuple[Array, Array, list[str]]:
+    """Of a SEG with places in space: frames (F, rows, columns) uint8 of segment numbers, their affines (F, 4, 4) to
+    RAS (third axis one millimetre along the normal), and the labels of the segments. Raises UserError."""
+    dataset = read_dataset(Path(path), str(path))
+    values = _bits(dataset)
+    frames = dataset.PerFrameFunctionalGroupsSequence
+    numbers = [int(f.SegmentIdentificationSequence[0].ReferencedSegmentNumber) for f in frames]
+    affines = []
+    for plane in planes_of(dataset, str(path)):
+        affine = np.eye(4)
+        affine[:3, 0] = plane.turn[:3] * plane.spacing[1]
+        affine[:3, 1] = plane.turn[3:] * plane.spacing[0]
+        affine[:3, 2], affine[:3, 3] = plane.normal, plane.position
+        affines.append(LPS_TO_RAS @ affine)
+    labels = [str(segment.SegmentLabel) for segment in dataset.SegmentSequence]
+    return values * np.array(numbers, np.uint8)[:, None, None], np.array(affines), labels
+
+
+def _bits(dataset: Any) -> Array:
+    return np.asarray(dataset.pixel_array, np.uint8).reshape(-1, int(dataset.Rows), int(dataset.Columns))
+
+
+def _frames(mask: Array, image: Image) -> Array:
+    """(frames, rows, columns) uint8 in the order of the source's files, or of its own frames."""
+    labels = np.asarray(mask, np.uint8)
+    if labels.shape != image.shape:
+        raise ValueError(f"a mask of {labels.shape} for an image of {image.shape}")
+    if image.affine is None:
+        return np.ascontiguousarray(labels[None])
+    frames = np.ascontiguousarray(labels.transpose(2, 1, 0))
+    order = image.meta.get("frames")
+    if order is None:
+        return frames
+    stored = np.empty_like(frames)
+    stored[list(order)] = frames
+    return stored
+
+
+def _series_number(heads: Sequence[Any]) -> int:
+    """One that is not the source's own."""
+    return int(heads[0].get("SeriesNumber") or 0) % 10_000 * 100 + 1
+
+
+def _compare(path: Path, stored: Array, image: Image, *, where: str) -> None:
+    """Read what was written: every frame must lie on its slice and hold its pixels, and none may be missing."""
+    dataset = read_dataset(path, where)
+    seen = np.zeros_like(stored)
+    if image.affine is None:
+        for frame, bits in zip(dataset.PerFrameFunctionalGroupsSequence, _bits(dataset), strict=True):
+            seen[0][bits > 0] = int(frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+    else:
+        frames, affines, _ = read_segmentation(path)
+        to_index = np.linalg.inv(image.affine)
+        order = image.meta.get("frames") or range(len(stored))
+        for values, affine in zip(frames, affines, strict=True):
+            corners = np.array([[0, 0, 0, 1], [values.shape[1] - 1, values.shape[0] - 1, 0, 1]], float).T
+            place = (to_index @ affine @ corners)[:3]
+            k = int(np.rint(place[2, 0]))
+            expected = np.array([[0, 0, k, 1], [values.shape[1] - 1, values.shape[0] - 1, k, 1]], float).T
+            if np.abs((image.affine @ expected - affine @ corners)[:3]).max() > PLACE_MM * max(1, *image.shape):
+                raise UserError("a frame read back does not lie on a slice of its source", where, "this is a bug")
+            seen[order[k]][values > 0] = values[values > 0]
+    if not np.array_equal(seen, stored):
+        raise UserError("its pixels read back are not those that were written", where, "this is a bug")

@@ -1,0 +1,202 @@
+"""Detections as DICOM SR: a measurement report (TID 1500) with one planar region (TID 1410) a detection.
+
+A box on a picture is a closed polyline in its pixels. A box in a volume is the polygon in which it cuts its middle
+plane, in patient millimetres (LPS), and its depth across that plane as a measurement; `read_report` makes the box
+of it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medzoo.errors import UserError, missing_extra
+from medzoo.io.atomic import atomic_path
+from medzoo.io.dicom.codes import type_code
+from medzoo.io.dicom.headers import read_dataset
+from medzoo.io.dicom.place import LPS_TO_RAS
+from medzoo.io.dicom.source import source_headers
+from medzoo.types import Array, Image
+
+DEPTH = ("131197000", "SCT", "Depth")
+CERTAINTY = ("111012", "DCM", "Certainty of Finding")
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """A detection as it stands in a report: `corners` (4, 2) in pixels, edges of the first pixel at 0, or (4, 3) in
+    RAS millimetres, with `depth` across them."""
+
+    label: str
+    score: float
+    corners: Array
+    depth: float | None
+
+
+def write_report(
+    path: str | Path,
+    boxes: Array,
+    scores: Array,
+    names: Sequence[str],
+    image: Image,
+    *,
+    model: str,
+    version: str,
+    deidentify: bool = False,
+) -> Path:
+    """Write boxes (N, 2n) of `image`, which was read from DICOM, with `scores` (N,) and a label each; returns the path.
+
+    Raises UserError for a source that is not DICOM, and if what was written is not what is read back.
+    """
+    try:
+        import highdicom as hd
+    except ImportError:
+        raise missing_extra("highdicom", "dicom") from None
+    from pydicom.uid import generate_uid
+
+    path = Path(path)
+    heads = source_headers(image, deidentify=deidentify)
+    findings = [
+        _finding(box, float(score), name, image)
+        for box, score, name in zip(np.asarray(boxes, float), scores, names, strict=True)
+    ]
+    device = hd.sr.ObserverContext(
+        observer_type=hd.sr.CodedConcept("121007", "DCM", "Device"),
+        observer_identifying_attributes=hd.sr.DeviceObserverIdentifyingAttributes(
+            uid=generate_uid(entropy_srcs=["medzoo", model, version]), name=model[:64], manufacturer_name="medzoo"
+        ),
+    )
+    algorithm = hd.sr.AlgorithmIdentification(name=model, version=version)
+    report = hd.sr.MeasurementReport(
+        observation_context=hd.sr.ObservationContext(observer_device_context=device),
+        procedure_reported=hd.sr.CodedConcept("363679005", "SCT", "Imaging procedure"),
+        imaging_measurements=[_group(hd, f, number, heads, algorithm) for number, f in enumerate(findings, 1)],
+        title=hd.sr.CodedConcept("126000", "DCM", "Imaging Measurement Report"),
+        referenced_images=heads,
+    )
+    try:
+        made = hd.sr.Comprehensive3DSR(
+            evidence=heads,
+            content=report,
+            series_instance_uid=generate_uid(),
+            series_number=int(heads[0].get("SeriesNumber") or 0) % 10_000 * 100 + 2,
+            sop_instance_uid=generate_uid(),
+            instance_number=1,
+            manufacturer="medzoo",
+            is_complete=True,
+        )
+    except (ValueError, AttributeError, TypeError, KeyError) as error:  # a source header that highdicom cannot use
+        raise UserError(f"its header does not suffice for a DICOM SR: {error}", image.source) from error
+    with atomic_path(path) as beside:
+        made.save_as(beside)
+        _compare(read_report(beside), findings, where=str(path))
+    return path
+
+
+def read_report(path: str | Path) -> list[Finding]:
+    """The findings of a report that `write_report` wrote. Raises UserError for a file that is none."""
+    dataset = read_dataset(Path(path), str(path))
+    found: list[Finding] = []
+    for container in _items(dataset, "CONTAINER"):
+        if _code(container, "ConceptNameCodeSequence")[0] != "125007":  # Measurement Group
+            continue
+        label, score, corners, depth = "", 0.0, None, None
+        for item in container.ContentSequence:
+            name = _code(item, "ConceptNameCodeSequence")
+            if name[0] == "121071":  # Finding
+                label = _code(item, "ConceptCodeSequence")[2]
+            elif item.ValueType == "NUM":
+                value = float(item.MeasuredValueSequence[0].NumericValue)
+                score, depth = (value / 100, depth) if name[0] == CERTAINTY[0] else (score, value)
+            elif item.ValueType == "SCOORD":
+                corners = np.array(item.GraphicData, float).reshape(-1, 2)[:4]
+            elif item.ValueType == "SCOORD3D":
+                corners = np.array(item.GraphicData, float).reshape(-1, 3)[:4] * [-1, -1, 1]
+        if corners is None:
+            raise UserError("holds a finding without a region", str(path))
+        found.append(Finding(label, score, corners, depth))
+    return found
+
+
+def finding_box(finding: Finding, affine: Array | None) -> Array:
+    """The box (2n,) of a finding, on a picture or on the grid of `affine`."""
+    if affine is None:
+        return np.concatenate([finding.corners.min(axis=0), finding.corners.max(axis=0)])
+    points = np.linalg.inv(affine) @ np.c_[finding.corners, np.ones(4)].T
+    low, high = points[:3].min(axis=1) + 0.5, points[:3].max(axis=1) + 0.5
+    half = (finding.depth or 0.0) / np.linalg.norm(affine[:3, 2]) / 2
+    low[2], high[2] = low[2] - half, high[2] + half
+    return np.concatenate([low, high])
+
+
+def _finding(box: Array, score: float, label: str, image: Image) -> Finding:
+    meaning = type_code(label)[2]
+    if image.affine is None:
+        x0, y0, x1, y1 = box
+        return Finding(meaning, score, np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]]), None)
+    (i0, j0, k0), (i1, j1, k1) = box[:3] - 0.5, box[3:] - 0.5
+    middle = (k0 + k1) / 2
+    corners = np.array([[i0, j0, middle, 1], [i1, j0, middle, 1], [i1, j1, middle, 1], [i0, j1, middle, 1]])
+    depth = float(k1 - k0) * float(np.linalg.norm(image.affine[:3, 2]))
+    return Finding(meaning, score, (image.affine @ corners.T).T[:, :3], depth)
+
+
+def _group(hd: Any, finding: Finding, number: int, heads: Sequence[Any], algorithm: Any) -> Any:
+    closed = np.concatenate([finding.corners, finding.corners[:1]])
+    percent = hd.sr.CodedConcept("%", "UCUM", "Percent")
+    measured = [hd.sr.Measurement(hd.sr.CodedConcept(*CERTAINTY), round(100 * finding.score, 4), percent)]
+    if finding.depth is None:
+        source = hd.sr.SourceImageForRegion(heads[0].SOPClassUID, heads[0].SOPInstanceUID)
+        region = hd.sr.ImageRegion(hd.sr.GraphicTypeValues.POLYLINE, closed, source)
+    else:
+        lps = closed @ LPS_TO_RAS[:3, :3]
+        region = hd.sr.ImageRegion3D(hd.sr.GraphicTypeValues3D.POLYGON, lps, heads[0].FrameOfReferenceUID)
+        millimetre = hd.sr.CodedConcept("mm", "UCUM", "millimeter")
+        measured.append(hd.sr.Measurement(hd.sr.CodedConcept(*DEPTH), round(finding.depth, 6), millimetre))
+    code = next(c for c in [_concept(hd, finding.label)])
+    return hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=hd.sr.TrackingIdentifier(identifier=f"{finding.label} {number}"),
+        referenced_region=region,
+        finding_type=code,
+        algorithm_id=algorithm,
+        measurements=measured,
+    )
+
+
+def _concept(hd: Any, meaning: str) -> Any:
+    from medzoo.io.dicom.codes import KNOWN
+
+    label = next((name for name, (_, _, words) in KNOWN.items() if words == meaning), meaning)
+    return hd.sr.CodedConcept(*type_code(label))
+
+
+def _items(dataset: Any, kind: str) -> list[Any]:
+    found = []
+    for item in dataset.get("ContentSequence") or []:
+        if item.ValueType == kind:
+            found.append(item)
+        found += _items(item, kind)
+    return found
+
+
+def _code(item: Any, key: str) -> tuple[str, str, str]:
+    sequence = item.get(key)
+    if not sequence:
+        return "", "", ""
+    return str(sequence[0].get("CodeValue", "")), str(sequence[0].CodingSchemeDesignator), str(sequence[0].CodeMeaning)
+
+
+def _compare(found: Sequence[Finding], wanted: Sequence[Finding], *, where: str) -> None:
+    same = len(found) == len(wanted) and all(
+        a.label == b.label
+        and abs(a.score - b.score) < 1e-5
+        and np.abs(a.corners - b.corners).max() < 1e-3
+        and abs((a.depth or 0) - (b.depth or 0)) < 1e-3
+        for a, b in zip(found, wanted, strict=True)
+    )
+    if not same:
+        raise UserError("its findings read back are not those that were written", where, "this is a bug")

@@ -1,0 +1,145 @@
+"""What `predict --format` leaves: DICOM objects that carry patient and UIDs or neither, COCO, CSV, PNG."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image as Pillow
+
+from medzoo.commands.outputs import run_lengths
+from medzoo.commands.predict import predict_files
+from medzoo.runtime.geometry import Geometry
+from medzoo.runtime.metadata import Metadata
+from medzoo.runtime.predictor import Failure, Predictor
+from medzoo.types import Array
+from tests.unit.io.test_io_geometry import LABELS, Through, as_dicom, body
+
+
+def answers(predictor: Predictor, inputs: list[Path], out: Path, **options: object) -> list:
+    return list(predict_files(predictor, [str(p) for p in inputs], out=out, pictures=False, **options))
+
+
+@pytest.fixture
+def series(tmp_path: Path) -> Path:
+    labels, affine = body()
+    return as_dicom(tmp_path, labels, affine)
+
+
+def everything(dataset: pydicom.Dataset) -> str:
+    return str(dataset) + str(dataset.file_meta)
+
+
+def test_seg_and_sr_belong_to_the_patients_study(series: Path, tmp_path: Path) -> None:
+    pytest.importorskip("highdicom", reason="highdicom (extra dicom) writes SEG and SR")
+    source = pydicom.dcmread(series / "00.dcm")
+    answers(Predictor(Through("segment")), [series], tmp_path, form="dicom-seg")
+    answers(Predictor(Through("detect")), [series], tmp_path, form="dicom-sr")
+    for path, modality in ((tmp_path / "series_seg.dcm", "SEG"), (tmp_path / "series_sr.dcm", "SR")):
+        made = pydicom.dcmread(path)
+        assert made.Modality == modality
+        for key in ("PatientName", "PatientID", "PatientBirthDate", "StudyInstanceUID", "AccessionNumber"):
+            assert made[key].value == source[key].value, key
+        assert made.SeriesInstanceUID != source.SeriesInstanceUID
+        assert str(source.SOPInstanceUID) in everything(made)
+    seg = pydicom.dcmread(tmp_path / "series_seg.dcm")
+    assert seg.FrameOfReferenceUID == source.FrameOfReferenceUID
+
+
+def test_deidentified_outputs_say_neither_who_nor_when(series: Path, tmp_path: Path) -> None:
+    pytest.importorskip("highdicom", reason="highdicom (extra dicom) writes SEG and SR")
+    named = series.rename(tmp_path / "Doe_Jane_4711")
+    uids = {str(pydicom.dcmread(p)[key].value) for p in named.iterdir()
+            for key in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")}  # fmt: skip
+    out = tmp_path / "out"
+    for task, form in (("segment", "dicom-seg"), ("detect", "dicom-sr"), ("detect", "csv"), ("detect", "auto")):
+        (answer,) = answers(Predictor(Through(task)), [named], out, form=form, deidentify=True)
+        assert answer.input == str(named)
+    assert sorted(p.name for p in out.iterdir()) == [
+        "image-0001.json", "image-0001_seg.dcm", "image-0001_sr.dcm", "predictions.csv"
+    ]  # fmt: skip
+    for path in out.iterdir():
+        raw = path.read_bytes()
+        for secret in (b"Doe", b"Jane", b"4711", b"19500505", b"20240102", b"Ref^Dr", *(u.encode() for u in uids)):
+            assert secret not in raw, (path.name, secret)
+    studies = {str(pydicom.dcmread(p).StudyInstanceUID) for p in out.glob("*.dcm")}
+    assert len(studies) == 1  # exchanged, and the same each time
+
+
+class Nothing(Through):
+    def run(self, inputs, outputs=None):  # type: ignore[no-untyped-def]
+        return {"labels": np.zeros(inputs["image"][:, 0].shape, np.uint8)}
+
+
+def test_an_empty_mask_is_a_seg_with_every_slice(series: Path, tmp_path: Path) -> None:
+    pytest.importorskip("highdicom", reason="highdicom (extra dicom) writes SEG and SR")
+    answers(Predictor(Nothing("segment")), [series], tmp_path, form="dicom-seg")
+    made = pydicom.dcmread(tmp_path / "series_seg.dcm")
+    assert int(made.NumberOfFrames) >= 9
+    assert not made.pixel_array.any()
+    assert [str(s.SegmentLabel) for s in made.SegmentSequence] == list(LABELS[1:])
+
+
+def test_what_has_no_such_form_is_told(series: Path, tmp_path: Path) -> None:
+    picture = tmp_path / "a.png"
+    Pillow.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(picture)
+    cases = [
+        (Predictor(Through("detect")), series, "dicom-seg", "takes a mask, this model is of task detect"),
+        (Predictor(Through("segment")), series, "coco", "COCO holds boxes and masks of pictures alone"),
+        (Predictor(Through("detect")), series, "nifti", "only the mask of a volume"),
+        (Predictor(Flat()), picture, "dicom-sr", "does not come from DICOM"),
+    ]
+    for predictor, source, form, words in cases:
+        if "dicom" in form:
+            pytest.importorskip("highdicom", reason="highdicom (extra dicom) writes SEG and SR")
+        (failure,) = answers(predictor, [source], tmp_path / "out", form=form)
+        assert isinstance(failure, Failure)
+        assert words in str(failure.error)
+    left = [p.name for p in (tmp_path / "out").rglob("*")]
+    assert left in ([], ["predictions.json"])
+
+
+class Flat:
+    """A graph for pictures that finds two boxes."""
+
+    name, device = "made", "cpu"
+    metadata = Metadata(name="flat", task="detect", labels=("lesion", "cyst"), geometry=Geometry(dims=2))
+
+    def run(self, inputs, outputs=None):  # type: ignore[no-untyped-def]
+        boxes = np.array([[[1, 2, 5, 7], [0, 0, 2.5, 3]]], np.float32)
+        return {"boxes": boxes, "scores": np.array([[0.9, 0.4]], np.float32),
+                "labels": np.array([[1, 0]]), "count": np.array([2])}  # fmt: skip
+
+
+def test_coco_and_csv_hold_all_answers_in_order(tmp_path: Path) -> None:
+    inputs = []
+    for n in range(5):
+        inputs.append(tmp_path / f"{n}.png")
+        Pillow.fromarray(np.full((8, 10), n, np.uint8)).save(inputs[-1])
+    answers(Predictor(Flat()), inputs, tmp_path / "out", form="coco")
+    document = json.loads((tmp_path / "out/predictions.json").read_text())
+    assert [i["file_name"] for i in document["images"]] == [str(p) for p in inputs]
+    assert document["categories"] == [{"id": 1, "name": "lesion"}, {"id": 2, "name": "cyst"}]
+    first = document["annotations"][0]
+    assert (first["bbox"], first["area"], first["category_id"]) == ([1, 2, 4, 5], 20, 2)
+    answers(Predictor(Flat()), inputs, tmp_path / "out", form="csv")
+    rows = list(csv.DictReader((tmp_path / "out/predictions.csv").open()))
+    assert len(rows) == 10
+    assert rows[1] == {"input": str(inputs[0]), "model": "flat", "label": "lesion", "score": "0.4",
+                       "x0": "0.0", "y0": "0.0", "x1": "2.5", "y1": "3.0"}  # fmt: skip
+
+
+def test_run_lengths_are_cocos() -> None:
+    def decoded(runs: list[int], shape: tuple[int, int]) -> Array:
+        flat = np.repeat(np.arange(len(runs)) % 2, runs)
+        return np.pad(flat, (0, shape[0] * shape[1] - len(flat))).reshape(shape, order="F")
+
+    rng = np.random.default_rng(0)
+    for mask in (*(rng.random((7, 5)) > 0.5 for _ in range(20)), np.zeros((3, 3), bool), np.ones((3, 3), bool)):
+        runs = run_lengths(mask)
+        np.testing.assert_array_equal(decoded(runs, mask.shape), mask)
+        assert sum(runs) == mask.size
