@@ -52,7 +52,7 @@ def test_seg_and_sr_belong_to_the_patients_study(series: Path, tmp_path: Path) -
 
 def test_deidentified_outputs_say_neither_who_nor_when(series: Path, tmp_path: Path) -> None:
     pytest.importorskip("highdicom", reason="highdicom (extra dicom) writes SEG and SR")
-    named = series.rename(tmp_path / "Doe_Jane_4711")
+    named = series.rename(tmp_path / "Doe_Jane_PID-4711")
     uids = {str(pydicom.dcmread(p)[key].value) for p in named.iterdir()
             for key in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")}  # fmt: skip
     out = tmp_path / "out"
@@ -64,7 +64,7 @@ def test_deidentified_outputs_say_neither_who_nor_when(series: Path, tmp_path: P
     ]  # fmt: skip
     for path in out.iterdir():
         raw = path.read_bytes()
-        for secret in (b"Doe", b"Jane", b"4711", b"19500505", b"20240102", b"Ref^Dr", *(u.encode() for u in uids)):
+        for secret in (b"Doe", b"Jane", b"PID-4711", b"19500505", b"20240102", b"Ref^Dr", *(u.encode() for u in uids)):
             assert secret not in raw, (path.name, secret)
     studies = {str(pydicom.dcmread(p).StudyInstanceUID) for p in out.glob("*.dcm")}
     assert len(studies) == 1  # exchanged, and the same each time
