@@ -81,7 +81,8 @@ def as_dicom(folder: Path, array: Array, affine: Array) -> Path:
         d.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         d.SOPClassUID, d.SOPInstanceUID = CTImageStorage, generate_uid()
         d.StudyInstanceUID, d.SeriesInstanceUID, d.FrameOfReferenceUID = study, series, frame
-        d.Modality, d.PatientName, d.PatientID, d.SeriesNumber, d.InstanceNumber = "CT", "Doe^Jane", "PID-4711", 3, k + 1
+        d.PatientName, d.PatientID = "Doe^Jane", "PID-4711"
+        d.Modality, d.SeriesNumber, d.InstanceNumber = "CT", 3, k + 1
         d.StudyDate, d.StudyTime, d.PatientBirthDate, d.PatientSex = "20240102", "101500", "19500505", "F"
         d.AccessionNumber, d.StudyID, d.ReferringPhysicianName = "A1", "S1", "Ref^Dr"
         d.Rows, d.Columns = array.shape[1], array.shape[0]
