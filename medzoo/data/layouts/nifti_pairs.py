@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
@@ -24,7 +26,9 @@ class Params(DataParams):
     "{patient}/flair.nii.gz" and "{patient}/lesions.nii.gz"; every place is a group. `values`: the label
     map's values by label (else its value is the label's index; for detect, any value above 0 is the one
     label). `channels`: further patterns, read as channels after `image`. `smallest_mm3`: lesions below
-    this volume are no box."""
+    this volume are no box. `slabs`: each volume is cut into so many blocks of slices along its stored axis
+    `slab_axis`, items of their own in the group "slab", `gap` slices apart: for data of too few people to
+    split by person, whose figures then say nothing about other people."""
 
     root: Path
     image: str
@@ -32,6 +36,9 @@ class Params(DataParams):
     channels: tuple[str, ...] = ()
     values: Mapping[str, tuple[int, ...]] | None = None
     smallest_mm3: float = Field(default=0.0, ge=0)
+    slabs: int = Field(default=1, ge=1)
+    slab_axis: Literal[0, 1, 2] = 2
+    gap: int = Field(default=3, ge=0)
 
 
 class NiftiPairs:
@@ -77,8 +84,25 @@ class NiftiPairs:
             missing = [path for path in files.values() if not path.is_file()]
             if missing:
                 raise UserError("no such file", str(missing[0]), f"it belongs to {name}")
-            items.append(Item(name, files, {**places, "image": name}))
+            if self.params.slabs == 1:
+                items.append(Item(name, files, {**places, "image": name}))
+            else:
+                items += self._slabs(name, files)
         return items
+
+    def _slabs(self, name: str, files: Mapping[str, Path]) -> list[Item]:
+        """Blocks of the slices that hold some signal; `facts` hold the first slice and the one after the last."""
+        array = read_image(files["image"], kind="volume").array[0]
+        axis, count = self.params.slab_axis, self.params.slabs
+        inside = np.flatnonzero((array != 0).any(axis=tuple(a for a in range(3) if a != axis)))
+        if len(inside) < count * (self.params.gap + 1):
+            raise UserError(f"has too few slices with signal for {count} slabs", str(files["image"]), "see data.slabs")
+        edges = np.linspace(inside[0], inside[-1] + 1, count + 1).round().astype(int)
+        found = []
+        for number, (start, stop) in enumerate(pairwise(edges)):
+            facts = {"start": int(start), "stop": int(stop) - (self.params.gap if number + 1 < count else 0)}
+            found.append(Item(f"{name}#{number}", files, {"slab": f"{name}#{number}"}, facts=facts))
+        return found
 
     def load(self, item: Item) -> Sample:
         """The volume (channels stacked) and its target; `Sample.mask` is the label map, values as labels."""
@@ -91,6 +115,8 @@ class NiftiPairs:
             image = image.replace(array=np.concatenate([image.array, *(o.array for o in others)]))
         stored = read_labels(item.files["label"], like=image).array[0]
         target = self._indexed(stored, str(item.files["label"]))
+        if item.facts:
+            image, target = _cut(image, target, self.params.slab_axis, item.facts["start"], item.facts["stop"])
         if self.task == "segment":
             return Sample(item, image, target)
         return Sample(item, image, self._objects(target, image, str(item.files["label"])), target)
@@ -114,6 +140,16 @@ class NiftiPairs:
                 raise UserError(f"the value {value} is no label", where, "see labels or data.values")
             result[stored == value] = table.get(int(value), 0)
         return result
+
+
+def _cut(image: Image, target: Array, axis: int, start: int, stop: int) -> tuple[Image, Array]:
+    """Slices `start` to `stop` - 1 of an image and its label map, the affine that of the first of them."""
+    assert image.affine is not None
+    places = [slice(None)] * 3
+    places[axis] = slice(start, stop)
+    shift = np.eye(4)
+    shift[axis, 3] = start
+    return image.replace(array=image.array[(slice(None), *places)], affine=image.affine @ shift), target[tuple(places)]
 
 
 def _same_place(a: Image, b: Image) -> bool:
