@@ -236,10 +236,22 @@ class Detections:
             )
         from medzoo.plots.overlay import plot_boxes
 
+        if self.details:
+            options = {
+                "contours": [one["outline"]["contour"] for one in self.details if "outline" in one],
+                "notes": [_members_line(one.get("members", {})) for one in self.details],
+                **options,
+            }
         return plot_boxes(path, self.image, self.boxes, self.scores, self.classes, self.labels, **options)
 
 
 Result = Classification | Segmentation | Detections
+
+
+def _members_line(members: Mapping[str, Mapping[str, float]]) -> str:
+    """Each judge's likeliest label and its probability, in one line."""
+    best = {name: max(said, key=said.__getitem__) for name, said in members.items()}
+    return ", ".join(f"{name}: {label} {members[name][label]:.2f}" for name, label in best.items())
 
 
 def _head(result: Result) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from medzoo.artifact import ModelFolder
 from medzoo.commands.catalog import catalog
 from medzoo.commands.data import open_data
 from medzoo.commands.locate import find_model, find_recipe
-from medzoo.commands.model import BackendName, open_backend
+from medzoo.commands.model import BackendName, load
 from medzoo.data.dataset import Item, Part
 from medzoo.data.split import SPLIT_FILE, Split
 from medzoo.errors import UserError
@@ -22,7 +22,6 @@ from medzoo.evaluation import evaluate as score
 from medzoo.metrics import Figure, Scores
 from medzoo.recipe import load_recipe
 from medzoo.runtime.onnx_backend import Device
-from medzoo.runtime.predictor import Predictor
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,13 @@ def evaluate(
     folder = ModelFolder.open(path)
     source = find_recipe(data) if data else folder.file("recipe.yaml")
     recipe = load_recipe(source, overrides, catalog=catalog())
-    opened = open_data(recipe)
-    predictor = Predictor(open_backend(path, backend=backend, device=device))
+    predictor = load(path, backend=backend, device=device)
+    if recipe.members:
+        from medzoo.commands.compose import pipeline_members, unseen_data
+
+        opened = unseen_data(recipe, pipeline_members(folder))
+    else:
+        opened = open_data(recipe)
     if tuple(recipe.labels) != predictor.metadata.labels:
         raise UserError(
             f"the data have the labels {', '.join(recipe.labels)}, the model answers "

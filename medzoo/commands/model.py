@@ -37,6 +37,11 @@ def load(
     if is_url(model):
         return Predictor(RemoteBackend(str(model)), threshold=threshold)
     path = find_model(model)
+    if path.is_dir() and "members" in (folder := ModelFolder.open(path)).manifest:
+        from medzoo.commands.compose import cascade, pipeline_members
+
+        members = pipeline_members(folder)
+        return cascade(folder.name, members, threshold=threshold, backend=backend, device=device, precision=precision)
     return Predictor(open_backend(path, backend=backend, device=device, precision=precision), threshold=threshold)
 
 

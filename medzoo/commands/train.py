@@ -60,6 +60,11 @@ def train(
     loaded = load_recipe(find_recipe(recipe), overrides, catalog=Catalog())
     folder = Path(out) if out is not None else Path("runs") / loaded.name
     _writable(folder)
+    if loaded.members:
+        from medzoo.commands.compose import compose
+
+        console.print(f"[bold]{loaded.name}[/]: {', '.join(loaded.members.values())}")
+        return Run(folder, compose(loaded, out=folder, console=console).manifest)
     started = time.perf_counter()
     console.print(f"[bold]{loaded.name}[/]: reading {loaded.data.type}")
     data = open_data(loaded)

@@ -40,6 +40,11 @@ def verify(model: str | Path) -> list[Check]:
         scores = read_scores(folder.file(EVALUATION))
         _same_figures(scores, folder)
         checks.append(Check("figures", f"counted again from the answers to {len(scores.items)} items"))
+    if "members" in folder.manifest:
+        from medzoo.commands.compose import pipeline_members
+
+        names = [member.name for member in pipeline_members(folder).values()]
+        checks.append(Check("members", f"{', '.join(names)} are the versions that the manifest names"))
     for precision in PRECISIONS:
         name = graph_file(precision)
         if name not in folder.manifest["files"]:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageDraw
 
-from medzoo.plots.canvas import TEXT, blank, fitted, legend, overlay, rim, save_png, text_width, write
+from medzoo.plots.canvas import TEXT, blank, fitted, font, legend, overlay, rim, save_png, text_width, write
 from medzoo.plots.colours import BACKGROUND, FAINT, Colour, colour_of, grey_window, to_bytes
 from medzoo.types import Array, Image
 
@@ -26,17 +26,23 @@ def draw_boxes(
     labels: Sequence[str] = (),
     *,
     truth: Array | None = None,
+    contours: Sequence[Sequence[Sequence[float]]] = (),
+    notes: Sequence[str] = (),
     title: str | None = None,
     window: tuple[float, float] | None = None,
 ) -> Pillow.Image:
     """The picture with boxes (N, 4) [x0, y0, x1, y1] in its pixels, class colours, labels and scores.
 
-    `truth`: reference boxes (M, 4), drawn as thin white lines. The worst box is drawn first.
+    `truth`: reference boxes (M, 4), drawn as thin white lines. `contours`: closed outlines as x, y in pixels.
+    `notes`: a line below each box (N,). The worst box is drawn first.
     """
     picture, scale = _screen(image, window)
     draw = ImageDraw.Draw(picture)
     for box in () if truth is None else truth:
         draw.rectangle(_corners(box, scale), outline=(255, 255, 255), width=1)
+    for contour in contours:
+        points = [(x * scale, y * scale) for x, y in contour]
+        draw.line([*points, points[0]], fill=colour_of(1), width=2)
     order = range(len(boxes)) if scores is None else np.argsort(np.asarray(scores), kind="stable")
     for n in order:
         colour = colour_of(int(classes[n]) if classes is not None else 0)
@@ -46,6 +52,9 @@ def draw_boxes(
         score = f"{float(scores[n]):.2f}" if scores is not None else ""
         colour = colour_of(int(classes[n]) if classes is not None else 0)
         _tag(draw, boxes[n], scale, f"{name} {score}".strip(), colour)
+    for box, note in zip(boxes, notes, strict=True) if notes else ():
+        x0, _, _, y1 = _corners(box, scale)
+        draw.text((x0 + 3, min(y1 + 4, picture.height - TEXT)), note, fill=colour_of(1), font=font(TEXT - 6))
     present = sorted({int(c) for c in classes}) if classes is not None and len(labels) else []
     names = [(labels[c], colour_of(c)) for c in present]
     return _framed(picture, title, [*names, ("reference", (255, 255, 255))] if truth is not None else names)
@@ -149,8 +158,6 @@ def _tag(draw: ImageDraw.ImageDraw, box: Array, scale: float, text: str, colour:
     """Text on the box's colour above its upper left corner, or inside where there is no room above."""
     if not text:
         return
-    from medzoo.plots.canvas import font
-
     size = TEXT - 4
     x0, y0, _, _ = _corners(box, scale)
     height = size + 4

@@ -23,12 +23,13 @@ def render_card(manifest: Mapping[str, Any]) -> str:
         subgroups_section(manifest["metrics"]),
         _reliability(manifest["metrics"]),
         worst_section(manifest["metrics"]),
-        findings_section(manifest["training"]),
+        findings_section(manifest.get("training", {})),
+        _members(manifest) if "members" in manifest else "",
         _data(manifest),
-        _parity(manifest["parity"]),
+        _parity(manifest["parity"]) if "parity" in manifest else "",
         _precisions(manifest.get("precisions", {})),
         speed_section(manifest.get("speed")),
-        _training(manifest),
+        _training(manifest) if "training" in manifest else "",
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -118,6 +119,29 @@ def _leaks(audit: Mapping[str, Any]) -> str:
     return (
         f"**The split leaks, and the recipe allowed it (`allow_leaks`)**: {', '.join(found)} (pairs on two sides). "
         "The figures above are better than on images that are really new."
+    )
+
+
+def _members(manifest: Mapping[str, Any]) -> str:
+    members, judges = manifest["members"], manifest["metrics"]["judges"]
+    rows = [f"| {role} | {member['name']} | `{member['digest'][:16]}` |" for role, member in members.items()]
+    told = [f"| {f['name']} | {figure_text(f)} | {f['protocol']} |" for f in judges]
+    return "\n".join(
+        [
+            "## Members",
+            "",
+            "Models of their own, named by the SHA-256 of their manifests; another version of one is refused.",
+            "",
+            "| role | model | manifest |",
+            "| --- | --- | --- |",
+            *rows,
+            "",
+            "How well they tell benign from malignant, of the lesions that were found:",
+            "",
+            "| figure | value | protocol |",
+            "| --- | --- | --- |",
+            *told,
+        ]
     )
 
 

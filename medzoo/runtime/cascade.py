@@ -1,0 +1,91 @@
+"""A pipeline of models: one finds lesions, others outline and judge each of them. One predict, one answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from medzoo.errors import UserError
+from medzoo.imaging.contour import trace
+from medzoo.results import Classification, Detections
+from medzoo.runtime.predictor import Predictor, Prepared
+from medzoo.types import Array, Image
+
+_POINTS = 64  # of an outline in the answer
+
+
+class Cascade(Predictor):
+    """A detector whose every box is judged by `judges` (role to Predictor of task classify).
+
+    A judge that measures masses is given the box, outlines the mass in it and judges that; any other sees the
+    whole picture. Each detection then has `members` (a judge's model to its probabilities), `outline` (contour
+    points x, y in the picture's pixels, and who drew it), and `stages`: what each part did, in order.
+    """
+
+    def __init__(
+        self, name: str, finder: Predictor, judges: Mapping[str, Predictor], *, threshold: float | None = None
+    ) -> None:
+        super().__init__(finder.backend, threshold=finder.threshold if threshold is None else threshold)
+        self.found_by = finder.metadata.name
+        self.metadata = finder.metadata.model_copy(update={"name": name})
+        self.judges = dict(judges)
+
+    def _detect(self, prepared: Prepared, start: float) -> Detections:
+        found = super()._detect(prepared, start)
+        whole: dict[str, Classification] = {}
+        if len(found.boxes):
+            whole = {
+                role: _classified(judge, prepared.source)
+                for role, judge in self.judges.items()
+                if not judge.takes_outline
+            }
+        details = [
+            self._judged(prepared.source, box, float(score), whole)
+            for box, score in zip(found.boxes, found.scores, strict=True)
+        ]
+        return replace(found, details=details, seconds=time.perf_counter() - start)
+
+    def _judged(self, picture: Image, box: Array, score: float, whole: Mapping[str, Classification]) -> dict[str, Any]:
+        """Outline, members and stages of one box."""
+        stages: list[dict[str, Any]] = [{"role": "find", "model": self.found_by, "score": round(score, 6)}]
+        members: dict[str, dict[str, float]] = {}
+        outline: dict[str, Any] = {}
+        for role, judge in self.judges.items():
+            name = judge.metadata.name
+            stage: dict[str, Any] = {"role": role, "model": name, "sees": "picture" if role in whole else "box"}
+            try:
+                answer = whole[role] if role in whole else _classified(judge, picture, box=_inside(box, picture))
+            except UserError as error:  # a box of a few pixels: the lesion stays, unjudged by this one
+                stages.append(stage | {"error": str(error).replace("\n", "; ")})
+                continue
+            members[name] = {label: round(p, 6) for label, p in answer.probabilities.items()}
+            stages.append(stage | {"label": answer.label})
+            if not outline and answer.mask is not None and role not in whole:
+                outline = _outline(answer, name)
+        return {**({"outline": outline} if outline else {}), "members": members, "stages": stages}
+
+
+def _classified(judge: Predictor, picture: Image, **options: Any) -> Classification:
+    answer = judge.predict(picture, **options)
+    assert isinstance(answer, Classification)
+    return answer
+
+
+def _inside(box: Array, picture: Image) -> tuple[float, ...]:
+    """The box cut to the picture: rounding may have left it a hair beyond."""
+    height, width = picture.shape
+    return tuple(float(v) for v in np.clip(box, 0, [width, height, width, height]))
+
+
+def _outline(answer: Classification, name: str) -> dict[str, Any]:
+    assert answer.mask is not None
+    points = trace(answer.mask > 0, points=_POINTS)
+    return {
+        "by": name,
+        "area_px": int((answer.mask > 0).sum()),
+        "contour": [[round(float(x), 1), round(float(y), 1)] for x, y in points],
+    }

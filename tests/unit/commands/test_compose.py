@@ -1,0 +1,48 @@
+"""A pipeline names its members by digest: another version, or none, is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medzoo import load
+from medzoo.artifact import DIGEST, ModelFolder, write_folder
+from medzoo.commands.compose import member_folder, pipeline_members
+from medzoo.commands.verify import verify
+from medzoo.errors import UserError
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path) -> ModelFolder:
+    member = write_folder(tmp_path / "finder-x", {"README.md": b"a card"}, {"name": "finder-x"})
+    digest = (member.path / DIGEST).read_text().split()[0]
+    manifest = {"name": "both", "members": {"find": {"name": "finder-x", "digest": digest}}}
+    return write_folder(tmp_path / "both", {"recipe.yaml": b"medzoo: 1\n"}, manifest)
+
+
+def test_members_beside_the_pipeline_are_found(pipeline: ModelFolder) -> None:
+    assert {role: folder.name for role, folder in pipeline_members(pipeline).items()} == {"find": "finder-x"}
+
+
+def test_another_version_of_a_member_is_refused(pipeline: ModelFolder, tmp_path: Path) -> None:
+    write_folder(tmp_path / "finder-x", {"README.md": b"another card"}, {"name": "finder-x"})
+    with pytest.raises(UserError, match=r"'finder-x' at .* is not the version that the pipeline names"):
+        load(pipeline.path)
+
+
+def test_a_changed_file_of_a_member_is_refused(pipeline: ModelFolder, tmp_path: Path) -> None:
+    (tmp_path / "finder-x" / "README.md").write_bytes(b"b card")
+    with pytest.raises(UserError, match=r"README\.md: differs from the digest"):
+        load(pipeline.path)
+
+
+def test_a_missing_member_is_named(pipeline: ModelFolder) -> None:
+    with pytest.raises(UserError, match="'other-x' is not here"):
+        member_folder("other-x", beside=pipeline.path)
+
+
+def test_verify_reads_the_pipelines_own_files_first(pipeline: ModelFolder) -> None:
+    (pipeline.path / "recipe.yaml").write_bytes(b"medzoo: 2\n")
+    with pytest.raises(UserError, match=r"recipe\.yaml: differs"):
+        verify(pipeline.path)
