@@ -8,6 +8,7 @@ from typing import Any
 from medzoo.report.figure import figure_text, number
 from medzoo.report.mass import findings_section, protocols_note
 from medzoo.report.sections import speed_section, subgroups_section, worst_section
+from medzoo.report.tissue import tissue_section
 
 _DISCLAIMER = "Not a medical device. For research and teaching; not cleared for diagnosis or treatment of patients."
 
@@ -20,6 +21,7 @@ def render_card(manifest: Mapping[str, Any]) -> str:
         f"**{_DISCLAIMER}**",
         _uses(manifest),
         _measured(manifest["metrics"]),
+        tissue_section(manifest["metrics"]),
         subgroups_section(manifest["metrics"]),
         _reliability(manifest["metrics"]),
         worst_section(manifest["metrics"]),
