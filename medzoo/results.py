@@ -161,14 +161,17 @@ class Segmentation:
 
         Returns both paths. Raises UserError for a picture, which has none.
         """
+        from medzoo.plots.colours import colour_of
         from medzoo.plots.surface import plot_gallery, scan_surface, surfaces, write_glb
 
         if self.image.affine is None:
             raise UserError("a picture has no surfaces", self.input)
         meshes = {"scan": scan_surface(self.image.array[0], self.image.affine)}
         meshes |= surfaces(self.mask, self.image.affine, dict(enumerate(self.labels[1:], start=1)))
+        # Tissues in the colours that they have in the three views.
+        colours = {label: colour_of(n) for n, label in enumerate(self.labels[1:])} | {"scan": (200, 196, 190)}
         picture = Path(path).with_suffix(".png")
-        return write_glb(path, meshes), plot_gallery(picture, meshes)
+        return write_glb(path, meshes, colours), plot_gallery(picture, meshes, colours)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -264,11 +264,14 @@ def plot_surface(path: str | Path, meshes: Mapping[str, Mesh], **options: Any) -
     return save_png(path, surface_picture(meshes, **options))
 
 
-def plot_gallery(path: str | Path, meshes: Mapping[str, Mesh], *, side: Side = "oblique", size: int = 480) -> Path:
+def plot_gallery(
+    path: str | Path, meshes: Mapping[str, Mesh], colours: Mapping[str, Colour], *, side: Side = "oblique"
+) -> Path:
     """Write one picture of each mesh by name, side by side from the same side, as PNG; returns the path."""
+    size = 480
     sheet = blank(size * len(meshes), size)
     for n, (name, mesh) in enumerate(meshes.items()):
-        sheet.paste(surface_picture({name: mesh}, colours={name: colour_of(n)}, side=side, size=size), (n * size, 0))
+        sheet.paste(surface_picture({name: mesh}, colours=colours, side=side, size=size), (n * size, 0))
     return save_png(path, sheet)
 
 
