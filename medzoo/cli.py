@@ -205,6 +205,7 @@ def predict(
     ] = False,
     form: Annotated[str, typer.Option("--format", help="auto, nifti, dicom-seg, dicom-sr, coco, csv or png.")] = "auto",
     deidentify: Annotated[bool, typer.Option("--deidentify", help="Outputs say neither who nor when.")] = False,
+    engine: Annotated[str, typer.Option(help="local, or ray: folders of scans over a Ray cluster.")] = "local",
     explain: Annotated[bool, typer.Option("--explain", help="Draw where a classifier looked; needs torch.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -221,7 +222,22 @@ def predict(
         options["box"] = _numbers("--box", box, 4)
     if options and len(inputs) > 1:
         raise UserError("an outline or a box belongs to one INPUT", where=f"--{next(iter(options))}")
+    load_options = {
+        "backend": _one_of("--backend", backend, ("auto", "onnx", "torch")),
+        "device": _one_of("--device", device, ("auto", "cpu", "cuda")),
+        "precision": _one_of("--precision", precision, ("auto", "fp32", "fp16", "int8")),
+        "threshold": threshold,
+    }
     results: Any
+    if _one_of("--engine", engine, ("local", "ray")) == "ray":
+        from medzoo.commands.predict import scans_of
+        from medzoo.commands.predict_ray import predict_on_ray
+
+        if options or explain or surfaces or deidentify or form != "auto" or batch is not None:
+            raise UserError("writes pictures, masks and JSON alone", "--engine ray", "leave out the other options")
+        answers = list(predict_on_ray(model, scans_of(inputs), out=out, pictures=pictures, **load_options))
+        _print_answers(answers, out=out, as_json=as_json, lines=True)
+        return
     if explain:
         if form != "auto" or deidentify:
             raise UserError("explanations leave pictures and JSON alone", "--explain", "leave out --format")
@@ -232,13 +248,7 @@ def predict(
         explainer = Explainer(model, device=_one_of("--device", device, ("auto", "cpu", "cuda")), threshold=threshold)
         results = explain_files(explainer, inputs, out=out, pictures=pictures, **options)
     else:
-        predictor = load(
-            model,
-            backend=_one_of("--backend", backend, ("auto", "onnx", "torch")),
-            device=_one_of("--device", device, ("auto", "cpu", "cuda")),
-            precision=_one_of("--precision", precision, ("auto", "fp32", "fp16", "int8")),
-            threshold=threshold,
-        )
+        predictor = load(model, **load_options)
         answered = predict_files(
             predictor,
             inputs,
@@ -252,19 +262,29 @@ def predict(
         )
         results = ((result, None) for result in answered)
     answers = []
-    failed = False
     for result, explanation in results:
         answers.append(result.to_dict() | ({"explanation": explanation.to_dict()} if explanation else {}))
         if isinstance(result, Failure):
-            failed = True
             _say(f"error: {result.error}")
         elif not as_json:
             typer.echo(result_line(answers[-1]))
+    _print_answers(answers, out=out, as_json=as_json)
+
+
+def _print_answers(answers: list[dict[str, Any]], *, out: Path, as_json: bool, lines: bool = False) -> None:
+    """What ends `predict`; `lines`: with a line for each answer, which has none yet."""
+    from medzoo.report.summary import result_line
+
+    for answer in answers if lines else ():
+        if "error" in answer:
+            _say(f"error: {answer['error']}")
+        elif not as_json:
+            typer.echo(result_line(answer))
     if as_json:
         _print_json(answers)
-    elif len(answers) > 0 and not all("error" in answer for answer in answers):
+    elif answers and not all("error" in answer for answer in answers):
         _say(f"written to {out}")
-    if failed:
+    if any("error" in answer for answer in answers):
         raise typer.Exit(2)
 
 

@@ -12,9 +12,12 @@ from typing import Any
 from medzoo.commands.outputs import DicomOutput, FormatName, open_output
 from medzoo.errors import UserError
 from medzoo.io.dicom.web import is_dicomweb
-from medzoo.io.formats import stem
+from medzoo.io.formats import FORMATS, stem, suffix
 from medzoo.results import Result, Segmentation
 from medzoo.runtime.predictor import Failure, Predictor
+
+# A file that is an image by itself; those of a DICOM series are one together.
+SCANS = frozenset(s for form in FORMATS if form.name not in ("dicom", "archive") for s in form.suffixes)
 
 
 def predict_files(
@@ -122,3 +125,14 @@ def output_names(inputs: Sequence[str]) -> list[PurePath]:
         seen[name] = seen.get(name, 0) + 1
         unique.append(name if seen[name] == 1 else name.with_name(f"{name.name}-{seen[name]}"))
     return unique
+
+
+def scans_of(inputs: Sequence[str]) -> list[str]:
+    """`inputs` with every folder of pictures or volumes replaced by the files in it, sorted; a folder of files
+    without a suffix that says more (a DICOM series) stays one input."""
+    found: list[str] = []
+    for text in inputs:
+        path = Path(text)
+        inner = sorted(p for p in path.rglob("*") if suffix(p) in SCANS and p.is_file()) if path.is_dir() else []
+        found += [str(p) for p in inner] or [text]
+    return found
