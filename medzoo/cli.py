@@ -180,7 +180,7 @@ def evaluate(
         split=_one_of("--split", split, ("train", "val", "test")),
         overrides=overrides or (),
         backend=_one_of("--backend", backend, ("auto", "onnx", "torch")),
-        device=_one_of("--device", device, ("auto", "cpu", "cuda")),
+        device=_one_of("--device", device, ("auto", "cpu", "cuda", "tensorrt")),
     )
     _show_figures(result.to_dict(), as_json=as_json)
 
@@ -224,7 +224,7 @@ def predict(
         raise UserError("an outline or a box belongs to one INPUT", where=f"--{next(iter(options))}")
     load_options = {
         "backend": _one_of("--backend", backend, ("auto", "onnx", "torch")),
-        "device": _one_of("--device", device, ("auto", "cpu", "cuda")),
+        "device": _one_of("--device", device, ("auto", "cpu", "cuda", "tensorrt")),
         "precision": _one_of("--precision", precision, ("auto", "fp32", "fp16", "int8")),
         "threshold": threshold,
     }
@@ -384,7 +384,7 @@ def serve(
     code = run_server(
         models,
         settings,
-        device=_one_of("--device", device, ("auto", "cpu", "cuda")),
+        device=_one_of("--device", device, ("auto", "cpu", "cuda", "tensorrt")),
         precision=_one_of("--precision", precision, ("auto", "fp32", "fp16", "int8")),
         supervised=supervise,
     )

@@ -12,23 +12,33 @@ import onnxruntime as ort
 
 from medzoo.errors import UserError
 from medzoo.runtime.external_data import refuse_external_data
+from medzoo.runtime.gpu import GpuOptions
 from medzoo.runtime.metadata import Metadata
 from medzoo.types import Array
 
-Device = Literal["auto", "cpu", "cuda"]
+Device = Literal["auto", "cpu", "cuda", "tensorrt"]
+_CPU = "CPUExecutionProvider"
+_NAMES: Mapping[str, str] = {"CUDAExecutionProvider": "cuda", "TensorrtExecutionProvider": "tensorrt"}
 
 
 class OnnxBackend:
     """One ONNX file in one ONNX Runtime session.
 
     `source`: a path, or a model's bytes with `where` to name them in errors. `threads`: 0 leaves the number
-    to ONNX Runtime. Asked for "cuda", it runs there or raises UserError; "auto" takes a GPU if there is one.
+    to ONNX Runtime. Asked for "cuda" or "tensorrt", it runs there or raises UserError; "auto" takes a GPU if there
+    is one. `device` then says what was got.
     """
 
     name = "onnx"
 
     def __init__(
-        self, source: Path | bytes, *, device: Device = "auto", threads: int = 0, where: str | None = None
+        self,
+        source: Path | bytes,
+        *,
+        device: Device = "auto",
+        threads: int = 0,
+        where: str | None = None,
+        gpu: GpuOptions | None = None,
     ) -> None:
         self.where = where or str(source if isinstance(source, Path) else "ONNX model")
         if isinstance(source, Path):
@@ -41,7 +51,8 @@ class OnnxBackend:
         # Slices and tiles differ in size from call to call: the arena would keep the largest of each shape.
         options.enable_cpu_mem_arena = False
         options.enable_mem_pattern = False
-        providers = _providers(device)
+        chosen = gpu or GpuOptions()
+        providers = _providers(device, chosen)
         try:
             self.session = ort.InferenceSession(
                 str(source) if isinstance(source, Path) else source, options, providers=providers
@@ -50,10 +61,7 @@ class OnnxBackend:
             raise UserError(
                 f"is not an ONNX model that can be loaded: {_first_line(error)}", where=self.where
             ) from error
-        got = self.session.get_providers()[0]
-        if device == "cuda" and got == "CPUExecutionProvider":
-            raise UserError("asked for cuda, but ONNX Runtime could only start on the CPU", where=self.where)
-        self.device = "cpu" if got == "CPUExecutionProvider" else "cuda:0"
+        self.device = got(device, self.session.get_providers(), number=chosen.number, where=self.where)
         self.metadata = Metadata.read(self.session.get_modelmeta().custom_metadata_map, where=self.where)
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
@@ -72,16 +80,36 @@ def read_metadata(path: Path) -> Metadata:
     return OnnxBackend(path, device="cpu").metadata
 
 
-def _providers(device: Device) -> list[Any]:
-    if device == "cpu":
-        return ["CPUExecutionProvider"]
-    usable = cuda_usable()
-    if device == "cuda" and not usable:
+def got(asked: Device, providers: Sequence[str], *, number: int, where: str) -> str:
+    """The name of what a session runs on, "cpu", "cuda:0" or "tensorrt:0", from the providers that it took.
+
+    Raises UserError if it took less than was asked for: ONNX Runtime itself falls back without a word.
+    """
+    name = _NAMES.get(providers[0], "cpu")
+    if asked in ("cuda", "tensorrt") and name != asked:
         raise UserError(
-            "asked for cuda, but there is no usable CUDA device with this ONNX Runtime",
+            f"asked for {asked}, but ONNX Runtime could only start on {name}",
+            where=where,
+            hint="its libraries may be missing or of another version; use --device cpu",
+        )
+    return name if name == "cpu" else f"{name}:{number}"
+
+
+def _providers(device: Device, gpu: GpuOptions) -> list[Any]:
+    if device == "cpu":
+        return [_CPU]
+    available = ort.get_available_providers()
+    usable = cuda_usable()
+    if device in ("cuda", "tensorrt") and not usable:
+        raise UserError(
+            f"asked for {device}, but there is no usable CUDA device with this ONNX Runtime",
             hint="use --device cpu, or install onnxruntime-gpu on a machine with an NVIDIA driver",
         )
-    return ["CUDAExecutionProvider", "CPUExecutionProvider"] if usable else ["CPUExecutionProvider"]
+    if device == "tensorrt" and "TensorrtExecutionProvider" not in available:
+        raise UserError("asked for tensorrt, but this ONNX Runtime was built without it", hint="use --device cuda")
+    if not usable:
+        return [_CPU]
+    return gpu.providers(tensorrt=device == "tensorrt")
 
 
 def cuda_usable() -> bool:

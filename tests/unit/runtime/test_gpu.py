@@ -1,0 +1,58 @@
+"""GPUs up to the point where a device is needed: what ONNX Runtime is told, and what is said of what it took."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medzoo.errors import UserError
+from medzoo.runtime.gpu import GpuOptions, default_engines
+from medzoo.runtime.onnx_backend import OnnxBackend, cuda_usable, got
+from tests.unit.serve.graphs import write_graph
+
+
+def test_the_order_and_the_options_of_the_providers(tmp_path: Path) -> None:
+    options = GpuOptions(number=1, memory=1 << 30, graphs=True, engines=tmp_path / "engines", half=True)
+    (tensorrt, engine), (cuda, facts), last = options.providers(tensorrt=True)
+    assert [tensorrt, cuda, last] == ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    assert engine["device_id"] == facts["device_id"] == 1
+    assert facts["gpu_mem_limit"] == engine["trt_max_workspace_size"] == 1 << 30
+    assert facts["enable_cuda_graph"]
+    assert engine["trt_cuda_graph_enable"]
+    assert engine["trt_fp16_enable"]
+    assert engine["trt_engine_cache_path"] == str(tmp_path / "engines")
+    assert (tmp_path / "engines").is_dir()
+    assert [one if isinstance(one, str) else one[0] for one in GpuOptions().providers(tensorrt=False)] == [cuda, last]
+
+
+def test_engines_are_kept_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MEDZOO_ENGINES", str(tmp_path))
+    assert default_engines() == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("asked", "providers", "device"),
+    [
+        ("auto", ["CPUExecutionProvider"], "cpu"),
+        ("auto", ["CUDAExecutionProvider", "CPUExecutionProvider"], "cuda:1"),
+        ("tensorrt", ["TensorrtExecutionProvider", "CUDAExecutionProvider"], "tensorrt:1"),
+        ("cuda", ["CPUExecutionProvider"], None),
+        ("tensorrt", ["CUDAExecutionProvider", "CPUExecutionProvider"], None),
+    ],
+)
+def test_less_than_was_asked_for_is_an_error(asked: str, providers: list[str], device: str | None) -> None:
+    if device is not None:
+        assert got(asked, providers, number=1, where="x.onnx") == device  # type: ignore[arg-type]
+        return
+    with pytest.raises(UserError, match=rf"x\.onnx: asked for {asked}, but ONNX Runtime could only start on"):
+        got(asked, providers, number=1, where="x.onnx")  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(cuda_usable(), reason="there is a CUDA device here")
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+def test_without_a_device_nothing_falls_back_unsaid(device: str, tmp_path: Path) -> None:
+    path = write_graph(tmp_path / "graph.onnx", "classify")
+    with pytest.raises(UserError, match=f"asked for {device}, but there is no usable CUDA device"):
+        OnnxBackend(path, device=device)  # type: ignore[arg-type]
+    assert OnnxBackend(path).device == "cpu"
