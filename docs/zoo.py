@@ -1,4 +1,4 @@
-"""After a model folder was added to zoo/ or changed there: the index, its digest, the README's table, docs/claim.md.
+"""After a model folder was added to zoo/ or changed there: cards, index and its digest, README's table, docs/claim.md.
 
     make zoo-index
 
@@ -14,9 +14,12 @@ from typing import Any
 
 import claim
 
+from medzoo.artifact import ModelFolder
+from medzoo.commands.assess import rewrite
 from medzoo.commands.fetch import write_index
 from medzoo.commands.show import input_words, measured_words
 from medzoo.io.atomic import atomic_write
+from medzoo.report.card import render_card
 from medzoo.report.figure import figure_text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,7 +57,16 @@ def readme() -> str:
     return before + table() + rest.split(END)[1]
 
 
+def renew_cards() -> None:
+    """Cards as this code renders the manifests; what a card says is the manifest's, so no figure changes."""
+    for manifest in sorted(ROOT.glob("zoo/*/manifest.json")):
+        folder = ModelFolder.open(manifest.parent)
+        if folder.file("README.md").read_text(encoding="utf-8") != render_card(folder.manifest):
+            rewrite(folder)
+
+
 def main() -> None:
+    renew_cards()
     write_index(ROOT / "zoo")
     text = readme()
     atomic_write(ROOT / "README.md", lambda file: file.write(text.encode()))
