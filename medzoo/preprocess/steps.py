@@ -16,15 +16,19 @@ from medzoo.errors import Fault, UserError
 from medzoo.preprocess.clahe import Clahe
 from medzoo.preprocess.crop_foreground import CropForeground
 from medzoo.preprocess.crop_mass import CropMass
+from medzoo.preprocess.despeckle import Despeckle
 from medzoo.preprocess.equalise import Equalise
 from medzoo.preprocess.features import Features
 from medzoo.preprocess.knn_smooth import KnnSmooth
+from medzoo.preprocess.log_subtract import LogSubtract
 from medzoo.preprocess.luma import Luma
+from medzoo.preprocess.n4 import N4
 from medzoo.preprocess.orient import Orient
 from medzoo.preprocess.outline_features import OutlineFeatures
 from medzoo.preprocess.rescale_percentiles import RescalePercentiles
 from medzoo.preprocess.spacing import Spacing
 from medzoo.preprocess.step import HostStep
+from medzoo.preprocess.suv import Suv
 from medzoo.preprocess.tissue_levels import TissueLevels
 from medzoo.preprocess.window import Window
 from medzoo.preprocess.zscore import ZScore
@@ -41,6 +45,10 @@ STEPS: tuple[type[HostStep], ...] = (
     CropMass,
     Luma,
     KnnSmooth,
+    Despeckle,
+    LogSubtract,
+    Suv,
+    N4,
     Equalise,
     Clahe,
     Features,
