@@ -42,4 +42,5 @@ class Despeckle(HostStep):
         mean = uniform_filter(x, self.size, mode="reflect")
         variance = np.maximum(uniform_filter(x * x, self.size, mode="reflect") - mean * mean, 0)
         gain = 1 - (self.noise * mean) ** 2 / np.maximum(variance, 1e-12)
-        return (mean + np.clip(gain, 0, 1) * (x - mean)).astype(np.float32)
+        smooth: Array = (mean + np.clip(gain, 0, 1) * (x - mean)).astype(np.float32)
+        return smooth

@@ -38,9 +38,8 @@ class MedMnist:
             raise UserError("no such file", where, "data.root must be the .npz file")
         try:
             with np.load(self.path, allow_pickle=False) as stored:
-                found: dict[str, Any] = {
-                    f"{p}_{k}": stored[f"{p}_{k}"] for p in get_args(Part) for k in ("images", "labels")
-                }
+                names = [f"{part}_{kind}" for part in get_args(Part) for kind in ("images", "labels")]
+                found: dict[str, Array] = {name: stored[name] for name in names}
         except (OSError, ValueError, KeyError, EOFError) as error:
             raise UserError(f"is no MedMNIST file, or is damaged: {error}", where) from None
         for part in get_args(Part):
