@@ -158,7 +158,6 @@ def _fit_net(
             callbacks.append(EarlyStopping(patience=settings.early_stopping, **judged))
     if settings.ema:
         callbacks.append(EMAWeightAveraging(decay=settings.ema))
-    start = time.perf_counter()
     with _quiet():
         trainer = pl.Trainer(
             max_steps=steps,
@@ -201,7 +200,7 @@ def _fit_net(
                 where=str(error.filename or folder),
                 hint="free space, then go on with --resume",
             ) from error
-    seconds = time.perf_counter() - start
+    seconds = bar.seconds
     score = None
     if best is not None and best.best_model_path:
         state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]

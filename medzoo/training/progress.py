@@ -19,6 +19,7 @@ class ProgressBar(pl.Callback):  # type: ignore[misc]
         self.steps = steps
         self.curve: list[tuple[int, float, float | None]] = []
         self.waited = self.worked = 0.0
+        self._spent, self._since = 0.0, time.perf_counter()
         self.samples = 0
         self._mark = 0.0
         self._losses: list[Any] = []
@@ -37,10 +38,24 @@ class ProgressBar(pl.Callback):  # type: ignore[misc]
         """ "data" if waiting for batches took longer than computing on them, else "compute"."""
         return "data" if self.waited > self.worked else "compute"
 
+    @property
+    def seconds(self) -> float:
+        """Time spent training, in every process that went on with this run."""
+        return self._spent + time.perf_counter() - self._since
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run goes on counting from."""
+        return {"curve": self.curve, "waited": self.waited, "worked": self.worked, "seconds": self.seconds}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on counting from a stopped run."""
+        self.curve = [tuple(row) for row in state["curve"]]
+        self.waited, self.worked, self._spent = state["waited"], state["worked"], state["seconds"]
+
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if trainer.is_global_zero:
             self._progress.start()
-        self._mark = time.perf_counter()
+        self._mark = self._since = time.perf_counter()
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, index: int) -> None:
         now = time.perf_counter()
@@ -70,7 +85,7 @@ class ProgressBar(pl.Callback):  # type: ignore[misc]
         rates = trainer.lr_scheduler_configs[0].scheduler.get_last_lr()
         for logger in trainer.loggers:
             logger.log_metrics({"loss": loss, "lr": rates[0]}, step)
-        rate = self.samples / max(1e-9, self.waited + self.worked)
+        rate = self.samples / max(1e-9, time.perf_counter() - self._since)
         words = f"loss {loss:.4f}  {rate:.0f} samples/s, waits for {self.bottleneck}"
         self._progress.update(self._task, completed=step, words=words)
 

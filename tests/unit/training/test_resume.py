@@ -100,6 +100,8 @@ def test_a_stopped_run_that_goes_on_ends_bit_identical(
     assert one["lr_schedulers"] == two["lr_schedulers"]
     assert report.steps == said.steps
     assert report.best == said.best
+    # The card tells of the whole run, not of its last process alone.
+    assert [row[0] for row in report.curve] == [row[0] for row in said.curve]
 
 
 def test_it_was_the_state_that_was_read_and_not_a_new_start(tmp_path: Path) -> None:
