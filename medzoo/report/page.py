@@ -33,7 +33,7 @@ def render_page(folder: ModelFolder, *, version: str) -> str:
     """The page of a model folder. Without the viewer's bundle, volumes are shown in pictures alone."""
     manifest = folder.manifest
     metrics = manifest["metrics"]
-    plots = [training_curve(manifest["training"])]
+    plots = [training_curve(manifest.get("training", {}))]
     if EVALUATION in manifest["files"]:
         plots = [*curves(read_scores(folder.file(EVALUATION))), *plots]
     viewer, scripts = _viewer(folder)
@@ -127,9 +127,7 @@ def _viewer(folder: ModelFolder) -> tuple[str, str]:
 
 
 def _facts(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
-    data, split, parity = manifest["data"], manifest["split"], manifest["parity"]
-    training, made = manifest["training"], manifest["environment"]
-    largest = ", ".join(f"{name} {value:.2g}" for name, value in parity["largest"].items())
+    data, split = manifest["data"], manifest["split"]
     rows = [
         ("labels", ", ".join(manifest["labels"])),
         ("data", f"{data['type']}, {data['items']} items in {data['files']} files, SHA-256 {data['sha256']}"),
@@ -145,10 +143,16 @@ def _facts(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append(("audit before training", f"{manifest['audit']['images']} images; leaks across the split: {leaks}"))
     if point := manifest.get("operating_point"):
         rows.append(("operating point", f"threshold {point['threshold']:.4g}: {point['rule']}"))
+    if parity := manifest.get("parity"):
+        largest = ", ".join(f"{name} {value:.2g}" for name, value in parity["largest"].items())
+        rows.append(("ONNX against torch", f"largest difference over {parity['inputs']} golden inputs: {largest}"))
+    if training := manifest.get("training"):
+        machine = manifest["environment"]["processor"]
+        rows.append(("training", f"{training['steps']} steps in {training['seconds']:.0f} s, {machine}"))
+        rows.append(("parameters", f"{manifest['model']['parameters']:,}"))
     rows += [
-        ("ONNX against torch", f"largest difference over {parity['inputs']} golden inputs: {largest}"),
-        ("training", f"{training['steps']} steps in {training['seconds']:.0f} s, {made['processor']}"),
-        ("parameters", f"{manifest['model']['parameters']:,}"),
+        (role, f"{member['name']}, manifest {member['digest'][:16]}")
+        for role, member in manifest.get("members", {}).items()
     ]
     if speed := manifest.get("speed"):
         best = min(speed["rows"], key=lambda row: row["p50_ms"])

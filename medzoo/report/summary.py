@@ -24,10 +24,8 @@ def training_summary(folder: Path, manifest: Mapping[str, Any], *, console: Cons
     """What was measured, what lies where, and what to type next."""
     console.print()
     console.print(figures_table(manifest["metrics"]["figures"]))
-    console.print(
-        f"\n[bold]{manifest['name']}[/] is in {folder} after {manifest['seconds']:.0f} s "
-        f"({manifest['training']['steps']} steps):"
-    )
+    work = f"{manifest['training']['steps']} steps" if "training" in manifest else "nothing to train"
+    console.print(f"\n[bold]{manifest['name']}[/] is in {folder} after {manifest['seconds']:.0f} s ({work}):")
     for name, facts in manifest["files"].items():
         console.print(f"  {name:<20} {facts['bytes'] / 1e6:8.2f} MB")
     console.print("\nnext:")
