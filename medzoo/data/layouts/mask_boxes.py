@@ -1,0 +1,128 @@
+"""`mask-boxes`: boxes from masks beside their images, pictures or volumes, both found by patterns."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from medzoo.data.dataset import DataEntry, DataParams, Item, Objects, Sample
+from medzoo.data.objects import checked_objects, component_boxes
+from medzoo.errors import UserError
+from medzoo.io import read_image, read_labels
+from medzoo.types import Array
+
+PLACE = re.compile(r"\{(\w+)\}")
+
+
+class Params(DataParams):
+    """Where images and masks lie, and what a value of a mask is."""
+
+    root: Path = Field(description="folder that the patterns are below")
+    image: str = Field(description='pattern of the images, such as "{patient}/{name}.png"; every place is a group')
+    mask: str = Field(description="pattern of their masks with the same places; an image without one has no object")
+    values: Literal["lesion", "instance", "label"] = Field(
+        "lesion",
+        description="lesion: every connected part above 0 is an object; instance: every value above 0 is one "
+        "object, however many parts; label: the value is the label's number from 1, parts are objects",
+    )
+    smallest: int = Field(1, ge=1, description="objects of fewer pixels or voxels are left out")
+
+
+class MaskBoxes:
+    """Boxes (half open) about the objects of masks. `Sample.mask` holds the labels' numbers from 1, for models
+    that learn slices of volumes."""
+
+    def __init__(self, params: Params, labels: Sequence[str]) -> None:
+        self.params, self.labels = params, tuple(labels)
+        self.places = PLACE.findall(params.image)
+        if not self.places:
+            raise UserError("has no place in braces", "data.image", 'write "{name}.png"')
+        unknown = set(PLACE.findall(params.mask)) - set(self.places)
+        if unknown:
+            raise UserError(f"{{{sorted(unknown)[0]}}} is not in data.image", "data.mask")
+        if params.values != "label" and len(self.labels) > 1:
+            raise UserError("several labels need values: label", "data.values", "or name one label")
+
+    @cached_property
+    def found(self) -> dict[str, dict[str, str]]:
+        """The places' values by image path below the root."""
+        pattern = re.escape(self.params.image)
+        for name in dict.fromkeys(self.places):
+            brace = re.escape(f"{{{name}}}")
+            pattern = pattern.replace(brace, f"(?P<{name}>[^/]+)", 1).replace(brace, f"(?P={name})")
+        matcher = re.compile(pattern)
+        paths = sorted(self.params.root.glob(PLACE.sub("*", self.params.image)))
+        below = [path.relative_to(self.params.root).as_posix() for path in paths]
+        masks = {_filled(self.params.mask, m.groupdict()) for name in below if (m := matcher.fullmatch(name))}
+        # "{name}.png" fits "a_mask.png" too.
+        matched = {
+            name: match.groupdict() for name in below if name not in masks and (match := matcher.fullmatch(name))
+        }
+        if not matched:
+            raise UserError(f"no file fits {self.params.image!r}", str(self.params.root), "see data.image")
+        return matched
+
+    def items(self) -> Sequence[Item]:
+        """All images by path. Raises UserError if none of them has a mask."""
+        items = []
+        for name, places in self.found.items():
+            files = {"image": self.params.root / name}
+            mask = self.params.root / _filled(self.params.mask, places)
+            if mask.is_file():
+                files["mask"] = mask
+            items.append(Item(name, files, {**places, "image": name}))
+        if not any("mask" in item.files for item in items):
+            raise UserError(f"no image has a mask {self.params.mask!r}", str(self.params.root), "see data.mask")
+        return items
+
+    def load(self, item: Item) -> Sample:
+        """The image and its objects."""
+        image = read_image(item.files["image"])
+        if "mask" not in item.files:
+            none = checked_objects([], [], image.shape, str(item.files["image"]))
+            return Sample(item, image, none, np.zeros(image.shape, np.uint8))
+        where = str(item.files["mask"])
+        stored = read_labels(item.files["mask"], like=image).array[0]
+        if self.params.values == "label" and stored.max(initial=0) > len(self.labels):
+            raise UserError(f"the value {stored.max()} is no label", where, f"1 to {len(self.labels)}: see labels")
+        numbers = stored if self.params.values == "label" else stored > 0
+        return Sample(item, image, self._objects(stored, image.shape, where), numbers.astype(np.uint8))
+
+    def _objects(self, stored: Array, shape: tuple[int, ...], where: str) -> Objects:
+        smallest = self.params.smallest
+        if self.params.values == "instance":
+            boxes = [
+                _around(stored == value)
+                for value in np.unique(stored[stored > 0])
+                if (stored == value).sum() >= smallest
+            ]
+            return checked_objects(boxes, [0] * len(boxes), shape, where)
+        values = range(1, len(self.labels) + 1) if self.params.values == "label" else (1,)
+        source = stored if self.params.values == "label" else stored > 0
+        found = [component_boxes(source == value, smallest=smallest) for value in values]
+        labels = [number for number, boxes in enumerate(found) for _ in boxes]
+        return checked_objects(np.concatenate(found).tolist(), labels, shape, where)
+
+
+def _around(mask: Array) -> list[float]:
+    """The half-open box about all pixels of a mask."""
+    places = np.argwhere(mask)
+    low, high = places.min(axis=0), places.max(axis=0) + 1
+    return [*low[::-1], *high[::-1]] if mask.ndim == 2 else [*low, *high]
+
+
+def _filled(pattern: str, places: Mapping[str, str]) -> str:
+    return PLACE.sub(lambda match: places[match[1]], pattern)
+
+
+def _open(params: Params, task: str, labels: Sequence[str]) -> MaskBoxes:
+    return MaskBoxes(params, labels)
+
+
+ENTRY = DataEntry(Params, ("detect",), _open, image="picture or scan")
