@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,20 @@ class Params(DataParams):
 
     root: Path = Field(description="folder that the annotation files and the images lie below")
     annotations: dict[Part, str] | str = Field(
-        "annotations.json", description="file below the root; or a file for each of train, val and test"
+        default="annotations.json", description="file below the root; or a file for each of train, val and test"
     )
-    images: dict[Part, str] | str = Field("images", description="folder of the images below the root, or one a part")
-    group: str | None = Field(None, description="field of the images that names the patient, such as patient_id")
-    crowds: bool = Field(False, description="take boxes around crowds (iscrowd) as objects; else they are left out")
-    clip: bool = Field(False, description="cut boxes to the image instead of refusing; drop those that are then empty")
+    images: dict[Part, str] | str = Field(
+        default="images", description="folder of the images below the root, or one a part"
+    )
+    group: str | None = Field(
+        default=None, description="field of the images that names the patient, such as patient_id"
+    )
+    crowds: bool = Field(
+        default=False, description="take boxes around crowds (iscrowd) as objects; else they are left out"
+    )
+    clip: bool = Field(
+        default=False, description="cut boxes to the image instead of refusing; drop those that are then empty"
+    )
 
 
 class Coco:
@@ -45,7 +53,7 @@ class Coco:
     def found(self) -> dict[str, tuple[Item, list[Any], str]]:
         """By id: the item, its annotations, and the file that they are in."""
         given = self.params.annotations
-        files: dict[Part | None, str] = dict(given) if isinstance(given, dict) else {None: given}
+        files: Mapping[Part | None, str] = {**given} if isinstance(given, dict) else {None: given}
         result: dict[str, tuple[Item, list[Any], str]] = {}
         for part, name in files.items():
             for item, rows, where in self._read(inside(self.params.root, name, "data.annotations"), part):

@@ -27,11 +27,11 @@ class Params(DataParams):
     image: str = Field(description='pattern of the images, such as "{patient}/{name}.png"; every place is a group')
     mask: str = Field(description="pattern of their masks with the same places; an image without one has no object")
     values: Literal["lesion", "instance", "label"] = Field(
-        "lesion",
+        default="lesion",
         description="lesion: every connected part above 0 is an object; instance: every value above 0 is one "
         "object, however many parts; label: the value is the label's number from 1, parts are objects",
     )
-    smallest: int = Field(1, ge=1, description="objects of fewer pixels or voxels are left out")
+    smallest: int = Field(default=1, ge=1, description="objects of fewer pixels or voxels are left out")
 
 
 class MaskBoxes:

@@ -155,5 +155,6 @@ def test_patterns_that_fit_nothing_are_errors(tmp_path: Path) -> None:
         ({"image": "{name}.png", "mask": "{name}_other.png"}, "no image has a mask"),
         ({"image": "{name}.png", "mask": "{patient}.png"}, "is not in data.image"),
     ):
+        params = mask_boxes.Params.model_validate({"root": tmp_path, **changes})
         with pytest.raises(UserError, match=message):
-            mask_boxes.ENTRY.open(mask_boxes.Params(root=tmp_path, **changes), "detect", ("lesion",)).items()
+            mask_boxes.ENTRY.open(params, "detect", ("lesion",)).items()
