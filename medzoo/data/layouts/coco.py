@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -53,9 +53,9 @@ class Coco:
     def found(self) -> dict[str, tuple[Item, list[Any], str]]:
         """By id: the item, its annotations, and the file that they are in."""
         given = self.params.annotations
-        files: Mapping[Part | None, str] = {**given} if isinstance(given, dict) else {None: given}
+        files: list[tuple[Part | None, str]] = [*given.items()] if isinstance(given, dict) else [(None, given)]
         result: dict[str, tuple[Item, list[Any], str]] = {}
-        for part, name in files.items():
+        for part, name in files:
             for item, rows, where in self._read(inside(self.params.root, name, "data.annotations"), part):
                 if item.id in result:
                     raise UserError(f"the image {item.id!r} is listed twice", where)
