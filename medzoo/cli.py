@@ -136,7 +136,10 @@ def train(
     recipe: RecipeName,
     overrides: Overrides = None,
     out: Out = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last state that is whole.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Resume though recipe, data or versions differ.")] = False,
+    folds: Annotated[int, typer.Option(min=0, help="Cross-validate: so many trainings.")] = 0,
+    jobs: Annotated[int, typer.Option(min=0, help="Folds at once; 0: as many as there is room for.")] = 0,
 ) -> None:
     """Train a recipe and leave a model folder."""
     from rich.console import Console
@@ -145,8 +148,54 @@ def train(
     from medzoo.report.summary import training_summary
 
     console = Console(stderr=True)
-    run = run_training(recipe, overrides or (), out=out, resume=resume, console=console)
+    if folds:
+        from medzoo.commands.folds import cross_validate
+        from medzoo.report.summary import figures_table
+
+        found = cross_validate(
+            recipe, overrides or (), folds=folds, out=out, resume=resume, force=force, jobs=jobs, console=console
+        )
+        console.print(figures_table(found.figures))
+        console.print(f"\nfolds and cross-validation.json are in {found.folder}")
+        return
+    run = run_training(recipe, overrides or (), out=out, resume=resume, force=force, console=console)
     training_summary(run.folder, run.manifest, console=console)
+
+
+@app.command()
+def reproduce(model: Model, out: Out = None, as_json: Json = False) -> None:
+    """Train a model again from its folder, and name whatever differs."""
+    from rich.console import Console
+
+    from medzoo.commands.reproduce import reproduce as run_again
+
+    found = run_again(model, out=out, console=Console(stderr=True))
+    if as_json:
+        _print_json(found.to_dict())
+        return
+    for line in found.lines():
+        typer.echo(line)
+
+
+@app.command()
+def compare(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Two or more zoo names or model folders.")],
+    as_json: Json = False,
+) -> None:
+    """Metrics of models on the same items, with paired intervals, and the differences of their recipes."""
+    from medzoo.commands.compare import compare as run_compare
+
+    found = run_compare(models)
+    if as_json:
+        _print_json(found.to_dict())
+        return
+    from rich.console import Console
+
+    from medzoo.report.summary import comparison_tables
+
+    console = Console()
+    for table in comparison_tables(found.to_dict()):
+        console.print(table)
 
 
 @app.command()

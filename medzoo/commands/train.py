@@ -19,6 +19,7 @@ from medzoo.commands.data import OpenData, data_digest, open_data
 from medzoo.commands.environment import environment, installed
 from medzoo.commands.locate import find_recipe
 from medzoo.commands.precision import Fewer, export_fewer
+from medzoo.commands.run_folder import agree, held
 from medzoo.data.split import SPLIT_FILE
 from medzoo.errors import UserError, missing_extra
 from medzoo.recipe import Recipe, load_recipe
@@ -43,19 +44,17 @@ def train(
     *,
     out: str | Path | None = None,
     resume: bool = False,
+    force: bool = False,
     console: Console | None = None,
 ) -> Run:
     """Train a recipe and leave a model folder in `out` (default runs/NAME).
 
-    Raises UserError for every fault of the recipe at once, data that do not fit, a loss that is not finite,
-    an export that differs from torch, or a folder that cannot be written.
+    `resume`: go on from the newest whole state there; a run of another recipe, other data or other versions is
+    refused, unless `force`. Raises UserError for every fault of the recipe at once, data that do not fit, a loss
+    that is not finite, an export that differs from torch, or a folder that cannot be written or is in use.
     """
     if not has_torch():
         raise missing_extra("torch", "train")
-    from medzoo.commands.feeds import open_feeds
-    from medzoo.nn.weights import build_net, weights_bytes
-    from medzoo.training.fit import fit_closed_form, fit_gradient
-
     console = console or Console(stderr=True)
     loaded = load_recipe(find_recipe(recipe), overrides, catalog=Catalog())
     folder = Path(out) if out is not None else Path("runs") / loaded.name
@@ -65,9 +64,27 @@ def train(
 
         console.print(f"[bold]{loaded.name}[/]: {', '.join(loaded.members.values())}")
         return Run(folder, compose(loaded, out=folder, console=console).manifest)
+    with held(folder):
+        return _train(loaded, folder, resume=resume, force=force, console=console)
+
+
+def _train(loaded: Recipe, folder: Path, *, resume: bool, force: bool, console: Console) -> Run:
+    from medzoo.commands.feeds import open_feeds
+    from medzoo.nn.weights import build_net, weights_bytes
+    from medzoo.training.fit import fit_closed_form, fit_gradient
+
     started = time.perf_counter()
     console.print(f"[bold]{loaded.name}[/]: reading {loaded.data.type}")
     data = open_data(loaded)
+    digest = data_digest(data.items)
+    facts = {
+        "recipe_digest": loaded.digest,
+        "data_sha256": digest["sha256"],
+        "split_digest": data.split.digest,
+        "medzoo": installed("medzoo"),
+        "torch": installed("torch"),
+    }
+    agree(folder, facts, resume=resume, force=force, recipe=loaded.resolved())
     net = build_net(loaded)
     audit = checked_audit(loaded, data)
     feeds = open_feeds(net, loaded, data)
@@ -99,7 +116,7 @@ def train(
         **({"precisions": {name: one.report for name, one in fewer.items()}} if fewer else {}),
         "operating_point": metadata.operating_point.model_dump() if metadata.operating_point else None,
         "calibration": metadata.calibration,
-        "data": {"type": loaded.data.type, **data_digest(data.items)},
+        "data": {"type": loaded.data.type, **digest},
         "split": _split(data),
         "audit": {**audit.counts(), "allow_leaks": loaded.data.allow_leaks},
         "training": report.to_dict(),

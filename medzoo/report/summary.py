@@ -55,6 +55,28 @@ def result_line(answer: Mapping[str, Any]) -> str:
     )
 
 
+def comparison_tables(document: Mapping[str, Any]) -> list[Table]:
+    """Figures side by side, then each later model minus the first, then the recipe fields that differ."""
+    names = document["models"]
+    side = Table("figure", *names, box=None, pad_edge=False, title=f"on the same {document['items']} items")
+    by_name = {name: {f["name"]: f for f in document["figures"][name]} for name in names}
+    for figure in document["figures"][names[0]]:
+        cells = [by_name[name].get(figure["name"]) for name in names]
+        side.add_row(figure["name"], *[figure_text(cell) if cell else "" for cell in cells])
+    tables = [side]
+    for name, figures in document["differences"].items():
+        table = Table(
+            "figure", "difference (95 % interval)", box=None, pad_edge=False, title=f"{name} minus {names[0]}"
+        )
+        for figure in figures:
+            table.add_row(figure["name"], figure_text(figure))
+        tables.append(table)
+    recipes = Table("recipe field", *names, box=None, pad_edge=False)
+    for field, values in document["recipes"].items():
+        recipes.add_row(field, *[str(values[name]) for name in names])
+    return [*tables, recipes]
+
+
 def audit_summary(document: Mapping[str, Any], *, console: Console) -> None:
     """Leaks pair by pair and findings by kind."""
     sides = ", ".join(f"{count} {part}" for part, count in document["splits"].items())

@@ -1,0 +1,103 @@
+"""`medzoo compare`: models that were scored on the same items, pair by pair, and how their recipes differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from medzoo.artifact import ModelFolder
+from medzoo.commands.locate import find_model
+from medzoo.errors import UserError
+from medzoo.metrics import Figure, Scores, paired, read_scores
+from medzoo.metrics.scores import FILE
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Figures by model; the paired differences of each later model to the first; recipe fields that differ."""
+
+    models: Sequence[str]
+    items: int
+    figures: Mapping[str, Sequence[Figure]]
+    differences: Mapping[str, Sequence[Figure]]
+    recipes: Mapping[str, Mapping[str, Any]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of `compare --json`."""
+        return {
+            "models": list(self.models),
+            "items": self.items,
+            "figures": {name: [figure.to_dict() for figure in found] for name, found in self.figures.items()},
+            "differences": {name: [figure.to_dict() for figure in found] for name, found in self.differences.items()},
+            "recipes": {field: dict(values) for field, values in self.recipes.items()},
+        }
+
+
+def compare(models: Sequence[str | Path]) -> Comparison:
+    """Compare model folders by what each answered to every test item (evaluation.json); nothing is run.
+
+    Raises UserError for fewer than two models, one without its answers, or items that are not the same.
+    """
+    if len(models) < 2:
+        raise UserError("one model alone cannot be compared", hint="name two or more")
+    folders = [_opened(model) for model in models]
+    names = _names([folder.name for folder in folders])
+    scores = [read_scores(folder.file(FILE)) for folder in folders]
+    first = scores[0]
+    for name, one in zip(names[1:], scores[1:], strict=True):
+        if one.scope.task != first.scope.task or one.scope.labels != first.scope.labels:
+            raise UserError(
+                f"answers {one.scope.task} with {', '.join(one.scope.labels)}, {names[0]} {first.scope.task} with "
+                f"{', '.join(first.scope.labels)}",
+                where=name,
+                hint="compare models of one task and the same labels",
+            )
+    recipes = {
+        name: _flat(yaml.safe_load(folder.file("recipe.yaml").read_text()))
+        for name, folder in zip(names, folders, strict=True)
+    }
+    fields = dict.fromkeys(key for recipe in recipes.values() for key in recipe)
+    return Comparison(
+        names,
+        len(first.items),
+        {name: one.figures() for name, one in zip(names, scores, strict=True)},
+        {name: _against(first, one) for name, one in zip(names[1:], scores[1:], strict=True)},
+        {
+            field: {name: recipe.get(field) for name, recipe in recipes.items()}
+            for field in fields
+            if len({repr(recipe.get(field)) for recipe in recipes.values()}) > 1
+        },
+    )
+
+
+def _opened(model: str | Path) -> ModelFolder:
+    path = find_model(model)
+    if not path.is_dir():
+        raise UserError("an ONNX file alone was scored on nothing", str(path), "give the model folder")
+    return ModelFolder.open(path)
+
+
+def _against(first: Scores, other: Scores) -> list[Figure]:
+    """Other minus first, under every protocol that both have."""
+    found = []
+    for protocol in first.protocols:
+        if protocol in other.protocols:
+            figures = paired(other.protocols[protocol], first.protocols[protocol])
+            prefix = f"{protocol}/" if protocol else ""
+            found += [Figure(f"{prefix}{f.name}", f.value, f.low, f.high, f.protocol, f.n, f.groups) for f in figures]
+    return found
+
+
+def _names(names: Sequence[str]) -> list[str]:
+    """Names that tell the models apart: with a number where two have the same."""
+    return [name if names.count(name) == 1 else f"{name}-{names[: k + 1].count(name)}" for k, name in enumerate(names)]
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(tree, dict):
+        return {key: value for name, part in tree.items() for key, value in _flat(part, f"{prefix}{name}.").items()}
+    return {prefix[:-1]: tree}

@@ -1,0 +1,151 @@
+"""`medzoo train --folds K`: K trainings, each tested on its own fold, as processes side by side where there is room."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from medzoo.artifact import ModelFolder
+from medzoo.commands.catalog import Catalog
+from medzoo.commands.locate import find_recipe
+from medzoo.commands.run_folder import held
+from medzoo.errors import UserError
+from medzoo.io.atomic import atomic_write
+from medzoo.metrics import Figure, Scores, read_scores, restored
+from medzoo.metrics.scores import FILE
+from medzoo.recipe import load_recipe
+
+_ROOM = 3 << 30  # bytes of free memory that a training is given
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """The folder with fold-0, fold-1, ... and the figures over every item, each answered by the model of its fold."""
+
+    folder: Path
+    figures: Sequence[Mapping[str, Any]]
+
+
+def cross_validate(
+    recipe: str | Path,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    *,
+    folds: int,
+    out: str | Path | None = None,
+    resume: bool = False,
+    force: bool = False,
+    jobs: int = 0,
+    console: Console | None = None,
+) -> CrossValidation:
+    """Train `folds` models in `out`/fold-K (default runs/NAME-folds), and pool their answers.
+
+    Every item is tested once, by the model that saw neither it nor its group; the next fold validates. `jobs`: how
+    many run at once (0: as there are cores, free memory and GPUs). `resume`: finished folds are kept, others go on.
+    Raises UserError if a fold fails, with what it said; the others end first.
+    """
+    console = console or Console(stderr=True)
+    given = [f"{k}={json.dumps(v)}" for k, v in overrides.items()] if isinstance(overrides, Mapping) else [*overrides]
+    source = find_recipe(recipe)
+    mine = [*given, f"data.split.folds={folds}", "data.split.test=null"]
+    loaded = load_recipe(source, [*mine, "data.split.fold=0"], catalog=Catalog())
+    folder = Path(out) if out is not None else Path("runs") / f"{loaded.name}-folds"
+    places = [folder / f"fold-{k}" for k in range(folds)]
+    with held(folder):
+        waiting = [k for k in range(folds) if not (resume and _finished(places[k]))]
+        at_once = min(jobs or _room(), max(1, len(waiting)))
+        console.print(f"{len(waiting)} of {folds} folds to train, {at_once} at a time")
+        options = [*(["--resume"] if resume else []), *(["--force"] if force else [])]
+        failed: dict[int, str] = {}
+        running: dict[int, subprocess.Popen[str]] = {}
+        try:
+            while waiting or running:
+                while waiting and len(running) < at_once:
+                    k = waiting.pop(0)
+                    command = [sys.executable, "-m", "medzoo", "train", str(source), *mine, f"data.split.fold={k}"]
+                    running[k] = _start([*command, "-o", str(places[k]), *options], k, at_once, places[k])
+                for k in [k for k, process in running.items() if process.poll() is not None]:
+                    process = running.pop(k)
+                    words = f"fold {k} ended" if not process.returncode else f"fold {k} failed"
+                    console.print(words)
+                    if process.returncode:
+                        failed[k] = _last_line(places[k])
+                time.sleep(0.2)
+        finally:
+            for process in running.values():
+                process.terminate()
+    if failed:
+        k, said = next(iter(failed.items()))
+        raise UserError(f"fold {k} of {folds} failed: {said}", str(places[k]), "mend it, then the same with --resume")
+    figures = [figure.to_dict() for figure in pooled(places)]
+    document = {
+        "recipe": loaded.name,
+        "folds": folds,
+        "figures": figures,
+        "by_fold": [ModelFolder.open(place).manifest["metrics"]["figures"] for place in places],
+    }
+    raw = (json.dumps(document, indent=1) + "\n").encode()
+    atomic_write(folder / "cross-validation.json", lambda handle: handle.write(raw))
+    return CrossValidation(folder, figures)
+
+
+def pooled(folders: Sequence[Path]) -> list[Figure]:
+    """Figures over the test items of all folders together, as if one model had answered them."""
+    parts = [read_scores(ModelFolder.open(folder).file(FILE)) for folder in folders]
+    everything = Scores(parts[0].scope)
+    for part in parts:
+        for protocol, scores in part.protocols.items():
+            restored(everything.accumulated(protocol), scores.records())
+    return everything.figures()
+
+
+def _start(command: list[str], fold: int, at_once: int, place: Path) -> subprocess.Popen[str]:
+    place.mkdir(parents=True, exist_ok=True)
+    environment = dict(os.environ)
+    if at_once > 1:
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // at_once)))
+        if (devices := _gpus()) > 1:
+            environment["CUDA_VISIBLE_DEVICES"] = str(fold % devices)
+    log = (place / "log.txt").open("w")
+    with log:
+        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, text=True)
+
+
+def _finished(place: Path) -> bool:
+    try:
+        ModelFolder.open(place)
+    except UserError:
+        return False
+    return True
+
+
+def _last_line(place: Path) -> str:
+    lines = [line for line in (place / "log.txt").read_text(errors="replace").splitlines() if line.strip()]
+    return next(
+        (line for line in reversed(lines) if line.startswith("error")), lines[-1] if lines else "it said nothing"
+    )
+
+
+def _room() -> int:
+    """Trainings that fit side by side: one a GPU, else one a core, as far as free memory goes."""
+    devices = _gpus()
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(1, min(devices or _cores(), free // _ROOM))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()

@@ -1,0 +1,111 @@
+"""`medzoo reproduce`: a model trained again from its own folder, beside what it was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from medzoo.artifact import ModelFolder
+from medzoo.commands.locate import find_model
+from medzoo.commands.train import train
+from medzoo.errors import UserError
+
+_PACKAGES = "package "
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """The new folder, what differed before training ({name: (then, now)}), and what came of it."""
+
+    folder: Path
+    differences: Mapping[str, tuple[Any, Any]]
+    weights_identical: bool
+    largest_weight_difference: float | None
+    figures: Mapping[str, tuple[float | None, float | None]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of `reproduce --json`."""
+        return {
+            "folder": str(self.folder),
+            "differences": {name: {"then": then, "now": now} for name, (then, now) in self.differences.items()},
+            "weights_identical": self.weights_identical,
+            "largest_weight_difference": self.largest_weight_difference,
+            "figures": {name: {"then": then, "now": now} for name, (then, now) in self.figures.items()},
+        }
+
+    def lines(self) -> list[str]:
+        """What a person reads: differences first, then whether they mattered."""
+        found = [f"{name}: {then}, now {now}" for name, (then, now) in self.differences.items()]
+        found = found or ["recipe, data, split, versions and hardware are the same"]
+        if self.weights_identical:
+            found.append("weights: identical, to the bit")
+        elif self.largest_weight_difference is None:
+            found.append("weights: of another shape")
+        else:
+            found.append(f"weights: differ by up to {self.largest_weight_difference:.3g}")
+        for name, (then, now) in self.figures.items():
+            if then != now:
+                found.append(f"{name}: {_number(then)}, now {_number(now)}")
+        if all(then == now for then, now in self.figures.values()):
+            found.append("every figure is the same")
+        return [*found, f"the new model is in {self.folder}"]
+
+
+def reproduce(model: str | Path, *, out: str | Path | None = None, console: Console | None = None) -> Reproduction:
+    """Train MODEL again from the recipe in its folder. Raises UserError where it cannot be trained."""
+    from safetensors.numpy import load_file
+
+    path = find_model(model)
+    if not path.is_dir():
+        raise UserError("an ONNX file does not say how it was made", str(path), "give the model folder")
+    old = ModelFolder.open(path)
+    target = Path(out) if out is not None else Path("runs") / f"{old.name}-again"
+    if target.resolve() == path.resolve():
+        raise UserError("is the model itself", str(target), "choose another -o")
+    run = train(old.file("recipe.yaml"), out=target, console=console)
+    new = ModelFolder.open(run.folder)
+    name = "model.safetensors"
+    identical = old.manifest["files"][name]["sha256"] == new.manifest["files"][name]["sha256"]
+    largest: float | None = 0.0
+    if not identical:
+        one, two = load_file(old.file(name)), load_file(new.file(name))
+        shapes = [{key: value.shape for key, value in side.items()} for side in (one, two)]
+        largest = (
+            max(float(abs(one[key].astype(float) - two[key]).max(initial=0)) for key in one)
+            if shapes[0] == shapes[1]
+            else None
+        )
+    return Reproduction(run.folder, differences(old.manifest, new.manifest), identical, largest, _figures(old, new))
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Of two manifests: recipe, data, split, versions and hardware that are not the same, by name."""
+
+    def facts(manifest: Mapping[str, Any]) -> dict[str, Any]:
+        made = manifest["environment"]
+        return {
+            "recipe": manifest["recipe_digest"],
+            "data": manifest["data"]["sha256"],
+            "split": manifest["split"]["digest"],
+            "seed": manifest["seed"],
+            **{name: made.get(name) for name in ("python", "system", "machine", "processor", "cores", "threads")},
+            **{f"{_PACKAGES}{name}": version for name, version in made["packages"].items()},
+        }
+
+    one, two = facts(old), facts(new)
+    # What an older manifest does not say cannot differ.
+    keys = [key for key in {**one, **two} if key.startswith(_PACKAGES) or None not in (one.get(key), two.get(key))]
+    return {key: (one.get(key), two.get(key)) for key in keys if one.get(key) != two.get(key)}
+
+
+def _figures(old: ModelFolder, new: ModelFolder) -> dict[str, tuple[float | None, float | None]]:
+    then, now = ({f["name"]: f["value"] for f in one.manifest["metrics"]["figures"]} for one in (old, new))
+    return {name: (then[name], now.get(name)) for name in then}
+
+
+def _number(value: float | None) -> str:
+    return "not defined" if value is None else f"{value:.4f}"

@@ -1,0 +1,90 @@
+"""The folder of a run: held by one process at a time, and what a resumed run must still agree with."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from medzoo.errors import Fault, UserError
+from medzoo.io.atomic import atomic_write
+
+_WORDS = {
+    "recipe_digest": "another recipe",
+    "data_sha256": "other data",
+    "split_digest": "another split of the data",
+    "medzoo": "another version of medzoo",
+    "torch": "another version of torch",
+}
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold `folder/training` for this process; the system lets go when it ends, however it ends.
+
+    Processes that a launcher started beside the first share its hold. Raises UserError where another run has it.
+    """
+    if any(os.environ.get(name, "0") not in ("", "0") for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID")):
+        yield
+        return
+    if os.name == "nt":  # has no flock
+        yield
+        return
+    import fcntl
+
+    path = folder / "training" / "lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            handle.seek(0)
+            raise UserError(
+                f"another training is running into this folder (process {handle.read().strip() or 'unknown'})",
+                where=str(folder),
+                hint="wait for it, stop it, or choose another -o",
+            ) from None
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+        yield
+
+
+def agree(folder: Path, facts: Mapping[str, Any], *, resume: bool, force: bool, recipe: str) -> None:
+    """Write what a run is made of; with `resume`, first compare it with what was written when the run began.
+
+    `recipe`: the resolved text. Raises UserError that names each thing which differs, unless `force`.
+    """
+    path = folder / "training" / "run.json"
+    if resume and path.is_file() and not force:
+        try:
+            before = json.loads(path.read_text())
+        except ValueError:
+            before = {}
+        changed = [name for name in facts if name in before and before[name] != facts[name]]
+        if changed:
+            lines = _lines(before.get("recipe", ""), recipe) if "recipe_digest" in changed else []
+            raise UserError.of([_fault(name, before[name], facts[name], lines, folder) for name in changed])
+    document = json.dumps({**facts, "recipe": recipe}, indent=1) + "\n"
+    atomic_write(path, lambda handle: handle.write(document.encode()))
+
+
+def _fault(name: str, before: Any, now: Any, lines: Sequence[str], folder: Path) -> Fault:
+    short = [str(value)[:12] for value in (before, now)]
+    detail = "; ".join(lines[:3]) if name == "recipe_digest" and lines else f"{short[0]}, now {short[1]}"
+    return Fault(
+        f"the run was begun with {_WORDS.get(name, name)}: {detail}",
+        str(folder),
+        "go on with what it was begun with, train anew without --resume, or --force",
+    )
+
+
+def _lines(before: str, now: str) -> list[str]:
+    """Lines of the resolved recipe that are not in both."""
+    old, new = before.splitlines(), now.splitlines()
+    gone = [line.strip() for line in old if line not in new]
+    come = [line.strip() for line in new if line not in old]
+    return [f"{a!r}, now {b!r}" for a, b in zip(gone, come, strict=False)] or [*gone, *come]

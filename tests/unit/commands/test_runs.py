@@ -1,0 +1,162 @@
+"""Runs that are held, resumed, repeated, folded and compared, on a folder of small pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+from rich.console import Console
+
+from medzoo.artifact import ModelFolder
+from medzoo.cli import main
+from medzoo.commands.compare import compare
+from medzoo.commands.folds import cross_validate
+from medzoo.commands.reproduce import reproduce
+from medzoo.commands.run_folder import held
+from medzoo.commands.train import train
+from medzoo.errors import UserError
+
+QUIET = Console(quiet=True)
+RECIPE = """medzoo: 1
+name: toy
+task: classify
+labels: [dark, bright]
+data: {type: image-folder, root: ROOT, split: {group: none, val: 0.2, test: 0.3, seed: 0}}
+model: {type: lenet, variant: full, dropout: 0.2}
+train: {epochs: 2, batch: 4, lr: 3e-3, ema: 0.9, checkpoint: {every_steps: 1}}
+metrics: [auc, accuracy]
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe on 40 pictures of noise, whose brightness tells the class."""
+    root = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for k in range(40):
+        kind = ("dark", "bright")[k % 2]
+        (root / kind).mkdir(exist_ok=True)
+        Pillow.fromarray((rng.random((36, 40)) * 120 + 80 * (k % 2)).astype(np.uint8)).save(root / kind / f"{k}.png")
+    path = root.parent / f"{root.name}.yaml"
+    path.write_text(RECIPE.replace("ROOT", str(root)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(recipe, out=tmp_path_factory.mktemp("runs") / "toy", console=QUIET).folder
+
+
+def test_a_second_run_into_a_folder_is_refused_while_the_first_goes_on(recipe: Path, tmp_path: Path) -> None:
+    with held(tmp_path), pytest.raises(UserError, match=rf"another training is running .*process {os.getpid()}"):
+        train(recipe, out=tmp_path, console=QUIET)
+    with held(tmp_path):  # let go of, as the system does when a process ends
+        pass
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (["train.lr=1e-2"], r"another recipe: 'lr: 0\.003', now 'lr: 0\.01'"),
+        (["data.split.seed=1"], "another split of the data"),
+    ],
+)
+def test_resume_is_refused_where_the_run_was_begun_with_something_else(
+    recipe: Path, trained: Path, change: list[str], words: str
+) -> None:
+    before = (trained / "manifest.json").read_bytes()
+    with pytest.raises(UserError, match=words) as caught:
+        train(recipe, change, out=trained, resume=True, console=QUIET)
+    assert "--force" in str(caught.value)
+    assert (trained / "manifest.json").read_bytes() == before
+
+
+def test_resume_is_refused_with_other_data_or_another_version_unless_forced(recipe: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    train(recipe, out=folder, console=QUIET)
+    path = folder / "training" / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"data_sha256": "0" * 64, "medzoo": "0.0.1"}))
+    with pytest.raises(UserError) as caught:
+        train(recipe, out=folder, resume=True, console=QUIET)
+    assert "other data" in str(caught.value)
+    assert "another version of medzoo: 0.0.1" in str(caught.value)
+    train(recipe, out=folder, resume=True, force=True, console=QUIET)
+
+
+def test_a_model_trained_again_is_the_same_and_what_differs_is_named(trained: Path, tmp_path: Path) -> None:
+    found = reproduce(trained, out=tmp_path / "again", console=QUIET)
+    assert found.weights_identical
+    assert not found.differences
+    assert found.lines()[0] == "recipe, data, split, versions and hardware are the same"
+    assert "every figure is the same" in found.lines()
+    with pytest.raises(UserError, match="is the model itself"):
+        reproduce(trained, out=trained)
+
+
+def test_models_are_compared_on_the_same_items(recipe: Path, trained: Path, tmp_path: Path) -> None:
+    other = train(recipe, ["train.epochs=1", "train.lr=1e-5", "name=weak"], out=tmp_path / "weak", console=QUIET).folder
+    found = compare([trained, other]).to_dict()
+    assert found["models"] == ["toy", "weak"]
+    assert found["recipes"]["train.lr"] == {"toy": 0.003, "weak": 1e-5}
+    assert "train.batch" not in found["recipes"]
+    difference = {f["name"]: f for f in found["differences"]["weak"]}["auc"]
+    by_name = {m: {f["name"]: f["value"] for f in found["figures"][m]} for m in found["models"]}
+    assert difference["value"] == pytest.approx(by_name["weak"]["auc"] - by_name["toy"]["auc"])
+    assert difference["low"] <= difference["value"] <= difference["high"]
+    again = compare([trained, trained]).to_dict()
+    assert again["models"] == ["toy-1", "toy-2"]
+    assert {f["value"] for f in again["differences"]["toy-2"]} == {0}
+    with pytest.raises(UserError, match="one model alone"):
+        compare([trained])
+    split = train(recipe, ["data.split.seed=3", "name=else"], out=tmp_path / "else", console=QUIET).folder
+    with pytest.raises(UserError, match="not scored on the same items"):
+        compare([trained, split])
+
+
+def test_folds_test_every_item_once_and_a_finished_fold_is_kept(recipe: Path, tmp_path: Path) -> None:
+    found = cross_validate(recipe, ["train.epochs=1"], folds=2, out=tmp_path, console=QUIET, jobs=2)
+    figure = next(f for f in found.figures if f["name"] == "accuracy")
+    assert figure["n"] == 40
+    folds = [ModelFolder.open(tmp_path / f"fold-{k}") for k in range(2)]
+    right = [
+        f["value"] * f["n"] for fold in folds for f in fold.manifest["metrics"]["figures"] if f["name"] == "accuracy"
+    ]
+    assert figure["value"] == pytest.approx(sum(right) / 40)
+    assert json.loads((tmp_path / "cross-validation.json").read_text())["folds"] == 2
+    kept = (tmp_path / "fold-0" / "manifest.json").stat().st_mtime_ns
+    cross_validate(recipe, ["train.epochs=1"], folds=2, out=tmp_path, console=QUIET, resume=True)
+    assert (tmp_path / "fold-0" / "manifest.json").stat().st_mtime_ns == kept
+
+
+@pytest.mark.long
+def test_a_killed_command_that_is_resumed_leaves_the_same_weights(recipe: Path, trained: Path, tmp_path: Path) -> None:
+    def command(*options: str) -> list[str]:
+        return [sys.executable, "-m", "medzoo", "train", str(recipe), "-o", str(tmp_path / "cut"), *options]
+
+    environment: dict[str, Any] = {**os.environ, "OMP_NUM_THREADS": "1"}
+    whole = ModelFolder.open(trained).manifest["files"]["model.safetensors"]["sha256"]
+    first = subprocess.Popen(command(), env=environment, stderr=subprocess.DEVNULL)
+    states = tmp_path / "cut" / "training" / "checkpoints"
+    while len(list(states.glob("step-*.ckpt"))) < 2:
+        assert first.poll() is None
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    done = subprocess.run(command("--resume"), env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "goes on from step" in done.stderr
+    assert ModelFolder.open(tmp_path / "cut").manifest["files"]["model.safetensors"]["sha256"] == whole
+
+
+def test_the_command_line_tells_the_differences(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["compare", str(trained), str(trained)])
+    assert not ended.value.code
+    assert "toy-2 minus toy-1" in capsys.readouterr().out
