@@ -17,6 +17,7 @@ from medzoo.errors import UserError
 from medzoo.types import Array
 
 SUFFIXES = (".dcm", ".dicom", ".ima")
+_PIXELS = 0x7FE00010
 PIXEL_DATA = b"\xe0\x7f\x10\x00"
 MOST_IN_ARCHIVE = 4 << 30  # bytes that an archive may unpack to
 DEFLATE = 1032  # deflate cannot pack more than this many bytes into one
@@ -55,13 +56,25 @@ class Header:
         return array.reshape(shape) if array.size == count else None
 
 
-def read_dataset(source: Path | BinaryIO, where: str, **options: Any) -> Any:
-    """A pydicom dataset from a path or an open file. Raises UserError naming it."""
-    import pydicom
+def read_dataset(source: Path | BinaryIO, where: str, *, stop_before_pixels: bool = False) -> Any:
+    """A pydicom dataset from a path or an open file, with `stop_before_pixels` its header. Raises UserError."""
+    from pydicom.filereader import read_partial
+
+    last: list[Any] = [None]
+
+    def stop(tag: Any, representation: str | None, length: int) -> bool:
+        """Whether to stop here. Padding without end would else be read element by element."""
+        if tag == last[0]:
+            raise UserError("is damaged: an element stands there twice in a row", where)
+        last[0] = tag
+        return stop_before_pixels and bool(tag == _PIXELS)
 
     try:
-        _check_deflated(source, where)
-        return pydicom.dcmread(source, force=True, **options)
+        with _opened(source) as handle:
+            _check_deflated(handle, where)
+            dataset = read_partial(handle, stop_when=stop, force=True)
+            dataset.filename = None if dataset.filename is None else str(dataset.filename)
+            return dataset
     except UserError:
         raise
     except Exception as error:  # pydicom raises a kind of its own for every fault of a file
@@ -90,12 +103,14 @@ def in_archive(path: Path) -> list[Header]:
                 if entry.flag_bits & 1:
                     raise UserError("is locked by a password", where, "unpack it first")
                 with archive.open(entry) as handle:
-                    data = handle.read(entry.file_size + 1)
+                    if not _marked(handle.read(132), entry.filename):
+                        continue
+                with archive.open(entry) as handle:
+                    data = handle.read(entry.file_size)
                 if len(data) != entry.file_size:
                     raise UserError(f"its entry {entry.filename} is not as long as the archive says", where)
-                if _marked(data[:132], entry.filename):
-                    header = _header(f"{where}!{entry.filename}", io.BytesIO(data), data)
-                    found += [header] if header is not None else []
+                header = _header(f"{where}!{entry.filename}", io.BytesIO(data), data)
+                found += [header] if header is not None else []
             return found
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
         raise UserError(f"is a damaged or unreadable archive: {error}", where) from error
@@ -134,7 +149,8 @@ def _is_called(uid: str, head: Any, wanted: str) -> bool:
 
 
 def _marked(start: bytes, name: str) -> bool:
-    return start[128:132] == b"DICM" or name.lower().endswith(SUFFIXES)
+    """Whether a file is DICOM: by its mark, or by its suffix if it begins with an element of the first groups."""
+    return start[128:132] == b"DICM" or (name.lower().endswith(SUFFIXES) and start[:2] in (b"\2\0", b"\x08\0"))
 
 
 def _of_file(path: Path) -> Header | None:
@@ -160,16 +176,16 @@ def _header(name: str, handle: BinaryIO, data: bytes | None) -> Header | None:
     return Header(name, head, data, offset)
 
 
-def _check_deflated(source: Path | BinaryIO, where: str) -> None:
-    """Refuse a deflated dataset that unpacks beyond reason; pydicom would unpack it whole."""
+def _check_deflated(handle: BinaryIO, where: str) -> None:
+    """Refuse a deflated dataset that unpacks beyond reason, which pydicom would unpack whole; leaves `handle` at its
+    start."""
     from pydicom.filereader import _read_file_meta_info, read_preamble
     from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-    with _opened(source) as handle:
+    try:
         if not read_preamble(handle, force=True):
             return
-        meta = _read_file_meta_info(handle)
-        if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        if _read_file_meta_info(handle).get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
             return
         unpacker, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
         while piece := handle.read(1 << 20):
@@ -178,10 +194,12 @@ def _check_deflated(source: Path | BinaryIO, where: str) -> None:
                 piece = unpacker.unconsumed_tail
                 if size > MOST_INFLATED:
                     raise UserError(f"would unpack to more than {MOST_INFLATED >> 20} MB", where)
+    finally:
+        handle.seek(0)
 
 
 class _opened:  # noqa: N801 - a context manager
-    """A path opened, or an open file from its start, put back there afterwards."""
+    """A path opened and closed, or an open file as it is."""
 
     def __init__(self, source: Path | BinaryIO) -> None:
         self.source = source
@@ -193,8 +211,6 @@ class _opened:  # noqa: N801 - a context manager
     def __exit__(self, *_: object) -> None:
         if isinstance(self.source, Path):
             self.handle.close()
-        else:
-            self.handle.seek(0)
 
 
 def walk(dataset: Any) -> Iterator[Any]:

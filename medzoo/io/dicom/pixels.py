@@ -26,7 +26,7 @@ def pixels(dataset: Any, where: str) -> Array:
             f"holds {frames} frames without a place in space", where, "save the wanted frame as a file of its own"
         )
     try:
-        stored = dataset.pixel_array
+        stored = _stored(dataset)
         if dataset.PhotometricInterpretation == "PALETTE COLOR":
             stored = apply_color_lut(stored, dataset)
         if stored.ndim == 3:
@@ -45,7 +45,7 @@ def frames_of(dataset: Any, where: str) -> Array:
     """(N, H, W) grey values of all frames, each with its own rescaling. Raises UserError."""
     _check(dataset, where)
     try:
-        stored = dataset.pixel_array
+        stored = _stored(dataset)
     except Exception as error:
         raise UserError(f"its pixels cannot be decoded: {error}", where, HINT) from error
     if int(dataset.get("SamplesPerPixel") or 1) != 1:
@@ -89,6 +89,15 @@ def slope_and_intercept(head: Any) -> tuple[float, float]:
     """The linear modality LUT; (1, 0) where there is none."""
     slope, intercept = head.get("RescaleSlope"), head.get("RescaleIntercept")
     return (1.0 if slope is None else float(slope)), float(intercept or 0)
+
+
+def _stored(dataset: Any) -> Array:
+    """What pydicom decodes; run lengths by its own decoder, since others abort on damaged ones."""
+    from pydicom.uid import RLELossless
+
+    if dataset.file_meta.TransferSyntaxUID == RLELossless:
+        dataset.pixel_array_options(decoding_plugin="pydicom")
+    return np.asarray(dataset.pixel_array)
 
 
 def _scale(dataset: Any, number: int) -> tuple[float, float]:

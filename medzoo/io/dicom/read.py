@@ -8,6 +8,7 @@ normal; its affine leads to RAS.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 from medzoo.errors import UserError
 from medzoo.io.check import check_affine, check_extent, check_values, check_volume
 from medzoo.io.dicom.facts import facts_of
-from medzoo.io.dicom.headers import Header, in_archive, in_folder, one_series, read_dataset
+from medzoo.io.dicom.headers import THREADS, Header, in_archive, in_folder, one_series, read_dataset
 from medzoo.io.dicom.pixels import frames_of, is_plain, pixels, plain_dtype, slope_and_intercept
 from medzoo.io.dicom.place import has_frame_places, ordered, plane_of, planes_of
 from medzoo.types import Array, Image
@@ -72,6 +73,7 @@ def _from_dataset(dataset: Any, where: str, *, volume: bool) -> Image:
     if int(dataset.get("NumberOfFrames") or 1) > 1 and has_frame_places(dataset):
         order, affine = ordered(planes_of(dataset, where), where)
         array = frames_of(dataset, where)[order].transpose(2, 1, 0)[None]
+        check_values(array, where)
         return _volume(array, affine, where, meta | {"frames": tuple(order)})
     values = pixels(dataset, where)
     check_values(values, where)
@@ -85,7 +87,6 @@ def _from_dataset(dataset: Any, where: str, *, volume: bool) -> Image:
 
 def _volume(array: Array, affine: Array, where: str, meta: dict[str, Any]) -> Image:
     check_affine(affine, where)
-    check_values(array, where)
     check_volume(array, where)
     return Image(array, affine, where, meta)
 
@@ -105,30 +106,48 @@ def _read_headers(found: Sequence[Header], where: str, series: str | None) -> Im
 
 
 def _stacked(slices: Sequence[Header]) -> Array:
-    """(1, I, J, K) values, laid out in memory slice by slice as they come."""
-    rescaled = [slope_and_intercept(one.head) != (1.0, 0.0) for one in slices]
-    stack: Array | None = None
-    for k, one in enumerate(slices):
-        values = _plain(one) if is_plain(one.head) and one.offset else None
-        if values is None:
-            decoded = pixels(one.dataset(), one.name)
-            if decoded.shape[0] != 1:
-                raise UserError("is a colour picture among the slices of a series", one.name)
-            values, slope, intercept = decoded[0], 1.0, 0.0
-        else:
-            slope, intercept = slope_and_intercept(one.head)
-        if stack is None:
-            dtype = np.dtype(np.float32) if any(rescaled) else values.dtype.newbyteorder("=")
-            stack = np.empty((len(slices), *values.shape), dtype)
-        elif values.dtype.newbyteorder("=") != stack.dtype and stack.dtype.kind != "f":
-            stack = stack.astype(np.result_type(stack.dtype, values.dtype))
-        np.copyto(stack[k], values, casting="unsafe")
+    """(1, I, J, K) values, laid out in memory slice by slice as they come; slices are read by several threads."""
+    rescaled = any(slope_and_intercept(one.head) != (1.0, 0.0) for one in slices)
+    if not rescaled and not all(_is_direct(one) for one in slices):
+        planes = [_grey(one) for one in slices]
+        stack = np.stack([plane.astype(np.result_type(*planes), copy=False) for plane in planes])
+        return stack.transpose(2, 1, 0)[None]
+    first = slices[0].head
+    kinds = [plain_dtype(one.head).newbyteorder("=") for one in slices if _is_direct(one)]
+    dtype = np.dtype(np.float32) if rescaled else np.result_type(*kinds)
+    stack = np.empty((len(slices), int(first.Rows), int(first.Columns)), dtype)
+
+    def fill(k: int) -> None:
+        one, out = slices[k], stack[k]
+        if not _is_direct(one):
+            out[:] = _grey(one)
+            return
+        out[:] = _plain(one)
+        slope, intercept = slope_and_intercept(one.head)
+        if not np.isfinite([slope, intercept]).all():
+            raise UserError("its rescale slope and intercept are no numbers", one.name)
         if slope != 1:
-            stack[k] *= stack.dtype.type(slope)
+            out *= dtype.type(slope)
         if intercept:
-            stack[k] += stack.dtype.type(intercept)
-    assert stack is not None
+            out += dtype.type(intercept)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(fill, range(len(slices))))
     return stack.transpose(2, 1, 0)[None]
+
+
+def _is_direct(one: Header) -> bool:
+    return bool(one.offset) and is_plain(one.head)
+
+
+def _grey(one: Header) -> Array:
+    """(rows, columns) values of a slice whose pixels must be decoded."""
+    decoded = pixels(one.dataset(), one.name)
+    if decoded.shape[0] != 1:
+        raise UserError("is a colour picture among the slices of a series", one.name)
+    check_values(decoded, one.name)
+    plane: Array = decoded[0]
+    return plane
 
 
 def _plain(one: Header) -> Array | None:
