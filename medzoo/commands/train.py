@@ -76,6 +76,8 @@ def _train(loaded: Recipe, folder: Path, *, resume: bool, force: bool, console: 
     started = time.perf_counter()
     console.print(f"[bold]{loaded.name}[/]: reading {loaded.data.type}")
     data = open_data(loaded)
+    # Data that leak are refused before anything is written.
+    audit = checked_audit(loaded, data)
     digest = data_digest(data.items)
     facts = {
         "recipe_digest": loaded.digest,
@@ -86,7 +88,6 @@ def _train(loaded: Recipe, folder: Path, *, resume: bool, force: bool, console: 
     }
     agree(folder, facts, resume=resume, force=force, recipe=loaded.resolved())
     net = build_net(loaded)
-    audit = checked_audit(loaded, data)
     feeds = open_feeds(net, loaded, data)
     work = folder / "training"
     if registry.entry("model", loaded.model.type).learns == "gradient":
