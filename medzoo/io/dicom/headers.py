@@ -6,7 +6,6 @@ import io
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,11 +17,11 @@ from medzoo.types import Array
 
 SUFFIXES = (".dcm", ".dicom", ".ima")
 _PIXELS = 0x7FE00010
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
 PIXEL_DATA = b"\xe0\x7f\x10\x00"
 MOST_IN_ARCHIVE = 4 << 30  # bytes that an archive may unpack to
 DEFLATE = 1032  # deflate cannot pack more than this many bytes into one
 MOST_INFLATED = 1 << 30
-THREADS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,9 +83,8 @@ def read_dataset(source: Path | BinaryIO, where: str, *, stop_before_pixels: boo
 def in_folder(folder: Path) -> list[Header]:
     """Every DICOM image below `folder`, by name; other files are passed over."""
     paths = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
-    with ThreadPoolExecutor(THREADS) as pool:
-        found = pool.map(_of_file, paths)
-        return [header for header in found if header is not None]
+    # Parsing is Python's own work: threads would only wait for each other.
+    return [header for header in map(_of_file, paths) if header is not None]
 
 
 def in_archive(path: Path) -> list[Header]:
@@ -183,6 +181,9 @@ def _check_deflated(handle: BinaryIO, where: str) -> None:
     from pydicom.uid import DeflatedExplicitVRLittleEndian
 
     try:
+        if _DEFLATED not in handle.read(4096):
+            return
+        handle.seek(0)
         if not read_preamble(handle, force=True):
             return
         if _read_file_meta_info(handle).get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:

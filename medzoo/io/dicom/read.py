@@ -18,10 +18,12 @@ import numpy as np
 from medzoo.errors import UserError
 from medzoo.io.check import check_affine, check_extent, check_values, check_volume
 from medzoo.io.dicom.facts import facts_of
-from medzoo.io.dicom.headers import THREADS, Header, in_archive, in_folder, one_series, read_dataset
+from medzoo.io.dicom.headers import Header, in_archive, in_folder, one_series, read_dataset
 from medzoo.io.dicom.pixels import frames_of, is_plain, pixels, plain_dtype, slope_and_intercept
 from medzoo.io.dicom.place import has_frame_places, ordered, plane_of, planes_of
 from medzoo.types import Array, Image
+
+THREADS = 4  # that read slices into a volume
 
 
 def read_dicom(path: Path, *, volume: bool = False) -> Image:
