@@ -6,7 +6,9 @@ answer's files have the same names whoever writes them and appear whole, so what
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,10 +55,18 @@ def predict_on_ray(
             concurrency=min(count, -(-len(rows) // _INPUTS)),
             num_gpus=1 if gpus else None,
         )
-        yield from in_order(answered.iter_rows(), len(rows))
+        answers = in_order(answered.iter_rows(), len(rows))
+        while True:
+            # Ray tells of a worker's death on stdout, where only results belong.
+            with contextlib.redirect_stdout(sys.stderr):
+                answer = next(answers, None)
+            if answer is None:
+                break
+            yield answer
     finally:
         if started:
-            ray.shutdown()
+            with contextlib.redirect_stdout(sys.stderr):
+                ray.shutdown()
 
 
 def in_order(rows: Iterator[dict[str, Any]], count: int) -> Iterator[dict[str, Any]]:
