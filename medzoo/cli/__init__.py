@@ -1,0 +1,77 @@
+"""The command line: parses and calls. Every command imports what it needs when it runs.
+
+Results go to stdout; words, progress and errors go to stderr. Exit code 0, or 2 with one line a fault.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import typer
+
+from medzoo.cli import deployment, figures, prediction, recipes, training, zoo
+from medzoo.cli.terminal import fail
+from medzoo.errors import UserError
+
+# In the order of `medzoo --help`.
+COMMANDS: dict[str, Callable[..., Any]] = {
+    "list": zoo.list_,
+    "show": zoo.show,
+    "validate": recipes.validate,
+    "schema": recipes.schema,
+    "data": recipes.data,
+    "train": training.train,
+    "reproduce": training.reproduce,
+    "evaluate": figures.evaluate,
+    "predict": prediction.predict,
+    "export": deployment.export,
+    "verify": zoo.verify,
+    "benchmark": figures.benchmark,
+    "serve": deployment.serve,
+    "report": figures.report,
+    "compare": figures.compare,
+    "fetch": zoo.fetch,
+}
+
+app = typer.Typer(
+    help="A declarative model zoo for medical images.",
+    epilog="--debug, anywhere, shows the traceback of an error.",
+    no_args_is_help=True,
+    add_completion=False,
+    # Plain help: drawing it with rich takes longer than everything else that --help does.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for name, command in COMMANDS.items():
+    app.command(name)(command)
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """The entry point; `--debug` anywhere shows tracebacks."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    given = [argument for argument in given if argument != "--debug"]
+    try:
+        code = app(given, prog_name="medzoo", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except UserError as error:
+        if debug:
+            raise
+        fail("\n".join(f"error: {fault}" for fault in error.faults))
+    except KeyboardInterrupt:
+        fail("error: interrupted", code=130)
+    except BrokenPipeError:
+        # The reader of stdout went away, as with `| head`; nothing is left to say to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if debug:
+            raise
+        if not hasattr(error, "format_message"):
+            fail(f"error: {type(error).__name__}: {' '.join(str(error).split())} (--debug shows where)")
+        # A usage error of the command-line parser: its own message, in our one line.
+        fail(f"error: {error.format_message()} (medzoo --help)")

@@ -1,0 +1,81 @@
+"""Models leave for elsewhere: export, serve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medzoo.cli.arguments import Device, Model, Out, one_of
+from medzoo.cli.terminal import say
+
+
+def export(
+    model: Model,
+    out: Out = None,
+    to: Annotated[str, typer.Option(help="onnx or triton.")] = "onnx",
+    precision: Annotated[str, typer.Option(help="fp32, fp16 or int8.")] = "fp32",
+) -> None:
+    """Export a model folder's weights to ONNX again, through the parity gate; or a Triton repository.
+
+    With the model folder itself as -o, a file of fewer bits becomes part of it.
+    """
+    chosen = one_of("--precision", precision, ("fp32", "fp16", "int8"))
+    if one_of("--to", to, ("onnx", "triton")) == "triton":
+        from medzoo.commands.triton import export_triton
+
+        say(f"written to {export_triton(model, out=out, precision=chosen)}: a Triton model repository")
+        return
+    from medzoo.commands.export import export as run_export
+
+    written = run_export(model, out=out, precision=chosen)
+    within = "as torch does" if chosen == "fp32" else f"within what {chosen} is allowed"
+    say(f"written to {written}: ONNX Runtime answers {within}")
+
+
+def serve(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Zoo names, model folders, .onnx files.")],
+    host: Annotated[str, typer.Option(help="Address to listen on; the default is this machine alone.")] = "127.0.0.1",
+    http_port: Annotated[int, typer.Option(min=0, max=65535, help="0 lets the system choose.")] = 8000,
+    grpc_port: Annotated[int, typer.Option(min=-1, max=65535, help="-1 for no gRPC.")] = 8001,
+    token_file: Annotated[Path | None, typer.Option(help="Bearer token; $MEDZOO_TOKEN works as well.")] = None,
+    tls_certificate: Annotated[Path | None, typer.Option(help="PEM file.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM file.")] = None,
+    max_batch: Annotated[int, typer.Option(min=1, help="Rows that share a run.")] = 8,
+    max_delay_ms: Annotated[float, typer.Option(min=0, help="How long a request waits for company.")] = 0,
+    max_queue: Annotated[int, typer.Option(min=1, help="Requests that may wait; more are refused.")] = 64,
+    max_body_mb: Annotated[int, typer.Option(min=1, help="Largest request.")] = 256,
+    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds before a waiting request is refused.")] = 60,
+    drain: Annotated[float, typer.Option(min=0, help="Seconds to end what is in hand on SIGTERM.")] = 30,
+    device: Device = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or int8.")] = "auto",
+    supervise: Annotated[bool, typer.Option(help="Start the server again if it dies.")] = True,
+) -> None:
+    """Serve models by the Open Inference Protocol, HTTP and gRPC, with a page to try them."""
+    from medzoo.commands.serve import read_token
+    from medzoo.commands.serve import serve as run_server
+    from medzoo.serve.settings import Settings
+
+    settings = Settings(
+        host=host,
+        http_port=http_port,
+        grpc_port=None if grpc_port < 0 else grpc_port,
+        token=read_token(token_file),
+        certificate=tls_certificate,
+        key=tls_key,
+        max_rows=max_batch,
+        max_delay=max_delay_ms / 1000,
+        max_queue=max_queue,
+        max_body=max_body_mb << 20,
+        timeout=timeout,
+        drain=drain,
+    )
+    code = run_server(
+        models,
+        settings,
+        device=one_of("--device", device, ("auto", "cpu", "cuda", "tensorrt")),
+        precision=one_of("--precision", precision, ("auto", "fp32", "fp16", "int8")),
+        supervised=supervise,
+    )
+    raise typer.Exit(code)

@@ -1,0 +1,121 @@
+"""How good and how fast a model is: evaluate, compare, benchmark, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from medzoo.cli.arguments import Backend, Device, Json, Model, Out, Overrides, one_of
+from medzoo.cli.terminal import print_json, say
+from medzoo.errors import UserError
+
+
+def evaluate(
+    model: Model,
+    overrides: Overrides = None,
+    data: Annotated[str | None, typer.Option(metavar="RECIPE", help="Score on this recipe's data.")] = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    backend: Backend = "auto",
+    device: Device = "auto",
+    record: Annotated[
+        bool, typer.Option("--record", help="Write its own test part's figures and card into the model folder.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Figures of a model on its test part, or on another recipe's data."""
+    if record:
+        if data or overrides or split != "test":
+            raise UserError("only a model's own test part is recorded", where="--record", hint="give MODEL alone")
+        from medzoo.commands.assess import assess_again
+
+        folder = assess_again(model)
+        say(f"figures, answers, worst cases and card are in {folder.path}")
+        show_figures(folder.manifest["metrics"], as_json=as_json)
+        return
+    from medzoo.commands.evaluate import evaluate as run_evaluation
+
+    result = run_evaluation(
+        model,
+        data=data,
+        split=one_of("--split", split, ("train", "val", "test")),
+        overrides=overrides or (),
+        backend=one_of("--backend", backend, ("auto", "onnx", "torch")),
+        device=one_of("--device", device, ("auto", "cpu", "cuda", "tensorrt")),
+    )
+    show_figures(result.to_dict(), as_json=as_json)
+
+
+def compare(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Two or more zoo names or model folders.")],
+    as_json: Json = False,
+) -> None:
+    """Metrics of models on the same items, with paired intervals, and the differences of their recipes."""
+    from medzoo.commands.compare import compare as run_compare
+
+    found = run_compare(models)
+    if as_json:
+        print_json(found.to_dict())
+        return
+    from rich.console import Console
+
+    from medzoo.report.summary import comparison_tables
+
+    console = Console()
+    for table in comparison_tables(found.to_dict()):
+        console.print(table)
+
+
+def benchmark(
+    model: Model,
+    out: Out = None,
+    size: Annotated[int | None, typer.Option(min=8, help="Side of the inputs in pixels; 256, volumes 64.")] = None,
+    seconds: Annotated[float, typer.Option(min=0, help="About how long to measure.")] = 20,
+    record: Annotated[bool, typer.Option("--record", help="Write it into the model folder and its card.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Latency, throughput and memory of every backend and precision here, beside the parity error."""
+    from medzoo.commands.benchmark import benchmark as run_benchmark
+    from medzoo.report.speed import speed_table, write_speed
+
+    found = run_benchmark(model, size=size, seconds=seconds).to_dict()
+    if record:
+        from medzoo.commands.assess import record_speed
+
+        say(f"written to the card in {record_speed(model, found).path}")
+    if out is not None:
+        write_speed(found, out)
+        say(f"written to {out}")
+    if as_json:
+        print_json(found)
+        return
+    from rich.console import Console
+
+    Console().print(speed_table(found))
+    for name, reason in found["absent"].items():
+        say(f"not measured: {name} ({reason})")
+
+
+def report(
+    model: Model,
+    out: Annotated[Path | None, typer.Option("-o", "--out", metavar="FILE.html", help="Default: NAME.html.")] = None,
+) -> None:
+    """One self-contained page about a model: figures, curves, worst cases, its worst scan in a viewer."""
+    from medzoo.commands.report import report as run_report
+
+    path, lacks = run_report(model, out=out)
+    if lacks:
+        say(lacks)
+    typer.echo(str(path))
+
+
+def show_figures(document: Any, *, as_json: bool) -> None:
+    if as_json:
+        print_json(document)
+        return
+    from rich.console import Console
+
+    from medzoo.report.summary import figures_table
+
+    Console().print(figures_table(document["figures"]))

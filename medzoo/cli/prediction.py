@@ -1,0 +1,113 @@
+"""Answers to images: predict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from medzoo.cli.arguments import Backend, Device, Json, Model, numbers, one_of
+from medzoo.cli.terminal import print_json, say
+from medzoo.errors import UserError
+
+
+def predict(
+    model: Model,
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Images, scans, or DICOM folders.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where masks and pictures go.")] = Path(
+        "predictions"
+    ),
+    threshold: Annotated[float | None, typer.Option(min=0, max=1, help="In place of the stored one.")] = None,
+    mask: Annotated[str | None, typer.Option(metavar="FILE", help="The outline of the mass in the one INPUT.")] = None,
+    box: Annotated[str | None, typer.Option(metavar="X0,Y0,X1,Y1", help="A box around the mass in it.")] = None,
+    backend: Backend = "auto",
+    device: Device = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or int8.")] = "auto",
+    batch: Annotated[int | None, typer.Option(min=1, help="Inputs of one size that share a run.")] = None,
+    pictures: Annotated[bool, typer.Option(help="Also draw each answer as PNG.")] = True,
+    surfaces: Annotated[
+        bool, typer.Option("--surfaces", help="Also write the surfaces of a scan and its tissues, as GLB and PNG.")
+    ] = False,
+    form: Annotated[str, typer.Option("--format", help="auto, nifti, dicom-seg, dicom-sr, coco, csv or png.")] = "auto",
+    deidentify: Annotated[bool, typer.Option("--deidentify", help="Outputs say neither who nor when.")] = False,
+    engine: Annotated[str, typer.Option(help="local, or ray: folders of scans over a Ray cluster.")] = "local",
+    explain: Annotated[bool, typer.Option("--explain", help="Draw where a classifier looked; needs torch.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Answer images: masks, boxes or probabilities, and a picture of each."""
+    from medzoo.report.summary import result_line
+
+    options: dict[str, Any] = {"mask": mask} if mask is not None else {}
+    if box is not None:
+        options["box"] = numbers("--box", box, 4)
+    if options and len(inputs) > 1:
+        raise UserError("an outline or a box belongs to one INPUT", where=f"--{next(iter(options))}")
+    load_options = {
+        "backend": one_of("--backend", backend, ("auto", "onnx", "torch")),
+        "device": one_of("--device", device, ("auto", "cpu", "cuda", "tensorrt")),
+        "precision": one_of("--precision", precision, ("auto", "fp32", "fp16", "int8")),
+        "threshold": threshold,
+    }
+    files: dict[str, Any] = {"out": out, "pictures": pictures}
+    found: Iterator[dict[str, Any]]
+    if one_of("--engine", engine, ("local", "ray")) == "ray":
+        if options or explain or surfaces or deidentify or form != "auto" or batch is not None:
+            raise UserError("writes pictures, masks and JSON alone", "--engine ray", "leave out the other options")
+        found = _on_ray(model, inputs, **files, **load_options)
+    elif explain:
+        if form != "auto" or deidentify:
+            raise UserError("explanations leave pictures and JSON alone", "--explain", "leave out --format")
+        if backend == "onnx":
+            raise UserError(
+                "explanations need the network itself, ONNX Runtime only answers", "--backend", "leave it out"
+            )
+        one_of("--device", device, ("auto", "cpu", "cuda"))
+        found = _explained(model, inputs, options, **files, device=device, threshold=threshold)
+    else:
+        files |= {"surfaces": surfaces, "batch": batch, "form": form, "deidentify": deidentify}
+        found = _answered(model, inputs, load_options, **files, **options)
+    answers = []
+    for answer in found:
+        answers.append(answer)
+        if "error" in answer:
+            say(f"error: {answer['error']}")
+        elif not as_json:
+            typer.echo(result_line(answer))
+    if as_json:
+        print_json(answers)
+    elif answers and not all("error" in answer for answer in answers):
+        say(f"written to {out}")
+    if any("error" in answer for answer in answers):
+        raise typer.Exit(2)
+
+
+def _answered(
+    model: str, inputs: list[str], load_options: dict[str, Any], *, form: str, **options: Any
+) -> Iterator[dict[str, Any]]:
+    from medzoo.commands.model import load
+    from medzoo.commands.outputs import FORMATS
+    from medzoo.commands.predict import predict_files
+
+    chosen = one_of("--format", form, FORMATS)
+    for result in predict_files(load(model, **load_options), inputs, form=chosen, **options):
+        yield result.to_dict()
+
+
+def _explained(
+    model: str, inputs: list[str], options: dict[str, Any], *, out: Path, pictures: bool, **load_options: Any
+) -> Iterator[dict[str, Any]]:
+    from medzoo.commands.explain import Explainer, explain_files
+
+    for result, explanation in explain_files(
+        Explainer(model, **load_options), inputs, out=out, pictures=pictures, **options
+    ):
+        yield result.to_dict() | ({"explanation": explanation.to_dict()} if explanation else {})
+
+
+def _on_ray(model: str, inputs: list[str], **options: Any) -> Iterator[dict[str, Any]]:
+    from medzoo.commands.predict import scans_of
+    from medzoo.commands.predict_ray import predict_on_ray
+
+    return predict_on_ray(model, scans_of(inputs), **options)

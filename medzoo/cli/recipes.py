@@ -1,0 +1,41 @@
+"""Recipes and their data before anything is trained: validate, schema, data."""
+
+from __future__ import annotations
+
+from medzoo.cli.arguments import Json, Overrides, RecipeName
+from medzoo.cli.terminal import print_json, say
+
+
+def validate(recipe: RecipeName, overrides: Overrides = None) -> None:
+    """Check a recipe; every error at once, as file:line:column."""
+    from medzoo.commands.catalog import catalog
+    from medzoo.commands.locate import find_recipe
+    from medzoo.recipe import load_recipe
+
+    known = catalog()
+    loaded = load_recipe(find_recipe(recipe), overrides or (), catalog=known)
+    say(f"{recipe}: valid ({loaded.name}, task {loaded.task}, digest {loaded.digest[:16]})")
+    if known is None:
+        say("torch is not installed, so the parameters of data, model and steps were not checked")
+
+
+def schema() -> None:
+    """JSON Schema of a recipe, for editors."""
+    from medzoo.commands.catalog import Catalog
+    from medzoo.recipe import json_schema
+
+    print_json(json_schema(Catalog()))
+
+
+def data(recipe: RecipeName, overrides: Overrides = None, as_json: Json = False) -> None:
+    """Audit a recipe's data: geometry, labels, splits, leakage."""
+    from medzoo.commands.audit import audit
+    from medzoo.report.summary import audit_summary
+
+    found = audit(recipe, overrides or ())
+    if as_json:
+        print_json(found.to_json())
+    else:
+        from rich.console import Console
+
+        audit_summary(found.to_json(), console=Console())

@@ -1,0 +1,54 @@
+"""Models come to be: train, reproduce."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from medzoo.cli.arguments import Json, Model, Out, Overrides, RecipeName
+from medzoo.cli.terminal import print_json
+
+
+def train(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    out: Out = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last state that is whole.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Resume though recipe, data or versions differ.")] = False,
+    folds: Annotated[int, typer.Option(min=0, help="Cross-validate: so many trainings.")] = 0,
+    jobs: Annotated[int, typer.Option(min=0, help="Folds at once; 0: as many as there is room for.")] = 0,
+) -> None:
+    """Train a recipe and leave a model folder."""
+    from rich.console import Console
+
+    from medzoo.commands.train import train as run_training
+    from medzoo.report.summary import training_summary
+
+    console = Console(stderr=True)
+    if folds:
+        from medzoo.commands.folds import cross_validate
+        from medzoo.report.summary import figures_table
+
+        found = cross_validate(
+            recipe, overrides or (), folds=folds, out=out, resume=resume, force=force, jobs=jobs, console=console
+        )
+        console.print(figures_table(found.figures))
+        console.print(f"\nfolds and cross-validation.json are in {found.folder}")
+        return
+    run = run_training(recipe, overrides or (), out=out, resume=resume, force=force, console=console)
+    training_summary(run.folder, run.manifest, console=console)
+
+
+def reproduce(model: Model, out: Out = None, as_json: Json = False) -> None:
+    """Train a model again from its folder, and name whatever differs."""
+    from rich.console import Console
+
+    from medzoo.commands.reproduce import reproduce as run_again
+
+    found = run_again(model, out=out, console=Console(stderr=True))
+    if as_json:
+        print_json(found.to_dict())
+        return
+    for line in found.lines():
+        typer.echo(line)

@@ -1,0 +1,102 @@
+"""The zoo on this machine: list, show, fetch, verify."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Annotated
+
+import typer
+
+from medzoo.cli.arguments import Json, Model
+from medzoo.cli.terminal import print_json
+
+
+def list_(as_json: Json = False) -> None:
+    """Zoo models, recipes, model and data types."""
+    from medzoo.commands.show import list_all
+
+    document = list_all()
+    if as_json:
+        print_json(document)
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    from medzoo.report.figure import figure_text
+
+    # Whole names, however narrow the terminal.
+    console = Console(width=max(Console().width, 200))
+    if document["models"]:
+        table = Table(box=None, pad_edge=False)
+        for column in ("model", "task", "input", "measured on", "figure (95 % interval)", "MB", "licence"):
+            table.add_column(column, no_wrap=True)
+        for model in document["models"]:
+            figure = model["figure"]
+            words = f"{figure['name']} {figure_text(figure)}" if figure else ""
+            size = f"{model['bytes'] / 1e6:.1f}"
+            row = (model["name"], model["task"], model["input"], model["measured_on"], words, size)
+            table.add_row(*row, _short(model["license"]))
+        console.print(table)
+    else:
+        console.print("no zoo models on this machine yet: medzoo train RECIPE makes one")
+    for kind in ("recipes", "model_types", "data_types"):
+        console.print(f"\n[bold]{kind.replace('_', ' ')}[/]: {', '.join(document[kind]) or 'none'}")
+
+
+def show(model: Model, as_json: Json = False) -> None:
+    """Card, inputs, outputs, metrics and provenance of a model."""
+    from medzoo.commands.show import show as show_model
+
+    document = show_model(model)
+    if as_json:
+        print_json(document)
+        return
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    console = Console()
+    if "card" in document:
+        console.print(Markdown(document["card"]))
+    described = document.get("model", {})
+    for name, value in described.items():
+        if value not in (None, "", (), []):
+            console.print(f"[bold]{name}[/]: {json.dumps(value) if isinstance(value, dict | tuple) else value}")
+
+
+def fetch(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Names in the index.")],
+    base: Annotated[
+        str | None, typer.Option("--from", metavar="BASE", help="http(s)://..., a folder, or a .zip or .tar of one.")
+    ] = None,
+    index_sha256: Annotated[
+        str | None, typer.Option(metavar="DIGEST", help="Trust this index, not the one of this release.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Bring models of the zoo index to this machine."""
+    from medzoo.commands.fetch import fetch as run_fetch
+
+    found = run_fetch(models, base=base, index_sha256=index_sha256)
+    if as_json:
+        print_json({name: str(path) for name, path in found.items()})
+        return
+    for name, path in found.items():
+        typer.echo(f"{name}: {path}")
+
+
+def verify(model: Model, as_json: Json = False) -> None:
+    """Digests, parity and card of a model folder: all still true."""
+    from medzoo.commands.verify import verify as run_verify
+
+    checks = run_verify(model)
+    if as_json:
+        print_json([{"check": check.name, "words": check.words} for check in checks])
+        return
+    for check in checks:
+        typer.echo(f"ok  {check.name}: {check.words}")
+
+
+def _short(licence: str) -> str:
+    """The licence's or the data set's own name; the card has the rest."""
+    return re.split(r" \(|[,;]", licence)[0]
