@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
+import os
 from typing import Annotated
 
 import typer
@@ -21,23 +21,14 @@ def list_(as_json: Json = False) -> None:
         print_json(document)
         return
     from rich.console import Console
-    from rich.table import Table
 
-    from medzoo.report.figure import figure_text
+    from medzoo.report.listing import models_table
 
-    # Whole names, however narrow the terminal.
-    console = Console(width=max(Console().width, 200))
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console = Console(width=200)  # a file or a pipe: a line a model
     if document["models"]:
-        table = Table(box=None, pad_edge=False)
-        for column in ("model", "task", "input", "measured on", "figure (95 % interval)", "MB", "licence"):
-            table.add_column(column, no_wrap=True)
-        for model in document["models"]:
-            figure = model["figure"]
-            words = f"{figure['name']} {figure_text(figure)}" if figure else ""
-            size = f"{model['bytes'] / 1e6:.1f}"
-            row = (model["name"], model["task"], model["input"], model["measured_on"], words, size)
-            table.add_row(*row, _short(model["license"]))
-        console.print(table)
+        console.print(models_table(document["models"], width=console.width))
     else:
         console.print("no zoo models on this machine yet: medzoo train RECIPE makes one")
     for kind in ("recipes", "model_types", "data_types"):
@@ -95,8 +86,3 @@ def verify(model: Model, as_json: Json = False) -> None:
         return
     for check in checks:
         typer.echo(f"ok  {check.name}: {check.words}")
-
-
-def _short(licence: str) -> str:
-    """The licence's or the data set's own name; the card has the rest."""
-    return re.split(r" \(|[,;]", licence)[0]

@@ -81,12 +81,15 @@ def assess_again(model: str | Path, *, console: Console | None = None) -> ModelF
     recipe = load_recipe(folder.file("recipe.yaml"), catalog=catalog())
     data = open_data(recipe)
     require_same_split(folder, data.split)
-    predictor = Predictor(OnnxBackend(folder.file("model.onnx"), device="cpu"))
+    backend = OnnxBackend(folder.file("model.onnx"), device="cpu")
+    predictor = Predictor(backend)
     audited = checked_audit(recipe, data)
     found = assess(predictor, recipe, data, console=console)
     files = found.files | {SPLIT_FILE: data.split.to_bytes()}
     audit = {**audited.counts(), "allow_leaks": recipe.data.allow_leaks}
-    return rewrite(folder, metrics=found.metrics, audit=audit, files=files)
+    # The graph's own word on its calibration, which manifests of old did not repeat.
+    calibration = backend.metadata.calibration
+    return rewrite(folder, metrics=found.metrics, audit=audit, calibration=calibration, files=files)
 
 
 def record_speed(model: str | Path, measured: Mapping[str, Any]) -> ModelFolder:

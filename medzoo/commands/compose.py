@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.console import Console
 
-from medzoo.artifact import DIGEST, MANIFEST, ModelFolder, sha256, write_folder
+from medzoo.artifact import MANIFEST, ModelFolder, write_folder
+from medzoo.commands.audit import checked_audit
 from medzoo.commands.catalog import catalog
 from medzoo.commands.data import OpenData, data_digest, open_data
 from medzoo.commands.environment import environment
@@ -35,20 +36,29 @@ FINDER = "find"
 def member_folder(name: str, *, beside: Path, digest: str | None = None) -> ModelFolder:
     """A member model: a folder of that name beside the pipeline, or in the zoo.
 
-    Raises UserError where there is none, or (`digest`: the SHA-256 of its manifest) it is another version.
+    Raises UserError where there is none, or (`digest`: see member_digest) it is another version.
     """
     places = [beside.parent / name, *([zoo()[name]] if name in zoo() else [])]
     found = [place for place in places if (place / MANIFEST).is_file()]
     if not found:
         raise UserError(f"the member model {name!r} is not here", str(beside), f"medzoo fetch {name}, or train it")
     for place in found:
-        if digest is None or sha256(place / MANIFEST) == digest:
-            return ModelFolder.open(place)
+        folder = ModelFolder.open(place)
+        if digest is None or member_digest(folder) == digest:
+            return folder
     raise UserError(
         f"the member model {name!r} at {found[0]} is not the version that the pipeline names",
         str(beside),
         "fetch that version, or make the pipeline again with: medzoo train",
     )
+
+
+def member_digest(folder: ModelFolder) -> str:
+    """What names a member's version: the SHA-256 of its graph, which holds weights, preprocessing, labels and
+    threshold. A figure that is measured later, as its speed, leaves the version as it is. Raises UserError."""
+    if "members" in folder.manifest:
+        raise UserError("is a pipeline itself, and cannot be the member of one", where=str(folder.path))
+    return str(folder.manifest["files"]["model.onnx"]["sha256"])
 
 
 def pipeline_members(folder: ModelFolder) -> dict[str, ModelFolder]:
@@ -114,6 +124,7 @@ def compose(recipe: Recipe, *, out: Path, console: Console) -> ModelFolder:
     if tuple(recipe.labels) != predictor.metadata.labels:
         raise UserError(f"{members[FINDER].name!r} answers {', '.join(predictor.metadata.labels)}", "labels")
     data = unseen_data(recipe, members)
+    audit = checked_audit(recipe, data)
     found = assess(predictor, recipe, data, console=console)
     judged = [figure.to_dict() for figure in judges_figures(predictor, recipe, data)]
     manifest = {
@@ -124,10 +135,7 @@ def compose(recipe: Recipe, *, out: Path, console: Console) -> ModelFolder:
         "summary": recipe.summary,
         "intended": recipe.intended,
         "license": recipe.license,
-        "members": {
-            role: {"name": folder.name, "digest": (folder.path / DIGEST).read_text().split()[0]}
-            for role, folder in members.items()
-        },
+        "members": {role: {"name": folder.name, "digest": member_digest(folder)} for role, folder in members.items()},
         "recipe_digest": recipe.digest,
         "metrics": {**found.metrics, "judges": judged},
         "operating_point": members[FINDER].manifest["operating_point"],
@@ -137,6 +145,7 @@ def compose(recipe: Recipe, *, out: Path, console: Console) -> ModelFolder:
             "digest": data.split.digest,
             **{part: len(getattr(data.split, part)) for part in ("train", "val", "test")},
         },
+        "audit": {**audit.counts(), "allow_leaks": recipe.data.allow_leaks},
         "environment": environment(),
         "seed": recipe.train.seed,
         "seconds": round(time.perf_counter() - started, 1),

@@ -23,6 +23,7 @@ from medzoo.data.prints import BATCH, grey_view
 from medzoo.data.split import PARTS, Split
 from medzoo.errors import UserError
 from medzoo.io import format_of
+from medzoo.preprocess.outline_features import OUTLINES
 from medzoo.types import Array
 
 PERSONS = ("patient", "subject")  # groups that name a person
@@ -179,11 +180,15 @@ def _examine(item: Item, sample: Sample, view: Array) -> _Record:
 
 
 def _digest(item: Item, sample: Sample) -> str:
-    """SHA-256 of the image's file where an item has one of its own, else of its pixels."""
+    """SHA-256 of the image's file where an item has one of its own, else of its pixels; of a picture that was only
+    drawn from outlines, of their points, since small nodules of two people can be drawn alike."""
     path = item.files.get("image")
     if path is not None and path.is_file():
         with path.open("rb") as handle:
             return hashlib.file_digest(handle, "sha256").hexdigest()
+    if outlines := sample.image.meta.get(OUTLINES):
+        points = [np.append(points, z) for slices in outlines.values() for z, points in slices]
+        return hashlib.sha256(np.concatenate(points).tobytes()).hexdigest()
     return hashlib.sha256(np.ascontiguousarray(sample.image.array).tobytes()).hexdigest()
 
 

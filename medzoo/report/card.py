@@ -23,7 +23,7 @@ def render_card(manifest: Mapping[str, Any]) -> str:
         _measured(manifest["metrics"]),
         tissue_section(manifest["metrics"]),
         subgroups_section(manifest["metrics"]),
-        _reliability(manifest["metrics"]),
+        _calibration(manifest),
         worst_section(manifest["metrics"]),
         findings_section(manifest.get("training", {})),
         _members(manifest) if "members" in manifest else "",
@@ -31,15 +31,21 @@ def render_card(manifest: Mapping[str, Any]) -> str:
         _parity(manifest["parity"]) if "parity" in manifest else "",
         _precisions(manifest.get("precisions", {})),
         speed_section(manifest.get("speed")),
-        _training(manifest) if "training" in manifest else "",
+        _training(manifest),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
 def _uses(manifest: Mapping[str, Any]) -> str:
-    lines = ["## Use", "", f"Task: {manifest['task']}. Labels: {', '.join(manifest['labels'])}."]
+    lines = ["## What it is for, and what not", ""]
     if manifest.get("intended"):
-        lines += ["", manifest["intended"]]
+        lines += [manifest["intended"], ""]
+    lines += [
+        f"Not for diagnosis or treatment, and not for anything unlike its data: what stands below was measured on "
+        f"`{manifest['data']['type']}` alone.",
+        "",
+        f"Task: {manifest['task']}. Labels: {', '.join(manifest['labels'])}.",
+    ]
     lines += ["", "```sh", f"medzoo predict {manifest['name']} INPUT -o predictions", "```"]
     point = manifest.get("operating_point")
     if point:
@@ -74,19 +80,30 @@ def _measured(metrics: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _reliability(metrics: Mapping[str, Any]) -> str:
-    """Whether an answer given with 80 % confidence is right 8 times in 10."""
-    parts = []
-    for protocol, rows in metrics.get("reliability", {}).items():
+def _calibration(manifest: Mapping[str, Any]) -> str:
+    """How probabilities were made honest, and whether an answer given with 80 % confidence is right 8 times in 10."""
+    found = manifest.get("calibration") or {}
+    if found.get("method"):
+        fitted = f", temperature {found['temperature']:.3f}" if "temperature" in found else ""
+        parts = [f"{_sentence(found['method'])}{fitted} ({found['items']} items)."]
+    elif manifest["task"] == "detect":
+        parts = ["Not calibrated: a score ranks the boxes, and is not the chance that a box is right."]
+    else:
+        parts = ["Not calibrated: probabilities are as the training left them."]
+    for protocol, rows in manifest["metrics"].get("reliability", {}).items():
         parts += [
             "",
-            f"{protocol.replace('-', ' ').capitalize() or 'Test part'}, in bins of the highest probability:",
+            f"{_sentence(protocol.replace('-', ' ')) or 'Test part'}, in bins of the highest probability:",
             "",
             "| mean confidence | right (95 % interval, Wilson) | items |",
             "| --- | --- | --- |",
             *[f"| {number(row['confidence'])} | {_share(row)} | {row['n']} |" for row in rows],
         ]
-    return "\n".join(["## Reliability", *parts]) if parts else ""
+    return "\n".join(["## Calibration", "", *parts])
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _share(row: Mapping[str, Any]) -> str:
@@ -132,9 +149,9 @@ def _members(manifest: Mapping[str, Any]) -> str:
         [
             "## Members",
             "",
-            "Models of their own, named by the SHA-256 of their manifests; another version of one is refused.",
+            "Models of their own, named by the SHA-256 of their graphs; another version of one is refused.",
             "",
-            "| role | model | manifest |",
+            "| role | model | graph |",
             "| --- | --- | --- |",
             *rows,
             "",
@@ -197,18 +214,18 @@ def _precisions(precisions: Mapping[str, Any]) -> str:
 
 
 def _training(manifest: Mapping[str, Any]) -> str:
-    training, made = manifest["training"], manifest["environment"]
+    made = manifest["environment"]
     packages = made["packages"]
     wanted = [f"{name} {packages[name]}" for name in ("torch", "pytorch-lightning", "onnx") if name in packages]
-    return "\n".join([
-        "## Training",
-        "",
-        f"{training['steps']} steps in {training['seconds']:.0f} s on {made['cores']} cores of {made['processor']} "
-        f"({', '.join(wanted)}), seed {manifest['seed']}, recipe SHA-256 `{manifest['recipe_digest'][:16]}`.",
-        "",
-        "Again, from this folder:",
-        "",
-        "```sh",
-        f"medzoo train recipe.yaml -o runs/{manifest['name']}",
-        "```",
-    ])  # fmt: skip
+    machine = f"{made['cores']} cores of {made['processor']} ({', '.join(wanted)})"
+    known = f"seed {manifest['seed']}, recipe SHA-256 `{manifest['recipe_digest'][:16]}`"
+    if "training" in manifest:
+        training = manifest["training"]
+        steps = f"{training['steps']} steps" if training["steps"] > 1 else "Solved in one step"
+        words = f"{steps} in {training['seconds']:.0f} s on {machine}, {known}."
+        again = f"medzoo reproduce {manifest['name']}"
+        told = "Again, from its own recipe, split and seed; it names whatever comes out otherwise:"
+    else:
+        words = f"Nothing was trained; put together and measured on {machine}, {known}."
+        again, told = f"medzoo train {manifest['name']}", "Again:"
+    return "\n".join(["## Training", "", words, "", told, "", "```sh", again, "```"])

@@ -151,7 +151,7 @@ def _facts(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append(("training", f"{training['steps']} steps in {training['seconds']:.0f} s, {machine}"))
         rows.append(("parameters", f"{manifest['model']['parameters']:,}"))
     rows += [
-        (role, f"{member['name']}, manifest {member['digest'][:16]}")
+        (role, f"{member['name']}, graph {member['digest'][:16]}")
         for role, member in manifest.get("members", {}).items()
     ]
     if speed := manifest.get("speed"):

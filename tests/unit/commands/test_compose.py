@@ -7,16 +7,19 @@ from pathlib import Path
 import pytest
 
 from medzoo import load
-from medzoo.artifact import DIGEST, ModelFolder, write_folder
-from medzoo.commands.compose import member_folder, pipeline_members
+from medzoo.artifact import ModelFolder, write_folder
+from medzoo.commands.compose import member_digest, member_folder, pipeline_members
 from medzoo.commands.verify import verify
 from medzoo.errors import UserError
 
 
+def member(path: Path, *, graph: bytes = b"a graph", card: bytes = b"a card") -> ModelFolder:
+    return write_folder(path / "finder-x", {"README.md": card, "model.onnx": graph}, {"name": "finder-x"})
+
+
 @pytest.fixture
 def pipeline(tmp_path: Path) -> ModelFolder:
-    member = write_folder(tmp_path / "finder-x", {"README.md": b"a card"}, {"name": "finder-x"})
-    digest = (member.path / DIGEST).read_text().split()[0]
+    digest = member_digest(member(tmp_path))
     manifest = {"name": "both", "members": {"find": {"name": "finder-x", "digest": digest}}}
     return write_folder(tmp_path / "both", {"recipe.yaml": b"medzoo: 1\n"}, manifest)
 
@@ -26,9 +29,19 @@ def test_members_beside_the_pipeline_are_found(pipeline: ModelFolder) -> None:
 
 
 def test_another_version_of_a_member_is_refused(pipeline: ModelFolder, tmp_path: Path) -> None:
-    write_folder(tmp_path / "finder-x", {"README.md": b"another card"}, {"name": "finder-x"})
+    member(tmp_path, graph=b"another graph")
     with pytest.raises(UserError, match=r"'finder-x' at .* is not the version that the pipeline names"):
         load(pipeline.path)
+
+
+def test_a_member_whose_card_alone_was_renewed_is_the_same_version(pipeline: ModelFolder, tmp_path: Path) -> None:
+    member(tmp_path, card=b"a card with the speed of another machine")
+    assert set(pipeline_members(pipeline)) == {"find"}
+
+
+def test_a_pipeline_is_no_member(pipeline: ModelFolder) -> None:
+    with pytest.raises(UserError, match="both: is a pipeline itself"):
+        member_digest(pipeline)
 
 
 def test_a_changed_file_of_a_member_is_refused(pipeline: ModelFolder, tmp_path: Path) -> None:

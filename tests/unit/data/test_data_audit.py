@@ -14,8 +14,10 @@ from scipy.ndimage import gaussian_filter
 
 from medzoo.data.audit import audit
 from medzoo.data.burnt_in import has_burnt_in_text
+from medzoo.data.dataset import Item, Sample
 from medzoo.data.layouts import busi, image_folder, mni152
 from medzoo.data.split import make_split
+from medzoo.types import Image
 
 
 @dataclass(frozen=True)
@@ -130,3 +132,27 @@ def test_slabs_of_one_volume_are_no_near_duplicates() -> None:
     data = mni152.ENTRY.open(mni152.Params(), "segment", mni152.LABELS)
     document = audit(data, make_split(data.items(), Given(group="block"))).to_json()
     assert document == {"images": 12, "splits": {"train": 8, "val": 2, "test": 2}, "leaks": [], "findings": []}
+
+
+class Drawn:
+    """Outlines of two people at their own places in the scanner, whose pictures are alike; `again`: at one place."""
+
+    labels = ("benign", "malignant")
+
+    def __init__(self, *, again: bool) -> None:
+        self.places = {"first": 10.0, "second": 10.0 if again else 200.0}
+
+    def items(self) -> list[Item]:
+        return [Item(name, {}, {"patient": name}, part="train" if name == "first" else "test") for name in self.places]
+
+    def load(self, item: Item) -> Sample:
+        points = np.array([[0.0, 0], [0, 4], [4, 4], [4, 0]]) + self.places[item.id]
+        picture = np.pad(np.full((1, 20, 20), 255, np.uint8), ((0, 0), (6, 6), (6, 6)))
+        return Sample(item, Image(picture, None, item.id, {"outlines_mm": {0: [(1.0, points)]}}), 0)
+
+
+def test_outlines_drawn_alike_are_told_by_their_points() -> None:
+    for again in (False, True):
+        data = Drawn(again=again)
+        found = audit(data, make_split(data.items(), Given(group="patient")))  # type: ignore[arg-type]
+        assert [leak.kind for leak in found.leaks] == (["identical"] if again else [])
