@@ -6,7 +6,7 @@ MNI_T1 = $(wildcard $(VENV)/lib/python3*/site-packages/nilearn/datasets/data/mni
 export MEDZOO_DATA ?= $(if $(wildcard ../shared/data),../shared/data,data)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check-all bare wheel viewer try-viewer benchmarks schema zoo-index claim docs clean
+.PHONY: help demo test lint check-all bare wheel viewer try-viewer benchmarks schema zoo-index claim pictures docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -82,6 +82,10 @@ zoo-index: $(VENV)/.demo ## after a change in zoo/: its index, the index's diges
 
 claim: $(VENV)/.demo ## docs/claim.md from the model folders in zoo/
 	$(BIN)/python docs/claim.py
+
+pictures: $(VENV)/.demo ## the README's pictures, from the model folders in zoo/
+	$(BIN)/python docs/phantom.py
+	$(BIN)/python docs/families.py
 
 docs: $(VENV)/.dev ## the documentation site in build/site, every link checked
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build -q

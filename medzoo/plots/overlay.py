@@ -54,7 +54,10 @@ def draw_boxes(
         _tag(draw, boxes[n], scale, f"{name} {score}".strip(), colour)
     for box, note in zip(boxes, notes, strict=True) if notes else ():
         x0, _, _, y1 = _corners(box, scale)
-        draw.text((x0 + 3, min(y1 + 4, picture.height - TEXT)), note, fill=colour_of(1), font=font(TEXT - 6))
+        size = TEXT - 4
+        left = max(0, min(x0 + 3, picture.width - text_width(note, size) - 3))
+        at = (left, min(y1 + 4, picture.height - size - 4))
+        write(picture, at, fitted(note, picture.width, size), colour=colour_of(1), size=size)
     present = sorted({int(c) for c in classes}) if classes is not None and len(labels) else []
     names = [(labels[c], colour_of(c)) for c in present]
     return _framed(picture, title, [*names, ("reference", (255, 255, 255))] if truth is not None else names)

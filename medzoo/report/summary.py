@@ -38,7 +38,10 @@ def result_line(answer: Mapping[str, Any]) -> str:
     head = f"{answer['input']}: "
     if "detections" in answer:
         found = answer["detections"]
-        words = [f"{d['label']} {d['score']:.2f} at {[round(v) for v in d['box']]}" for d in found[:5]]
+        words = [
+            f"{d['label']} {d['score']:.2f} at {[round(v) for v in d['box']]}{_judged(d.get('members', {}))}"
+            for d in found[:5]
+        ]
         more = f", and {len(found) - 5} more" if len(found) > 5 else ""
         return head + (f"{len(found)} found: {', '.join(words)}{more}" if found else "nothing found")
     if "probabilities" in answer:
@@ -53,6 +56,12 @@ def result_line(answer: Mapping[str, Any]) -> str:
         + ", ".join(f"{label} {size:.0f} {unit}" for label, size in sizes.items())
         + (f"; mask {answer['mask']}" if "mask" in answer else "")
     )
+
+
+def _judged(members: Mapping[str, Mapping[str, float]]) -> str:
+    """What a pipeline's judges say of one box, in brackets."""
+    said = [f"{name}: {max(p, key=p.__getitem__)} {max(p.values()):.2f}" for name, p in members.items()]
+    return f" ({', '.join(said)})" if said else ""
 
 
 def comparison_tables(document: Mapping[str, Any]) -> list[Table]:

@@ -1,0 +1,68 @@
+"""The README's picture of what each family answers: hand-made features, classifier, detectors, segmenter.
+
+    python docs/families.py         (or: make pictures)
+
+Test pictures of the models' own splits, the first by name that is wider than high; the brain is the MNI152 average.
+Needs the data ($MEDZOO_DATA) and nilearn.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from PIL import Image as Pillow
+
+from medzoo.commands.model import load
+from medzoo.data.split import SPLIT_FILE, Split
+from medzoo.io.atomic import atomic_write
+from medzoo.plots.sheet import sheet_jpeg, tile
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("MEDZOO_DATA", ROOT / "data"))
+FAMILIES = ROOT / "docs" / "images" / "families.jpg"
+SEGMENTER = ROOT / "docs" / "images" / "brain-tissue-unet.jpg"
+BREASTS = ("breast-mass-svm", "breast-ultrasound-cnn", "breast-lesion-rcnn")
+
+
+def test_picture(model: str, folder: Path, *, suffix: str = "") -> Path:
+    """The first wide picture in `folder` of a zoo model's test part."""
+    split = Split.read(ROOT / "zoo" / model / SPLIT_FILE)
+    return next(path for item in sorted(split.test) if wide(path := folder / f"{item}{suffix}"))
+
+
+def wide(path: Path) -> bool:
+    """Whether a picture is a good deal wider than high."""
+    with Pillow.open(path) as picture:
+        return picture.width > 1.2 * picture.height
+
+
+def drawn(model: str, source: Path) -> Pillow.Image:
+    """The picture that `medzoo predict` leaves."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = load(ROOT / "zoo" / model).predict(source).plot(Path(folder) / "drawn.png")
+        with Pillow.open(path) as figure:
+            return figure.convert("RGB")
+
+
+def mni152() -> Path:
+    """The average brain, brain-extracted, as nilearn ships it."""
+    import nilearn
+
+    return next((Path(nilearn.__file__).parent / "datasets" / "data").glob("mni_icbm152_t1_tal_nlin_sym_09a_*.nii.gz"))
+
+
+def main() -> None:
+    breast = test_picture("breast-lesion-rcnn", DATA / "busi")
+    cells = test_picture("blood-cell-rcnn", DATA / "bccd" / "JPEGImages", suffix=".jpg")
+    tiles = [tile(drawn(model, breast), f"{model}: {breast.stem}") for model in BREASTS]
+    tiles.append(tile(drawn("blood-cell-rcnn", cells), f"blood-cell-rcnn: {cells.stem}"))
+    raw = sheet_jpeg(tiles, columns=2)
+    atomic_write(FAMILIES, lambda file: file.write(raw))
+    brain = sheet_jpeg([tile(drawn("brain-tissue-unet", mni152()), "brain-tissue-unet: MNI152", width=1200)], columns=1)
+    atomic_write(SEGMENTER, lambda file: file.write(brain))
+
+
+if __name__ == "__main__":
+    main()
