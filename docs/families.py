@@ -26,7 +26,7 @@ SEGMENTER = ROOT / "docs" / "images" / "brain-tissue-unet.jpg"
 BREASTS = ("breast-mass-svm", "breast-ultrasound-cnn", "breast-lesion-rcnn")
 
 
-def test_picture(model: str, folder: Path, *, suffix: str = "") -> Path:
+def first_picture(model: str, folder: Path, *, suffix: str = "") -> Path:
     """The first wide picture in `folder` of a zoo model's test part."""
     split = Split.read(ROOT / "zoo" / model / SPLIT_FILE)
     return next(path for item in sorted(split.test) if wide(path := folder / f"{item}{suffix}"))
@@ -54,8 +54,8 @@ def mni152() -> Path:
 
 
 def main() -> None:
-    breast = test_picture("breast-lesion-rcnn", DATA / "busi")
-    cells = test_picture("blood-cell-rcnn", DATA / "bccd" / "JPEGImages", suffix=".jpg")
+    breast = first_picture("breast-lesion-rcnn", DATA / "busi")
+    cells = first_picture("blood-cell-rcnn", DATA / "bccd" / "JPEGImages", suffix=".jpg")
     tiles = [tile(drawn(model, breast), f"{model}: {breast.stem}") for model in BREASTS]
     tiles.append(tile(drawn("blood-cell-rcnn", cells), f"blood-cell-rcnn: {cells.stem}"))
     raw = sheet_jpeg(tiles, columns=2)

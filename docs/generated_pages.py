@@ -70,14 +70,20 @@ def _section(title: str, section: Mapping[str, Any], definitions: Definitions, *
         for name, field in properties.items():
             default = f"`{json.dumps(field['default'])}`" if "default" in field else ""
             default = "required" if name in required else default
-            words = " ".join(field.get("description", "").split()).replace("|", "\\|").replace("<", "&lt;")
+            told = field.get("description") or definitions.get(_named(field), {}).get("description", "")
+            words = " ".join(told.split()).replace("|", "\\|").replace("<", "&lt;")
             yield f"| `{name}` | {_type(field, definitions)} | {default} | {words} |"
         yield ""
 
 
+def _named(field: Mapping[str, Any]) -> str:
+    """The definition that a field refers to, "" for one of its own."""
+    return str(field.get("$ref", "")).rpartition("/")[2]
+
+
 def _type(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
     if "$ref" in field:
-        return str(field["$ref"]).rpartition("/")[2].rpartition(".")[2].removesuffix("Section")
+        return _named(field).rpartition(".")[2].removesuffix("Section")
     if "enum" in field:
         return " \\| ".join(f"`{json.dumps(value)}`" for value in field["enum"])
     if "const" in field:
