@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from medzoo.artifact import ModelFolder, write_folder
+from medzoo.commands.catalog import catalog
 from medzoo.commands.locate import find_model
 from medzoo.commands.model import torch_backend
 from medzoo.commands.train import export_checked
 from medzoo.errors import UserError
 from medzoo.io.atomic import atomic_write
+from medzoo.recipe import load_recipe
 from medzoo.runtime.metadata import Precision, graph_file
 from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.runtime.parity import check_stored
@@ -52,20 +54,19 @@ def export(model: str | Path, *, out: str | Path | None = None, precision: Preci
 
 def _exported_again(folder: ModelFolder, where: str) -> bytes:
     backend = torch_backend(folder, device="cpu")
-    exported = export_checked(backend.net, backend.metadata, [], where=where)
+    store = load_recipe(folder.file("recipe.yaml"), catalog=catalog()).export.store
+    exported = export_checked(backend.net, backend.metadata, [], where=where, halved=store == "fp16")
     check_stored(OnnxBackend(exported.onnx, where=where, device="cpu"), folder.file("golden.npz"))
     return exported.onnx
 
 
 def _fewer(folder: ModelFolder, precision: Precision, *, where: str) -> Any:
-    from medzoo.commands.catalog import Catalog
     from medzoo.commands.data import open_data
     from medzoo.commands.precision import export_fewer
-    from medzoo.recipe import load_recipe
     from medzoo.runtime.parity import read_golden_file
 
     reference = torch_backend(folder, device="cpu")
-    recipe = load_recipe(folder.file("recipe.yaml"), catalog=Catalog())
+    recipe = load_recipe(folder.file("recipe.yaml"), catalog=catalog())
     data = open_data(recipe)
     if data.split.digest != folder.manifest["split"]["digest"]:
         raise UserError(

@@ -50,6 +50,9 @@ def export_fewer(
     `reference`: torch. `golden`: inputs to compare on, to which some of the validation part are added. Raises
     UserError that names output, input and difference, or the metric and what was lost, if it is refused.
     """
+    from medzoo.export.stored import unpack
+
+    raw = unpack(raw)
     whole = OnnxBackend(raw, where=where, device="cpu")
     items = _some(data.part("val"), _ITEMS[recipe.task])
     if not items:

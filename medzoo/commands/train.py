@@ -70,7 +70,7 @@ def train(
 
 def _train(loaded: Recipe, folder: Path, *, resume: bool, force: bool, console: Console) -> Run:
     from medzoo.commands.feeds import open_feeds
-    from medzoo.nn.weights import build_net, weights_bytes
+    from medzoo.nn.weights import build_net, round_weights, weights_bytes
     from medzoo.training.fit import fit_closed_form, fit_gradient
 
     started = time.perf_counter()
@@ -97,7 +97,10 @@ def _train(loaded: Recipe, folder: Path, *, resume: bool, force: bool, console: 
 
     console.print("exporting to ONNX, and comparing its answers with torch's")
     metadata = _metadata(loaded, net)
-    exported = export_checked(net, metadata, feeds.golden, where=str(folder / "model.onnx"))
+    halved = loaded.export.store == "fp16"
+    if halved:
+        round_weights(net)
+    exported = export_checked(net, metadata, feeds.golden, where=str(folder / "model.onnx"), halved=halved)
 
     predictor = Predictor(OnnxBackend(exported.onnx, where="model.onnx", device="cpu"))
     found = assess(predictor, loaded, data, console=console)
@@ -129,7 +132,7 @@ def _train(loaded: Recipe, folder: Path, *, resume: bool, force: bool, console: 
         folder,
         {
             "recipe.yaml": loaded.resolved().encode(),
-            "model.safetensors": weights_bytes(net),
+            "model.safetensors": weights_bytes(net, halved=halved),
             "model.onnx": exported.onnx,
             **{graph_file(name): one.onnx for name, one in fewer.items()},
             "golden.npz": exported.golden,
@@ -175,8 +178,13 @@ class Exported:
     inputs: Sequence[Golden]
 
 
-def export_checked(net: Any, metadata: Metadata, golden: Sequence[Any], *, where: str) -> Exported:
-    """Export a net through the gate. Raises UserError, and leaves nothing, if ONNX Runtime and torch differ."""
+def export_checked(
+    net: Any, metadata: Metadata, golden: Sequence[Any], *, where: str, halved: bool = False
+) -> Exported:
+    """Export a net through the gate; `halved`: with its (rounded) weights stored as float16.
+
+    Raises UserError, and leaves nothing, if ONNX Runtime and torch differ.
+    """
     from medzoo.export.onnx_file import onnx_bytes
     from medzoo.nn.torch_backend import TorchBackend
     from medzoo.runtime.parity import check_parity, feature_probes, golden_file, probes
@@ -199,6 +207,10 @@ def export_checked(net: Any, metadata: Metadata, golden: Sequence[Any], *, where
     inputs = [*stored, *golden]
     example = next(one.inputs for one in inputs if len(next(iter(one.inputs.values()))) > 1)
     raw = onnx_bytes(net, metadata, example=example)
+    if halved:
+        from medzoo.export.stored import pack
+
+        raw = pack(raw)
     backend = OnnxBackend(raw, where=where, device="cpu")
     parity, answers = check_parity(torch_side, backend, inputs, where=where)
     parity = parity | ({"undecided": moved} if moved else {})

@@ -61,6 +61,8 @@ class Classifier(Net):
 
     outputs = ("probabilities",)
     judged_by = ClassifyScores.known
+    judges = "validation items"
+    """What `conclude` is handed, in words."""
     temperature: Tensor
 
     def __init__(self, params: ClassifierParams, spec: Spec) -> None:
@@ -118,8 +120,9 @@ class Classifier(Net):
     def conclude(self, answers: Sequence[Answer]) -> None:
         """Calibrate: set the temperature, the operating point and what the metadata tells of them."""
         logits = torch.from_numpy(np.stack([logits for logits, _ in answers]))
+        target = torch.tensor([true for _, true in answers])
         temperature, self.calibration, self.operating_point = calibrate(
-            logits, torch.tensor([true for _, true in answers]), coverage=self.coverage, rule=self.operating
+            logits, target, coverage=self.coverage, rule=self.operating, judges=self.judges
         )
         self.temperature.fill_(temperature)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
+from torch import Tensor
 
 from medzoo import registry
 from medzoo.errors import UserError
@@ -34,9 +35,32 @@ def build_net(recipe: Recipe, *, fresh: bool = True) -> Net:
         return entry.build(params, spec)
 
 
-def weights_bytes(net: Net) -> bytes:
-    """The net's parameters and buffers as a safetensors file."""
-    return save({name: tensor.detach().contiguous().cpu() for name, tensor in net.state_dict().items()})
+def weights_bytes(net: Net, *, halved: bool = False) -> bytes:
+    """The net's parameters and buffers as a safetensors file; `halved`: weights that were rounded to it, as float16."""
+    state = {name: tensor.detach().contiguous().cpu() for name, tensor in net.state_dict().items()}
+    if halved:
+        state = {name: tensor.half() if _is_weight(tensor) else tensor for name, tensor in state.items()}
+    return save(state)
+
+
+def round_weights(net: Net) -> None:
+    """Round the net's weights in place to what float16 holds, so that torch and every file compute with the same.
+
+    What has one axis (biases, normalisation, temperatures) stays: it is small, and its rounding would be felt.
+    Raises UserError for a weight beyond float16's range.
+    """
+    with torch.no_grad():
+        for name, tensor in net.state_dict().items():
+            if not _is_weight(tensor):
+                continue
+            rounded = tensor.half().float()
+            if not torch.isfinite(rounded).all():
+                raise UserError(f"{name} is too large for float16", "export.store", "store: fp32")
+            tensor.copy_(rounded)
+
+
+def _is_weight(tensor: Tensor) -> bool:
+    return tensor.dtype == torch.float32 and tensor.ndim > 1
 
 
 def load_weights(net: Net, path: Path) -> None:

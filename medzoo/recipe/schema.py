@@ -48,6 +48,10 @@ class ExportSection(Section):
     precision: Annotated[tuple[Literal["fp32", "fp16", "int8"], ...], AfterValidator(_unique)] = Field(
         default=("fp32",), min_length=1, description="One ONNX file for each of these precisions."
     )
+    store: Literal["fp32", "fp16"] = Field(
+        default="fp32",
+        description="How weights lie in the files: fp16 rounds them once and halves the files; arithmetic stays fp32.",
+    )
 
 
 class Recipe(Section):

@@ -69,6 +69,11 @@ class TrainSection(Section):
     augment: tuple[Step, ...] = Field(default=(), description="Random changes to the training images, in order.")
 
     monitor: str | None = Field(default=None, description="The validation figure that decides which state is best.")
+    choose: Literal["best", "last"] = Field(
+        default="best",
+        description="The state that the model is made of. last: validation items choose nothing, so what is "
+        "calibrated on them is not flattered.",
+    )
     early_stopping: Count | None = Field(
         default=None, description="Stop after this many validations without a better one."
     )

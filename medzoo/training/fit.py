@@ -22,7 +22,7 @@ from medzoo.nn.net import Net
 from medzoo.recipe import TrainSection
 from medzoo.training.checkpoints import AtomicCheckpoints, Checkpoints, Preempted, forget, newest
 from medzoo.training.feeds.batches import Batches, Loader
-from medzoo.training.feeds.images import ImageBatches
+from medzoo.training.feeds.images import ImageBatches, OrderedImages
 from medzoo.training.gradient import LOSS, GradientModule
 from medzoo.training.progress import ProgressBar
 
@@ -93,8 +93,8 @@ def fit_gradient(
     console: Console,
     resume: bool = False,
 ) -> FitReport:
-    """Train `net` in place and leave it with its best weights (by `train.monitor` or the validation loss; the
-    last ones without validation items), with what it concludes from validation items.
+    """Train `net` in place and leave it with its best weights (by `train.monitor` or the validation loss) or, by
+    `train.choose` or without validation items, with the last ones; and with what it concludes from validation items.
 
     `folder` receives checkpoints and logs. Of several processes only the first returns. Raises UserError when
     the loss is not finite or the disk refuses.
@@ -203,8 +203,9 @@ def _fit_net(
     seconds = bar.seconds
     score = None
     if best is not None and best.best_model_path:
-        state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
-        module.load_state_dict(state)
+        if settings.choose == "best":
+            state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
+            module.load_state_dict(state)
         score = float(best.best_model_score) if best.best_model_score is not None else None
     net.cpu().eval()
     if val is not None:
@@ -222,9 +223,14 @@ def _fit_parts(
     console: Console,
     resume: bool,
 ) -> FitReport:
-    """Train each part without its fold, which judges it; then conclude from all folds together."""
+    """Train each part without its fold, which judges it; then conclude from all folds together.
+
+    Validation items join the folds: every item is learned from by all parts but one, and answered by that one.
+    """
     if not isinstance(train, ImageBatches):
         raise UserError("an ensemble of folds needs pictures with classes", where="model.members")
+    if isinstance(val, OrderedImages):
+        train = train.joined(val)
     reports: list[FitReport] = []
     held_out: list[Any] = []
     for number, member in enumerate(net.parts):
@@ -234,9 +240,6 @@ def _fit_parts(
         reports.append(_fit_net(member, settings, rest, held, folder=own, console=console, resume=resume))
         held_out += answers(member, held)
     net.eval()
-    if val is not None:
-        held_out += answers(net, val)
-    # Every item is answered by networks that have not learned from it: the more of them, the surer the sets.
     net.conclude(held_out)
     scores = [report.best for report in reports if report.best is not None]
     return FitReport(

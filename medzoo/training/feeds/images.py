@@ -84,22 +84,32 @@ class ImageBatches:
             targets.append(target)
         return torch.stack(images), torch.stack(targets)
 
+    def joined(self, other: OrderedImages) -> ImageBatches:
+        """The same of these pictures and the `other` ones together."""
+        return self._of(self.pictures.of([*self.pictures.items, *other.pictures.items]), seed=self.seed)
+
     def fold(self, number: int, count: int) -> tuple[ImageBatches, OrderedImages]:
         """Training batches without fold `number` of `count`, and that fold in order; no group is divided."""
         section = _Folds(group=self.group, seed=self.seed, folds=count, fold=number)
         split = make_split(self.pictures.items, section)
-        kept, held = (self.pictures.subset(set(ids)) for ids in (split.train, split.test))
-        rest = ImageBatches(
-            kept,
+        kept, held = (
+            self.pictures.of([item for item in self.pictures.items if item.id in set(ids)])
+            for ids in (split.train, split.test)
+        )
+        held_out = OrderedImages(held, batch=self.size, on_bad_image=self.on_bad_image)
+        return self._of(kept, seed=self.seed + number), held_out
+
+    def _of(self, pictures: Pictures, *, seed: int) -> ImageBatches:
+        return ImageBatches(
+            pictures,
             batch=self.size,
-            seed=self.seed + number,
+            seed=seed,
             steps=self.asked,
             changes=self.changes,
             mixup=self.mixup,
             on_bad_image=self.on_bad_image,
             group=self.group,
         )
-        return rest, OrderedImages(held, batch=self.size, on_bad_image=self.on_bad_image)
 
     def names(self, epoch: int, step: int, *, rank: int = 0, world: int = 1) -> list[str]:
         """The ids of a batch's items."""

@@ -1,8 +1,9 @@
-"""Pictures decoded once and kept: as stored, in memory, up to a bound; beyond it they are decoded again."""
+"""Pictures decoded and fitted once: kept in memory up to a bound, and on disk for other workers and later runs."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import json
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from medzoo.data.dataset import DataSet, Item
 from medzoo.errors import UserError
+from medzoo.io.cache import cached, file_digest
 from medzoo.io.channels import to_channels
 from medzoo.nn.canvas import fit
 from medzoo.preprocess.mass import Hint, with_hint
@@ -18,15 +20,16 @@ from medzoo.preprocess.step import HostStep
 from medzoo.preprocess.steps import apply_steps
 from medzoo.types import Array
 
-LIMIT = 2 << 30  # bytes of pictures that one process keeps
+LIMIT = 2 << 30  # bytes of pictures that one process keeps in its own memory
+_FORM = 1  # of what is kept on disk: raised when `_fit` or the host steps come to give other pixels
 
 
 class Pictures:
     """Pictures (C, *size) float32 by index, prepared and fitted as the graph would fit them, and their classes.
 
-    What is kept is the smaller of the stored picture and the fitted one, never rounded. `targets` (N,) are
-    known before anything is decoded where the data set names strata; raises UserError for a class outside
-    `labels`.
+    What is kept is never rounded: in memory up to `limit` bytes, beyond it on disk by the digest of the files'
+    bytes (medzoo.io.cache), where every worker and later run finds it. `targets` (N,) are known before anything is
+    decoded where the data set names strata; raises UserError for a class outside `labels`.
     """
 
     def __init__(
@@ -55,17 +58,14 @@ class Pictures:
         return [int(n) for n in np.bincount(self.targets, minlength=len(self.labels))]
 
     def picture(self, index: int) -> Tensor:
-        """(C, *size) float32. Raises UserError that names the file if it cannot be read."""
-        stored = self._kept.get(index)
-        if stored is None:
-            stored = self.stored(index)
-            fitted = self._fit(stored)
-            if fitted.numel() * 4 < stored.nbytes:
-                stored = fitted.numpy()
-            if stored.nbytes <= self.room:
-                self.room -= stored.nbytes
-                self._kept[index] = stored
-        return self._fit(stored)
+        """(C, *size) float32, the caller's own. Raises UserError that names the file if it cannot be read."""
+        kept = self._kept.get(index)
+        if kept is None:
+            kept = self._from_disk(index)
+            if kept.nbytes <= self.room:
+                self.room -= kept.nbytes
+                self._kept[index] = kept = np.array(kept)
+        return torch.from_numpy(np.array(kept))
 
     def stored(self, index: int) -> Array:
         """The picture (C, H, W) as it is after the host steps, in its own size; decoded anew."""
@@ -79,11 +79,11 @@ class Pictures:
             raise UserError("is not a picture", where=str(next(iter(item.files.values()), item.id)))
         return array
 
-    def subset(self, ids: Collection[str]) -> Pictures:
-        """Only the pictures of these items, with a memory of their own."""
+    def of(self, items: Sequence[Item]) -> Pictures:
+        """Other items of the same data set, seen the same way, with a memory of their own."""
         return Pictures(
             self.data,
-            [item for item in self.items if item.id in ids],
+            items,
             self.steps,
             labels=self.labels,
             channels=self.channels,
@@ -104,12 +104,35 @@ class Pictures:
         with ThreadPoolExecutor() as pool:
             list(pool.map(one, range(len(self))))
 
-    def _fit(self, stored: Array) -> Tensor:
-        image = torch.from_numpy(stored.astype(np.float32))
-        if tuple(image.shape[1:]) == self.size:
-            return image
-        fitted: Tensor = fit(image[None], *self.size)[0][0]
-        return fitted
+    def _from_disk(self, index: int) -> Array:
+        """The fitted picture, decoded now or once before."""
+        files = list(self.items[index].files.values())
+        try:
+            digests = [file_digest(path) for path in files]
+        except OSError:  # reading it will say what is wrong with it
+            digests = []
+        if not digests:
+            return self._fitted(index)
+        # All that the pixels depend on beside the first file's bytes.
+        item = self.items[index]
+        key = {
+            "form": _FORM,
+            "item": item.id,
+            "facts": item.facts,
+            "data": [type(self.data).__name__, str(getattr(self.data, "params", ""))],
+            "files": digests[1:],
+            "steps": [step.model_dump() for step in self.steps],
+            "channels": self.channels,
+            "size": self.size,
+        }
+        return cached(files[0], json.dumps(key, default=str, sort_keys=True), lambda: self._fitted(index))
+
+    def _fitted(self, index: int) -> Array:
+        image = torch.from_numpy(self.stored(index).astype(np.float32))
+        if tuple(image.shape[1:]) != self.size:
+            image = fit(image[None], *self.size)[0][0]
+        array: Array = image.numpy()
+        return array
 
     def _target(self, item: Item) -> int:
         if item.stratum in self.labels:

@@ -124,11 +124,12 @@ def test_an_ensemble_trains_each_member_without_its_fold_and_exports_as_one_grap
         assert not own[0] & own[1]
         assert len(own[0] | own[1]) == 18
     assert {item.id for _, held in folds for item in held.pictures.items} == {item.id for item in items[:18]}
-    report = fit_gradient(
-        net, settings, train, OrderedImages(parts[1], batch=4), folder=tmp_path, console=Console(quiet=True)
-    )
-    assert report.steps == 3 * 4
-    assert net.calibration["items"] == 24  # of all folds, and the validation part
+    val = OrderedImages(parts[1], batch=4)
+    assert {item.id for item in train.joined(val).pictures.items} == {item.id for item in items}
+    report = fit_gradient(net, settings, train, val, folder=tmp_path, console=Console(quiet=True))
+    assert report.steps == 3 * 2 * 3  # 16 items each
+    assert net.calibration["items"] == 24  # each from the fold that it was in
+    assert "out of fold" in net.calibration["method"]
     members = [member.c1.weight for member in net.parts]
     assert not torch.equal(members[0], members[1])
     image = torch.rand(3, 1, 40, 50) * 255
