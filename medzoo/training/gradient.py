@@ -37,7 +37,11 @@ class GradientModule(pl.LightningModule):  # type: ignore[misc]
         # Dropout and the detector's sampling draw from the global generator. What they draw is a function of the
         # place in the run, as batches are, so a resumed run draws what the stopped one would have drawn.
         key = (self.settings.seed, 1 << 21, self.trainer.current_epoch, index, self.trainer.global_rank)
-        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]))
+        seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+        # Not torch.manual_seed: for each kind of device that is not there it writes a traceback down, every time.
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
     def training_step(self, batch: tuple[Any, ...], index: int) -> Tensor:
         losses = self.net.loss(self._laid_out(batch[0]), *batch[1:])
