@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from medzoo.data.dataset import Item
 from medzoo.errors import UserError
 from medzoo.models.lenet import LeNet, LeNetParams
 from medzoo.nn.net import Spec
@@ -104,6 +107,37 @@ def test_pictures_are_decoded_once_and_memory_is_bounded() -> None:
     again = [tight.picture(i) for i in range(8)]
     assert sum(array.nbytes for array in tight._kept.values()) <= 5000
     assert all(map(torch.equal, first, again))
+
+
+class Files(Toys):
+    """Toys whose bytes lie in files."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        super().__init__(count)
+        self.folder = folder
+        for item in super().items():
+            (folder / f"{item.id}.png").write_text(item.id)
+
+    def items(self) -> list[Item]:
+        return [replace(item, files={"image": self.folder / f"{item.id}.png"}) for item in super().items()]
+
+
+def test_another_run_finds_decoded_pictures_on_disk_by_the_bytes_of_their_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEDZOO_CACHE", str(tmp_path / "cache"))
+    first, second = Files(tmp_path, 4), Files(tmp_path, 4)
+    seen = [pictures(first).picture(index) for index in range(4)]
+    held = pictures(second, limit=0)  # as in a worker that keeps nothing itself
+    assert all(torch.equal(a, held.picture(index)) for index, a in enumerate(seen))
+    assert (first.reads, second.reads) == (4, 0)
+    held.picture(0).zero_()  # the caller's own: what is kept stays
+    assert torch.equal(held.picture(0), seen[0])
+    assert pictures(second, size=(24, 30)).picture(0).shape == (1, 24, 30)
+    assert second.reads == 1
+    (tmp_path / "p01.png").write_text("changed")
+    pictures(second).picture(1)
+    assert second.reads == 2
 
 
 def test_an_unreadable_picture_stops_by_name_or_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
