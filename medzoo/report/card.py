@@ -56,8 +56,8 @@ def _uses(manifest: Mapping[str, Any]) -> str:
             "",
             "Not sure: the answer comes with the labels that cannot be ruled out (`label_set`, those from "
             f"probability {sets['threshold']:.3f} on), chosen on {manifest['calibration']['items']} items that "
-            f"the networks answering for them had not learned from, so that {100 * sets['coverage']:.0f} % of the sets hold the truth; `coverage` "
-            "below is what the test part shows.",
+            "the networks answering for them had not learned from, so that "
+            f"{100 * sets['coverage']:.0f} % of the sets hold the truth; `coverage` below is what the test part shows.",
         ]
     return "\n".join(lines)
 
