@@ -20,9 +20,11 @@ from urllib.parse import SplitResult, quote, urlsplit
 from medzoo.errors import UserError, missing_extra
 from medzoo.runtime.metadata import Metadata
 from medzoo.runtime.open_inference import METHODS, SERVICE, messages
+from medzoo.runtime.raw_contents import REQUEST, RESPONSE, join, split
 from medzoo.runtime.tensors import HEADER_LENGTH, datatype, from_bytes, read_answer, to_bytes, write_question
 from medzoo.types import Array
 
+_Body = Sequence[bytes | memoryview]
 SCHEMES = ("http", "https", "grpc", "grpcs")
 TOKEN = "MEDZOO_TOKEN"
 AUTHORITIES = "MEDZOO_CA"
@@ -89,7 +91,7 @@ class _Http:
         self._local = threading.local()
 
     def properties(self) -> dict[str, str]:
-        raw, _ = self._ask("GET", f"{self._path}/config", b"", {})
+        raw, _ = self._ask("GET", f"{self._path}/config", [], {})
         try:
             parameters = json.loads(bytes(raw)).get("parameters") or {}
             return {key: str(value["string_value"]) for key, value in parameters.items()}
@@ -99,10 +101,10 @@ class _Http:
     def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None) -> dict[str, Array]:
         head, tails = write_question(inputs, outputs)
         headers = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(head))}
-        raw, length = self._ask("POST", f"{self._path}/infer", b"".join([head, *tails]), headers)
+        raw, length = self._ask("POST", f"{self._path}/infer", [head, *tails], headers)
         return read_answer(memoryview(raw), length)
 
-    def _ask(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[bytes, int | None]:
+    def _ask(self, method: str, path: str, body: _Body, headers: Mapping[str, str]) -> tuple[bytes, int | None]:
         try:
             response, raw = self._exchange(method, path, body, headers)
         except (OSError, http.client.HTTPException) as error:
@@ -115,13 +117,15 @@ class _Http:
         return raw, int(length) if length is not None and length.isdigit() else None
 
     def _exchange(
-        self, method: str, path: str, body: bytes, headers: Mapping[str, str]
+        self, method: str, path: str, body: _Body, headers: Mapping[str, str]
     ) -> tuple[http.client.HTTPResponse, bytes]:
         connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
         reused = connection is not None
         connection = connection or self._connect()
         try:
-            connection.request(method, path, body or None, {**self._headers, **headers})
+            # In parts: joined, a large tensor would be copied to memory that the system has to find first.
+            length = {"Content-Length": str(sum(len(part) for part in body))} if body else {}
+            connection.request(method, path, body or None, {**self._headers, **headers, **length})
             response = connection.getresponse()
             raw = response.read()
         except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
@@ -167,8 +171,9 @@ class _Grpc:
         self._methods = {
             name: channel.unary_unary(
                 f"/{SERVICE}/{name}",
-                request_serializer=known[METHODS[name][0]].SerializeToString,
-                response_deserializer=known[METHODS[name][1]].FromString,
+                # The tensors of ModelInfer go beside the message (medzoo.runtime.raw_contents).
+                request_serializer=None if name == "ModelInfer" else known[METHODS[name][0]].SerializeToString,
+                response_deserializer=None if name == "ModelInfer" else known[METHODS[name][1]].FromString,
             )
             for name in ("ModelConfig", "ModelInfer")
         }
@@ -181,15 +186,16 @@ class _Grpc:
         request = self._known["ModelInferRequest"](model_name=self._model)
         for name, array in inputs.items():
             request.inputs.add(name=name, datatype=datatype(array.dtype), shape=array.shape)
-            request.raw_input_contents.append(bytes(to_bytes(array)))
         for name in outputs or ():
             request.outputs.add(name=name)
-        answer = self._ask("ModelInfer", request)
-        if len(answer.raw_output_contents) != len(answer.outputs):
+        tensors = [to_bytes(array) for array in inputs.values()]
+        rest, raws = split(self._ask("ModelInfer", join(request.SerializeToString(), REQUEST, tensors)), RESPONSE)
+        answer = self._known["ModelInferResponse"].FromString(rest)
+        if len(raws) != len(answer.outputs):
             raise UserError("the server's answer holds no raw tensors", where=self._where)
         return {
             tensor.name: from_bytes(tensor.name, raw, tensor.datatype, list(tensor.shape))
-            for tensor, raw in zip(answer.outputs, answer.raw_output_contents, strict=True)
+            for tensor, raw in zip(answer.outputs, raws, strict=True)
         }
 
     def _ask(self, method: str, request: Any) -> Any:

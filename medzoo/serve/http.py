@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from importlib.resources import files
 from typing import Any, TypeVar
 
@@ -27,6 +27,7 @@ from medzoo.serve.upload import Options, Upload, answer_uploads
 T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
 _LONG = 256 << 10  # bytes of JSON from which on reading it would hold up the other requests
+_PATIENCE = 0.005  # seconds
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src 'self' data: blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -81,7 +82,9 @@ def _routes(hub: Hub) -> list[tuple[str, str, Handler]]:
         headers = {"Content-Security-Policy": _PAGE_POLICY, "Referrer-Policy": "no-referrer"}
         return Response(text, media_type="text/html", headers=headers)
 
+    # Routes are tried in turn, so the one that is in a hurry comes first.
     found: list[tuple[str, str, Handler]] = [
+        ("POST", "/v2/models/{model}/infer", infer),
         ("GET", "/", home),
         ("GET", "/metrics", metrics),
         ("POST", "/predict/{model}", predict),
@@ -97,9 +100,8 @@ def _routes(hub: Hub) -> list[tuple[str, str, Handler]]:
             ("GET", at, model),
             ("GET", f"{at}/ready", model_ready),
             ("GET", f"{at}/config", config),
-            ("POST", f"{at}/infer", infer),
         ]
-    return found
+    return [*found, ("POST", "/v2/models/{model}/versions/{version}/infer", infer)]
 
 
 def page() -> str:
@@ -128,11 +130,24 @@ def _inference_response(model: str, outputs: Any, question: Question) -> Respons
     head = json.dumps(document, separators=(",", ":")).encode()
     if not tails:
         return Response(head, media_type="application/json")
-    return Response(
-        b"".join([head, *tails]),
-        media_type="application/octet-stream",
-        headers={HEADER_LENGTH: str(len(head))},
-    )
+    return _Parts([head, *tails])
+
+
+class _Parts(Response):
+    """A JSON header and the tensors behind it, sent one by one: joined, they would all be copied once more."""
+
+    media_type = "application/octet-stream"
+
+    def __init__(self, parts: Sequence[bytes | memoryview]) -> None:
+        length = sum(len(part) for part in parts)
+        super().__init__(headers={"Content-Length": str(length), HEADER_LENGTH: str(len(parts[0]))})
+        self.parts = parts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for part in self.parts:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _timeout(question: Question) -> float | None:
@@ -205,18 +220,34 @@ async def _maybe_in_thread(long: bool, function: Callable[..., T], *arguments: A
 
 
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """What `work` returns; cancels it and raises Refusal if the client goes away meanwhile."""
-    task = asyncio.ensure_future(work)
-    # The body has been read, so the next message is that the client went away.
-    gone = asyncio.ensure_future(request.receive())
+    """What `work` returns; cancels it and raises Refusal if the client goes away meanwhile.
+
+    Nobody looks for the client in the first milliseconds: most answers are there by then.
+    """
+    asker = asyncio.current_task()
+    assert asker is not None
+    gone = False
+    watching: list[asyncio.Task[None]] = []
+
+    async def watch() -> None:
+        nonlocal gone
+        # The body has been read, so the next message is that the client went away.
+        await request.receive()
+        gone = True
+        asker.cancel()
+
+    loop = asyncio.get_running_loop()
+    later = loop.call_later(_PATIENCE, lambda: watching.append(loop.create_task(watch())))
     try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise Refusal(Reason.CANCELLED, "the client went away")
-        return task.result()
+        return await work
+    except asyncio.CancelledError:
+        if gone and not asker.uncancel():
+            raise Refusal(Reason.CANCELLED, "the client went away") from None
+        raise
     finally:
-        gone.cancel()
-        task.cancel()
+        later.cancel()
+        for task in watching:
+            task.cancel()
 
 
 async def _refused(_: Request, error: Exception) -> Response:

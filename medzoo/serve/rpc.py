@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import grpc
 import numpy as np
+from google.protobuf.message import DecodeError
 
+from medzoo.errors import UserError
 from medzoo.runtime.open_inference import METHODS, SERVICE, messages, parameter
+from medzoo.runtime.raw_contents import REQUEST, RESPONSE, join, split
 from medzoo.runtime.tensors import DTYPES, Question, datatype, from_bytes, from_json, to_bytes
 from medzoo.serve.hub import EXTENSIONS, PLATFORM, Hub, Served
 from medzoo.serve.refusal import Reason, Refusal
@@ -43,8 +46,9 @@ def rpc_server(hub: Hub) -> Any:
     handlers = {
         name: grpc.unary_unary_rpc_method_handler(
             _guarded(handler, hub),
-            request_deserializer=known[METHODS[name][0]].FromString,
-            response_serializer=known[METHODS[name][1]].SerializeToString,
+            # The tensors of this one are read and written beside the message (medzoo.runtime.raw_contents).
+            request_deserializer=None if name == "ModelInfer" else known[METHODS[name][0]].FromString,
+            response_serializer=None if name == "ModelInfer" else known[METHODS[name][1]].SerializeToString,
         )
         for name, handler in _handlers(hub, known).items()
     }
@@ -85,11 +89,12 @@ def _handlers(hub: Hub, known: dict[str, Any]) -> dict[str, Handler]:
     async def index(_: Any, __: Any) -> Any:
         return known["RepositoryIndexResponse"](models=[known["ModelIndex"](**one) for one in hub.index()])
 
-    async def infer(request: Any, context: Any) -> Any:
+    async def infer(message: bytes, context: Any) -> bytes:
+        request, tensors = _read(known, message)
         with hub.request(request.model_name, "grpc"):
             served = hub.model(request.model_name, request.model_version)
-            with hub.hold(request.ByteSize()):
-                question = _question(request)
+            with hub.hold(len(message)):
+                question = _question(request, tensors)
                 answer = await hub.infer(served, question, timeout=_timeout(question, context.time_remaining()))
                 return _response(known, served, question, answer.outputs)
 
@@ -123,9 +128,17 @@ def _guarded(handler: Handler, hub: Hub) -> Handler:
     return guarded
 
 
-def _question(request: Any) -> Question:
+def _read(known: dict[str, Any], message: bytes) -> tuple[Any, list[memoryview]]:
+    """A request without its raw tensors, and those. Raises Refusal."""
+    try:
+        rest, tensors = split(message, REQUEST)
+        return known["ModelInferRequest"].FromString(rest), tensors
+    except (UserError, DecodeError) as error:
+        raise Refusal(Reason.INVALID, "the message is no ModelInferRequest") from error
+
+
+def _question(request: Any, raw: Sequence[memoryview]) -> Question:
     """Raises UserError that names the tensor."""
-    raw = list(request.raw_input_contents)
     if raw and len(raw) != len(request.inputs):
         raise Refusal(Reason.INVALID, f"there are {len(request.inputs)} inputs, but {len(raw)} raw contents")
     arrays: dict[str, Any] = {}
@@ -154,9 +167,8 @@ def _timeout(question: Question, remaining: float | None) -> float | None:
     return min(times, default=None)
 
 
-def _response(known: dict[str, Any], served: Served, question: Question, outputs: Any) -> Any:
+def _response(known: dict[str, Any], served: Served, question: Question, outputs: Any) -> bytes:
     response = known["ModelInferResponse"](model_name=served.name, model_version="1", id=question.id)
     for name, array in outputs.items():
         response.outputs.add(name=name, datatype=datatype(array.dtype), shape=array.shape)
-        response.raw_output_contents.append(bytes(to_bytes(array)))
-    return response
+    return join(response.SerializeToString(), RESPONSE, [to_bytes(array) for array in outputs.values()])

@@ -166,3 +166,29 @@ def test_a_mistake_is_named(
     assert words in str(caught.value)
     expected = ("404", "NOT_FOUND") if "no model" in words else ("400", "INVALID_ARGUMENT")
     assert any(code in str(caught.value.status()) for code in expected)
+
+
+def test_bytes_that_are_no_request_are_refused_as_invalid(toy_server: Server) -> None:
+    """As a mistake of the sender's, not a failure of the server's."""
+    import grpc as plain
+
+    rng = np.random.default_rng(0)
+    codes = set()
+    with plain.insecure_channel(f"127.0.0.1:{toy_server.grpc_port}") as channel:
+        infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        given = image(1, 1, 4, 5)
+        request = by_grpc.service_pb2.ModelInferRequest(model_name="toy-segment")
+        request.inputs.add(name="image", datatype="FP32", shape=given.shape)
+        request.raw_input_contents.append(given.tobytes())
+        whole = request.SerializeToString()
+        for number in range(100):
+            raw = bytearray(whole)
+            for _ in range(int(rng.integers(1, 5))):
+                raw[int(rng.integers(len(raw)))] = int(rng.integers(256))
+            raw = raw[: int(rng.integers(len(raw) + 1))] if number % 3 else raw
+            try:
+                infer(bytes(raw), timeout=30)
+            except plain.RpcError as error:
+                codes.add(error.code().name)
+    assert codes <= {"INVALID_ARGUMENT", "NOT_FOUND"}
+    assert "INVALID_ARGUMENT" in codes

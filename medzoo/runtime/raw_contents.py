@@ -1,0 +1,75 @@
+"""Large tensors in gRPC messages, laid beside the message instead of through it.
+
+Protocol buffers copy a bytes field when it is set, when it is written and when it is read, megabytes each time. A
+message is a list of numbered fields in any order, so the raw tensors of ModelInfer are written in front of the others
+here, and read as views of what came. (Protocol Buffers, "Encoding": records are a tag, a length and that many bytes.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from medzoo.errors import UserError
+
+REQUEST, RESPONSE = 7, 6
+"""Numbers of raw_input_contents and raw_output_contents."""
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+
+def join(message: bytes, number: int, tensors: Sequence[memoryview | bytes]) -> bytes:
+    """A serialised message with `tensors` as its bytes fields `number`, in front."""
+    parts: list[memoryview | bytes] = []
+    for tensor in tensors:
+        parts += [_varint(number << 3 | _BYTES), _varint(len(tensor)), tensor]
+    return b"".join([*parts, message])
+
+
+def split(message: bytes, number: int) -> tuple[bytes, list[memoryview]]:
+    """A serialised message without its bytes fields `number`, and views of those. Raises UserError."""
+    view = memoryview(message)
+    kept: list[memoryview] = []
+    tensors: list[memoryview] = []
+    at = 0
+    while at < len(view):
+        start = at
+        tag, at = _read_varint(view, at)
+        kind = tag & 7
+        if kind == _BYTES:
+            length, at = _read_varint(view, at)
+        elif kind == _VARINT:
+            _, at = _read_varint(view, at)
+            length = 0
+        elif kind in (_FIXED64, _FIXED32):
+            length = 8 if kind == _FIXED64 else 4
+        else:
+            raise UserError("the message cannot be read")
+        if at + length > len(view):
+            raise UserError("the message ends early")
+        if kind == _BYTES and tag >> 3 == number:
+            tensors.append(view[at : at + length])
+        else:
+            kept.append(view[start : at + length])
+        at += length
+    return b"".join(kept), tensors
+
+
+def _varint(value: int) -> bytes:
+    found = bytearray()
+    while value > 127:
+        found.append(value & 127 | 128)
+        value >>= 7
+    found.append(value)
+    return bytes(found)
+
+
+def _read_varint(view: memoryview, at: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= len(view):
+            break
+        byte = view[at]
+        at += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, at
+    raise UserError("the message cannot be read")
