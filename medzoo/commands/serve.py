@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from medzoo.serve.settings import Settings
 
 TOKEN = "MEDZOO_TOKEN"
 _WORKER = "MEDZOO_SERVE_WORKER"
+_SOCKET, _GRPC_PORT = "MEDZOO_SERVE_SOCKET", "MEDZOO_SERVE_GRPC_PORT"  # what a supervisor keeps for its workers
 
 
 def serve(
@@ -42,9 +45,12 @@ def serve(
     if supervised and not is_worker:
         for model in models:  # a mistyped name is said here, in one line
             find_model(model)
-        from medzoo.serve.supervisor import supervise
-
-        return supervise([sys.executable, "-m", "medzoo", *sys.argv[1:]], environment={**os.environ, _WORKER: "1"})
+        return _supervise(settings)
+    listening = None
+    if _SOCKET in os.environ:
+        listening = socket.socket(fileno=int(os.environ[_SOCKET]))
+    if _GRPC_PORT in os.environ:
+        settings = replace(settings, grpc_port=int(os.environ[_GRPC_PORT]))
     backends = [_backend(model, device=device, precision=precision) for model in models]
     from medzoo.serve.server import Server
 
@@ -53,8 +59,24 @@ def serve(
         from medzoo.serve.supervisor import when_alone
 
         when_alone(server.stop)
-    server.run(ready=_say_ready)
+    server.run(ready=_say_ready, listening=listening)
     return 0
+
+
+def _supervise(settings: Settings) -> int:
+    """Start this very command again as a worker, and again if it dies, on the same ports."""
+    from medzoo.serve.listen import free_port, listen
+    from medzoo.serve.supervisor import supervise
+
+    command = [sys.executable, "-m", "medzoo", *sys.argv[1:]]
+    environment = {**os.environ, _WORKER: "1"}
+    if settings.grpc_port == 0:
+        environment[_GRPC_PORT] = str(free_port(settings.host))
+    if sys.platform == "win32":  # where a process inherits no socket by number
+        return supervise(command, environment=environment)
+    with listen(settings.host, settings.http_port) as listening:
+        environment[_SOCKET] = str(listening.fileno())
+        return supervise(command, environment=environment, keep=(listening.fileno(),))
 
 
 def read_token(path: Path | None) -> str | None:
@@ -83,7 +105,9 @@ def _backend(model: str, *, device: Device, precision: PrecisionName) -> OnnxBac
 
 def _say_ready(server: object) -> None:
     from medzoo.serve.server import Server
+    from medzoo.serve.supervisor import tell_ready
 
+    tell_ready()
     assert isinstance(server, Server)
     settings = server.settings
     scheme = "https" if settings.certificate else "http"

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
 
 from medzoo.types import Array
 
@@ -49,7 +49,7 @@ def wilson(successes: float, n: float, *, level: float = LEVEL) -> tuple[float, 
     """Wilson's score interval of a proportion (Wilson, JASA 22:209, 1927); (0, 1) when n is 0."""
     if not n:
         return 0.0, 1.0
-    z = float(norm.ppf(0.5 + level / 2))
+    z = float(NormalDist().inv_cdf(0.5 + level / 2))
     p = successes / n
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))

@@ -18,6 +18,7 @@ from medzoo.errors import UserError, missing_extra
 from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.serve.http import http_app
 from medzoo.serve.hub import Hub
+from medzoo.serve.listen import listen
 from medzoo.serve.logs import log
 from medzoo.serve.pieces import Pieces
 from medzoo.serve.settings import Settings
@@ -34,11 +35,16 @@ class Server:
         self._stop: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def run(self, *, ready: Callable[[Server], None] = lambda server: None) -> None:
-        """Serve; `ready` is called once both ports take requests. Raises UserError if a port cannot be had."""
+    def run(
+        self, *, ready: Callable[[Server], None] = lambda server: None, listening: socket.socket | None = None
+    ) -> None:
+        """Serve; `ready` is called once both ports take requests. Raises UserError if a port cannot be had.
+
+        `listening`: a socket that somebody else holds open for HTTP, in place of the settings' host and port.
+        """
         try:
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-                runner.run(self._run(ready))
+                runner.run(self._run(ready, listening))
         finally:
             self.hub.close()
 
@@ -47,11 +53,11 @@ class Server:
         if self._loop is not None and self._stop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
 
-    async def _run(self, ready: Callable[[Server], None]) -> None:
+    async def _run(self, ready: Callable[[Server], None], given: socket.socket | None) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         self._on_signals()
         settings = self.settings
-        with _listen(settings.host, settings.http_port) as listening:
+        with given or listen(settings.host, settings.http_port) as listening:
             self.http_port = listening.getsockname()[1]
             web = _Web(
                 uvicorn.Config(
@@ -137,21 +143,6 @@ class _Web(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-@contextlib.contextmanager
-def _listen(host: str, port: int) -> Iterator[socket.socket]:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as listening:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((host, port))
-            listening.listen(2048)
-        except OSError as error:
-            raise UserError(
-                f"cannot listen for HTTP here: {error.strerror}", where=f"{host}:{port}", hint="is the port taken?"
-            ) from error
-        yield listening
 
 
 def _check_tls(settings: Settings) -> None:

@@ -1,0 +1,31 @@
+"""The socket that HTTP requests come in by, which a supervisor keeps open while its worker starts again."""
+
+from __future__ import annotations
+
+import socket
+
+from medzoo.errors import UserError
+
+_BACKLOG = 2048  # connections that wait while nobody takes them
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening TCP socket; port 0 is chosen by the system. Raises UserError."""
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(_BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise UserError(
+            f"cannot listen for HTTP here: {error.strerror}", where=f"{host}:{port}", hint="is the port taken?"
+        ) from error
+    return listening
+
+
+def free_port(host: str) -> int:
+    """A port that nobody listens on now, for a server that must come back on the same one."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
