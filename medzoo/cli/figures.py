@@ -75,7 +75,7 @@ def benchmark(
     record: Annotated[bool, typer.Option("--record", help="Write it into the model folder and its card.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Latency, throughput and memory of every backend and precision here, beside the parity error."""
+    """Latency, throughput and memory of every backend and precision here, beside parity and loss of the metric."""
     from medzoo.commands.benchmark import benchmark as run_benchmark
     from medzoo.report.speed import speed_table, write_speed
 
@@ -92,7 +92,9 @@ def benchmark(
         return
     from rich.console import Console
 
-    Console().print(speed_table(found))
+    # Whole columns, however narrow the terminal.
+    console = Console(width=max(Console().width, 200))
+    console.print(speed_table(found))
     for name, reason in found["absent"].items():
         say(f"not measured: {name} ({reason})")
 

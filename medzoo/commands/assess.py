@@ -95,7 +95,7 @@ def assess_again(model: str | Path, *, console: Console | None = None) -> ModelF
 def record_speed(model: str | Path, measured: Mapping[str, Any]) -> ModelFolder:
     """What `medzoo benchmark` measured, into the manifest and card of a model folder."""
     machine = {name: measured["environment"][name] for name in ("processor", "cores")}
-    kept = {name: measured[name] for name in ("input", "rounds", "rows")}
+    kept = {name: measured[name] for name in ("input", "rounds", "rows", "metric")}
     return rewrite(ModelFolder.open(find_model(model)), speed={**kept, "environment": machine})
 
 

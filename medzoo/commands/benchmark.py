@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +18,21 @@ from medzoo.commands.catalog import has_torch
 from medzoo.commands.environment import environment
 from medzoo.commands.locate import find_model
 from medzoo.commands.model import open_backend
+from medzoo.commands.peak_memory import peak_mb, peak_of
 from medzoo.errors import UserError
 from medzoo.runtime.backend import Backend
-from medzoo.runtime.onnx_backend import cuda_device_present
+from medzoo.runtime.metadata import PRECISIONS, Precision, graph_file
+from medzoo.runtime.onnx_backend import cuda_usable, tensorrt_usable
 from medzoo.runtime.parity import Golden, compare, read_golden_file
 from medzoo.types import Array
 
 _BATCHES = (1, 2, 4, 8, 16)
 _WARM = 3
+_ROUNDS = 3  # of each batch size
 _SIDE = {2: 256, 3: 64}
-_FILES = {"fp32": "model.onnx", "fp16": "model.fp16.onnx", "int8": "model.int8.onnx"}
+
+Key = tuple[str, str, Precision]
+"""Backend ("onnx", "torch", and "http" and "grpc" for a server on this machine), device, precision."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,10 @@ class Row:
     """One backend at one precision.
 
     `p50_ms`, `p95_ms`: one input at a time; `spread_ms`: its quartiles. `per_second`: inputs a second at the
-    best of several batch sizes, `batch`. `peak_mb`: most memory of a process that loads it and answers once.
-    `differences`: largest difference of each output from the answers that torch gave at the export.
+    best of several batch sizes, `batch`, the median of a few rounds, and the least and most of them. `peak_mb`: most
+    memory of a process that loads it and answers once (of a server: of the server, and so far). `differences`: largest
+    difference of each output from the answers that torch gave at the export. `metric`: the task's own on validation
+    items, `loss`: what it lacks to the float32 graph on the CPU; None where neither could be had.
     """
 
     backend: str
@@ -47,20 +53,27 @@ class Row:
     p95_ms: float
     spread_ms: tuple[float, float]
     per_second: float
+    per_second_spread: tuple[float, float]
     batch: int
-    peak_mb: float
+    peak_mb: float | None
     file_mb: float
     differences: Mapping[str, float]
+    metric: float | None
+    loss: float | None
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """The rows, what they were measured on, and what could not be measured here and why."""
+    """The rows, what they were measured on, and what could not be measured here and why.
+
+    `metric`: name, split and number of items of the rows' metric, and whether it was measured now or at the export.
+    """
 
     model: str
     input: dict[str, list[int]]
     rounds: int
     rows: tuple[Row, ...]
+    metric: Mapping[str, Any] | None
     absent: Mapping[str, str]
 
     def to_dict(self) -> dict[str, Any]:
@@ -69,20 +82,39 @@ class Benchmark:
 
 
 def benchmark(model: str | Path, *, size: int | None = None, seconds: float = 20.0) -> Benchmark:
-    """Measure a model folder's backends. `size`: pixels of an input's side; `seconds`: about how long it may take.
+    """Measure a model folder's backends. `size`: pixels of an input's side; `seconds`: about how long the runs may
+    take; scoring the validation part comes on top where the recipe's data are on this machine.
 
-    Raises UserError if MODEL is no model folder.
+    Raises UserError if MODEL is no model folder, or a pipeline.
     """
     path = find_model(model)
     if not path.is_dir():
         raise UserError("is no model folder, which holds the answers to compare with", where=str(path))
     folder = ModelFolder.open(path)
+    if "members" in folder.manifest:
+        names = ", ".join(member["name"] for member in folder.manifest["members"].values())
+        raise UserError("is a pipeline, which runs no graph of its own", where=str(path), hint=f"measure {names}")
     candidates, absent = _candidates(folder)
+    with ExitStack() as stack:
+        return _measured(folder, candidates, absent, stack, size=size, seconds=seconds)
+
+
+def _measured(
+    folder: ModelFolder,
+    candidates: Sequence[Key],
+    absent: dict[str, str],
+    stack: ExitStack,
+    *,
+    size: int | None,
+    seconds: float,
+) -> Benchmark:
     goldens, answers = read_golden_file(folder.file("golden.npz").read_bytes())
-    backends = {
-        key: open_backend(path, backend=key[0], device=key[1], precision=key[2])  # type: ignore[arg-type]
-        for key in candidates
+    backends: dict[Key, Backend] = {
+        (name, device, precision): open_backend(folder.path, backend=name, device=device, precision=precision)  # type: ignore[arg-type]
+        for name, device, precision in candidates
     }
+    server, served = _served(folder, stack, absent)
+    backends |= served
     metadata = next(iter(backends.values())).metadata
     side = size or _SIDE[metadata.geometry.dims]
     one = _inputs(goldens[0], 1, side)
@@ -90,58 +122,114 @@ def benchmark(model: str | Path, *, size: int | None = None, seconds: float = 20
         for _ in range(_WARM):
             backend.run(one)
     latencies = _in_turns(backends, one, seconds=seconds / 2)
-    best = {
-        key: _throughput(
-            backend, goldens[0], size or _SIDE[metadata.geometry.dims], seconds=seconds / 2 / len(backends)
-        )
-        for key, backend in backends.items()
-    }
+    rates = _throughput(backends, goldens[0], side, seconds=seconds / 2)
+    metric, values = _metrics(folder, backends, absent)
+    whole = values.get(("onnx", "cpu", "fp32"))
     rows = []
     for key, backend in backends.items():
         times = sorted(1000 * t for t in latencies[key])
         quartiles = statistics.quantiles(times, n=4)
+        batch, best = max(rates[key].items(), key=lambda item: statistics.median(item[1]))
+        value = values.get(key)
         rows.append(
             Row(
                 backend=key[0],
-                device=backend.device,
+                device=backend.device if key not in served else key[1],
                 precision=key[2],
                 p50_ms=round(statistics.median(times), 3),
                 p95_ms=round(statistics.quantiles(times, n=20)[18], 3),
                 spread_ms=(round(quartiles[0], 3), round(quartiles[2], 3)),
-                per_second=round(best[key][0], 2),
-                batch=best[key][1],
-                peak_mb=_peak_mb(path, key, one),
+                per_second=round(statistics.median(best), 2),
+                per_second_spread=(round(min(best), 2), round(max(best), 2)),
+                batch=batch,
+                peak_mb=peak_mb(folder.path, key, one) if key not in served else peak_of(server),
                 file_mb=round(_file(folder, key).stat().st_size / 1e6, 3),
                 differences=_differences(backend, goldens, answers),
+                metric=None if value is None else round(value, 5),
+                loss=None if value is None or whole is None else round(whole - value, 5),
             )
         )
     shapes = {name: list(array.shape) for name, array in one.items()}
-    return Benchmark(folder.name, shapes, len(next(iter(latencies.values()))), tuple(rows), absent)
+    return Benchmark(folder.name, shapes, len(next(iter(latencies.values()))), tuple(rows), metric, absent)
 
 
-def _candidates(folder: ModelFolder) -> tuple[list[tuple[str, str, str]], dict[str, str]]:
+def _candidates(folder: ModelFolder) -> tuple[list[Key], dict[str, str]]:
     """(backend, device, precision) of what can run here, and why the rest cannot."""
-    found: list[tuple[str, str, str]] = []
+    found: list[Key] = []
     absent: dict[str, str] = {}
     devices = ["cpu"]
-    if cuda_device_present():
+    if cuda_usable():
         devices.append("cuda")
     else:
         absent["cuda"] = "no CUDA device on this machine"
-    for precision, name in _FILES.items():
-        if name in folder.manifest["files"]:
+    if cuda_usable() and tensorrt_usable():
+        devices.append("tensorrt")
+    else:
+        absent["tensorrt"] = "no CUDA device on this machine, or no TensorRT"
+    for precision in PRECISIONS:
+        if graph_file(precision) in folder.manifest["files"]:
             found += [("onnx", device, precision) for device in devices]
         else:
-            absent[precision] = f"the model has no {name}"
+            absent[precision] = f"the model has no {graph_file(precision)}"
     if has_torch():
-        found += [("torch", device, "fp32") for device in devices]
+        found += [("torch", device, "fp32") for device in devices if device != "tensorrt"]
     else:
         absent["torch"] = "torch is not installed"
     return found, absent
 
 
-def _file(folder: ModelFolder, key: tuple[str, str, str]) -> Path:
-    return folder.file("model.safetensors" if key[0] == "torch" else _FILES[key[2]])
+def _served(folder: ModelFolder, stack: ExitStack, absent: dict[str, str]) -> tuple[int, dict[Key, Backend]]:
+    """The number of a server's process, and the same float32 graph behind it, over HTTP and gRPC."""
+    if find_spec("uvicorn") is None or find_spec("grpc") is None:
+        absent["server"] = "the extra serve is not installed"
+        return 0, {}
+    from medzoo.commands.loopback import loopback
+    from medzoo.runtime.remote import RemoteBackend
+
+    options = ("--device", "cpu", "--precision", "fp32", "--no-supervise")
+    server = stack.enter_context(loopback(folder.path, folder.name, *options))
+    return server.process.pid, {
+        ("http", "cpu", "fp32"): RemoteBackend(server.http),
+        ("grpc", "cpu", "fp32"): RemoteBackend(server.grpc),
+    }
+
+
+def _metrics(
+    folder: ModelFolder, backends: Mapping[Key, Backend], absent: dict[str, str]
+) -> tuple[dict[str, Any] | None, dict[Key, float]]:
+    """The task's own metric of each backend, measured on validation items if they are here, else as the export
+    left it in the manifest."""
+    from medzoo.commands.catalog import catalog
+    from medzoo.commands.data import open_data
+    from medzoo.commands.evaluate import require_same_split
+    from medzoo.commands.own_metric import ITEMS, own_metric, some
+    from medzoo.recipe import load_recipe
+
+    try:
+        recipe = load_recipe(folder.file("recipe.yaml"), catalog=catalog())
+        data = open_data(recipe)
+        require_same_split(folder, data.split)
+        items = some(data.part("val"), ITEMS[recipe.task])
+        values: dict[Key, float] = {}
+        name = ""
+        for key, backend in backends.items():
+            name, values[key] = own_metric(backend, recipe, data, items)
+        return {"name": name, "split": "val", "items": len(items), "measured": "now"}, values
+    except UserError as error:
+        absent["metric"] = str(error).replace("\n", "; ")
+    found: dict[Key, float] = {}
+    metric: dict[str, Any] | None = None
+    for precision, report in folder.manifest.get("precisions", {}).items():
+        said = report["metric"]
+        metric = {"name": said["name"], "split": said["split"], "items": said["items"], "measured": "at the export"}
+        for key in backends:
+            if key[0] == "onnx" and key[2] in ("fp32", precision):
+                found[key] = float(said[key[2]])
+    return metric, found
+
+
+def _file(folder: ModelFolder, key: Key) -> Path:
+    return folder.file("model.safetensors" if key[0] == "torch" else graph_file(key[2]))
 
 
 def _inputs(golden: Golden, rows: int, side: int) -> dict[str, Array]:
@@ -156,10 +244,10 @@ def _inputs(golden: Golden, rows: int, side: int) -> dict[str, Array]:
 
 
 def _in_turns(
-    backends: Mapping[Any, Backend], inputs: Mapping[str, Array], *, seconds: float
-) -> dict[Any, list[float]]:
+    backends: Mapping[Key, Backend], inputs: Mapping[str, Array], *, seconds: float
+) -> dict[Key, list[float]]:
     """Seconds of each run; every round asks each backend once, so that what disturbs one disturbs all."""
-    times: dict[Any, list[float]] = {key: [] for key in backends}
+    times: dict[Key, list[float]] = {key: [] for key in backends}
     end = time.perf_counter() + seconds
     rounds = 0
     while rounds < 5 or (rounds < 200 and time.perf_counter() < end):
@@ -171,21 +259,25 @@ def _in_turns(
     return times
 
 
-def _throughput(backend: Backend, golden: Golden, side: int, *, seconds: float) -> tuple[float, int]:
-    """The most inputs a second, and the batch size that gave it."""
-    rates = []
+def _throughput(
+    backends: Mapping[Key, Backend], golden: Golden, side: int, *, seconds: float
+) -> dict[Key, dict[int, list[float]]]:
+    """Inputs a second of each round, by batch size; the backends take turns in every round."""
+    rates: dict[Key, dict[int, list[float]]] = {key: {} for key in backends}
     end = time.perf_counter() + seconds
     for batch in _BATCHES:
         inputs = _inputs(golden, batch, side)
-        taken = []
-        for _ in range(3):
-            start = time.perf_counter()
+        for key, backend in backends.items():
             backend.run(inputs)
-            taken.append(time.perf_counter() - start)
-        rates.append((batch / statistics.median(taken), batch))
+            rates[key][batch] = []
+        for _ in range(_ROUNDS):
+            for key, backend in backends.items():
+                start = time.perf_counter()
+                backend.run(inputs)
+                rates[key][batch].append(batch / (time.perf_counter() - start))
         if time.perf_counter() > end:
             break
-    return max(rates)
+    return rates
 
 
 def _differences(
@@ -196,32 +288,3 @@ def _differences(
         for one in compare(golden, expected, backend.run(golden.inputs)):
             largest[one.output] = max(largest.get(one.output, 0.0), float(f"{one.difference:.3g}"))
     return largest
-
-
-def _peak_mb(path: Path, key: tuple[str, str, str], inputs: Mapping[str, Array]) -> float:
-    """Measured in a process of its own: the most memory of this one would be that of all backends."""
-    task = {"path": str(path), "key": key, "shapes": {name: list(array.shape) for name, array in inputs.items()}}
-    code = "import sys; from medzoo.commands.benchmark import print_peak; print_peak(sys.argv[1])"
-    done = subprocess.run([sys.executable, "-c", code, json.dumps(task)], capture_output=True, text=True, check=True)
-    return float(done.stdout)
-
-
-def print_peak(task: str) -> None:
-    """Load a backend, answer once, and print the most memory that this process had, in MB."""
-    given = json.loads(task)
-    name, device, precision = given["key"]
-    backend = open_backend(Path(given["path"]), backend=name, device=device, precision=precision)
-    backend.run({key: np.zeros(shape, np.float32) for key, shape in given["shapes"].items()})
-    print(round(_peak_bytes() / 1e6, 1))
-
-
-def _peak_bytes() -> float:
-    status = Path("/proc/self/status")
-    if status.is_file():
-        # getrusage would count the memory of the process that started this one.
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
-        return 1024.0 * int(line.split()[1])
-    import resource
-
-    # macOS counts bytes.
-    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

@@ -25,12 +25,10 @@ from medzoo.metrics.match import iou
 from medzoo.recipe import Recipe, load_recipe
 from medzoo.report.card import render_card
 from medzoo.results import Detections
-from medzoo.runtime.cascade import Cascade
+from medzoo.runtime.cascade import FINDER, Cascade
 
 if TYPE_CHECKING:
     from medzoo.metrics import Figure
-
-FINDER = "find"
 
 
 def member_folder(name: str, *, beside: Path, digest: str | None = None) -> ModelFolder:
@@ -75,18 +73,7 @@ def cascade(
     """The pipeline that predicts. `options` go to `load`. Raises UserError for members that do not fit."""
     from medzoo.commands.model import load
 
-    loaded = {role: load(folder.path, **options) for role, folder in members.items()}
-    if FINDER not in loaded or len(loaded) < 2:
-        raise UserError(f"a pipeline needs a member {FINDER!r} and at least one judge", "members")
-    for role, predictor in loaded.items():
-        task = "detect" if role == FINDER else "classify"
-        if predictor.metadata.task != task:
-            raise UserError(
-                f"{predictor.metadata.name!r} is a model of task {predictor.metadata.task}, not {task}",
-                f"members.{role}",
-            )
-    judges = {role: predictor for role, predictor in loaded.items() if role != FINDER}
-    return Cascade(name, loaded[FINDER], judges, threshold=threshold)
+    return Cascade.of(name, {role: load(one.path, **options) for role, one in members.items()}, threshold=threshold)
 
 
 def unseen_data(recipe: Recipe, members: Mapping[str, ModelFolder]) -> OpenData:

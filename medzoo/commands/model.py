@@ -13,7 +13,7 @@ from medzoo.runtime.backend import Backend
 from medzoo.runtime.metadata import Precision, graph_file
 from medzoo.runtime.onnx_backend import Device, OnnxBackend, cuda_usable
 from medzoo.runtime.predictor import Predictor
-from medzoo.runtime.remote import RemoteBackend, is_url
+from medzoo.runtime.remote import RemoteBackend, is_url, remote_pipeline
 
 if TYPE_CHECKING:
     from medzoo.nn.torch_backend import TorchBackend
@@ -35,7 +35,7 @@ def load(
     Raises UserError if there is no such model, a file of it was changed, or the backend cannot be had.
     """
     if is_url(model):
-        return Predictor(RemoteBackend(str(model)), threshold=threshold)
+        return _remote(str(model), threshold=threshold)
     path = find_model(model)
     if path.is_dir() and "members" in (folder := ModelFolder.open(path)).manifest:
         from medzoo.commands.compose import cascade, pipeline_members
@@ -43,6 +43,16 @@ def load(
         members = pipeline_members(folder)
         return cascade(folder.name, members, threshold=threshold, backend=backend, device=device, precision=precision)
     return Predictor(open_backend(path, backend=backend, device=device, precision=precision), threshold=threshold)
+
+
+def _remote(url: str, *, threshold: float | None) -> Predictor:
+    """A model behind a server: a graph, or a pipeline whose members the same server has."""
+    if not (members := remote_pipeline(url)):
+        return Predictor(RemoteBackend(url), threshold=threshold)
+    from medzoo.runtime.cascade import Cascade
+
+    name = url.rstrip("/").rpartition("/")[2]
+    return Cascade.of(name, {role: Predictor(RemoteBackend(one)) for role, one in members.items()}, threshold=threshold)
 
 
 def open_backend(

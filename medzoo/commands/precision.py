@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from medzoo.commands.data import OpenData
+from medzoo.commands.own_metric import ITEMS, own_metric, some
 from medzoo.data.dataset import Item
 from medzoo.errors import UserError
-from medzoo.evaluation import evaluate, protocols
+from medzoo.evaluation import protocols
 from medzoo.recipe import Recipe
 from medzoo.runtime.backend import Backend
 from medzoo.runtime.metadata import Metadata, Precision
@@ -21,8 +22,6 @@ from medzoo.runtime.predictor import Predictor
 from medzoo.runtime.tolerance import LOSS
 from medzoo.types import Array
 
-METRIC: Mapping[str, str] = {"classify": "auc", "segment": "dice", "detect": "ap50"}
-_ITEMS: Mapping[str, int] = {"classify": 100, "segment": 8, "detect": 100}  # that are scored, at most
 _CALIBRATION, _RUNS = 32, 2  # training items that ranges are measured on, and runs of the graph from each
 _GOLDEN = 4
 
@@ -54,7 +53,7 @@ def export_fewer(
 
     raw = unpack(raw)
     whole = OnnxBackend(raw, where=where, device="cpu")
-    items = _some(data.part("val"), _ITEMS[recipe.task])
+    items = some(data.part("val"), ITEMS[recipe.task])
     if not items:
         raise UserError("there is no validation part to hold it against", where=where, hint="data.split.val")
     if precision == "fp16":
@@ -64,15 +63,15 @@ def export_fewer(
     else:
         from medzoo.export.integer import integer_bytes
 
-        calibration = _graph_inputs(whole, data, _some(data.part("train"), _CALIBRATION), runs=_RUNS)
+        calibration = _graph_inputs(whole, data, some(data.part("train"), _CALIBRATION), runs=_RUNS)
         made = integer_bytes(raw, calibration)
     made = _named(made, whole.metadata.model_copy(update={"precision": precision}))
     exported = OnnxBackend(made, where=where, device="cpu")
     own = _graph_inputs(whole, data, items[:_GOLDEN], runs=1)
     inputs = [*golden, *(Golden(f"validation input {n}", one) for n, one in enumerate(own))]
     parity, _ = check_parity(reference, exported, inputs, where=where)
-    name, before = _figure(whole, recipe, data, items)
-    _, after = _figure(exported, recipe, data, items)
+    name, before = own_metric(whole, recipe, data, items)
+    _, after = own_metric(exported, recipe, data, items)
     loss, allowed = before - after, LOSS[precision]
     # Not-a-number is a loss too.
     if not loss <= allowed:
@@ -94,24 +93,6 @@ def _named(raw: bytes, metadata: Metadata) -> bytes:
     model = onnx.load_from_string(raw)
     onnx.helper.set_model_props(model, {KEY: metadata.model_dump_json()})
     return bytes(model.SerializeToString())
-
-
-def _some(items: Sequence[Item], count: int) -> list[Item]:
-    """At most `count` items, spread evenly over them all."""
-    if len(items) <= count:
-        return list(items)
-    return [items[int(index)] for index in np.linspace(0, len(items) - 1, count).round()]
-
-
-def _figure(backend: Backend, recipe: Recipe, data: OpenData, items: Sequence[Item]) -> tuple[str, float]:
-    """Name and value of the task's own metric."""
-    wanted = METRIC[recipe.task]
-    group = recipe.data.split.group
-    figures = evaluate(Predictor(backend), data.data, items, metrics=[wanted], group=group).figures()
-    found = next((f for f in figures if f.name.split("/")[-1] == wanted and f.value is not None), None)
-    if found is None or found.value is None:
-        raise UserError(f"{wanted} is not defined on the {len(items)} validation items", where=recipe.source)
-    return found.name, found.value
 
 
 def _graph_inputs(backend: Backend, data: OpenData, items: Sequence[Item], *, runs: int) -> list[dict[str, Array]]:

@@ -11,10 +11,12 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from medzoo.artifact import ModelFolder
 from medzoo.commands.locate import find_model
 from medzoo.commands.model import PrecisionName, open_backend
 from medzoo.errors import UserError, missing_extra
 from medzoo.runtime.onnx_backend import Device, OnnxBackend
+from medzoo.runtime.pipeline import Pipeline
 from medzoo.serve.settings import Settings
 
 TOKEN = "MEDZOO_TOKEN"
@@ -51,10 +53,10 @@ def serve(
         listening = socket.socket(fileno=int(os.environ[_SOCKET]))
     if _GRPC_PORT in os.environ:
         settings = replace(settings, grpc_port=int(os.environ[_GRPC_PORT]))
-    backends = [_backend(model, device=device, precision=precision) for model in models]
     from medzoo.serve.server import Server
 
-    server = Server(backends, settings)
+    backends, pipelines = _opened(models, device=device, precision=precision)
+    server = Server(backends, settings, pipelines)
     if is_worker:
         from medzoo.serve.supervisor import when_alone
 
@@ -96,11 +98,32 @@ def read_token(path: Path | None) -> str | None:
     return token
 
 
-def _backend(model: str, *, device: Device, precision: PrecisionName) -> OnnxBackend:
-    backend = open_backend(find_model(model), backend="onnx", device=device, precision=precision)
-    if not isinstance(backend, OnnxBackend):
-        raise UserError("has no ONNX graph of its own, so it cannot be served", where=model)
-    return backend
+def _opened(
+    models: Sequence[str], *, device: Device, precision: PrecisionName
+) -> tuple[list[OnnxBackend], list[Pipeline]]:
+    """The graphs to serve, those of pipelines among them, and the pipelines."""
+    graphs: dict[Path, OnnxBackend] = {}
+    pipelines = []
+
+    def graph(path: Path) -> OnnxBackend:
+        place = path.resolve()
+        if place not in graphs:  # a member may be asked for by itself as well
+            opened = open_backend(path, backend="onnx", device=device, precision=precision)
+            assert isinstance(opened, OnnxBackend)
+            graphs[place] = opened
+        return graphs[place]
+
+    for model in dict.fromkeys(models):
+        path = find_model(model)
+        folder = ModelFolder.open(path) if path.is_dir() else None
+        if folder is None or "members" not in folder.manifest:
+            graph(path)
+            continue
+        from medzoo.commands.compose import pipeline_members
+
+        members = {role: graph(member.path).metadata for role, member in pipeline_members(folder).items()}
+        pipelines.append(Pipeline(name=folder.name, members=members))
+    return list(graphs.values()), pipelines
 
 
 def _say_ready(server: object) -> None:
@@ -112,7 +135,7 @@ def _say_ready(server: object) -> None:
     settings = server.settings
     scheme = "https" if settings.certificate else "http"
     grpc = f", gRPC on port {server.grpc_port}" if server.grpc_port is not None else ""
-    models = ", ".join(server.hub.models)
+    models = ", ".join(server.hub.names)
     print(f"serving {models} on {scheme}://{settings.host}:{server.http_port}{grpc}", file=sys.stderr, flush=True)
     if settings.host not in ("127.0.0.1", "::1", "localhost") and not (settings.token and settings.certificate):
         missing = " and ".join(

@@ -3,6 +3,8 @@
     NAME/1/model.onnx, NAME/config.pbtxt                  the graph: dynamic batches, instances, warm-up
     NAME-predict/1/model.py, NAME-predict/config.pbtxt    image file in, the answer of `predict --json` out
 
+A pipeline has no graph of its own: its NAME is the second kind, beside the graphs of its members.
+
 The second runs host steps, slices and tiles on the server and calls the first for every run of the graph: an
 ensemble of fixed steps cannot, because it calls each of them once. Knows no torch.
 """
@@ -12,15 +14,19 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
 from medzoo.errors import UserError
 from medzoo.runtime.metadata import KEY, Metadata
 from medzoo.runtime.onnx_backend import OnnxBackend
+from medzoo.runtime.pipeline import KEY as PIPELINE
+from medzoo.runtime.pipeline import Pipeline
 from medzoo.runtime.tensors import TensorSpec, graph_spec
 
 MAX_BATCH = 32
+MAX_ROWS = 1024
 _MAX_WAITING = 64
 _WARM_SIDE = 64  # pixels; a multiple of every graph's coarsest step so far
 
@@ -31,25 +37,55 @@ def write_repository(graph: Path, out: Path) -> list[Path]:
     A model that is there already is replaced as a whole. Raises UserError if the file is no medzoo export or
     the repository cannot be written.
     """
+    metadata, files_of_graph = _graph_files(graph)
+    around = f"{metadata.name}-predict"
+    config = predict_config(around, {"graph": metadata.name, KEY: metadata.model_dump_json()})
+    return _write(out, {metadata.name: files_of_graph, around: _predict_files(config)})
+
+
+def write_pipeline(name: str, members: Mapping[str, Path], out: Path) -> list[Path]:
+    """Write the graphs of a pipeline's members (role to .onnx file), and the pipeline, into the repository `out`.
+
+    Raises UserError, see write_repository.
+    """
+    models: dict[str, dict[str, bytes | Path]] = {}
+    described = {}
+    for role, graph in members.items():
+        described[role], models[described[role].name] = _graph_files(graph)
+    pipeline = Pipeline(name=name, members=described)
+    models[name] = _predict_files(predict_config(name, {PIPELINE: pipeline.model_dump_json()}))
+    return _write(out, models)
+
+
+def _graph_files(graph: Path) -> tuple[Metadata, dict[str, bytes | Path]]:
     backend = OnnxBackend(graph, device="cpu")
-    metadata = backend.metadata
-    model = files("medzoo.export").joinpath("triton_model.py").read_text("utf-8")
     inputs = [graph_spec(value) for value in backend.session.get_inputs()]
     outputs = [graph_spec(value) for value in backend.session.get_outputs()]
+    config = graph_config(backend.metadata, inputs, outputs).encode()
+    return backend.metadata, {"config.pbtxt": config, "1/model.onnx": graph}
+
+
+def _predict_files(config: str) -> dict[str, bytes | Path]:
+    model = files("medzoo.export").joinpath("triton_model.py").read_bytes()
+    return {"config.pbtxt": config.encode(), "1/model.py": model}
+
+
+def _write(out: Path, models: Mapping[str, Mapping[str, bytes | Path]]) -> list[Path]:
+    """Each model's folder, whole or not at all, in place of one of its name."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         stage = Path(tempfile.mkdtemp(prefix=".staged-", dir=out))
     except OSError as error:
         raise UserError(f"cannot write here: {error.strerror}", where=str(out), hint="choose another -o") from error
     try:
-        around = f"{metadata.name}-predict"
-        for name in (metadata.name, around):
+        for name, contents in models.items():
             (stage / name / "1").mkdir(parents=True)
-        shutil.copyfile(graph, stage / metadata.name / "1" / "model.onnx")
-        (stage / metadata.name / "config.pbtxt").write_text(graph_config(metadata, inputs, outputs), "utf-8")
-        (stage / around / "1" / "model.py").write_text(model, "utf-8")
-        (stage / around / "config.pbtxt").write_text(predict_config(metadata), "utf-8")
-        for name in (metadata.name, around):
+            for file, content in contents.items():
+                if isinstance(content, Path):
+                    shutil.copyfile(content, stage / name / file)
+                else:
+                    (stage / name / file).write_bytes(content)
+        for name in models:
             if (out / name).exists():
                 (out / name).rename(stage / f"{name}.old")
             (stage / name).rename(out / name)
@@ -57,7 +93,7 @@ def write_repository(graph: Path, out: Path) -> list[Path]:
         raise UserError(f"could not be written: {error.strerror or error}", where=str(out)) from error
     finally:
         shutil.rmtree(stage, ignore_errors=True)
-    return [out / metadata.name, out / around]
+    return [out / name for name in models]
 
 
 def graph_config(metadata: Metadata, inputs: list[TensorSpec], outputs: list[TensorSpec]) -> str:
@@ -69,7 +105,7 @@ def graph_config(metadata: Metadata, inputs: list[TensorSpec], outputs: list[Ten
     )
     return f"""name: {_text(metadata.name)}
 platform: "onnxruntime_onnx"
-max_batch_size: {MAX_BATCH}
+max_batch_size: {_most_rows(inputs)}
 {_tensors("input", inputs)}
 {_tensors("output", outputs)}
 dynamic_batching {{
@@ -93,9 +129,12 @@ parameters {{ key: "{KEY}" value {{ string_value: {_text(metadata.model_dump_jso
 """
 
 
-def predict_config(metadata: Metadata) -> str:
-    """config.pbtxt of the Python-backend model that takes image files."""
-    return f"""name: {_text(metadata.name + "-predict")}
+def predict_config(name: str, parameters: Mapping[str, str]) -> str:
+    """config.pbtxt of the Python-backend model that takes image files; `parameters`: what it reads of its graphs."""
+    said = "\n".join(
+        f'parameters {{ key: "{key}" value {{ string_value: {_text(value)} }} }}' for key, value in parameters.items()
+    )
+    return f"""name: {_text(name)}
 backend: "python"
 max_batch_size: 0
 # The bytes of one image file, and its name, whose suffix tells the format.
@@ -105,9 +144,13 @@ input {{ name: "name" data_type: TYPE_STRING dims: [ 1 ] optional: true }}
 output {{ name: "answer" data_type: TYPE_STRING dims: [ 1 ] }}
 # Decoding and host steps run on the CPU, several files at a time.
 instance_group {{ count: 2 kind: KIND_CPU }}
-parameters {{ key: "graph" value {{ string_value: {_text(metadata.name)} }} }}
-parameters {{ key: "{KEY}" value {{ string_value: {_text(metadata.model_dump_json())} }} }}
+{said}
 """
+
+
+def _most_rows(inputs: list[TensorSpec]) -> int:
+    """Rows that one run may have: as many pictures as fit a GPU, or as many rows of features as one answer asks."""
+    return MAX_BATCH if any(spec.name == "image" for spec in inputs) else MAX_ROWS
 
 
 def _tensors(side: str, specs: list[TensorSpec]) -> str:

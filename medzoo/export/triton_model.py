@@ -1,6 +1,6 @@
 """A model of Triton's Python backend: image file in, the answer of `medzoo predict --json` out.
 
-Runs inside Triton, beside the graph's own model, which it calls; needs medzoo[serve] in Triton's Python.
+Runs inside Triton, beside the models of its graph or graphs, which it calls; needs medzoo[serve] in Triton's Python.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from medzoo.errors import UserError
-from medzoo.runtime.metadata import KEY, Metadata
+from medzoo.runtime.cascade import Cascade
+from medzoo.runtime.metadata import Metadata
+from medzoo.runtime.pipeline import Pipeline
 from medzoo.runtime.predictor import Predictor
 from medzoo.serve.upload import Options, Upload, answer_files
 
@@ -50,8 +52,12 @@ class TritonPythonModel:
         """Read the metadata that the configuration carries."""
         config = json.loads(args["model_config"])
         parameters = {key: value["string_value"] for key, value in config["parameters"].items()}
-        metadata = Metadata.read({KEY: parameters[KEY]}, where=config["name"])
-        self.predictor = Predictor(Graph(parameters["graph"], metadata))
+        name = str(config["name"])
+        if (pipeline := Pipeline.read(parameters, where=name)) is not None:
+            members = {role: Predictor(Graph(one.name, one)) for role, one in pipeline.members.items()}
+            self.predictor: Predictor = Cascade.of(name, members)
+            return
+        self.predictor = Predictor(Graph(parameters["graph"], Metadata.read(parameters, where=name)))
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """One response for each request."""

@@ -15,6 +15,7 @@ from medzoo.results import Classification, Detections
 from medzoo.runtime.predictor import Predictor, Prepared
 from medzoo.types import Array, Image
 
+FINDER = "find"
 _POINTS = 64  # of an outline in the answer
 
 
@@ -33,6 +34,21 @@ class Cascade(Predictor):
         self.found_by = finder.metadata.name
         self.metadata = finder.metadata.model_copy(update={"name": name})
         self.judges = dict(judges)
+
+    @classmethod
+    def of(cls, name: str, members: Mapping[str, Predictor], *, threshold: float | None = None) -> Cascade:
+        """From its members by role, the one in the role "find" first. Raises UserError for members that do not fit."""
+        if FINDER not in members or len(members) < 2:
+            raise UserError(f"a pipeline needs a member {FINDER!r} and at least one judge", "members")
+        for role, predictor in members.items():
+            task = "detect" if role == FINDER else "classify"
+            if predictor.metadata.task != task:
+                raise UserError(
+                    f"{predictor.metadata.name!r} is a model of task {predictor.metadata.task}, not {task}",
+                    f"members.{role}",
+                )
+        judges = {role: predictor for role, predictor in members.items() if role != FINDER}
+        return cls(name, members[FINDER], judges, threshold=threshold)
 
     def _detect(self, prepared: Prepared, start: float) -> Detections:
         found = super()._detect(prepared, start)

@@ -98,14 +98,13 @@ def got(asked: Device, providers: Sequence[str], *, number: int, where: str) -> 
 def _providers(device: Device, gpu: GpuOptions) -> list[Any]:
     if device == "cpu":
         return [_CPU]
-    available = ort.get_available_providers()
     usable = cuda_usable()
     if device in ("cuda", "tensorrt") and not usable:
         raise UserError(
             f"asked for {device}, but there is no usable CUDA device with this ONNX Runtime",
             hint="use --device cpu, or install onnxruntime-gpu on a machine with an NVIDIA driver",
         )
-    if device == "tensorrt" and "TensorrtExecutionProvider" not in available:
+    if device == "tensorrt" and not tensorrt_usable():
         raise UserError("asked for tensorrt, but this ONNX Runtime was built without it", hint="use --device cuda")
     if not usable:
         return [_CPU]
@@ -115,6 +114,11 @@ def _providers(device: Device, gpu: GpuOptions) -> list[Any]:
 def cuda_usable() -> bool:
     """Whether this ONNX Runtime can run on a CUDA device of this machine."""
     return "CUDAExecutionProvider" in ort.get_available_providers() and cuda_device_present()
+
+
+def tensorrt_usable() -> bool:
+    """Whether this ONNX Runtime was built with TensorRT."""
+    return "TensorrtExecutionProvider" in ort.get_available_providers()
 
 
 def cuda_device_present() -> bool:

@@ -20,6 +20,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 from medzoo.errors import UserError, missing_extra
 from medzoo.runtime.metadata import Metadata
 from medzoo.runtime.open_inference import METHODS, SERVICE, messages
+from medzoo.runtime.pipeline import Pipeline
 from medzoo.runtime.raw_contents import REQUEST, RESPONSE, join, split
 from medzoo.runtime.tensors import HEADER_LENGTH, datatype, from_bytes, read_answer, to_bytes, write_question
 from medzoo.types import Array
@@ -46,15 +47,9 @@ class RemoteBackend:
     name = "remote"
 
     def __init__(self, url: str, *, token: str | None = None, timeout: float = 300.0) -> None:
-        parts = urlsplit(url)
-        model = parts.path.strip("/")
-        if not is_url(url) or not parts.hostname or not model or parts.query or parts.username:
-            raise UserError("is no address of a model", where=url, hint="as in http://host:8000/NAME")
         self.url = url
-        self.device = f"{parts.scheme}://{parts.netloc}"
-        secret = token if token is not None else os.environ.get(TOKEN) or None
-        over_http = parts.scheme.startswith("http")
-        self._wire: _Wire = (_Http if over_http else _Grpc)(parts, model, secret, timeout)
+        self.device = "{0.scheme}://{0.netloc}".format(urlsplit(url))
+        self._wire = _wire(url, token, timeout)
         self.metadata = Metadata.read(self._wire.properties(), where=url)
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
@@ -67,6 +62,24 @@ class RemoteBackend:
             # Triton has no tensors of the batch axis alone; its configuration makes this one (B, 1).
             answer["count"] = answer["count"].reshape(-1)
         return answer
+
+
+def remote_pipeline(url: str, *, token: str | None = None, timeout: float = 300.0) -> dict[str, str]:
+    """The addresses of a served pipeline's members by role; none if the model at `url` is a graph. Raises UserError."""
+    pipeline = Pipeline.read(_wire(url, token, timeout).properties(), where=url)
+    if pipeline is None:
+        return {}
+    server = "{0.scheme}://{0.netloc}".format(urlsplit(url))
+    return {role: f"{server}/{metadata.name}" for role, metadata in pipeline.members.items()}
+
+
+def _wire(url: str, token: str | None, timeout: float) -> _Wire:
+    parts = urlsplit(url)
+    model = parts.path.strip("/")
+    if not is_url(url) or not parts.hostname or not model or parts.query or parts.username:
+        raise UserError("is no address of a model", where=url, hint="as in http://host:8000/NAME")
+    secret = token if token is not None else os.environ.get(TOKEN) or None
+    return (_Http if parts.scheme.startswith("http") else _Grpc)(parts, model, secret, timeout)
 
 
 class _Wire(Protocol):

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from medzoo.runtime.tensors import HEADER_LENGTH, Question, read_question, write_answer
 from medzoo.serve.body import header_length, held_body
-from medzoo.serve.hub import EXTENSIONS, Hub, Served
+from medzoo.serve.hub import EXTENSIONS, Hub, Served, ServedPipeline
 from medzoo.serve.refusal import Reason, Refusal
 from medzoo.serve.upload import Options, Upload, answer_uploads
 
@@ -52,17 +52,17 @@ def _routes(hub: Hub) -> list[tuple[str, str, Handler]]:
         return JSONResponse({"ready": not hub.stopping}, 400 if hub.stopping else 200)
 
     async def model_ready(request: Request) -> Response:
-        served = _model(hub, request)
+        served = _found(hub, request)
         return JSONResponse({"name": served.name, "ready": not hub.stopping}, 400 if hub.stopping else 200)
 
     async def server(_: Request) -> Response:
         return JSONResponse({"name": "medzoo", "version": hub.version, "extensions": list(EXTENSIONS)})
 
     async def model(request: Request) -> Response:
-        return JSONResponse(_model(hub, request).describe())
+        return JSONResponse(_found(hub, request).describe())
 
     async def config(request: Request) -> Response:
-        return JSONResponse(_model(hub, request).config())
+        return JSONResponse(_found(hub, request).config())
 
     async def index(_: Request) -> Response:
         return JSONResponse(hub.index())
@@ -109,13 +109,13 @@ def page() -> str:
     return files("medzoo.serve").joinpath("page.html").read_text("utf-8")
 
 
-def _model(hub: Hub, request: Request) -> Served:
-    return hub.model(request.path_params["model"], request.path_params.get("version", ""))
+def _found(hub: Hub, request: Request) -> Served | ServedPipeline:
+    return hub.found(request.path_params["model"], request.path_params.get("version", ""))
 
 
 async def _infer(hub: Hub, request: Request) -> Response:
     with hub.request(request.path_params["model"], "http"):
-        served = _model(hub, request)
+        served = hub.model(request.path_params["model"], request.path_params.get("version", ""))
         header = header_length(request)
         async with held_body(request, hub, header=header) as body:
             long = (len(body) if header is None else header) > _LONG
@@ -162,11 +162,11 @@ def _timeout(question: Question) -> float | None:
 
 async def _predict(hub: Hub, request: Request) -> Response:
     with hub.request(request.path_params["model"], "upload"):
-        served = _model(hub, request)
+        served = _found(hub, request)
         options = _options(request)
         async with held_body(request, hub) as body:
             sent = await _uploads(request, body)
-            answers, complete = await _unless_gone(request, answer_uploads(hub, served, sent, options))
+            answers, complete = await _unless_gone(request, answer_uploads(hub, served.name, sent, options))
             return JSONResponse(answers, 200 if complete or len(answers) > 1 else 400)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,9 +12,14 @@ from importlib.metadata import version
 from typing import Any
 
 from medzoo.errors import UserError
-from medzoo.runtime.batching import Answer, Batcher, ClosedError, DeadlineError, QueueFullError
+from medzoo.runtime.batching import Answer, Batcher, BatchingBackend, ClosedError, DeadlineError, QueueFullError
+from medzoo.runtime.cascade import Cascade
 from medzoo.runtime.metadata import KEY, Metadata
 from medzoo.runtime.onnx_backend import OnnxBackend
+from medzoo.runtime.pipeline import KEY as PIPELINE_KEY
+from medzoo.runtime.pipeline import PLATFORM as PIPELINE
+from medzoo.runtime.pipeline import Pipeline
+from medzoo.runtime.predictor import Predictor
 from medzoo.runtime.tensors import Question, TensorSpec, datatype, graph_spec
 from medzoo.serve.logs import log
 from medzoo.serve.meter import Meter
@@ -95,10 +100,35 @@ class Served:
                 raise Refusal(Reason.INVALID, f"{self.name} has no output {name[:80]!r}, it gives {', '.join(outputs)}")
 
 
+@dataclass(frozen=True)
+class ServedPipeline:
+    """Models that answer an image together; each of them is served by itself as well, and takes the tensors."""
+
+    pipeline: Pipeline
+
+    @property
+    def name(self) -> str:
+        """The pipeline's own name."""
+        return self.pipeline.name
+
+    def describe(self) -> dict[str, Any]:
+        """The protocol's model metadata: of a pipeline without tensors."""
+        return {"name": self.name, "versions": [VERSION], "platform": PIPELINE, "inputs": [], "outputs": []}
+
+    def config(self) -> dict[str, Any]:
+        """Which of the models here play which part, for a client that takes the host steps itself."""
+        return {
+            "name": self.name,
+            "platform": PIPELINE,
+            "max_batch_size": 0,
+            "parameters": {PIPELINE_KEY: {"string_value": self.pipeline.model_dump_json()}},
+        }
+
+
 class Hub:
     """Every model by name, and the bounds on what is in hand at once."""
 
-    def __init__(self, backends: Sequence[OnnxBackend], settings: Settings) -> None:
+    def __init__(self, backends: Sequence[OnnxBackend], settings: Settings, pipelines: Sequence[Pipeline] = ()) -> None:
         self.settings = settings
         self.meter = Meter()
         self.models: dict[str, Served] = {}
@@ -108,6 +138,11 @@ class Hub:
                 raise UserError("two of the models have this name", where=served.name)
             self.models[served.name] = served
             self.meter.watch_queue(served.name, served.batcher.__len__)
+        self.pipelines: dict[str, ServedPipeline] = {}
+        for pipeline in pipelines:
+            if pipeline.name in self.models or pipeline.name in self.pipelines:
+                raise UserError("two of the models have this name", where=pipeline.name)
+            self.pipelines[pipeline.name] = ServedPipeline(pipeline)
         self.stopping = False
         self.open = 0
         self.held = 0
@@ -116,18 +151,50 @@ class Hub:
         self.version = version("medzoo")
         self.meter.watch(open_=lambda: self.open, held=lambda: self.held)
 
-    def model(self, name: str, model_version: str = "") -> Served:
-        """Raises Refusal if there is no such model or version."""
-        if name not in self.models:
+    def found(self, name: str, model_version: str = "") -> Served | ServedPipeline:
+        """A graph or a pipeline. Raises Refusal if there is no such model or version."""
+        found = self.models.get(name) or self.pipelines.get(name)
+        if found is None:
             raise Refusal(Reason.UNKNOWN, f"there is no model {name[:80]!r}")
         if model_version not in ("", VERSION):
             raise Refusal(Reason.UNKNOWN, f"{name} has no version {model_version[:20]!r}, only {VERSION}")
-        return self.models[name]
+        return found
+
+    def model(self, name: str, model_version: str = "") -> Served:
+        """A graph, which takes tensors. Raises Refusal if there is none."""
+        found = self.found(name, model_version)
+        if isinstance(found, ServedPipeline):
+            members = ", ".join(found.pipeline.names)
+            raise Refusal(
+                Reason.INVALID,
+                f"{name} is a pipeline and takes no tensors: ask its members ({members}), or POST an image file to "
+                f"/predict/{name}",
+            )
+        return found
+
+    def predictor(
+        self, name: str, *, deadline: float, stopped: Callable[[], bool], threshold: float | None = None
+    ) -> Predictor:
+        """What answers image files for `name`, through the queues of its graphs. Raises Refusal."""
+        found = self.found(name)
+
+        def queued(served: Served) -> BatchingBackend:
+            return BatchingBackend(served.batcher, deadline=deadline, stopped=stopped)
+
+        if isinstance(found, Served):
+            return Predictor(queued(found), threshold=threshold)
+        members = {role: Predictor(queued(self.models[one.name])) for role, one in found.pipeline.members.items()}
+        return Cascade.of(name, members, threshold=threshold)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of graphs and pipelines."""
+        return (*self.models, *self.pipelines)
 
     def index(self) -> list[dict[str, str]]:
         """The repository index."""
         state = "UNAVAILABLE" if self.stopping else "READY"
-        return [{"name": name, "version": VERSION, "state": state, "reason": ""} for name in self.models]
+        return [{"name": name, "version": VERSION, "state": state, "reason": ""} for name in self.names]
 
     @contextmanager
     def hold(self, size: int) -> Iterator[None]:
@@ -169,7 +236,7 @@ class Hub:
             self.open -= 1
             seconds = time.perf_counter() - started
             # A name that no model has came from outside: it goes neither into labels nor into the log.
-            name = model if model in self.models else ""
+            name = model if model in self.names else ""
             self.meter.ended(name, protocol, outcome, seconds)
             log("request", model=name, protocol=protocol, outcome=outcome, ms=round(seconds * 1000, 2))
 

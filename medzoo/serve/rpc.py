@@ -14,7 +14,7 @@ from medzoo.errors import UserError
 from medzoo.runtime.open_inference import METHODS, SERVICE, messages, parameter
 from medzoo.runtime.raw_contents import REQUEST, RESPONSE, join, split
 from medzoo.runtime.tensors import DTYPES, Question, datatype, from_bytes, from_json, to_bytes
-from medzoo.serve.hub import EXTENSIONS, PLATFORM, Hub, Served
+from medzoo.serve.hub import EXTENSIONS, Hub, Served
 from medzoo.serve.refusal import Reason, Refusal
 
 # Which field of InferTensorContents holds which datatype (FP16 travels only as raw bytes).
@@ -64,22 +64,21 @@ def _handlers(hub: Hub, known: dict[str, Any]) -> dict[str, Handler]:
         return known["ServerReadyResponse"](ready=not hub.stopping)
 
     async def model_ready(request: Any, _: Any) -> Any:
-        hub.model(request.name, request.version)
+        hub.found(request.name, request.version)
         return known["ModelReadyResponse"](ready=not hub.stopping)
 
     async def server(_: Any, __: Any) -> Any:
         return known["ServerMetadataResponse"](name="medzoo", version=hub.version, extensions=EXTENSIONS)
 
     async def model(request: Any, _: Any) -> Any:
-        served = hub.model(request.name, request.version)
+        described = hub.found(request.name, request.version).describe()
         tensors = {
-            side: [known["TensorMetadata"](name=s.name, datatype=s.datatype, shape=s.shape) for s in specs]
-            for side, specs in (("inputs", served.inputs), ("outputs", served.outputs))
+            side: [known["TensorMetadata"](**one) for one in described.pop(side)] for side in ("inputs", "outputs")
         }
-        return known["ModelMetadataResponse"](name=served.name, versions=["1"], platform=PLATFORM, **tensors)
+        return known["ModelMetadataResponse"](**described, **tensors)
 
     async def config(request: Any, _: Any) -> Any:
-        described = hub.model(request.name, request.version).config()
+        described = hub.found(request.name, request.version).config()
         answer = known["ModelConfigResponse"]()
         answer.config.name, answer.config.platform = described["name"], described["platform"]
         for key, value in described["parameters"].items():

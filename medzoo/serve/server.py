@@ -16,6 +16,7 @@ import uvicorn
 
 from medzoo.errors import UserError, missing_extra
 from medzoo.runtime.onnx_backend import OnnxBackend
+from medzoo.runtime.pipeline import Pipeline
 from medzoo.serve.http import http_app
 from medzoo.serve.hub import Hub
 from medzoo.serve.listen import listen
@@ -27,8 +28,8 @@ from medzoo.serve.settings import Settings
 class Server:
     """A server that runs until it is told to stop: by SIGTERM or SIGINT in a main thread, or by `stop`."""
 
-    def __init__(self, backends: Sequence[OnnxBackend], settings: Settings) -> None:
-        self.hub = Hub(backends, settings)
+    def __init__(self, backends: Sequence[OnnxBackend], settings: Settings, pipelines: Sequence[Pipeline] = ()) -> None:
+        self.hub = Hub(backends, settings, pipelines)
         self.settings = settings
         self.http_port = 0
         self.grpc_port: int | None = None
@@ -79,7 +80,7 @@ class Server:
             serving = asyncio.create_task(web.serve(sockets=[listening]))
             while not web.started and not serving.done():
                 await asyncio.sleep(0.005)
-            log("ready", http_port=self.http_port, grpc_port=self.grpc_port, models=sorted(self.hub.models))
+            log("ready", http_port=self.http_port, grpc_port=self.grpc_port, models=sorted(self.hub.names))
             ready(self)
             stopping = asyncio.create_task(self._stop.wait())
             await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)

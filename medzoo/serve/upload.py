@@ -16,9 +16,9 @@ from typing import Any
 from medzoo.errors import UserError
 from medzoo.io.formats import SUFFIXES, suffix
 from medzoo.results import Result, Segmentation
-from medzoo.runtime.batching import BatchingBackend, ClosedError, DeadlineError
+from medzoo.runtime.batching import ClosedError, DeadlineError
 from medzoo.runtime.predictor import Predictor
-from medzoo.serve.hub import Hub, Served
+from medzoo.serve.hub import Hub
 from medzoo.serve.refusal import Reason, Refusal
 
 _MOST_FILES = 4096
@@ -42,7 +42,7 @@ class Options:
 
 
 async def answer_uploads(
-    hub: Hub, served: Served, files: Sequence[Upload], options: Options
+    hub: Hub, model: str, files: Sequence[Upload], options: Options
 ) -> tuple[list[dict[str, Any]], bool]:
     """The list that `predict --json` prints, and whether every file was answered. Raises Refusal."""
     if not 0 < len(files) <= _MOST_FILES:
@@ -50,8 +50,8 @@ async def answer_uploads(
     if hub.uploading >= 2 * hub.settings.uploads:
         raise Refusal(Reason.FULL, "enough image files are in hand already, try again later")
     gone = threading.Event()
-    backend = BatchingBackend(served.batcher, deadline=time.monotonic() + hub.settings.timeout, stopped=gone.is_set)
-    predictor = Predictor(backend, threshold=options.threshold)
+    deadline = time.monotonic() + hub.settings.timeout
+    predictor = hub.predictor(model, deadline=deadline, stopped=gone.is_set, threshold=options.threshold)
     hub.uploading += 1
     task = asyncio.get_running_loop().run_in_executor(hub.uploads, answer_files, predictor, files, options)
 

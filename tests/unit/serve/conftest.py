@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 
 from medzoo.runtime.onnx_backend import OnnxBackend
+from medzoo.runtime.pipeline import Pipeline
 from medzoo.serve.server import Server
 from medzoo.serve.settings import Settings
 from tests.unit.serve.graphs import write_graph
 
 
 @contextmanager
-def running(backends: list[Any], **options: Any) -> Iterator[Server]:
-    server = Server(backends, Settings(http_port=0, grpc_port=0, **options))
+def running(backends: list[Any], pipelines: Sequence[Pipeline] = (), **options: Any) -> Iterator[Server]:
+    server = Server(backends, Settings(http_port=0, grpc_port=0, **options), pipelines)
     ready = threading.Event()
     failed: list[BaseException] = []
 

@@ -1,0 +1,42 @@
+"""What a pipeline of models is, as a server tells its clients: which model plays which part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from medzoo.errors import UserError
+from medzoo.runtime.metadata import Metadata
+
+KEY = "medzoo_pipeline"
+PLATFORM = "medzoo_pipeline"
+
+
+class Pipeline(BaseModel):
+    """`members`: the metadata of each member's graph by its role; a member is served under its own name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    name: str
+    members: dict[str, Metadata]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The members' names, each once."""
+        return tuple(dict.fromkeys(metadata.name for metadata in self.members.values()))
+
+    @classmethod
+    def read(cls, properties: Mapping[str, str], *, where: str) -> Pipeline | None:
+        """From a served model's properties; None if it is no pipeline. Raises UserError if it cannot be read."""
+        if KEY not in properties:
+            return None
+        try:
+            return cls.model_validate_json(properties[KEY])
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise UserError(
+                f"the {KEY!r} metadata cannot be read: {first['msg']}", where, "it may come from another version"
+            ) from error
