@@ -42,7 +42,7 @@ class Pace:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         if backend.device == "cpu":
             # torch has a pool of threads for each thread that calls it: there, one run at a time.
-            pace = cls(rows=batch or 1, runs=min(cores, 4) if backend.name == "onnx" else 1, readers=1)
+            pace = cls(rows=batch or 1, runs=min(cores, 4) if backend.name == "onnx" else 1, readers=3)
         elif backend.name == "remote":
             # The server forms the batches.
             pace = cls(rows=batch or 1, runs=8, readers=1)
