@@ -79,13 +79,15 @@ def test_a_killed_worker_comes_back_and_sigterm_ends_both(
     supervisor, port, log = process
     address = f"http://127.0.0.1:{port}/v2/models/toy-segment/infer"
     # More often than workers may die that never served; asked at once each time, while nobody is there to answer.
-    for _ in range(4):
+    for times in range(1, 5):
+        wait_for(lambda times=times: log.read_text().count('"event": "ready"') == times)
         first = worker(supervisor.pid)
         assert first is not None
         os.kill(first, signal.SIGKILL)
         wait_for(lambda first=first: worker(supervisor.pid) != first)
         answer = httpx.post(address, json=question(200.0), timeout=60).json()
         assert answer["outputs"][0]["data"] == [1] * 64
+    wait_for(lambda: log.read_text().count('"event": "ready"') == 5)
     second = worker(supervisor.pid)
     supervisor.send_signal(signal.SIGTERM)
     assert supervisor.wait(30) == 0
