@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from medzoo.runtime.tensors import HEADER_LENGTH, Question, read_question, write_answer
 from medzoo.serve.body import header_length, held_body
 from medzoo.serve.hub import EXTENSIONS, Hub, Served, ServedPipeline
+from medzoo.serve.openapi import openapi
 from medzoo.serve.refusal import Reason, Refusal
 from medzoo.serve.upload import Options, Upload, answer_uploads
 
@@ -67,6 +68,9 @@ def _routes(hub: Hub) -> list[tuple[str, str, Handler]]:
     async def index(_: Request) -> Response:
         return JSONResponse(hub.index())
 
+    async def described(_: Request) -> Response:
+        return JSONResponse(openapi(hub.names, version=hub.version))
+
     async def metrics(_: Request) -> Response:
         return Response(hub.meter.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
@@ -86,6 +90,7 @@ def _routes(hub: Hub) -> list[tuple[str, str, Handler]]:
     found: list[tuple[str, str, Handler]] = [
         ("POST", "/v2/models/{model}/infer", infer),
         ("GET", "/", home),
+        ("GET", "/openapi.json", described),
         ("GET", "/metrics", metrics),
         ("POST", "/predict/{model}", predict),
         ("GET", "/v2", server),

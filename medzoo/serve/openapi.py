@@ -1,0 +1,97 @@
+"""The HTTP routes as an OpenAPI document, for generated clients and for tests that try every corner of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from medzoo.runtime.tensors import DTYPES
+
+_ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
+_PARAMETERS = {"type": "object", "additionalProperties": {"type": ["boolean", "integer", "number", "string"]}}
+_TENSOR: Mapping[str, Any] = {
+    "type": "object",
+    "required": ["name", "datatype", "shape"],
+    "properties": {
+        "name": {"type": "string"},
+        "datatype": {"type": "string", "enum": list(DTYPES)},
+        "shape": {"type": "array", "maxItems": 8, "items": {"type": "integer", "minimum": 0}},
+        "data": {"type": "array", "items": {"type": ["number", "boolean"]}},
+        "parameters": _PARAMETERS,
+    },
+}
+_REQUEST: Mapping[str, Any] = {
+    "type": "object",
+    "required": ["inputs"],
+    "properties": {
+        "id": {"type": "string"},
+        "parameters": _PARAMETERS,
+        "inputs": {"type": "array", "minItems": 1, "items": _TENSOR},
+        "outputs": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "required": ["name"],
+                "properties": {"name": {"type": "string"}, "parameters": _PARAMETERS},
+            },
+        },
+    },
+}
+
+
+def openapi(models: Sequence[str], *, version: str) -> dict[str, Any]:
+    """OpenAPI 3.1 of the routes, for a server with these models."""
+    model = {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "enum": list(models)}}
+    flag = {"type": "string", "enum": ["true", "false", "1", "0"]}
+    query = [
+        {"name": "name", "in": "query", "schema": {"type": "string"}},
+        {"name": "threshold", "in": "query", "schema": {"type": "number", "minimum": 0, "maximum": 1}},
+        {"name": "series", "in": "query", "schema": flag},
+        {"name": "overlay", "in": "query", "schema": flag},
+    ]
+    image = {"schema": {"type": "string", "format": "binary"}}
+    form = {
+        "schema": {
+            "type": "object",
+            "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+        }
+    }
+    at = "/v2/models/{model}"
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "medzoo", "version": version, "description": "Open Inference Protocol, and image files."},
+        "paths": {
+            "/v2": {"get": _route("Server metadata")},
+            "/v2/health/live": {"get": _route("Whether the process is alive")},
+            "/v2/health/ready": {"get": _route("Whether requests are taken")},
+            "/v2/repository/index": {"post": _route("The models here")},
+            at: {"get": _route("Inputs and outputs of a model", [model])},
+            f"{at}/ready": {"get": _route("Whether a model is ready", [model])},
+            f"{at}/config": {"get": _route("What a client needs to prepare images", [model])},
+            f"{at}/infer": {
+                "post": _route("Tensors in, tensors out", [model], {"application/json": {"schema": _REQUEST}})
+            },
+            "/predict/{model}": {
+                "post": _route(
+                    "Image files in, the list of `medzoo predict --json` out",
+                    [model, *query],
+                    {"multipart/form-data": form, "application/octet-stream": image},
+                )
+            },
+        },
+    }
+
+
+def _route(
+    summary: str, parameters: Sequence[Mapping[str, Any]] = (), content: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    refused = {"description": "Refused, and why", "content": {"application/json": {"schema": _ERROR}}}
+    route: dict[str, Any] = {
+        "summary": summary,
+        "parameters": list(parameters),
+        "responses": {"200": {"description": "The answer"}, "default": refused},
+    }
+    if content is not None:
+        route["requestBody"] = {"required": True, "content": dict(content)}
+    return route
