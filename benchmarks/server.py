@@ -219,7 +219,7 @@ def overload(model: str) -> dict[str, object]:
     graph = find_model(model) / "model.onnx"
     backend = OnnxBackend(graph, device="cpu")
     image = np.random.default_rng(0).uniform(0, 255, (1, 1, 128, 160)).astype(np.float32)
-    queue = 16
+    queue = 8
     options = ("--device", "cpu", "--max-queue", str(queue), "--max-batch", "1")
     with loopback(graph, backend.metadata.name, *options) as server:
         alone, crowd, capacity, allowed = overloaded(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from medzoo.errors import UserError
+
+if TYPE_CHECKING:
+    from medzoo.runtime.gpu import GpuOptions
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A zoo name, a model folder, or an .onnx file.")]
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of one in recipes/.")]
@@ -18,7 +21,29 @@ Overrides = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 Out = Annotated[Path | None, typer.Option("-o", "--out", metavar="FOLDER", help="Where the output goes.")]
 Backend = Annotated[str, typer.Option(help="auto, onnx or torch.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or tensorrt.")]
+Gpu = Annotated[int | None, typer.Option("--gpu", min=0, help="The number of the GPU to use.")]
+GpuMemory = Annotated[int | None, typer.Option("--gpu-memory-mb", min=1, help="Most memory taken on it.")]
+CudaGraphs = Annotated[
+    bool, typer.Option("--cuda-graphs", help="Record runs and play them again, where shapes repeat.")
+]
+Engines = Annotated[
+    Path | None, typer.Option("--engines", metavar="FOLDER", help="Where TensorRT keeps what it built.")
+]
+
+
+def gpu_options(
+    *, number: int | None, memory_mb: int | None, graphs: bool, engines: Path | None, precision: str
+) -> GpuOptions | None:
+    """What was asked of a GPU, None if nothing was."""
+    from medzoo.runtime.gpu import GpuOptions
+
+    if number is None and memory_mb is None and not graphs and engines is None:
+        return None
+    memory = memory_mb << 20 if memory_mb is not None else None
+    return GpuOptions(
+        number=number or 0, memory=memory, graphs=graphs, engines=engines, half=precision in ("auto", "fp16")
+    )
 
 
 def one_of(option: str, value: str, allowed: tuple[str, ...]) -> Any:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medzoo.cli.arguments import Device, Model, Out, one_of
+from medzoo.cli.arguments import CudaGraphs, Device, Engines, Gpu, GpuMemory, Model, Out, gpu_options, one_of
 from medzoo.cli.terminal import say
 
 
@@ -50,6 +50,10 @@ def serve(
     drain: Annotated[float, typer.Option(min=0, help="Seconds to end what is in hand on SIGTERM.")] = 30,
     device: Device = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or int8.")] = "auto",
+    gpu: Gpu = None,
+    gpu_memory_mb: GpuMemory = None,
+    cuda_graphs: CudaGraphs = False,
+    engines: Engines = None,
     supervise: Annotated[bool, typer.Option(help="Start the server again if it dies.")] = True,
 ) -> None:
     """Serve models by the Open Inference Protocol, HTTP and gRPC, with a page to try them."""
@@ -76,6 +80,7 @@ def serve(
         settings,
         device=one_of("--device", device, ("auto", "cpu", "cuda", "tensorrt")),
         precision=one_of("--precision", precision, ("auto", "fp32", "fp16", "int8")),
+        gpu=gpu_options(number=gpu, memory_mb=gpu_memory_mb, graphs=cuda_graphs, engines=engines, precision=precision),
         supervised=supervise,
     )
     raise typer.Exit(code)

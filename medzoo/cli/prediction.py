@@ -8,7 +8,19 @@ from typing import Annotated, Any
 
 import typer
 
-from medzoo.cli.arguments import Backend, Device, Json, Model, numbers, one_of
+from medzoo.cli.arguments import (
+    Backend,
+    CudaGraphs,
+    Device,
+    Engines,
+    Gpu,
+    GpuMemory,
+    Json,
+    Model,
+    gpu_options,
+    numbers,
+    one_of,
+)
 from medzoo.cli.terminal import print_json, say
 from medzoo.errors import UserError
 
@@ -25,6 +37,10 @@ def predict(
     backend: Backend = "auto",
     device: Device = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or int8.")] = "auto",
+    gpu: Gpu = None,
+    gpu_memory_mb: GpuMemory = None,
+    cuda_graphs: CudaGraphs = False,
+    engines: Engines = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Inputs of one size that share a run.")] = None,
     pictures: Annotated[bool, typer.Option(help="Also draw each answer as PNG.")] = True,
     surfaces: Annotated[
@@ -49,6 +65,9 @@ def predict(
         "device": one_of("--device", device, ("auto", "cpu", "cuda", "tensorrt")),
         "precision": one_of("--precision", precision, ("auto", "fp32", "fp16", "int8")),
         "threshold": threshold,
+        "gpu": gpu_options(
+            number=gpu, memory_mb=gpu_memory_mb, graphs=cuda_graphs, engines=engines, precision=precision
+        ),
     }
     files: dict[str, Any] = {"out": out, "pictures": pictures}
     found: Iterator[dict[str, Any]]
@@ -89,9 +108,17 @@ def _answered(
     from medzoo.commands.model import load
     from medzoo.commands.outputs import FORMATS
     from medzoo.commands.predict import predict_files
+    from medzoo.runtime.predictor import Failure
 
     chosen = one_of("--format", form, FORMATS)
-    for result in predict_files(load(model, **load_options), inputs, form=chosen, **options):
+    predictor = load(model, **load_options)
+    asked = ", ".join(str(load_options[name]) for name in ("backend", "device", "precision"))
+    runs = predictor.backend
+    said = False
+    for result in predict_files(predictor, inputs, form=chosen, **options):
+        if not said and not isinstance(result, Failure):
+            say(f"asked for {asked}; ran on {runs.name}, {runs.device}, {runs.metadata.precision}")
+            said = True
         yield result.to_dict()
 
 

@@ -10,6 +10,7 @@ from medzoo.commands.catalog import has_torch
 from medzoo.commands.locate import find_model
 from medzoo.errors import UserError, missing_extra
 from medzoo.runtime.backend import Backend
+from medzoo.runtime.gpu import GpuOptions
 from medzoo.runtime.metadata import Precision, graph_file
 from medzoo.runtime.onnx_backend import Device, OnnxBackend, cuda_usable
 from medzoo.runtime.predictor import Predictor
@@ -29,8 +30,11 @@ def load(
     device: Device = "auto",
     precision: PrecisionName = "auto",
     threshold: float | None = None,
+    gpu: GpuOptions | None = None,
 ) -> Predictor:
     """A Predictor for MODEL: a zoo name, a model folder, an .onnx file, or a server's URL.
+
+    `gpu`: which one and how it is used; asked for, it is an error if there is none.
 
     Raises UserError if there is no such model, a file of it was changed, or the backend cannot be had.
     """
@@ -41,8 +45,10 @@ def load(
         from medzoo.commands.compose import cascade, pipeline_members
 
         members = pipeline_members(folder)
-        return cascade(folder.name, members, threshold=threshold, backend=backend, device=device, precision=precision)
-    return Predictor(open_backend(path, backend=backend, device=device, precision=precision), threshold=threshold)
+        options = {"backend": backend, "device": device, "precision": precision, "gpu": gpu}
+        return cascade(folder.name, members, threshold=threshold, **options)
+    opened = open_backend(path, backend=backend, device=device, precision=precision, gpu=gpu)
+    return Predictor(opened, threshold=threshold)
 
 
 def _remote(url: str, *, threshold: float | None) -> Predictor:
@@ -56,13 +62,18 @@ def _remote(url: str, *, threshold: float | None) -> Predictor:
 
 
 def open_backend(
-    path: Path, *, backend: BackendName = "auto", device: Device = "auto", precision: PrecisionName = "auto"
+    path: Path,
+    *,
+    backend: BackendName = "auto",
+    device: Device = "auto",
+    precision: PrecisionName = "auto",
+    gpu: GpuOptions | None = None,
 ) -> Backend:
     """The backend of a model folder (its digests are checked first) or of an .onnx file."""
     if path.is_file():
         if backend == "torch":
             raise UserError("an ONNX file does not run on torch", where=str(path), hint="give the model folder")
-        opened = OnnxBackend(path, device=device)
+        opened = OnnxBackend(path, device=device, gpu=gpu)
         if precision not in ("auto", opened.metadata.precision):
             raise UserError(f"is a file of {opened.metadata.precision}, asked for was {precision}", where=str(path))
         return opened
@@ -70,8 +81,10 @@ def open_backend(
     if backend == "torch":
         if precision not in ("auto", "fp32"):
             raise UserError(f"torch answers in fp32, asked for was {precision}", where=str(path), hint="--backend onnx")
+        if gpu is not None:
+            raise UserError(f"{gpu.words()} are for ONNX Runtime", where=str(path), hint="--backend onnx")
         return torch_backend(folder, device=device)
-    return OnnxBackend(folder.file(graph_file(_precision(folder, precision, device))), device=device)
+    return OnnxBackend(folder.file(graph_file(_precision(folder, precision, device))), device=device, gpu=gpu)
 
 
 def _precision(folder: ModelFolder, asked: PrecisionName, device: Device) -> Precision:

@@ -15,6 +15,7 @@ from medzoo.artifact import ModelFolder
 from medzoo.commands.locate import find_model
 from medzoo.commands.model import PrecisionName, open_backend
 from medzoo.errors import UserError, missing_extra
+from medzoo.runtime.gpu import GpuOptions
 from medzoo.runtime.onnx_backend import Device, OnnxBackend
 from medzoo.runtime.pipeline import Pipeline
 from medzoo.serve.settings import Settings
@@ -30,6 +31,7 @@ def serve(
     *,
     device: Device = "auto",
     precision: PrecisionName = "auto",
+    gpu: GpuOptions | None = None,
     supervised: bool = True,
 ) -> int:
     """Serve until told to stop; the exit code.
@@ -55,12 +57,15 @@ def serve(
         settings = replace(settings, grpc_port=int(os.environ[_GRPC_PORT]))
     from medzoo.serve.server import Server
 
-    backends, pipelines = _opened(models, device=device, precision=precision)
+    backends, pipelines = _opened(models, device=device, precision=precision, gpu=gpu)
     server = Server(backends, settings, pipelines)
     if is_worker:
         from medzoo.serve.supervisor import when_alone
 
         when_alone(server.stop)
+    for served in server.hub.models.values():
+        runs = f"{served.batcher.backend.device}, {served.metadata.precision}"
+        print(f"{served.name}: asked for {device}, {precision}; runs on {runs}", file=sys.stderr, flush=True)
     server.run(ready=_say_ready, listening=listening)
     return 0
 
@@ -99,7 +104,7 @@ def read_token(path: Path | None) -> str | None:
 
 
 def _opened(
-    models: Sequence[str], *, device: Device, precision: PrecisionName
+    models: Sequence[str], *, device: Device, precision: PrecisionName, gpu: GpuOptions | None = None
 ) -> tuple[list[OnnxBackend], list[Pipeline]]:
     """The graphs to serve, those of pipelines among them, and the pipelines."""
     graphs: dict[Path, OnnxBackend] = {}
@@ -108,7 +113,7 @@ def _opened(
     def graph(path: Path) -> OnnxBackend:
         place = path.resolve()
         if place not in graphs:  # a member may be asked for by itself as well
-            opened = open_backend(path, backend="onnx", device=device, precision=precision)
+            opened = open_backend(path, backend="onnx", device=device, precision=precision, gpu=gpu)
             assert isinstance(opened, OnnxBackend)
             graphs[place] = opened
         return graphs[place]

@@ -23,6 +23,14 @@ class GpuOptions:
     engines: Path | None = None
     half: bool = False
 
+    def words(self) -> str:
+        """What differs from the usual, for an error."""
+        said = [f"GPU {self.number}"] if self.number else []
+        said += [f"a limit of {self.memory >> 20} MB of GPU memory"] if self.memory is not None else []
+        said += ["CUDA graphs"] if self.graphs else []
+        said += [f"TensorRT engines in {self.engines}"] if self.engines is not None else []
+        return ", ".join(said) or "GPU 0"
+
     def providers(self, *, tensorrt: bool) -> list[Any]:
         """ONNX Runtime's providers, the one to be tried first in front; what TensorRT cannot take goes to CUDA, and
         the host steps inside a graph (shapes, lists of boxes) to the CPU."""

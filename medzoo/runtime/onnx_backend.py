@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime as ort
 
 from medzoo.errors import UserError
+from medzoo.runtime.bound import Bound
 from medzoo.runtime.external_data import refuse_external_data
 from medzoo.runtime.gpu import GpuOptions
 from medzoo.runtime.metadata import Metadata
@@ -52,7 +53,7 @@ class OnnxBackend:
         options.enable_cpu_mem_arena = False
         options.enable_mem_pattern = False
         chosen = gpu or GpuOptions()
-        providers = _providers(device, chosen)
+        providers = _providers(device, gpu)
         try:
             self.session = ort.InferenceSession(
                 str(source) if isinstance(source, Path) else source, options, providers=providers
@@ -62,12 +63,17 @@ class OnnxBackend:
                 f"is not an ONNX model that can be loaded: {_first_line(error)}", where=self.where
             ) from error
         self.device = got(device, self.session.get_providers(), number=chosen.number, where=self.where)
+        # On a GPU inputs and outputs keep their place there; TensorRT's too is CUDA memory.
+        on_gpu = self.device != "cpu"
+        self._bound = Bound(self.session, device="cuda", number=chosen.number, graphs=chosen.graphs) if on_gpu else None
         self.metadata = Metadata.read(self.session.get_modelmeta().custom_metadata_map, where=self.where)
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """See Backend.run."""
         names = list(outputs or [output.name for output in self.session.get_outputs()])
         try:
+            if self._bound is not None:
+                return self._bound.run(inputs, names)
             values = self.session.run(names, {k: np.ascontiguousarray(v) for k, v in inputs.items()})
         except Exception as error:
             shapes = ", ".join(f"{k} {v.dtype}{list(v.shape)}" for k, v in inputs.items())
@@ -95,10 +101,18 @@ def got(asked: Device, providers: Sequence[str], *, number: int, where: str) -> 
     return name if name == "cpu" else f"{name}:{number}"
 
 
-def _providers(device: Device, gpu: GpuOptions) -> list[Any]:
+def _providers(device: Device, asked: GpuOptions | None) -> list[Any]:
+    gpu = asked or GpuOptions()
     if device == "cpu":
+        if asked is not None:
+            raise UserError(f"{asked.words()} belong to a GPU, asked for was cpu", hint="leave out --device cpu")
         return [_CPU]
     usable = cuda_usable()
+    if asked is not None and not usable:
+        raise UserError(
+            f"asked for {asked.words()}, but there is no usable CUDA device with this ONNX Runtime",
+            hint="leave it out, or install onnxruntime-gpu on a machine with an NVIDIA driver",
+        )
     if device in ("cuda", "tensorrt") and not usable:
         raise UserError(
             f"asked for {device}, but there is no usable CUDA device with this ONNX Runtime",

@@ -56,3 +56,31 @@ def test_without_a_device_nothing_falls_back_unsaid(device: str, tmp_path: Path)
     with pytest.raises(UserError, match=f"asked for {device}, but there is no usable CUDA device"):
         OnnxBackend(path, device=device)  # type: ignore[arg-type]
     assert OnnxBackend(path).device == "cpu"
+
+
+@pytest.mark.skipif(cuda_usable(), reason="there is a CUDA device here")
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (["--gpu", "1"], "GPU 1"),
+        (["--gpu-memory-mb", "500"], "a limit of 500 MB of GPU memory"),
+        (["--cuda-graphs"], "CUDA graphs"),
+        (["--engines", "here"], "TensorRT engines in here"),
+    ],
+)
+@pytest.mark.parametrize("command", ["predict", "serve"])
+def test_what_is_asked_of_a_gpu_is_refused_where_there_is_none(
+    command: str, option: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from medzoo.cli import main
+
+    graph = write_graph(tmp_path / "graph.onnx", "classify")
+    rest = ["image.png"] if command == "predict" else ["--no-supervise", "--http-port", "0", "--grpc-port", "-1"]
+    for device, why in (("auto", "there is no usable CUDA device"), ("cpu", "belong to a GPU, asked for was cpu")):
+        with pytest.raises(SystemExit) as ended:
+            main([command, str(graph), *rest, *option, "--device", device])
+        assert ended.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ")
+        assert words in line
+        assert why in line

@@ -87,10 +87,11 @@ def overloaded(
     """One client alone, then 32 at twice the rate that two clients without pause are answered at.
 
     Both outcomes, that capacity (requests a second), and the seconds that the 99th percentile of the admitted may
-    take: thrice that of one client alone, and the time of a full queue and of the run before it.
+    take: thrice that of one client alone, and the time of a full queue and of the run before it at the rate at which
+    requests were answered meanwhile (the clients take their share of this machine).
     """
     alone = load(url, image, expected, clients=1, span=max(2.0, span / 10))
     two = load(url, image, expected, clients=2, span=max(2.0, span / 10))
     capacity = len(two.seconds) / max(2.0, span / 10)
     crowd = load(url, image, expected, clients=32, span=span, rate=2 * capacity)
-    return alone, crowd, capacity, 3 * alone.p99 + (queue + 1) / capacity
+    return alone, crowd, capacity, 3 * alone.p99 + (queue + 1) * span / len(crowd.seconds)

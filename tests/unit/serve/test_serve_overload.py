@@ -102,11 +102,11 @@ def test_a_minute_of_twice_what_a_released_model_can_answer() -> None:
     graph = Path(__file__).resolve().parents[3] / "zoo" / "breast-lesion-rcnn" / "model.onnx"
     image = np.random.default_rng(0).uniform(0, 255, (1, 1, 128, 160)).astype(np.float32)
     expected = OnnxBackend(graph, device="cpu").run({"image": image})
-    options = ("--device", "cpu", "--max-queue", "16", "--max-batch", "1", "--no-supervise")
+    options = ("--device", "cpu", "--max-queue", "8", "--max-batch", "1", "--no-supervise")
     with loopback(graph, "breast-lesion-rcnn", *options) as server:
-        overloaded(server.http, image, expected, span=5, queue=16)
+        overloaded(server.http, image, expected, span=5, queue=8)
         before = resident(server.process.pid)
-        alone, crowd, _, allowed = overloaded(server.http, image, expected, span=60, queue=16)
+        alone, crowd, _, allowed = overloaded(server.http, image, expected, span=60, queue=8)
         after = resident(server.process.pid)
     assert set(crowd.counts) <= {"sent", "right", "refused"}, crowd.counts
     assert crowd.counts["right"] + crowd.counts["refused"] == crowd.counts["sent"]

@@ -1,0 +1,87 @@
+"""Runs of a graph on inputs and outputs that stay where they are: on the device, at the same addresses every time.
+
+Without it ONNX Runtime copies every input in and every output out by a buffer of its own, and cannot play a recorded
+CUDA graph again, which needs the addresses that it was recorded with. (ONNX Runtime, "I/O Binding"; "CUDA Graphs".)
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from medzoo.types import Array
+
+_SHAPES = 8  # sets of buffers that are kept, the oldest goes first
+
+
+class Bound:
+    """A session's runs by buffers on `device` ("cuda" or "cpu") number `number`; one set for each set of shapes.
+
+    `graphs`: one recorded CUDA graph for each set of shapes. One run at a time, as the buffers are shared.
+    """
+
+    def __init__(self, session: Any, *, device: str, number: int = 0, graphs: bool = False) -> None:
+        self._session, self._device, self._number, self._graphs = session, device, number, graphs
+        self._sets: dict[Any, _Buffers] = {}
+        self._recorded = 0
+        self._lock = threading.Lock()
+
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
+        """See Backend.run; the arrays that come back are the caller's own."""
+        arrays = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
+        key = (*((name, array.shape, array.dtype.str) for name, array in arrays.items()), *outputs)
+        with self._lock:
+            if key not in self._sets:
+                if len(self._sets) >= _SHAPES:
+                    del self._sets[next(iter(self._sets))]
+                self._recorded += 1
+                options = ort.RunOptions()
+                if self._graphs:
+                    options.add_run_config_entry("gpu_graph_id", str(self._recorded))
+                self._sets[key] = _Buffers(self._session, arrays, outputs, self._device, self._number, options)
+            else:
+                self._sets[key].fill(arrays)
+            return self._sets[key].run()
+
+
+class _Buffers:
+    """Memory on the device for one set of shapes."""
+
+    def __init__(
+        self,
+        session: Any,
+        arrays: Mapping[str, Array],
+        outputs: Sequence[str],
+        device: str,
+        number: int,
+        options: Any,
+    ) -> None:
+        self._session, self._outputs, self._options = session, list(outputs), options
+        self._inputs = {name: ort.OrtValue.ortvalue_from_numpy(array, device, number) for name, array in arrays.items()}
+        self._binding = session.io_binding()
+        for name, value in self._inputs.items():
+            self._binding.bind_ortvalue_input(name, value)
+        for name in self._outputs:
+            self._binding.bind_output(name, device, number)
+        self._fixed = False
+
+    def fill(self, arrays: Mapping[str, Array]) -> None:
+        """Other values of the same shapes."""
+        for name, array in arrays.items():
+            self._inputs[name].update_inplace(array)
+
+    def run(self) -> dict[str, Array]:
+        """Outputs as arrays on the host; the first run finds out how long they are, the next ones write into the same
+        memory."""
+        self._session.run_with_iobinding(self._binding, self._options)
+        values = self._binding.get_outputs()
+        answer = {name: np.array(value.numpy()) for name, value in zip(self._outputs, values, strict=True)}
+        if not self._fixed:
+            for name, value in zip(self._outputs, values, strict=True):
+                self._binding.bind_ortvalue_output(name, value)
+            self._fixed = True
+        return answer
