@@ -116,11 +116,20 @@ class Batcher:
             if self._closed:
                 raise ClosedError
             if self._full(request):
+                self._drop_cancelled()
+            if self._full(request):
                 raise QueueFullError
             self._waiting.append(request)
             self._bytes += request.bytes
             self._changed.notify_all()
         return request.future
+
+    def _drop_cancelled(self) -> None:
+        """What nobody waits for any more takes no place from others."""
+        gone = [request for request in self._waiting if request.future.cancelled()]
+        for request in gone:
+            self._waiting.remove(request)
+            self._bytes -= request.bytes
 
     def _full(self, request: _Request) -> bool:
         beyond = self._bytes + request.bytes > self.max_queue_bytes and bool(self._waiting)

@@ -232,6 +232,42 @@ def test_a_client_that_goes_away_is_dropped(toy_graphs: dict[str, Path], start: 
     assert backend.runs == 1
 
 
+def test_grpc_says_full_and_late_and_drops_what_is_cancelled(
+    toy_graphs: dict[str, Path], start: Callable[..., Server]
+) -> None:
+    import grpc
+    from tritonclient.grpc import service_pb2
+
+    backend = Slow(toy_graphs["segment"])
+    server = start([backend], max_queue=1, max_rows=1)
+    request = service_pb2.ModelInferRequest(model_name="toy-segment")
+    request.inputs.add(name="image", datatype="FP32", shape=[1, 1, 2, 2])
+    request.raw_input_contents.append(np.zeros(4, np.float32).tobytes())
+    raw = request.SerializeToString()
+    queue = server.hub.models["toy-segment"].batcher
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        first = infer.future(raw, timeout=30)
+        while backend.runs < 1:
+            time.sleep(0.005)
+        second = infer.future(raw, timeout=30)
+        while len(queue) < 1:
+            time.sleep(0.005)
+        with pytest.raises(grpc.RpcError) as full:
+            infer(raw, timeout=30)
+        assert full.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        second.cancel()
+        while server.hub.open > 1:
+            time.sleep(0.005)
+        # Its place is free again: this one waits there, until its time is over.
+        with pytest.raises(grpc.RpcError) as late:
+            infer(raw, timeout=0.3)
+        assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        backend.go.set()
+        assert first.result(20)
+    assert backend.runs == 1
+
+
 def test_metrics_count_what_happened(toy_graphs: dict[str, Path], start: Callable[..., Server]) -> None:
     server = start([OnnxBackend(toy_graphs["segment"], device="cpu")])
     with httpx.Client(base_url=f"http://127.0.0.1:{server.http_port}") as web:
