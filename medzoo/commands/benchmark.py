@@ -42,9 +42,10 @@ class Row:
 
     `p50_ms`, `p95_ms`: one input at a time; `spread_ms`: its quartiles. `per_second`: inputs a second at the
     best of several batch sizes, `batch`, the median of a few rounds, and the least and most of them. `peak_mb`: most
-    memory of a process that loads it and answers once (of a server: of the server, and so far). `differences`: largest
-    difference of each output from the answers that torch gave at the export. `metric`: the task's own on validation
-    items, `loss`: what it lacks to the float32 graph on the CPU; None where neither could be had.
+    memory of a process that loads it and answers once (of a server: of the server, and so far). `differences`:
+    largest difference of each output from the answers that torch gave at the export, as the gate counts it for this
+    precision. `metric`: the task's own on validation items, `loss`: what it lacks to the float32 graph on the CPU;
+    None where neither could be had.
     """
 
     backend: str
@@ -145,7 +146,7 @@ def _measured(
                 batch=batch,
                 peak_mb=peak_mb(folder.path, key, one) if key not in served else peak_of(server),
                 file_mb=round(_file(folder, key).stat().st_size / 1e6, 3),
-                differences=_differences(backend, goldens, answers),
+                differences=_differences(backend, goldens, answers, key[2]),
                 metric=None if value is None else round(value, 5),
                 loss=None if value is None or whole is None else round(whole - value, 5),
             )
@@ -282,10 +283,10 @@ def _throughput(
 
 
 def _differences(
-    backend: Backend, goldens: Sequence[Golden], answers: Sequence[Mapping[str, Array]]
+    backend: Backend, goldens: Sequence[Golden], answers: Sequence[Mapping[str, Array]], precision: Precision
 ) -> dict[str, float]:
     largest: dict[str, float] = {}
     for golden, expected in zip(goldens, answers, strict=True):
-        for one in compare(golden, expected, backend.run(golden.inputs)):
+        for one in compare(golden, expected, backend.run(golden.inputs), precision=precision):
             largest[one.output] = max(largest.get(one.output, 0.0), float(f"{one.difference:.3g}"))
     return largest

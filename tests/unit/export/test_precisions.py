@@ -129,7 +129,7 @@ def test_a_file_of_fewer_bits_becomes_part_of_the_folder(model: Path, mni_t1: Pa
     import nibabel
 
     # A figure over a few slices is enough here.
-    monkeypatch.setattr("medzoo.commands.precision._figure", lambda *_: ("dice", 0.9))
+    monkeypatch.setattr("medzoo.commands.precision.own_metric", lambda *_: ("dice", 0.9))
     for precision in ("fp16", "int8"):
         with pytest.raises(SystemExit) as ended:
             main(["export", str(model), "--precision", precision, "-o", str(model)])
@@ -155,7 +155,7 @@ def test_a_metric_that_falls_too_far_leaves_no_file(
     model: Path, tmp_path: Path, monkeypatch: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     figures = iter([("dice", 0.9), ("dice", 0.85)])
-    monkeypatch.setattr("medzoo.commands.precision._figure", lambda *_: next(figures))
+    monkeypatch.setattr("medzoo.commands.precision.own_metric", lambda *_: next(figures))
     with pytest.raises(SystemExit) as ended:
         main(["export", str(model), "--precision", "fp16", "-o", str(tmp_path / "out")])
     assert ended.value.code == 2
