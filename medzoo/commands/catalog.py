@@ -73,8 +73,9 @@ def _steps(kind: str) -> Mapping[str, type[BaseModel]]:
         return GRAPH_STEPS
     if kind == "augment":
         from medzoo.training.augment import AUGMENTATIONS
+        from medzoo.training.augment_boxes import OBJECT_AUGMENTATIONS
 
-        return AUGMENTATIONS
+        return {**AUGMENTATIONS, **OBJECT_AUGMENTATIONS}
     raise ValueError(kind)
 
 

@@ -151,7 +151,6 @@ def _scenes(net: Net, recipe: Recipe, data: OpenData, part: Part) -> ScenePictur
             geometry=geometry,
             labels=len(recipe.labels),
             size=feed.size,
-            seed=recipe.train.seed,
         )
     return ScenePictures(data.data, items, recipe.host_steps, channels=geometry.channels, size=feed.size)
 

@@ -211,6 +211,10 @@ class DetectScores(Accumulator):
         """The lowest threshold with at most `rate` false positives an image, on validation data."""
         return self.froc().threshold_at(rate)
 
+    def best_f1(self) -> DetectionPoint:
+        """The threshold of the best F1, on validation data."""
+        return self.froc().best_f1()
+
     def measures(self) -> list[Measure]:
         """The statistics of `names`: precision over all labels and, as name/label, of each; froc/RATE."""
         made: list[Measure] = []

@@ -89,3 +89,21 @@ class Froc:
             float(false[i]),
             f"lowest threshold with at most {rate:g} false positives an image on {len(self.objects)} validation images",
         )
+
+    def best_f1(self) -> DetectionPoint:
+        """The threshold of the best F1, twice the hits over the objects and all that is shown; of equals the highest.
+
+        For validation data; where nothing is ever hit, nothing is shown.
+        """
+        hits, false = (counts[0] for counts in self.counts(np.ones((1, len(self.objects)))))
+        objects = int(self.objects.sum())
+        f1 = 2 * hits / np.maximum(objects + hits + false, 1)
+        i = int(f1.argmax())
+        if not i:
+            return self.threshold_at(0)
+        return DetectionPoint(
+            float(self.thresholds[i - 1]),
+            float(hits[i] / objects),
+            float(false[i] / len(self.objects)),
+            f"best F1 ({f1[i]:.3f}) on {len(self.objects)} validation images",
+        )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from medzoo.nn.backbone import Backbone, FeaturePyramid
 from medzoo.nn.boxes import Weights, clip, decode, encode, large_enough
 from medzoo.nn.canvas import fit
+from medzoo.nn.mirror import Mirror, mirror_boxes, mirror_deltas, mirror_picture
 from medzoo.nn.detector import Detector
 from medzoo.nn.layers import start_small
 from medzoo.nn.net import Entry, Geometry, Params, Scenes, Spec
@@ -65,6 +66,9 @@ class RegionCnnParams(Params):
     overlap: float = Field(0.5, gt=0, lt=1, description="IoU above which the weaker of two answers goes")
     hidden: int = Field(256, ge=1, description="width of the head's two layers")
     stages: int = Field(1, ge=1, le=3, description="heads in a row, each moving the boxes of the one before it")
+    views: tuple[Mirror, ...] = Field(
+        (), description="mirrored copies (x: left and right, y: up and down, xy) in which each region is judged as well"
+    )
     dropout: float = Field(0.0, ge=0, lt=1, description="share of the head's hidden values left out in training")
     train_candidates: int = Field(600, ge=1, description="candidates while training")
     train_regions: int = Field(300, ge=1, description="regions while training, before sampling")
@@ -74,8 +78,10 @@ class RegionCnnParams(Params):
     region_batch: int = Field(32, ge=4, description="regions a picture in the head's loss")
     positive_share: float = Field(0.25, gt=0, lt=1, description="largest share of regions with an object")
     near_misses: int = Field(4, ge=0, description="moved copies of each object among the head's regions")
-    false_positives: float = Field(
-        0.25, gt=0, description="false positives an image on validation data at the operating threshold"
+    false_positives: float | None = Field(
+        0.25,
+        gt=0,
+        description="false positives an image on validation data at the operating threshold; null: where F1 is best",
     )
     background_low: float = Field(0.0, ge=0, lt=0.5, description="background overlaps an object at least this much")
 
@@ -123,6 +129,8 @@ class RegionCnn(Detector):
     the boxes of the one before it, and learns from regions that overlap an object more; the class is that of
     the heads' mean.
 
+    With `views` every region of the picture is judged in its mirrored copies too, and moved by the mean.
+
     `forward` takes images (B, C, H, W) of stored values and gives boxes in their pixels; see `Net`. The
     images are fitted into the canvas first, then the graph steps run, so that training on pictures that
     were fitted beforehand (`medzoo.nn.canvas.fit`) sees what prediction sees.
@@ -159,16 +167,18 @@ class RegionCnn(Detector):
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
         """Boxes (B, N, 4), scores (B, N), labels (B, N), count (B,); best first, zeros after `count`."""
-        features, extent, source = self._features(image)
-        logits, deltas = self.proposals(features)
+        canvas, extent, source = self._canvas(image)
+        views = torch.cat([canvas, *(mirror_picture(canvas, extent, way) for way in self.params.views)])
+        features = self.pyramid(self.backbone(views))
+        logits, deltas = self.proposals([level[: image.shape[0]] for level in features])
         regions, valid = self.proposals.select(
             logits, deltas, extent, candidates=self.params.candidates, regions=self.params.regions
         )
         judged = []
         for head, (weights, _) in self._stages():
-            logits, shifts = self._judge(head, features, regions)
-            judged.append(logits.softmax(dim=1).reshape(*regions.shape[:2], -1)[..., :-1])
-            regions = clip(decode(shifts.reshape(regions.shape), regions, weights=weights), extent)
+            scores, shifts = self._judge_views(head, features, regions, extent)
+            judged.append(scores)
+            regions = clip(decode(shifts, regions, weights=weights), extent)
         scores = torch.stack(judged).mean(dim=0)
         usable = (valid & large_enough(regions))[..., None]
         scores = torch.where(usable, scores, torch.zeros_like(scores)).transpose(1, 2)
@@ -199,7 +209,8 @@ class RegionCnn(Detector):
 
         `target`: for each image `boxes` (M, 4) in its pixels and `labels` (M,); M may be 0.
         """
-        features, extent, source = self._features(image)
+        canvas, extent, source = self._canvas(image)
+        features = self.pyramid(self.backbone(canvas))
         scale = (extent / source).repeat(2)
         objects = [item["boxes"].to(image) * scale for item in target]
         logits, deltas = self.proposals(features)
@@ -270,11 +281,10 @@ class RegionCnn(Detector):
             coded[row, places] = encode(boxes[owner], pool[pick][hit], weights=weights)
         return drawn, wanted, coded
 
-    def _features(self, image: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
-        """The pyramid, and (width, height) of the image on the canvas and of its own."""
+    def _canvas(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the backbone sees, and (width, height) of the image on the canvas and of its own."""
         canvas, sizes = fit(image, *self.params.size)
-        canvas = (self.steps(canvas) - self.params.mean) / self.params.std
-        return self.pyramid(self.backbone(canvas)), sizes[:2], sizes[2:]
+        return (self.steps(canvas) - self.params.mean) / self.params.std, sizes[:2], sizes[2:]
 
     def _stages(self) -> list[tuple[nn.Module, tuple[Weights, float]]]:
         """Each head with its box weights and the overlap from which a region is an object's."""
@@ -284,6 +294,18 @@ class RegionCnn(Detector):
         """A head's logits and deltas of regions (B, K, 4), flattened to (B * K, ...)."""
         logits, deltas = head(pool_regions(features, regions, strides=self.params.strides, side=POOL))
         return logits, deltas
+
+    def _judge_views(
+        self, head: nn.Module, features: Sequence[Tensor], regions: Tensor, extent: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Probabilities (B, K, classes) and deltas (B, K, 4) of regions (B, K, 4): the mean over all views."""
+        ways = self.params.views
+        seen = torch.cat([regions, *(mirror_boxes(regions, extent, way) for way in ways)])
+        logits, deltas = self._judge(head, features, seen)
+        shape = (1 + len(ways), *regions.shape[:2], -1)
+        scores, first, *others = logits.softmax(dim=1).reshape(shape), *deltas.reshape(shape).unbind()
+        moved = [first, *(mirror_deltas(there, way) for there, way in zip(others, ways, strict=True))]
+        return scores.mean(dim=0)[..., :-1], torch.stack(moved).mean(dim=0)
 
 
 def _stage_loss(logits: Tensor, shifts: Tensor, wanted: Tensor, coded: Tensor) -> dict[str, Tensor]:

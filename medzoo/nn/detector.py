@@ -39,9 +39,10 @@ class Detector(Net):
         return point(_scores(answers, [name]).measures()[0].statistic, len(answers))
 
     def conclude(self, answers: Sequence[Judged]) -> None:
-        """Choose the lowest threshold with at most `feed.false_positives` false positives an image."""
+        """Choose the operating threshold: by `feed.false_positives` an image, or where F1 is best."""
         assert isinstance(self.feed, Scenes)
-        chosen = _scores(answers, ("cpm",)).threshold_at(self.feed.false_positives)
+        scores, rate = _scores(answers, ("cpm",)), self.feed.false_positives
+        chosen = scores.best_f1() if rate is None else scores.threshold_at(rate)
         self.operating_point = (chosen.threshold, chosen.protocol)
 
 

@@ -70,11 +70,12 @@ class Images:
 class Scenes:
     """Feed of whole pictures for detection: images padded to one size, targets a list of {boxes, labels}.
 
-    `false_positives`: the rate an image, on validation items, at which the operating threshold is chosen.
+    `false_positives`: the rate an image, on validation items, at which the operating threshold is chosen; None:
+    it is chosen where F1 is best.
     """
 
     size: tuple[int, int]
-    false_positives: float = 0.25
+    false_positives: float | None = 0.25
 
 
 @dataclass(frozen=True)

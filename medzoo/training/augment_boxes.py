@@ -5,15 +5,18 @@ Boxes are float32 (N, 4), x0, y0, x1, y1, half-open, in pixels of the picture.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from torch import Tensor
 
 from medzoo.errors import UserError
 from medzoo.training.augment import Affine, Augmentation, Flip
+from medzoo.training.blobs import Blobs
 from medzoo.types import Array
 
+# Changes that add objects, which only a feed with boxes can take.
+OBJECT_AUGMENTATIONS: Mapping[str, type[Augmentation]] = {"blobs": Blobs}
 # Less of an object than this share of its box is no longer that object.
 VISIBLE = 0.4
 
@@ -30,13 +33,13 @@ def check_changes(changes: Sequence[Augmentation]) -> None:
 
 
 def augment_boxes(
-    image: Tensor, boxes: Array, changes: Sequence[Augmentation], rng: np.random.Generator
+    image: Tensor, boxes: Array, labels: Array, changes: Sequence[Augmentation], rng: np.random.Generator
 ) -> tuple[Tensor, Array, Array]:
-    """`image` (C, H, W) after each change in order, the boxes that are left, and their indices.
+    """`image` (C, H, W) after each change in order, the boxes that are left or were added, and their labels.
 
     Boxes are clipped to the picture at the end; of one that leaves it, less than 40 % left means it is dropped.
     """
-    moved = boxes.astype(np.float64).reshape(-1, 4)
+    moved, labels = boxes.astype(np.float64).reshape(-1, 4), labels.astype(np.int64)
     height, width = image.shape[1:]
     for change in changes:
         if rng.random() >= change.share:
@@ -44,6 +47,10 @@ def augment_boxes(
         if isinstance(change, Affine):
             theta = change.draw(image, rng)
             image, moved = change.warp(image, theta), _warped(moved, theta, width, height)
+        elif isinstance(change, Blobs):
+            image, added = change.add(image, moved, rng)
+            moved = np.concatenate([moved, added])
+            labels = np.concatenate([labels, np.zeros(len(added), np.int64)])
         else:
             image = change.apply(image, rng)
         if isinstance(change, Flip):
@@ -52,7 +59,7 @@ def augment_boxes(
     clipped = np.clip(moved, 0, [width, height, width, height])
     left, whole = _area(clipped), _area(moved)
     kept = np.flatnonzero((left >= VISIBLE * whole) & (left >= 1))
-    return image, clipped[kept].astype(np.float32), kept
+    return image, clipped[kept].astype(np.float32), labels[kept]
 
 
 def _warped(boxes: Array, theta: Array, width: int, height: int) -> Array:

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from medzoo.data.dataset import DataEntry, DataParams, Item, Objects, Sample
 from medzoo.data.objects import checked_objects, component_boxes
+from medzoo.data.slabs import slab_places
 from medzoo.errors import UserError
 from medzoo.io import read_image, read_labels
 from medzoo.types import Array, Image
@@ -100,7 +101,7 @@ class NiftiPairs:
         edges = np.linspace(inside[0], inside[-1] + 1, count + 1).round().astype(int)
         found = []
         for number, (start, stop) in enumerate(pairwise(edges)):
-            facts = {"start": int(start), "stop": int(stop) - (self.params.gap if number + 1 < count else 0)}
+            facts = {"axis": axis, "start": int(start), "stop": int(stop) - (self.params.gap if number + 1 < count else 0)}
             found.append(Item(f"{name}#{number}", files, {"slab": f"{name}#{number}"}, facts=facts))
         return found
 
@@ -116,7 +117,7 @@ class NiftiPairs:
         stored = read_labels(item.files["label"], like=image).array[0]
         target = self._indexed(stored, str(item.files["label"]))
         if item.facts:
-            image, target = _cut(image, target, self.params.slab_axis, item.facts["start"], item.facts["stop"])
+            image, target = _cut(image, target, item)
         if self.task == "segment":
             return Sample(item, image, target)
         return Sample(item, image, self._objects(target, image, str(item.files["label"])), target)
@@ -142,14 +143,13 @@ class NiftiPairs:
         return result
 
 
-def _cut(image: Image, target: Array, axis: int, start: int, stop: int) -> tuple[Image, Array]:
-    """Slices `start` to `stop` - 1 of an image and its label map, the affine that of the first of them."""
+def _cut(image: Image, target: Array, item: Item) -> tuple[Image, Array]:
+    """The item's slab of an image and its label map, the affine that of its first slice."""
     assert image.affine is not None
-    places = [slice(None)] * 3
-    places[axis] = slice(start, stop)
+    places = slab_places(item)
     shift = np.eye(4)
-    shift[axis, 3] = start
-    return image.replace(array=image.array[(slice(None), *places)], affine=image.affine @ shift), target[tuple(places)]
+    shift[item.facts["axis"], 3] = item.facts["start"]
+    return image.replace(array=image.array[(slice(None), *places)], affine=image.affine @ shift), target[places]
 
 
 def _same_place(a: Image, b: Image) -> bool:

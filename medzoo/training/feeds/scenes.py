@@ -142,9 +142,10 @@ class SceneBatches:
         order, images, targets = self._order(epoch, step), [], []
         for place in range(self.size)[rank::world]:
             image, boxes, labels = self._readable(int(order[place]))
-            image, boxes, kept = augment_boxes(image, boxes, self.changes, generator(self.seed, epoch, step, 1 + place))
+            rng = generator(self.seed, epoch, step, 1 + place)
+            image, boxes, labels = augment_boxes(image, boxes, labels, self.changes, rng)
             images.append(image)
-            targets.append(_target(boxes, labels[kept]))
+            targets.append(_target(boxes, labels))
         return torch.stack(images), targets
 
     def names(self, epoch: int, step: int, *, rank: int = 0, world: int = 1) -> list[str]:

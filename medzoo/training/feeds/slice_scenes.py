@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from medzoo.data.dataset import DataSet, Item
+from medzoo.data.slabs import of_slab, whole
 from medzoo.data.objects import component_boxes
 from medzoo.errors import UserError
 from medzoo.io.channels import to_channels
@@ -15,15 +16,15 @@ from medzoo.nn.net import Geometry
 from medzoo.preprocess.step import HostStep
 from medzoo.preprocess.steps import apply_steps
 from medzoo.runtime.slices import slice_with_neighbours
-from medzoo.training.feeds.batches import generator
 from medzoo.training.feeds.scenes import Scene, ScenePictures
 from medzoo.types import Array
 
 
 class SliceScenes(ScenePictures):
-    """Every slice that cuts an object, and as many others with some signal, drawn once from `seed`.
+    """Every slice with some signal of the items' volumes, whether it cuts an object or not.
 
-    Volumes are held prepared. Raises UserError that names the file for a volume without a label map.
+    The steps are taken on whole volumes, as prediction takes them, also where an item is a slab of one: levels and
+    margins of a slab would be others. Volumes are held prepared, each once. Raises UserError that names the file for a volume without a label map.
     """
 
     def __init__(
@@ -35,36 +36,34 @@ class SliceScenes(ScenePictures):
         geometry: Geometry,
         labels: int,
         size: tuple[int, int],
-        seed: int,
     ) -> None:
         self.geometry = geometry
-        self._stacks: list[Array] = []
-        self._places: list[tuple[int, int]] = []
+        self._stacks: dict[str, Array] = {}
+        self._places: list[tuple[str, int]] = []
         self._objects: list[tuple[Array, Array]] = []
         slices: list[Item] = []
-        for number, item in enumerate(items):
-            sample = data.load(item)
+        for item in items:
+            sample = data.load(whole(item))
             where = str(next(iter(item.files.values()), item.id))
             if sample.mask is None or sample.mask.ndim != 3:
                 raise UserError("is no volume with a label map", where, "detectors learn slices from label maps")
             image, frame = apply_steps(to_channels(sample.image, geometry.channels), steps)
-            stack = np.moveaxis(np.asarray(image.array, np.float32), geometry.axis + 1, 0)
-            target = np.moveaxis(frame.mask_from_source(sample.mask), geometry.axis, 0)
-            cut = target.any(axis=(1, 2))
-            others = np.flatnonzero(~cut & stack.any(axis=(1, 2, 3)))
-            drawn = generator(seed, number).permutation(others)[: max(1, int(cut.sum()))]
-            for place in np.sort(np.concatenate([np.flatnonzero(cut), drawn])):
-                self._places.append((number, int(place)))
+            stack = self._stacks.setdefault(where, np.moveaxis(np.asarray(image.array, np.float32), geometry.axis + 1, 0))
+            target, mine = (
+                np.moveaxis(frame.mask_from_source(mask), geometry.axis, 0)
+                for mask in (sample.mask, of_slab(item, sample.mask.shape))
+            )
+            for place in np.flatnonzero(stack.any(axis=(1, 2, 3)) & mine.any(axis=(1, 2))):
+                self._places.append((where, int(place)))
                 self._objects.append(_objects(target[place], labels))
                 slices.append(replace(item, id=f"{item.id}#{place}"))
-            self._stacks.append(stack)
         channels = geometry.channels * geometry.slices
         super().__init__(data, slices, steps, channels=channels, size=size, limit=0)
 
     def stored(self, index: int) -> Scene:
         """See ScenePictures.stored."""
-        number, place = self._places[index]
-        array = slice_with_neighbours(self._stacks[number], place, self.geometry.slices // 2)
+        where, place = self._places[index]
+        array = slice_with_neighbours(self._stacks[where], place, self.geometry.slices // 2)
         return Scene(np.ascontiguousarray(array), *self._objects[index])
 
 
