@@ -96,7 +96,7 @@ def _train(loaded: Recipe, folder: Path, *, resume: bool, force: bool, console: 
         report = fit_closed_form(net, feeds.train)
 
     console.print("exporting to ONNX, and comparing its answers with torch's")
-    metadata = _metadata(loaded, net)
+    metadata = _metadata(loaded, net, feeds.golden)
     halved = loaded.export.store == "fp16"
     if halved:
         round_weights(net)
@@ -217,8 +217,10 @@ def export_checked(
     return Exported(raw, golden_file(stored, answers[: len(stored)]), parity, inputs)
 
 
-def _metadata(recipe: Recipe, net: Any) -> Metadata:
+def _metadata(recipe: Recipe, net: Any, seen: Sequence[Golden]) -> Metadata:
+    """`seen`: inputs from the data, which tell how deep its pictures are."""
     point = net.operating_point
+    largest = max((float(value.max(initial=0)) for one in seen for value in one.inputs.values()), default=0.0)
     return Metadata(
         name=recipe.name,
         task=recipe.task,
@@ -229,6 +231,7 @@ def _metadata(recipe: Recipe, net: Any) -> Metadata:
         geometry=net.geometry,
         operating_point=OperatingPoint(threshold=point[0], rule=point[1]) if point else None,
         calibration=net.calibration,
+        bits=16 if largest > 255 else 8,
         recipe_digest=recipe.digest,
         medzoo=installed("medzoo") or "",
     )

@@ -52,6 +52,8 @@ class Metadata(BaseModel):
     operating_point: OperatingPoint | None = None
     calibration: dict[str, Any] | None = None
     precision: Precision = "fp32"
+    bits: Literal[8, 16] = 8
+    """Of a detector of pictures: how many the pictures had that it was trained on."""
     recipe_digest: str = ""
     medzoo: str = ""
 

@@ -141,9 +141,20 @@ class Predictor:
         image = to_channels(image, self.metadata.geometry.channels)
         if mask is not None or box is not None:
             image = with_hint(image, self._hint(image, mask, box))
+        self._require_depth(image)
         prepared, frame = apply_steps(image, self.steps)
         prepared = prepared.replace(array=np.asarray(prepared.array, np.float32))
         return Prepared(_name(source), image, prepared, frame)
+
+    def _require_depth(self, image: Image) -> None:
+        """A detector that sees stored values as they are finds nothing in values 256 times as large."""
+        metadata = self.metadata
+        if metadata.task == "detect" and not self.steps and metadata.bits == 8 and image.array.dtype == np.uint16:
+            raise UserError(
+                f"has 16 bits a pixel, {metadata.name} was trained on pictures of 8",
+                where=image.source,
+                hint="save it as an 8-bit picture, windowed as you would look at it",
+            )
 
     def _hint(self, image: Image, mask: Any, box: Any) -> Hint:
         if not self.takes_outline:

@@ -196,6 +196,19 @@ def test_threshold_for_a_wanted_rate_keeps_the_rate():
     assert Froc(NONE, NONE, np.empty(0, int), np.array([1])).threshold_at(1.0).threshold == 0.0
 
 
+def test_the_threshold_of_the_best_f1():
+    # After .9 .8 .7 .6: 3 hits, 1 false of 4 objects: F1 6/8; after .5 and .4: 6/10 and less.
+    status = np.array([1, 1, 0, 1, 0, 0])
+    froc = Froc(np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4]), status, np.array([0, 1, 0, 1, 0, 1]), np.array([2, 2]))
+    chosen = froc.best_f1()
+    assert (chosen.threshold, chosen.sensitivity, chosen.false_positives) == (0.6, 0.75, 0.5)
+    assert chosen.protocol == "best F1 (0.750) on 2 validation images"
+    # A second detection that counts neither way leaves F1 as it was: the higher threshold is taken.
+    assert Froc(np.array([0.9, 0.8]), np.array([1, -1]), np.zeros(2, int), np.array([1])).best_f1().threshold == 0.9
+    stray = Froc(np.array([0.9, 0.2]), np.zeros(2, int), np.zeros(2, int), np.array([1])).best_f1()
+    assert stray.threshold > 0.9, "where nothing is hit, nothing is shown"
+
+
 def test_the_operating_threshold_is_scored():
     scenes = [scene(np.random.default_rng(3)) for _ in range(8)]
     scores = filled(scenes, ["sensitivity", "false-positives", "froc"], threshold=0.5)

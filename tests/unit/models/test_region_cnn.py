@@ -86,15 +86,19 @@ def trained(history: tuple[RegionCnn, list[float]]) -> RegionCnn:
 
 @pytest.fixture(scope="module")
 def graph(trained: RegionCnn) -> onnx.ModelProto:
+    return exported(trained)
+
+
+def exported(net: RegionCnn) -> onnx.ModelProto:
     free = torch.export.Dim.DYNAMIC
     program = torch.onnx.export(
-        trained,
+        net,
         (batch_of(2, (96, 80)),),
         dynamo=True,
         verbose=False,
         dynamic_shapes=({0: free, 2: free, 3: free},),
         input_names=["image"],
-        output_names=list(trained.outputs),
+        output_names=list(net.outputs),
         custom_translation_table=translations(),
     )
     assert program is not None
@@ -187,6 +191,48 @@ def test_boxes_scale_with_the_image(trained: RegionCnn) -> None:
     large = torch.nn.functional.interpolate(small, scale_factor=2, mode="nearest")
     one, two = torch_answer(trained, small[1:2]), torch_answer(trained, large[1:2])
     np.testing.assert_allclose(two["boxes"][0, 0], 2 * one["boxes"][0, 0], atol=0.5)
+
+
+@pytest.fixture(scope="module")
+def seen_thrice(trained: RegionCnn) -> RegionCnn:
+    """The trained net, which judges every region in two mirrored copies as well."""
+    net = net_of(views=("x", "xy"))
+    net.load_state_dict(trained.state_dict())
+    return net.eval()
+
+
+def test_mirrored_views_are_averaged_alike_in_onnx_and_in_company(seen_thrice: RegionCnn, trained: RegionCnn) -> None:
+    answer_of = runner(exported(seen_thrice))
+    for size in SIZES[:3]:
+        image = batch_of(3, size)
+        expected, answer = torch_answer(seen_thrice, image), answer_of(image)
+        np.testing.assert_array_equal(answer["count"], expected["count"])
+        np.testing.assert_allclose(answer["boxes"], expected["boxes"], atol=0.01, rtol=0)
+        np.testing.assert_allclose(answer["scores"], expected["scores"], atol=1e-4, rtol=0)
+        for row in range(3):
+            for name, values in answer_of(image[row : row + 1]).items():
+                np.testing.assert_array_equal(values[0], answer[name][row], err_msg=name)
+        assert np.abs(expected["scores"] - torch_answer(trained, image)["scores"]).max() > 1e-3
+
+
+def test_a_region_is_judged_in_the_mirror_as_on_a_mirrored_picture(trained: RegionCnn) -> None:
+    """One region, one head: the mean of the picture's answer and of the mirrored picture's, brought back."""
+    net = net_of(views=("x",))
+    net.load_state_dict(trained.state_dict())
+    net.eval()
+    image, extent = scenes()[0][3:4], torch.tensor([64.0, 64.0])
+    region = torch.tensor([[[5.0, 3.0, 22.0, 21.0]]])
+    there = torch.tensor([[[64 - 22.0, 3.0, 64 - 5.0, 21.0]]])
+    with torch.inference_mode():
+        canvases = [net._canvas(picture)[0] for picture in (image, image.flip(3))]
+        levels = [net.pyramid(net.backbone(canvas)) for canvas in canvases]
+        both = [torch.cat(pair) for pair in zip(*levels, strict=True)]
+        scores, deltas = net._judge_views(net.head, both, region, extent)
+        alone = [net._judge(net.head, maps, box) for maps, box in zip(levels, (region, there), strict=True)]
+    (one, here), (two, mirrored) = alone
+    mirrored = mirrored * torch.tensor([-1.0, 1, 1, 1])
+    torch.testing.assert_close(scores[0], ((one.softmax(1) + two.softmax(1)) / 2)[:, :-1])
+    torch.testing.assert_close(deltas[0], (here + mirrored) / 2)
 
 
 @pytest.mark.parametrize("damage", ["a channel doubled", "a threshold moved", "an operator exchanged"])

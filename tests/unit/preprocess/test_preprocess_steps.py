@@ -55,6 +55,23 @@ def test_zscore_leaves_zeros_exactly_zero() -> None:
     np.testing.assert_allclose(everything, (array - array.mean()) / array.std(), rtol=1e-4, atol=1e-6)
 
 
+def test_zscore_by_quartiles_is_moved_little_by_fluid_and_lesions() -> None:
+    rng = np.random.default_rng(0)
+    array = rng.normal(90, 12, (1, 20, 20, 20)).astype(np.float32)
+    others = array.copy()
+    others[0, :2] = 5  # a tenth of fluid
+    others[0, 2, :5] = 140
+    for by, apart in (("quartiles", 0.35), ("moments", 10.0)):
+        plain, changed = (run(a, {"op": "zscore", "by": by}).array for a in (array, others))
+        inside = np.s_[0, 5:]
+        assert np.abs(plain[inside] - changed[inside]).mean() < apart
+        if by == "quartiles":
+            np.testing.assert_allclose(plain, (array - 90) / 12, atol=0.15)
+    moments = run(others, {"op": "zscore", "by": "moments"}).array[inside]
+    quartiles = run(others, {"op": "zscore", "by": "quartiles"}).array[inside]
+    assert np.abs(moments - plain[inside]).mean() > 2 * np.abs(quartiles - plain[inside]).mean()
+
+
 def test_zscore_of_large_values_keeps_its_precision() -> None:
     array = (RNG.integers(0, 2, (1, 64, 64, 64)) + 30000).astype(np.uint16)
     scaled = run(array, {"op": "zscore"}).array

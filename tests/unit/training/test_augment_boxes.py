@@ -37,7 +37,7 @@ def bright(image: torch.Tensor) -> Array:
 def test_a_box_stays_tight(change: Augmentation) -> None:
     image = torch.from_numpy(rectangle(96, 112, BOX).astype(np.float32))
     for seed in range(8):
-        changed, boxes, kept = augment_boxes(image, BOX, [change], np.random.default_rng(seed))
+        changed, boxes, kept = augment_boxes(image, BOX, np.zeros(1), [change], np.random.default_rng(seed))
         assert kept.tolist() == [0]
         np.testing.assert_allclose(boxes[0], bright(changed), atol=1.0)
     if isinstance(change, Affine | Flip):
@@ -51,7 +51,7 @@ def test_boxes_are_clipped_and_dropped_where_little_is_left() -> None:
     left, right = 0, 0
     for seed in range(40):
         _, moved, kept = augment_boxes(
-            image, boxes, [Affine(rotate=0, translate=0.25, scale=0)], np.random.default_rng(seed)
+            image, boxes, np.arange(4), [Affine(rotate=0, translate=0.25, scale=0)], np.random.default_rng(seed)
         )
         theta = Affine(rotate=0, translate=0.25, scale=0).draw(image, _after_share(seed))
         shift = -theta[0, 2] / 2 * 224
@@ -81,7 +81,11 @@ def test_a_turn_is_refused_because_boxes_would_be_loose() -> None:
 
 def test_a_picture_without_objects_passes() -> None:
     image, boxes, kept = augment_boxes(
-        torch.ones(1, 20, 30), np.zeros((0, 4), np.float32), [Flip(share=1), Affine(rotate=0)], np.random.default_rng(0)
+        torch.ones(1, 20, 30),
+        np.zeros((0, 4), np.float32),
+        np.zeros(0, np.int64),
+        [Flip(share=1), Affine(rotate=0)],
+        np.random.default_rng(0),
     )
     assert image.shape == (1, 20, 30)
     assert boxes.shape == (0, 4)
