@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from medzoo.nn.backbone import Backbone, FeaturePyramid
 from medzoo.nn.boxes import Weights, clip, decode, encode, large_enough
 from medzoo.nn.canvas import fit
-from medzoo.nn.mirror import Mirror, mirror_boxes, mirror_deltas, mirror_picture
 from medzoo.nn.detector import Detector
 from medzoo.nn.layers import start_small
+from medzoo.nn.mirror import Mirror, mirror_boxes, mirror_deltas, mirror_picture
 from medzoo.nn.net import Entry, Geometry, Params, Scenes, Spec
 from medzoo.nn.nms import nms
 from medzoo.nn.proposals import SMOOTH, ProposalNetwork

@@ -19,6 +19,8 @@ from medzoo.types import Array
 
 # A blob keeps this many pixels from other objects.
 APART = 3.0
+# Nothing smaller is drawn.
+LEAST = 4
 
 
 class Blobs(Augmentation):
@@ -80,7 +82,7 @@ class Blobs(Augmentation):
         rim = 1 - distance + rng.uniform(0, 0.3) * noise / max(float(noise.std()), 1e-6)
         shown = (array[window] != 0) & (rim > 0)
         rows, columns = (np.flatnonzero(shown[len(array) // 2].any(axis=axis)) for axis in (1, 0))
-        if not len(rows):
+        if min(len(rows), len(columns)) < LEAST:
             return None
         box = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32) + np.tile(low[::-1], 2)
         if ((others[:, :2] < box[2:] + APART) & (others[:, 2:] > box[:2] - APART)).all(axis=1).any():
@@ -93,4 +95,5 @@ class Blobs(Augmentation):
         region = array[window]
         changed = region + soft * (below + bright - region)
         array[window] = np.where(region != 0, changed, region)
-        return box.astype(np.float32)
+        drawn: Array = box.astype(np.float32)
+        return drawn

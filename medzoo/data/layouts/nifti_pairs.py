@@ -101,7 +101,11 @@ class NiftiPairs:
         edges = np.linspace(inside[0], inside[-1] + 1, count + 1).round().astype(int)
         found = []
         for number, (start, stop) in enumerate(pairwise(edges)):
-            facts = {"axis": axis, "start": int(start), "stop": int(stop) - (self.params.gap if number + 1 < count else 0)}
+            facts = {
+                "axis": axis,
+                "start": int(start),
+                "stop": int(stop) - (self.params.gap if number + 1 < count else 0),
+            }
             found.append(Item(f"{name}#{number}", files, {"slab": f"{name}#{number}"}, facts=facts))
         return found
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from medzoo.data.dataset import DataSet, Item
-from medzoo.data.slabs import of_slab, whole
 from medzoo.data.objects import component_boxes
+from medzoo.data.slabs import of_slab, whole
 from medzoo.errors import UserError
 from medzoo.io.channels import to_channels
 from medzoo.nn.net import Geometry
@@ -19,12 +19,18 @@ from medzoo.runtime.slices import slice_with_neighbours
 from medzoo.training.feeds.scenes import Scene, ScenePictures
 from medzoo.types import Array
 
+# A slice that shows fewer voxels of an object has no box of it. All anchors around a box much smaller than them
+# overlap it alike, and so many equals teach the proposals that everything is tiny.
+SMALLEST = 4
+
 
 class SliceScenes(ScenePictures):
     """Every slice with some signal of the items' volumes, whether it cuts an object or not.
 
     The steps are taken on whole volumes, as prediction takes them, also where an item is a slab of one: levels and
-    margins of a slab would be others. Volumes are held prepared, each once. Raises UserError that names the file for a volume without a label map.
+    margins of a slab would be others. Volumes are held prepared, each once.
+
+    Raises UserError that names the file for a volume without a label map.
     """
 
     def __init__(
@@ -48,7 +54,9 @@ class SliceScenes(ScenePictures):
             if sample.mask is None or sample.mask.ndim != 3:
                 raise UserError("is no volume with a label map", where, "detectors learn slices from label maps")
             image, frame = apply_steps(to_channels(sample.image, geometry.channels), steps)
-            stack = self._stacks.setdefault(where, np.moveaxis(np.asarray(image.array, np.float32), geometry.axis + 1, 0))
+            stack = self._stacks.setdefault(
+                where, np.moveaxis(np.asarray(image.array, np.float32), geometry.axis + 1, 0)
+            )
             target, mine = (
                 np.moveaxis(frame.mask_from_source(mask), geometry.axis, 0)
                 for mask in (sample.mask, of_slab(item, sample.mask.shape))
@@ -69,5 +77,5 @@ class SliceScenes(ScenePictures):
 
 def _objects(target: Array, labels: int) -> tuple[Array, Array]:
     """Boxes (N, 4) and labels (N,) of the connected parts of one slice; values are 1 more than labels."""
-    boxes = [component_boxes(target == label + 1) for label in range(labels)]
+    boxes = [component_boxes(target == label + 1, smallest=SMALLEST) for label in range(labels)]
     return np.concatenate(boxes), np.repeat(np.arange(labels), [len(found) for found in boxes])
