@@ -28,8 +28,7 @@ class Blobs(Augmentation):
 
     Each lies where the picture is not zero and not brighter than usual, and follows on through the channels, which
     are neighbouring slices. Its box is that of what the middle channel shows of it. Sides are pixels of the canvas,
-    brightness is in standard deviations of the picture (Gundersen et al. and others paste lesions of other people;
-    with one patient their variety of sizes and contrasts has to be drawn).
+    brightness is in standard deviations of the picture.
     """
 
     op: Literal["blobs"] = "blobs"
