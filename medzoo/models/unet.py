@@ -41,6 +41,9 @@ class UNetParams(Params):
     )
     crop: int = Field(96, ge=16, description="side of the training crops")
     tile: int | None = Field(None, ge=16, description="largest side answered at once; none: no limit")
+    mirror: bool = Field(
+        False, description="answer with the mean over the image and its mirror image along its first axis"
+    )
     dice: float = Field(1.0, ge=0, description="weight of the soft Dice loss beside cross entropy")
 
     @model_validator(mode="after")
@@ -91,7 +94,11 @@ class UNet(Net):
         pads: list[Any] = []
         for size in reversed(x.shape[2:]):
             pads += [0, (size + _MULTIPLE - 1) // _MULTIPLE * _MULTIPLE - size]
-        result: Tensor = self.net(nn.functional.pad(x, pads))
+        # What is mirrored is the padded image: the poolings' windows stay where they are, so tiles still join.
+        padded = nn.functional.pad(x, pads)
+        result: Tensor = self.net(padded)
+        if self.params.mirror and not self.training:
+            result = (result + self.net(padded.flip(2)).flip(2)) / 2
         for axis, size in enumerate(x.shape[2:], start=2):
             result = result.narrow(axis, 0, size)
         return result

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from medzoo.errors import UserError
+from medzoo.imaging.holes import holes
 from medzoo.imaging.tissue_levels import tissue_levels
 from medzoo.preprocess.step import HostStep
 from medzoo.types import Frame, Image
@@ -15,8 +16,9 @@ from medzoo.types import Frame, Image
 class TissueLevels(HostStep):
     """(x / field - grey) / (white - grey) in float32, per channel; see medzoo.imaging.tissue_levels.
 
-    For brain-extracted scans in which fluid is darker than grey matter and grey darker than white. Zeros stay
-    exactly zero, and nothing else becomes zero: they are the outside of the brain.
+    For brain-extracted scans in which fluid is darker than grey matter and grey darker than white. Zeros around
+    the brain stay exactly zero and nothing else is: zeros that it surrounds are fluid too dark for the scan's
+    numbers, and are scaled as such.
     """
 
     op: Literal["tissue-levels"] = "tissue-levels"
@@ -27,6 +29,7 @@ class TissueLevels(HostStep):
         for channel, out in zip(image.array, result, strict=True):
             # A scan may have been stored with an offset; then its darkest value is not far above the outside.
             inside = channel != 0
+            inside |= holes(inside)
             low = min(0.0, float(channel.min()))
             try:
                 levels = tissue_levels(np.where(inside, channel - low, 0), image.spacing)

@@ -22,7 +22,7 @@ def draw_contrast(rng: np.random.Generator, kind: Contrast) -> tuple[Array, Arra
 
 
 def _t1_like(rng: np.random.Generator) -> tuple[Array, Array]:
-    grey = rng.uniform(0.55, 0.82)
+    grey = rng.uniform(0.6, 0.83)
     fluid = rng.uniform(0.08, grey - 0.22)
     means = rng.uniform(0.1, 1.3, 256)
     for numbers, (low, high) in BETWEEN.items():

@@ -15,6 +15,7 @@ from scipy.ndimage import gaussian_filter, maximum_filter, minimum_filter
 from medzoo.data.generator.artefacts import add_noise, bias_field, blur, gamma, thick_slices
 from medzoo.data.generator.contrast import Contrast, draw_contrast
 from medzoo.data.generator.structures import CSF, byte_of, tissues, within_brain
+from medzoo.data.generator.tissue import paint
 from medzoo.data.generator.warp import deform, smooth_field
 from medzoo.types import Array
 
@@ -36,7 +37,7 @@ class Look:
     bias: float = 1.0
     gamma: float = 1.0
     noise: float = 0.04
-    blur: tuple[float, float] = (0.35, 0.9)
+    blur: tuple[float, float] = (0.4, 1.0)
     thick: float = 0.1
     bites: float = 0.3
 
@@ -56,14 +57,15 @@ def synthesise(labels: Array, rng: np.random.Generator, look: Look) -> tuple[Arr
     target = tissues(unnamed=UNSCORED)[labels]
     mask = None if rng.random() < look.whole_head else _extraction(labels, target, rng, bites=look.bites)
     means, spread = draw_contrast(rng, look.contrast)
-    scan: Array = means[labels]
-    # Tissue is uneven in itself, at the voxel and over some millimetres.
-    uneven: Array = rng.standard_normal(labels.shape, dtype=np.float32)
-    uneven = 0.8 * uneven + 0.6 * smooth_field(rng, labels.shape, spacing=rng.uniform(4, 10))
-    scan += spread[labels] * uneven
+    scan = paint(labels, target, means, spread, rng)
+    if mask is not None:
+        # What an extraction leaves of the meninges and sinuses is as bright as grey matter more often than dark.
+        rests = mask & ~within_brain()[labels]
+        scan[rests] *= rng.uniform(0.3, 1)
+        scan[rests] += rng.uniform(0, 0.7)
     scan = blur(scan, rng, low=look.blur[0], high=look.blur[1])
     scan *= bias_field(rng, labels.shape, amount=look.bias)
-    noise = rng.uniform(0.1, 1) * look.noise
+    noise = 10 ** rng.uniform(-1, 0) * look.noise
     if rng.random() < look.thick:
         scan = thick_slices(scan, rng, thickest=3, noise=noise)
         noise /= 4
@@ -96,8 +98,8 @@ def _extraction(labels: Array, target: Array, rng: np.random.Generator, *, bites
     if rng.random() < bites:
         places = smooth_field(rng, labels.shape, spacing=rng.uniform(15, 40)) > rng.uniform(0.8, 2)
         brain &= ~places | minimum_filter(brain, size=3)
-    if rng.random() < 0.4:
-        near = maximum_filter(brain, size=2 * int(rng.integers(1, 3)) + 1)
+    if rng.random() < 0.5:
+        near = maximum_filter(brain, size=2 * int(rng.integers(1, 4)) + 1)
         rests = smooth_field(rng, labels.shape, spacing=rng.uniform(10, 30)) > rng.uniform(0.5, 2)
         brain |= near & rests & (labels != 0) & (labels != byte_of(511))
     return brain

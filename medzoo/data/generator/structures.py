@@ -32,7 +32,7 @@ TISSUE_NUMBERS: Mapping[int, tuple[int, ...]] = MappingProxyType(
 BETWEEN: Mapping[tuple[int, ...], tuple[float, float]] = MappingProxyType(
     {
         (3, 42): (0.0, 0.0),
-        (8, 47): (-0.15, 0.25),  # cerebellar cortex
+        (8, 47): (-0.1, 0.4),  # cerebellar cortex
         (10, 49): (0.25, 0.75),  # thalamus
         (11, 50): (-0.05, 0.4),  # caudate
         (12, 51): (0.05, 0.5),  # putamen
@@ -42,7 +42,7 @@ BETWEEN: Mapping[tuple[int, ...], tuple[float, float]] = MappingProxyType(
         (26, 58): (0.0, 0.35),  # accumbens
         (28, 60): (0.45, 0.95),  # ventral diencephalon
         (2, 41): (1.0, 1.0),
-        (7, 46): (0.9, 1.15),  # cerebellar white matter
+        (7, 46): (0.75, 1.1),  # cerebellar white matter
         (16,): (0.6, 1.05),  # brain stem
         (85,): (0.3, 1.0),  # optic chiasm
         (77, 25, 57): (-0.2, 0.8),  # white matter lesions

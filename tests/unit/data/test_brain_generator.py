@@ -11,6 +11,7 @@ from medzoo import registry
 from medzoo.data.generator.contrast import draw_contrast
 from medzoo.data.generator.scan import Look, synthesise
 from medzoo.data.generator.structures import TISSUE_NUMBERS, compact, tissues, within_brain
+from medzoo.data.generator.tissue import paint
 from medzoo.data.generator.warp import deform, smooth_field
 from medzoo.data.layouts.brain_generator import BrainGenerator, label_map
 from medzoo.data.split import make_split
@@ -208,3 +209,23 @@ def test_what_has_no_tissue_inside_the_brain_is_not_scored_and_not_taught_as_bac
     volumes = load_volumes(data, data.items()[:1], (), geometry=Geometry(foreground="nonzero"), labels=4, seed=0)
     places = np.concatenate(volumes[0].places)
     assert not (volumes[0].target.ravel()[places] == 255).any()
+
+
+def test_no_voxel_within_an_extracted_brain_is_zero() -> None:
+    labels = compact(head())
+    noisy = replace(Look(), noise=0.5)
+    for seed in range(4):
+        scan, target = synthesise(labels, np.random.default_rng(seed), noisy)
+        assert (scan[target > 0] > 0).all()
+
+
+def test_grey_and_white_matter_pass_into_each_other_and_fluid_keeps_its_own_intensity() -> None:
+    labels = compact(head((60, 64, 56)))
+    target = tissues()[labels]
+    means, none = draw_contrast(np.random.default_rng(0), "t1-like")[0], np.zeros(256, np.float32)
+    narrowed = []
+    for seed in range(6):
+        scan = paint(labels, target, means, none, np.random.default_rng(seed))
+        assert np.array_equal(scan[target == 1], means[labels][target == 1])
+        narrowed.append(scan[labels == 2].mean() - scan[labels == 3].mean())
+    assert 0.5 * (means[2] - means[3]) < np.mean(narrowed) < means[2] - means[3]

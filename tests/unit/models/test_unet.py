@@ -56,9 +56,9 @@ def test_the_answer_looks_no_farther_than_the_margin_says() -> None:
     assert 0.8 * reach < farthest <= reach
 
 
-@pytest.mark.parametrize("tile", [48, 100])
-def test_tiles_have_no_seams(tile: int) -> None:
-    net = build(foreground="nonzero")
+@pytest.mark.parametrize(("tile", "mirror"), [(48, False), (100, False), (100, True)])
+def test_tiles_have_no_seams(tile: int, mirror: bool) -> None:
+    net = build(foreground="nonzero", mirror=mirror)
     rng = np.random.default_rng(0)
     array = np.zeros((1, 420, 300), np.float32)
     array[:, 13:400, 21:290] = rng.normal(1, 1, (1, 387, 269))
@@ -97,6 +97,14 @@ def test_where_the_array_was_cut_makes_no_difference() -> None:
     near[21:50, 19:60] = True
     assert not boxed[~near].any()
     assert np.array_equal(segment_array(backend(net), array)[..., 1], whole)
+
+
+def test_with_its_mirror_image_an_answer_is_that_of_the_mirror_image_mirrored() -> None:
+    image = torch.rand(1, 1, 48, 32) * 4 - 2
+    plain, both = (build(mirror=mirror) for mirror in (False, True))
+    one, other = both(image)["probabilities"], both(image.flip(2))["probabilities"].flip(2)
+    assert torch.allclose(one, other, atol=1e-5)
+    assert not torch.allclose(plain(image)["probabilities"], one, atol=1e-3)
 
 
 def test_loss_counts_only_what_is_scored() -> None:

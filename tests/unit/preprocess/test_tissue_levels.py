@@ -70,3 +70,15 @@ def test_a_few_slices_and_two_values_are_enough() -> None:
 def test_a_constant_image_has_no_levels(value: float) -> None:
     with pytest.raises(UserError, match="no tissue levels"):
         levelled(np.full((8, 8, 8), value, np.float32))
+
+
+def test_zeros_that_the_brain_surrounds_are_dark_fluid_and_not_the_outside() -> None:
+    scan, tissue = brain()
+    middle = np.zeros(scan.shape, bool)
+    middle[26:46, 30:50, 22:42] = tissue[26:46, 30:50, 22:42] == 1
+    # Some of the fluid in the middle fell to exactly zero, as in scans stored as whole numbers.
+    lost = middle & (np.random.default_rng(1).random(scan.shape) < 0.6)
+    assert lost.sum() > 200
+    out = levelled(np.where(lost, 0, scan))
+    assert (out[lost] < -0.5).all()
+    assert (out[tissue == 0] == 0).all()
