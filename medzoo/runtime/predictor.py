@@ -16,6 +16,7 @@ from typing import Any, overload
 import numpy as np
 
 from medzoo.errors import UserError
+from medzoo.imaging.holes import holes
 from medzoo.io.channels import to_channels
 from medzoo.io.contours import read_outline
 from medzoo.io.read import read_image, read_labels
@@ -25,10 +26,11 @@ from medzoo.results import Classification, Detections, Result, Segmentation
 from medzoo.runtime.backend import Backend
 from medzoo.runtime.batching import BatchingBackend
 from medzoo.runtime.contributions import contributions
-from medzoo.runtime.slices import segment_array
+from medzoo.runtime.regrid import is_regridded, labels_on_source
+from medzoo.runtime.slices import probability_maps, segment_array
 from medzoo.runtime.stream import Pace, batcher_of, in_order
 from medzoo.runtime.volume_boxes import detect_volume
-from medzoo.types import Frame, Image
+from medzoo.types import Array, Frame, Image
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,9 +193,20 @@ class Predictor:
 
     def _segment(self, prepared: Prepared, start: float) -> Segmentation:
         slab = 1 if self.backend.device == "cpu" else 16
-        labels = segment_array(self.backend, prepared.image.array, slab=slab)
-        mask = prepared.frame.mask_to_source(labels)
+        array, frame = prepared.image.array, prepared.frame
+        if is_regridded(frame) and "probabilities" in self.metadata.outputs:
+            maps = probability_maps(self.backend, array, slab=slab)
+            mask = labels_on_source(maps, frame, inside=self._foreground(prepared.source))
+        else:
+            mask = frame.mask_to_source(segment_array(self.backend, array, slab=slab))
         return Segmentation(mask=mask, labels=self.metadata.labels, **self._common(prepared, start))
+
+    def _foreground(self, source: Image) -> Array | None:
+        """Where a source has anything to label, of a graph for which zeros are background; None: everywhere."""
+        if self.metadata.geometry.foreground != "nonzero":
+            return None
+        inside: Array = source.array[0] != 0
+        return inside | holes(inside)
 
     def _classify(self, prepared: Prepared, start: float) -> Classification:
         name = self.metadata.inputs[0]

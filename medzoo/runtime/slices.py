@@ -1,12 +1,13 @@
 """Segment a volume or a picture with a graph of bounded appetite: foreground box, slices in slabs, tiles.
 
-Nothing here knows of torch or files: arrays in, a label array out, written as the answers come, so that
-peak memory does not grow with the number of slices.
+Nothing here knows of torch or files: arrays in, a label array (or one of probabilities) out, written as the
+answers come, so that peak memory does not grow with the number of slices.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 
@@ -23,28 +24,50 @@ def segment_array(backend: Backend, array: Array, *, slab: int = 1) -> Array:
     `slab`: slices of a volume that a graph of dims 2 is given at once; 1 is fastest on a CPU, whose
     convolutions are wide enough already, and bounds memory best.
     """
+    labels = np.zeros(array.shape[1:], np.uint8)
+    for place, answer in _answers(backend, array, slab=slab, output="labels"):
+        labels[place] = answer
+    return labels
+
+
+def probability_maps(backend: Backend, array: Array, *, slab: int = 1) -> Array:
+    """Probabilities of every label, uint8 (K, *spatial) from 0 to 255; for a graph whose outputs have them.
+
+    What is no foreground has no probability of anything: zeros.
+    """
+    maps = np.zeros((len(backend.metadata.labels), *array.shape[1:]), np.uint8)
+    for place, answer in _answers(backend, array, slab=slab, output="probabilities"):
+        maps[(slice(None), *place)] = np.rint(255 * answer)
+    if backend.metadata.geometry.foreground == "nonzero":
+        maps *= array[0] != 0
+    return maps
+
+
+def _answers(
+    backend: Backend, array: Array, *, slab: int, output: Literal["labels", "probabilities"]
+) -> Iterator[tuple[Box, Array]]:
+    """Parts of the array (*spatial), and what the graph says of each: labels, or probabilities (K, *part)."""
     geometry = backend.metadata.geometry
     spatial = array.shape[1:]
     if geometry.dims == 2 and len(spatial) == 3:
-        return _slice_by_slice(backend, array, geometry, slab=slab)
-    labels = np.zeros(spatial, np.uint8)
+        yield from _slice_by_slice(backend, array, geometry, slab=slab, output=output)
+        return
     # Every channel shares one foreground; the first stands for all.
     inside = array[0] if geometry.foreground == "nonzero" else None
     box = foreground_box(inside) if inside is not None else tuple(slice(0, n) for n in spatial)
     if box is None:
-        return labels
+        return
     for tile in tiles(box, limit=geometry.tile):
         context, core = with_margin(tile, spatial, margin=geometry.margin, multiple=geometry.multiple)
-        answer = backend.run({"image": array[(slice(None), *context)][None]}, ["labels"])["labels"][0]
-        labels[tile] = answer[core]
-    return labels
+        answer = backend.run({"image": array[(slice(None), *context)][None]}, [output])[output][0]
+        yield tile, answer[(..., *core)]
 
 
-def _slice_by_slice(backend: Backend, array: Array, geometry: Geometry, *, slab: int) -> Array:
+def _slice_by_slice(
+    backend: Backend, array: Array, geometry: Geometry, *, slab: int, output: Literal["labels", "probabilities"]
+) -> Iterator[tuple[Box, Array]]:
     # Slices first: (S, C, H, W), a view.
     stack = np.moveaxis(array, geometry.axis + 1, 0)
-    labels = np.zeros(array.shape[1:], np.uint8)
-    out = np.moveaxis(labels, geometry.axis, 0)
     reach = geometry.slices // 2
     for start in range(0, len(stack), slab):
         chosen = range(start, min(start + slab, len(stack)))
@@ -57,9 +80,11 @@ def _slice_by_slice(backend: Backend, array: Array, geometry: Geometry, *, slab:
         for tile in tiles(box, limit=geometry.tile):
             context, core = with_margin(tile, stack.shape[2:], margin=geometry.margin, multiple=geometry.multiple)
             batch = np.stack([slice_with_neighbours(stack, s, reach)[(slice(None), *context)] for s in chosen])
-            answer = backend.run({"image": batch}, ["labels"])["labels"]
-            out[(slice(chosen.start, chosen.stop), *tile)] = answer[(slice(None), *core)]
-    return labels
+            answer = backend.run({"image": batch}, [output])[output][(..., *core)]
+            place = list(tile)
+            place.insert(geometry.axis, slice(chosen.start, chosen.stop))
+            # (S, h, w) or (S, K, h, w): slices go where they lie in the volume, labels stay in front.
+            yield tuple(place), np.moveaxis(answer, 0, geometry.axis + answer.ndim - 3)
 
 
 def slice_with_neighbours(stack: Array, index: int, reach: int) -> Array:

@@ -202,3 +202,17 @@ def test_a_real_scan_comes_back_voxel_for_voxel(shared_data: Path) -> None:
     turned, frame = apply_steps(lesions, parse_steps([{"op": "orient"}]))
     assert nib.aff2axcodes(turned.affine) == ("R", "A", "S")
     np.testing.assert_array_equal(frame.mask_to_source(turned.array[0]), lesions.array[0])
+
+
+@pytest.mark.parametrize("order", [1, 3])
+@pytest.mark.parametrize("mm", [0.7, 1.4])
+def test_spacing_leaves_an_extracted_brain_its_edge(order: int, mm: float) -> None:
+    """Of 100 everywhere inside, 100 is what every voxel inside has after the step, and zeros stay around it."""
+    array = np.zeros((1, 24, 26, 22), np.float32)
+    array[0, 5:18, 6:20, 4:17] = 100
+    out = run(array, {"op": "spacing", "mm": mm, "order": order, "zeros": "outside"}, affine=np.eye(4)).array[0]
+    # A cubic spline still sees, a little, where the continuation ends.
+    assert np.abs(out[out != 0] - 100).max() < (1 if order == 3 else 0.01)
+    assert (out > 0).sum() * mm**3 == pytest.approx((array > 0).sum(), rel=0.12)
+    plain = run(array, {"op": "spacing", "mm": mm, "order": 1}, affine=np.eye(4)).array[0]
+    assert len(np.unique(np.round(plain, 3))) > 5

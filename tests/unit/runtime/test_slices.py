@@ -8,7 +8,7 @@ from scipy.ndimage import uniform_filter
 
 from medzoo.runtime.geometry import Geometry
 from medzoo.runtime.metadata import Metadata
-from medzoo.runtime.slices import foreground_box, segment_array, tiles, with_margin
+from medzoo.runtime.slices import foreground_box, probability_maps, segment_array, tiles, with_margin
 from medzoo.types import Array
 
 
@@ -95,3 +95,22 @@ def test_foreground_box_and_tiles_cover_exactly() -> None:
     context, core = with_margin((slice(0, 3), slice(5, 8)), (9, 9), margin=2)
     assert context == (slice(0, 5), slice(3, 9))
     assert core == (slice(0, 3), slice(2, 5))
+
+
+class Sure(Blur):
+    """The same graph, which also says how probable it thinks each label is: (B, 2, H, W)."""
+
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
+        labels = super().run(inputs)["labels"]
+        one = np.where(labels == 1, 0.8, 0.1).astype(np.float32)
+        return {"labels": labels, "probabilities": np.stack([1 - one, one], 1)}
+
+
+@pytest.mark.parametrize("geometry", [Geometry(axis=1, margin=2, tile=7), Geometry(dims=3, margin=2, tile=9)])
+def test_probabilities_lie_where_the_labels_do(geometry: Geometry) -> None:
+    graph, array = Sure(geometry.model_copy(update={"foreground": "nonzero"})), scan((26, 30, 22))
+    maps = probability_maps(graph, array)
+    assert maps.shape == (2, 26, 30, 22)
+    assert np.array_equal(maps.argmax(0), segment_array(graph, array))
+    assert not maps[:, array[0] == 0].any()
+    assert set(np.unique(maps)) == {0, 26, 51, 204, 230}
