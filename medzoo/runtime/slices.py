@@ -60,7 +60,7 @@ def _answers(
     for tile in tiles(box, limit=geometry.tile):
         context, core = with_margin(tile, spatial, margin=geometry.margin, multiple=geometry.multiple)
         answer = backend.run({"image": array[(slice(None), *context)][None]}, [output])[output][0]
-        yield tile, answer[(..., *core)]
+        yield tile, answer[(*(slice(None),) * (answer.ndim - len(core)), *core)]
 
 
 def _slice_by_slice(
@@ -80,7 +80,8 @@ def _slice_by_slice(
         for tile in tiles(box, limit=geometry.tile):
             context, core = with_margin(tile, stack.shape[2:], margin=geometry.margin, multiple=geometry.multiple)
             batch = np.stack([slice_with_neighbours(stack, s, reach)[(slice(None), *context)] for s in chosen])
-            answer = backend.run({"image": batch}, [output])[output][(..., *core)]
+            answer = backend.run({"image": batch}, [output])[output]
+            answer = answer[(*(slice(None),) * (answer.ndim - len(core)), *core)]
             place = list(tile)
             place.insert(geometry.axis, slice(chosen.start, chosen.stop))
             # (S, h, w) or (S, K, h, w): slices go where they lie in the volume, labels stay in front.
