@@ -12,13 +12,18 @@ from medzoo.types import Array
 OVERLAP = 0.1
 # Slices that an object may be missed in between two that show it.
 GAP = 1
+# An object ends where the score falls below this share of its best slice's: what is fainter is its blur.
+SHARE = 0.5
+# The score is the mean over this many of its best slices; those that it lacks count as 0. Noise and the edges of
+# folds show in one slice, objects in several.
+SLICES = 3
 
 
 def detect_volume(backend: Backend, array: Array, *, threshold: float) -> tuple[Array, Array, Array]:
     """Boxes (N, 6) along the axes of a prepared array float32 (C, I, J, K), scores (N,), classes (N,).
 
-    `threshold`: detections of a slice below it take no part. Slices lie along the geometry's axis; those
-    without any signal are not looked at where only nonzero values are foreground.
+    `threshold`: boxes whose score is below it are left out. Slices lie along the geometry's axis; those without any
+    signal are not looked at where only nonzero values are foreground.
     """
     geometry = backend.metadata.geometry
     stack = np.moveaxis(array, geometry.axis + 1, 0)
@@ -29,15 +34,15 @@ def detect_volume(backend: Backend, array: Array, *, threshold: float) -> tuple[
         image = np.ascontiguousarray(slice_with_neighbours(stack, place, geometry.slices // 2))
         answer = backend.run({"image": image[None]})
         kept = slice(0, int(answer["count"][0]))
-        shown = answer["scores"][0, kept] >= threshold
-        boxes.append(answer["boxes"][0, kept][shown])
-        scores.append(answer["scores"][0, kept][shown])
-        classes.append(answer["labels"][0, kept][shown])
-        places.append(np.full(int(shown.sum()), place))
+        boxes.append(answer["boxes"][0, kept])
+        scores.append(answer["scores"][0, kept])
+        classes.append(answer["labels"][0, kept])
+        places.append(np.full(kept.stop, place))
     if not boxes:
         return np.zeros((0, 6), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
     merged, best, kinds = merge_slices(*map(np.concatenate, (boxes, scores, classes, places)))
-    return _along_axes(merged, geometry.axis), best, kinds
+    shown = best >= threshold
+    return _along_axes(merged[shown], geometry.axis), best[shown], kinds[shown]
 
 
 def merge_slices(boxes: Array, scores: Array, classes: Array, places: Array) -> tuple[Array, Array, Array]:
@@ -45,8 +50,9 @@ def merge_slices(boxes: Array, scores: Array, classes: Array, places: Array) -> 
 
     Weighted box clustering over slices (Jaeger et al., Retina U-Net, arXiv 1811.08661): the best box that is
     left takes those of its class that overlap it in the slices next to it, and so on while slices follow each
-    other; sides in the plane are means weighted by score, overlap and area, so that an object's tips, which are
-    small, do not shrink it. The score is the best one's. boxes (N, 4), scores, classes and places (N,).
+    other and show it at least half as surely; sides in the plane are means weighted by score, overlap and area, so
+    that an object's tips, which are small, do not shrink it. Fainter boxes there and in the slices next to it are
+    its own too and are dropped. boxes (N, 4), scores, classes and places (N,).
     """
     order = np.argsort(-scores, kind="stable")
     free = np.ones(len(boxes), bool)
@@ -58,18 +64,27 @@ def merge_slices(boxes: Array, scores: Array, classes: Array, places: Array) -> 
         overlap = _overlaps(boxes[core], boxes)
         near = free & (classes == classes[core]) & (overlap >= OVERLAP)
         near[core] = True
-        mine = near & np.isin(places, _run(np.unique(places[near]), int(places[core])))
-        free &= ~mine
+        sure = near & (scores >= SHARE * scores[core])
+        run = _run(np.unique(places[sure]), int(places[core]))
+        mine = sure & np.isin(places, run)
+        free &= ~(near & (places >= run[0] - 1) & (places <= run[-1] + 1))
         weights = scores[mine] * overlap[mine] * area[mine]
         plane = (boxes[mine] * weights[:, None]).sum(axis=0) / weights.sum() if weights.sum() > 0 else boxes[core]
         merged.append([*plane[:2], places[mine].min(), *plane[2:], places[mine].max() + 1])
-        best.append(scores[core])
+        best.append(_mean_of_best(scores[mine], places[mine]))
         kinds.append(classes[core])
+    ranks = np.argsort(-np.array(best), kind="stable")
     return (
-        np.array(merged, np.float32).reshape(-1, 6),
-        np.array(best, np.float32),
-        np.array(kinds, np.int64),
+        np.array(merged, np.float32).reshape(-1, 6)[ranks],
+        np.array(best, np.float32)[ranks],
+        np.array(kinds, np.int64)[ranks],
     )
+
+
+def _mean_of_best(scores: Array, places: Array) -> float:
+    """The mean over SLICES of the best score in each slice."""
+    each = np.array([scores[places == place].max() for place in np.unique(places)])
+    return float(np.sort(each)[-SLICES:].sum() / SLICES)
 
 
 def _run(found: Array, start: int) -> Array:

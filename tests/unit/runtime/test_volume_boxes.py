@@ -59,7 +59,7 @@ def test_a_box_lies_where_the_lesion_lies(axis: int, host: tuple[Mapping[str, ob
 def test_two_objects_of_one_place_with_empty_slices_between_stay_two() -> None:
     array = np.zeros((1, 20, 20, 20), np.float32)
     array[0, 5:9, 5:9, 2:5] = 250
-    array[0, 5:9, 5:9, 6:8] = 100  # one slice missing: the same object
+    array[0, 5:9, 5:9, 6:8] = 140  # one slice missing: the same object
     array[0, 5:9, 5:9, 12:15] = 150
     result = Predictor(Bright(2), threshold=0.2).predict(Image(array, np.eye(4), "made"))
     assert isinstance(result, Detections)
@@ -78,9 +78,25 @@ def test_merging_weighs_by_score_and_overlap_and_keeps_classes_apart() -> None:
     boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 8], [0, 0, 10, 10], [30, 30, 34, 34]], float)
     scores, classes, places = np.array([0.9, 0.45, 0.8, 0.5]), np.array([0, 0, 1, 0]), np.array([4, 5, 5, 5])
     merged, best, kinds = merge_slices(boxes, scores, classes, places)
-    assert best == pytest.approx([0.9, 0.8, 0.5])
+    # The mean over three slices, of which the first object has two and the others one.
+    assert best == pytest.approx([(0.9 + 0.45) / 3, 0.8 / 3, 0.5 / 3])
     assert kinds.tolist() == [0, 1, 0]
     # Weights 0.9 * 1 * 100 and 0.45 * 0.8 * 80.
     height = (90 * 10 + 28.8 * 8) / (90 + 28.8)
     np.testing.assert_allclose(merged[0], [0, 0, 4, 10, height, 6], rtol=1e-6)
     np.testing.assert_allclose(merged[1:, [2, 5]], [[5, 6], [5, 6]])
+
+
+def test_what_shows_in_several_slices_comes_before_a_surer_box_of_one() -> None:
+    boxes = np.array([[0, 0, 9, 9]] * 3 + [[40, 40, 49, 49]], float)
+    merged, best, _ = merge_slices(boxes, np.array([0.6, 0.7, 0.6, 0.95]), np.zeros(4, int), np.array([3, 4, 5, 9]))
+    assert merged[:, 0].tolist() == [0, 40]
+    assert best == pytest.approx([1.9 / 3, 0.95 / 3])
+
+
+def test_the_blur_of_an_object_neither_lengthens_it_nor_stays_as_a_box_of_its_own() -> None:
+    boxes = np.array([[0, 0, 10, 10]] * 5, float)
+    scores, places = np.array([0.1, 0.8, 0.9, 0.44, 0.1]), np.array([2, 3, 4, 5, 8])
+    merged, best, _ = merge_slices(boxes, scores, np.zeros(5, int), places)
+    assert merged[:, [2, 5]].tolist() == [[3, 5], [8, 9]]  # slice 2 and 5 are blur, 8 lies apart
+    assert best == pytest.approx([1.7 / 3, 0.1 / 3])
