@@ -13,7 +13,7 @@ OVERLAP = 0.1
 # Slices that an object may be missed in between two that show it.
 GAP = 1
 # An object ends where the score falls below this share of its best slice's: what is fainter is its blur.
-SHARE = 0.5
+SHARE = 0.3
 # The score is the mean over this many of its best slices; those that it lacks count as 0. Noise and the edges of
 # folds show in one slice, objects in several.
 SLICES = 3
@@ -50,7 +50,7 @@ def merge_slices(boxes: Array, scores: Array, classes: Array, places: Array) -> 
 
     Weighted box clustering over slices (Jaeger et al., Retina U-Net, arXiv 1811.08661): the best box that is
     left takes those of its class that overlap it in the slices next to it, and so on while slices follow each
-    other and show it at least half as surely; sides in the plane are means weighted by score, overlap and area, so
+    other and show it at least SHARE times as surely; sides in the plane are means weighted by score, overlap and area, so
     that an object's tips, which are small, do not shrink it. Fainter boxes there and in the slices next to it are
     its own too and are dropped. boxes (N, 4), scores, classes and places (N,).
     """

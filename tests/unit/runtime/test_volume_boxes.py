@@ -96,7 +96,7 @@ def test_what_shows_in_several_slices_comes_before_a_surer_box_of_one() -> None:
 
 def test_the_blur_of_an_object_neither_lengthens_it_nor_stays_as_a_box_of_its_own() -> None:
     boxes = np.array([[0, 0, 10, 10]] * 5, float)
-    scores, places = np.array([0.1, 0.8, 0.9, 0.44, 0.1]), np.array([2, 3, 4, 5, 8])
+    scores, places = np.array([0.1, 0.8, 0.9, 0.26, 0.1]), np.array([2, 3, 4, 5, 8])
     merged, best, _ = merge_slices(boxes, scores, np.zeros(5, int), places)
     assert merged[:, [2, 5]].tolist() == [[3, 5], [8, 9]]  # slice 2 and 5 are blur, 8 lies apart
     assert best == pytest.approx([1.7 / 3, 0.1 / 3])
