@@ -50,9 +50,9 @@ def merge_slices(boxes: Array, scores: Array, classes: Array, places: Array) -> 
 
     Weighted box clustering over slices (Jaeger et al., Retina U-Net, arXiv 1811.08661): the best box that is
     left takes those of its class that overlap it in the slices next to it, and so on while slices follow each
-    other and show it at least SHARE times as surely; sides in the plane are means weighted by score, overlap and area, so
-    that an object's tips, which are small, do not shrink it. Fainter boxes there and in the slices next to it are
-    its own too and are dropped. boxes (N, 4), scores, classes and places (N,).
+    other and show it at least SHARE times as surely; sides in the plane are means weighted by score, overlap and
+    area, so that an object's tips, which are small, do not shrink it. Fainter boxes there and in the slices next to
+    it are its own too and are dropped. boxes (N, 4), scores, classes and places (N,).
     """
     order = np.argsort(-scores, kind="stable")
     free = np.ones(len(boxes), bool)
