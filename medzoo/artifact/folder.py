@@ -156,10 +156,11 @@ def digest_line(raw: bytes) -> bytes:
 def _manifest(path: Path) -> Mapping[str, Any]:
     for name in (MANIFEST, DIGEST):
         if not (path / name).is_file():
+            inside = sorted(one.parent.name for one in path.glob(f"*/{MANIFEST}"))
             raise UserError(
                 f"{name} is missing, so this is not a (complete) model folder",
                 where=str(path),
-                hint="medzoo train writes one",
+                hint=f"it holds model folders: {', '.join(inside)}" if inside else "medzoo train writes one",
             )
         if (path / name).is_symlink():
             raise UserError("is a link, not a file of the folder", where=str(path / name))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -39,7 +39,6 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 app = typer.Typer(
     help="A declarative model zoo for medical images.",
     epilog="--debug, anywhere, shows the traceback of an error.",
-    no_args_is_help=True,
     add_completion=False,
     # Plain help: drawing it with rich takes longer than everything else that --help does.
     rich_markup_mode=None,
@@ -50,11 +49,26 @@ for name, command in COMMANDS.items():
     app.command(name)(command)
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"medzoo {version('medzoo')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    _: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version, help="Print it and end.")] = False,
+) -> None:
+    """What can stand before a command; its words are the app's."""
+
+
 def main(arguments: list[str] | None = None) -> NoReturn:
-    """The entry point; `--debug` anywhere shows tracebacks."""
+    """The entry point; `--debug` anywhere shows tracebacks, and nothing at all shows the help."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
-    given = [argument for argument in given if argument != "--debug"]
+    given = [argument for argument in given if argument != "--debug"] or ["--help"]
     try:
         code = app(given, prog_name="medzoo", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)

@@ -35,7 +35,11 @@ class Orient(HostStep):
     def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:
         """The turned image and its frame. Raises UserError for a picture, which has no directions."""
         if image.affine is None:
-            raise UserError("is a picture, only a volume can be oriented", image.source)
+            raise UserError(
+                "is a picture, only a volume can be oriented",
+                image.source,
+                "this model takes scans: NIfTI, or a DICOM series",
+            )
         matrix = turning(image.affine, image.shape, self.to)
         axes = np.abs(matrix[:3, :3]).argmax(axis=0)  # new axis a runs along old axis axes[a]
         signs = matrix[axes, range(3)]

@@ -149,7 +149,8 @@ def _members(manifest: Mapping[str, Any]) -> str:
         [
             "## Members",
             "",
-            "Models of their own, named by the SHA-256 of their graphs; another version of one is refused.",
+            "Models of their own, named by the SHA-256 of their graphs; another version of one is refused. Their own "
+            "cards say how fast they are and how they were trained.",
             "",
             "| role | model | graph |",
             "| --- | --- | --- |",

@@ -77,7 +77,7 @@ def _of_detections(scores: DetectScores) -> list[str]:
     log = np.log2(np.clip(false, 1 / 16, 8))
     plot = Plot(
         "FROC",
-        Axis("false positives an image (2 to the power of)", -4, 3, range(-4, 4)),
+        Axis("false positives an image", -4, 3, range(-4, 4), ("1/16", "1/8", "1/4", "1/2", "1", "2", "4", "8")),
         Axis("sensitivity", 0, 1, _SHARES),
     ).line(Line("", list(log), list(found), steps=True))
     if scores.threshold is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from string import Template
@@ -42,7 +42,7 @@ def render_page(folder: ModelFolder, *, version: str) -> str:
         version=escape(version),
         summary=escape(manifest.get("summary") or f"A model for task {manifest['task']}."),
         intended=escape(manifest.get("intended") or ""),
-        tiles="".join(_tile(figure) for figure in metrics["figures"][:_TILES]),
+        tiles="".join(_tile(figure) for figure in _telling(metrics["figures"])),
         viewer=viewer,
         measured=escape(
             f"On the {metrics['split']} part ({metrics['items']} items), which training did not see."
@@ -58,10 +58,14 @@ def render_page(folder: ModelFolder, *, version: str) -> str:
     )
 
 
+def _telling(figures: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The first figures that are defined, and of the model itself rather than of a baseline."""
+    return [one for one in figures if one["value"] is not None and "baseline" not in one["protocol"]][:_TILES]
+
+
 def _tile(figure: Mapping[str, Any]) -> str:
-    value = "not defined" if figure["value"] is None else number(figure["value"])
     words = "" if figure.get("low") is None else f"{number(figure['low'])} to {number(figure['high'])}"
-    return f"<div class='tile'>{escape(figure['name'])}<b>{value}</b><small>{words}</small></div>"
+    return f"<div class='tile'>{escape(figure['name'])}<b>{number(figure['value'])}</b><small>{words}</small></div>"
 
 
 def _row(figure: Mapping[str, Any]) -> str:

@@ -14,12 +14,17 @@ _LEFT, _TOP, _RIGHT, _BOTTOM = 52, 30, 12, 44
 
 @dataclass(frozen=True)
 class Axis:
-    """Range of an axis with its words; `marks`: where it is labelled."""
+    """Range of an axis with its words; `marks`: where it is labelled, `texts`: with what, if not with the number."""
 
     words: str
     low: float
     high: float
     marks: Sequence[float]
+    texts: Sequence[str] = ()
+
+    def labelled(self) -> list[tuple[float, str]]:
+        """Each mark with its text."""
+        return list(zip(self.marks, self.texts or [f"{mark:g}" for mark in self.marks], strict=True))
 
 
 @dataclass(frozen=True)
@@ -94,14 +99,14 @@ class Plot:
         left, bottom = self.at(self.x.low, self.y.low)
         right, top = self.at(self.x.high, self.y.high)
         parts = [f'<rect x="{left}" y="{top}" width="{right - left}" height="{bottom - top}" class="frame"/>']
-        for mark in self.x.marks:
+        for mark, text in self.x.labelled():
             x, _ = self.at(mark, self.y.low)
             parts.append(f'<line x1="{x:.1f}" y1="{bottom}" x2="{x:.1f}" y2="{top}" class="grid"/>')
-            parts.append(f'<text x="{x:.1f}" y="{bottom + 15}" text-anchor="middle">{mark:g}</text>')
-        for mark in self.y.marks:
+            parts.append(f'<text x="{x:.1f}" y="{bottom + 15}" text-anchor="middle">{text}</text>')
+        for mark, text in self.y.labelled():
             _, y = self.at(self.x.low, mark)
             parts.append(f'<line x1="{left}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}" class="grid"/>')
-            parts.append(f'<text x="{left - 5}" y="{y + 4:.1f}" text-anchor="end">{mark:g}</text>')
+            parts.append(f'<text x="{left - 5}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
         parts += self.parts
         middle = (left + right) / 2
         parts.append(f'<text x="{middle}" y="{_HEIGHT - 8}" text-anchor="middle">{escape(self.x.words)}</text>')

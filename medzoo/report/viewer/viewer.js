@@ -11,9 +11,10 @@
     await view.attachToCanvas(at("gl"));
     const volume = (base64, name, opacity) => niivue.NVImage.loadFromBase64({ base64, name, opacity, colormap: "gray" });
     view.addVolume(await volume(scan, "scan.nii.gz", 1));
-    // Layer 1 is the answer, layer 2 the reference.
-    for (const [data, name, opacity] of [[answer, "answer.nii.gz", 0.6], [truth, "truth.nii.gz", 0]]) {
-      const layer = await volume(data, name, opacity);
+    // Layer 1 is the answer, layer 2 the reference; the scan shows through both.
+    const tint = 0.4;
+    for (const [data, name] of [[answer, "answer.nii.gz"], [truth, "truth.nii.gz"]]) {
+      const layer = await volume(data, name, 0);
       layer.setColormapLabel(colours);
       view.addVolume(layer);
     }
@@ -21,8 +22,8 @@
     view.setSliceType(view.sliceTypeMultiplanar);
     view.opts.multiplanarForceRender = false;
     const show = () => {
-      view.setOpacity(1, at("answer").checked ? 0.6 : 0);
-      view.setOpacity(2, at("truth").checked ? 0.6 : 0);
+      view.setOpacity(1, at("answer").checked ? tint : 0);
+      view.setOpacity(2, at("truth").checked ? tint : 0);
       say();
     };
     const move = () => {

@@ -325,6 +325,21 @@ main(sys.argv[1:])
     assert json.loads(done.stdout)[0]["volumes_ml"]["white-matter"] > 0
 
 
+def test_without_a_command_it_says_what_there_is(run: Run) -> None:
+    code, out, err = run()
+    assert (code, err) == (0, "")
+    assert "predict" in out
+    code, out, _ = run("--version")
+    assert (code, out.split()[0]) == (0, "medzoo")
+
+
+def test_a_folder_of_model_folders_names_them(run: Run, tiny_model: Path, small_scan: Path) -> None:
+    code, _, err = run("predict", tiny_model.parent, small_scan)
+    assert code == 2
+    assert f"it holds model folders: {tiny_model.name}" in err
+    assert err.count("\n") == 1
+
+
 def test_import_is_light() -> None:
     program = "import medzoo, sys; print([m for m in ('numpy', 'torch', 'pydantic', 'typer') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -7,9 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image as Pillow
 
 ROOT = Path(__file__).resolve().parents[3]
 # Put in front of the command line: no connection, no name look-up, whoever asks.
@@ -46,17 +44,23 @@ def test_the_guard_itself_refuses(tmp_path: Path) -> None:
     assert "the network was asked for" in done.stderr
 
 
-def test_the_runtime_works_with_the_network_off(tmp_path: Path) -> None:
-    Pillow.fromarray(np.random.default_rng(0).integers(0, 255, (90, 120), np.uint8)).save(tmp_path / "image.png")
+def test_the_runtime_works_with_the_network_off(small_scan: Path, tmp_path: Path) -> None:
+    phantom = ROOT / "docs" / "images" / "phantom.png"
     out = medzoo(
         ["list"],
         ["show", "breast-lesion-rcnn"],
-        ["predict", "breast-lesion-rcnn", "image.png"],
+        ["predict", "breast-lesion-rcnn", phantom],
+        ["predict", "breast-mass-svm", phantom],
+        ["predict", "breast-ultrasound-cnn", phantom],
+        ["predict", "breast-cascade", phantom],
+        ["predict", "brain-tissue-unet", small_scan],
         ["verify", "nodule-svm"],
+        ["report", "nodule-svm"],
         ["fetch", "nodule-svm", "--from", ROOT / "zoo"],
         cwd=tmp_path,
     )
-    assert "image.png: " in out
+    assert out.count("phantom.png: ") == 4
+    assert "white-matter" in out
     assert "ok  parity" in out
 
 
