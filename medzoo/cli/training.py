@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from medzoo.cli.arguments import Json, Model, Out, Overrides, RecipeName
-from medzoo.cli.terminal import print_json
+from medzoo.cli.terminal import one_of, print_json
+from medzoo.errors import UserError
 
 
 def train(
@@ -18,14 +19,17 @@ def train(
     force: Annotated[bool, typer.Option("--force", help="Resume though recipe, data or versions differ.")] = False,
     folds: Annotated[int, typer.Option(min=0, help="Cross-validate: so many trainings.")] = 0,
     jobs: Annotated[int, typer.Option(min=0, help="Folds at once; 0: as many as there is room for.")] = 0,
+    engine: Annotated[str, typer.Option(help="local, or ray: the workers of a Ray cluster.")] = "local",
 ) -> None:
     """Train a recipe and leave a model folder."""
     from rich.console import Console
 
-    from medzoo.commands.train import train as run_training
     from medzoo.report.summary import training_summary
 
     console = Console(stderr=True)
+    on_ray = one_of("--engine", engine, ("local", "ray")) == "ray"
+    if folds and on_ray:
+        raise UserError("folds are jobs of their own, on this machine", "--engine ray", "leave out --folds or --engine")
     if folds:
         from medzoo.commands.folds import cross_validate
         from medzoo.report.summary import figures_table
@@ -36,6 +40,10 @@ def train(
         console.print(figures_table(found.figures))
         console.print(f"\nfolds and cross-validation.json are in {found.folder}")
         return
+    if on_ray:
+        from medzoo.commands.train_ray import train_on_ray as run_training
+    else:
+        from medzoo.commands.train import train as run_training
     run = run_training(recipe, overrides or (), out=out, resume=resume, force=force, console=console)
     training_summary(run.folder, run.manifest, console=console)
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import track
 
 from medzoo.commands.data import OpenData
+from medzoo.commands.environment import installed
 from medzoo.data.dataset import Part
 from medzoo.errors import UserError
 from medzoo.nn.net import Crops, Images, Net, Patches, Scenes, Vectors
@@ -61,6 +62,7 @@ def _of_volumes(net: Net, recipe: Recipe, data: OpenData) -> Feeds:
             geometry=net.geometry,
             labels=len(recipe.labels),
             seed=settings.seed,
+            key=_key(recipe),
         )
         for part in ("train", "val")
     )
@@ -151,8 +153,14 @@ def _scenes(net: Net, recipe: Recipe, data: OpenData, part: Part) -> ScenePictur
             geometry=geometry,
             labels=len(recipe.labels),
             size=feed.size,
+            key=_key(recipe),
         )
     return ScenePictures(data.data, items, recipe.host_steps, channels=geometry.channels, size=feed.size)
+
+
+def _key(recipe: Recipe) -> str:
+    """What decides, beside the files, what a data set makes of them."""
+    return repr((installed("medzoo"), recipe.task, recipe.labels, recipe.data.type, recipe.data.params))
 
 
 def _golden_scenes(pictures: ScenePictures) -> list[Golden]:

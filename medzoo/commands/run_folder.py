@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from medzoo.errors import Fault, UserError
 from medzoo.io.atomic import atomic_write
+from medzoo.training.processes import is_first
 
 _WORDS = {
     "recipe_digest": "another recipe",
@@ -21,13 +23,26 @@ _WORDS = {
 }
 
 
+_handles: set[IO[str]] = set()
+
+
+def _let_go() -> None:
+    """In a process that branches off (a reader of data): the hold is its parent's, and must end with its parent."""
+    while _handles:
+        _handles.pop().close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
+
+
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Hold `folder/training` for this process; the system lets go when it ends, however it ends.
 
     Processes that a launcher started beside the first share its hold. Raises UserError where another run has it.
     """
-    if any(os.environ.get(name, "0") not in ("", "0") for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID")):
+    if not is_first():
         yield
         return
     if os.name == "nt":  # has no flock
@@ -50,7 +65,13 @@ def held(folder: Path) -> Iterator[None]:
         handle.truncate(0)
         handle.write(str(os.getpid()))
         handle.flush()
-        yield
+        for staged in folder.glob(".staged-*"):  # what a kill left of an earlier run
+            shutil.rmtree(staged, ignore_errors=True)
+        _handles.add(handle)
+        try:
+            yield
+        finally:
+            _handles.discard(handle)
 
 
 def agree(folder: Path, facts: Mapping[str, Any], *, resume: bool, force: bool, recipe: str) -> None:
@@ -59,6 +80,8 @@ def agree(folder: Path, facts: Mapping[str, Any], *, resume: bool, force: bool, 
     `recipe`: the resolved text. Raises UserError that names each thing which differs, unless `force`.
     """
     path = folder / "training" / "run.json"
+    if not is_first():
+        return
     if resume and path.is_file() and not force:
         try:
             before = json.loads(path.read_text())

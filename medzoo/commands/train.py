@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -29,6 +30,9 @@ from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.runtime.parity import Golden
 from medzoo.runtime.predictor import Predictor
 
+if TYPE_CHECKING:
+    from medzoo.training.fit import Launched
+
 
 @dataclass(frozen=True)
 class Run:
@@ -46,34 +50,47 @@ def train(
     resume: bool = False,
     force: bool = False,
     console: Console | None = None,
+    launched: Launched | None = None,
 ) -> Run:
     """Train a recipe and leave a model folder in `out` (default runs/NAME).
 
-    `resume`: go on from the newest whole state there; a run of another recipe, other data or other versions is
-    refused, unless `force`. Raises UserError for every fault of the recipe at once, data that do not fit, a loss
-    that is not finite, an export that differs from torch, or a folder that cannot be written or is in use.
+    `resume`: go on from the newest whole state there, as a job does that SLURM or torchrun started again; a run of
+    another recipe, other data or other versions is refused, unless `force`. Raises UserError for every fault of the
+    recipe at once, data that do not fit, a loss that is not finite, an export that differs from torch, or a folder
+    that cannot be written or is in use.
+    `launched`: how the processes of this training came to be, where not by Lightning; whoever launched them holds the
+    folder (medzoo.training.launch).
     """
     if not has_torch():
         raise missing_extra("torch", "train")
+    from medzoo.training.processes import is_restarted
+
     console = console or Console(stderr=True)
     loaded = load_recipe(find_recipe(recipe), overrides, catalog=Catalog())
     folder = Path(out) if out is not None else Path("runs") / loaded.name
-    _writable(folder)
+    writable(folder)
     if loaded.members:
         from medzoo.commands.compose import compose
 
         console.print(f"[bold]{loaded.name}[/]: {', '.join(loaded.members.values())}")
         return Run(folder, compose(loaded, out=folder, console=console).manifest)
-    with held(folder):
-        return _train(loaded, folder, resume=resume, force=force, console=console)
+    resume = resume or is_restarted()
+    with held(folder) if launched is None else nullcontext():
+        return _train(loaded, folder, resume=resume, force=force, console=console, launched=launched)
 
 
-def _train(loaded: Recipe, folder: Path, *, resume: bool, force: bool, console: Console) -> Run:
+def _train(
+    loaded: Recipe, folder: Path, *, resume: bool, force: bool, console: Console, launched: Launched | None
+) -> Run:
     from medzoo.commands.feeds import open_feeds
     from medzoo.nn.weights import build_net, round_weights, weights_bytes
+    from medzoo.training.curve import FILE as CURVE
     from medzoo.training.fit import fit_closed_form, fit_gradient
+    from medzoo.training.launch import local
+    from medzoo.training.loggers import check_loggers
 
     started = time.perf_counter()
+    check_loggers(loaded.train.logger)
     console.print(f"[bold]{loaded.name}[/]: reading {loaded.data.type}")
     data = open_data(loaded)
     # Data that leak are refused before anything is written.
@@ -91,7 +108,17 @@ def _train(loaded: Recipe, folder: Path, *, resume: bool, force: bool, console: 
     feeds = open_feeds(net, loaded, data)
     work = folder / "training"
     if registry.entry("model", loaded.model.type).learns == "gradient":
-        report = fit_gradient(net, loaded.train, feeds.train, feeds.val, folder=work, console=console, resume=resume)
+        report = fit_gradient(
+            net,
+            loaded.train,
+            feeds.train,
+            feeds.val,
+            folder=work,
+            console=console,
+            resume=resume,
+            name=loaded.name,
+            launched=launched or local,
+        )
     else:
         report = fit_closed_form(net, feeds.train)
 
@@ -138,6 +165,7 @@ def _train(loaded: Recipe, folder: Path, *, resume: bool, force: bool, console: 
             "golden.npz": exported.golden,
             SPLIT_FILE: data.split.to_bytes(),
             **found.files,
+            **{path.relative_to(work).as_posix(): path for path in sorted(work.rglob(CURVE))},
             "README.md": render_card(manifest).encode(),
         },
         manifest,
@@ -248,7 +276,7 @@ def _split(data: OpenData) -> dict[str, Any]:
     }
 
 
-def _writable(folder: Path) -> None:
+def writable(folder: Path) -> None:
     """Find out before hours of training, not after, that the folder cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

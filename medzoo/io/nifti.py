@@ -17,6 +17,7 @@ import numpy as np
 
 from medzoo.errors import UserError
 from medzoo.io.check import check_affine, check_extent, check_values, check_volume, squeeze_volume
+from medzoo.io.mapping import is_wanted
 from medzoo.types import Array, Image
 
 # Deflate cannot pack more than this many bytes into one.
@@ -137,21 +138,34 @@ def _voxels(path: Path, header: Any, offset: int) -> Array:
         raise UserError("stores colours", where, "a volume holds one value a voxel")
     check_extent(shape, where)
     count = math.prod(shape)
-    data = _bytes(path, offset + count * dtype.itemsize, shape)
-    array = np.frombuffer(data, dtype, count, offset).reshape(shape, order="F")
+    size = offset + count * dtype.itemsize
+    if is_wanted() and not _checked_packed(path, size, shape):
+        array: Array = np.memmap(path, dtype, "r", offset, shape, order="F")
+    else:
+        array = np.frombuffer(_bytes(path, size, shape), dtype, count, offset).reshape(shape, order="F")
     return squeeze_volume(array.astype(dtype.newbyteorder("="), copy=False), where)
+
+
+def _claim(shape: tuple[int, ...], size: int) -> str:
+    return f"its header claims {' x '.join(map(str, shape))} voxels ({size} bytes with the header)"
+
+
+def _checked_packed(path: Path, size: int, shape: tuple[int, ...]) -> bool:
+    """Whether the file is gzip. Raises UserError if it cannot hold what its header claims."""
+    length = path.stat().st_size
+    with path.open("rb") as raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+    if size > length * (GZIP_RATIO if packed else 1):
+        holds = f"the file has {length} bytes" + (" packed" if packed else "")
+        raise UserError(f"is truncated or damaged: {_claim(shape, size)}, {holds}", str(path))
+    return packed
 
 
 def _bytes(path: Path, size: int, shape: tuple[int, ...]) -> bytes | bytearray:
     """The first `size` bytes of the unpacked file; never holds more memory than the file can fill."""
-    claim = f"its header claims {' x '.join(map(str, shape))} voxels ({size} bytes with the header)"
-    length = path.stat().st_size
+    packed = _checked_packed(path, size, shape)
+    claim = _claim(shape, size)
     with path.open("rb") as raw:
-        packed = raw.read(2) == b"\x1f\x8b"
-        raw.seek(0)
-        if size > length * (GZIP_RATIO if packed else 1):
-            holds = f"the file has {length} bytes" + (" packed" if packed else "")
-            raise UserError(f"is truncated or damaged: {claim}, {holds}", str(path))
         if not packed:
             return raw.read(size)
         data = bytearray()

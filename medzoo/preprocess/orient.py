@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import field_validator
 
 from medzoo.errors import UserError
+from medzoo.io.mapping import map_of
 from medzoo.preprocess.step import HostStep
 from medzoo.types import Array, Frame, Image
 
@@ -45,7 +46,9 @@ class Orient(HostStep):
         signs = matrix[axes, range(3)]
         array = image.array.transpose(0, *(1 + axes))
         array = array[(slice(None), *(slice(None, None, int(s)) for s in signs))]
-        turned = image.replace(array=np.ascontiguousarray(array), affine=image.affine @ matrix)
+        if map_of(array) is None:  # a view of a file stays one
+            array = np.ascontiguousarray(array)
+        turned = image.replace(array=array, affine=image.affine @ matrix)
         return turned, frame.then(matrix, shape=turned.shape)
 
 

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from medzoo.recipe.section import Section, Step
 
 Count = Annotated[int, Field(ge=1)]
+LoggerName = Literal["csv", "tensorboard", "comet", "mlflow", "neptune", "wandb"]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -80,8 +81,9 @@ class TrainSection(Section):
     checkpoint: CheckpointSection = Field(
         default_factory=CheckpointSection, description="When the state of the training is saved."
     )
-    logger: tuple[Literal["csv", "tensorboard"], ...] = Field(
-        default=("csv",), description="Where the learning curves are written."
+    logger: tuple[LoggerName, ...] = Field(
+        default=("csv",),
+        description="Where the learning curves are written, beside learning-curve.png; services need their package.",
     )
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(

@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
+import os
+import pickle
 import re
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -19,12 +23,14 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from medzoo.errors import UserError
 from medzoo.io.atomic import atomic_write
 from medzoo.recipe.train import CheckpointSection
 
+log = logging.getLogger("medzoo.training")
 REQUEUE = 75  # EX_TEMPFAIL of sysexits.h: "try again later", what a scheduler may requeue on
 _NAME = re.compile(r"step-(\d+)-([0-9a-f]{16})\.ckpt")
 
@@ -65,14 +71,16 @@ class Checkpoints(pl.Callback):  # type: ignore[misc]
         self.seconds = 0.0  # spent on saving
         self._saved_step = -1
         self._saved_at = time.monotonic()
-        self._terminated = False
-        self._before: Any = None
+        self._terminated = self._requeue = False
+        self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._saved_step = trainer.global_step
         self._saved_at = time.monotonic()
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGTERM, self._terminate)
+            # SLURM's early warning (--signal=USR1@90), as Lightning reads it.
+            signals = [signal.SIGTERM, *([signal.SIGUSR1] if "SLURM_JOB_ID" in os.environ else [])]
+            self._before = {number: signal.signal(number, self._terminate) for number in signals}
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, index: int) -> None:
         step = trainer.global_step
@@ -90,6 +98,8 @@ class Checkpoints(pl.Callback):  # type: ignore[misc]
         if step > self._saved_step and (due or stop):
             self.save(trainer)
         if stop:
+            if self._requeue and trainer.is_global_zero:
+                requeue()
             raise Preempted(self.folder)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -111,11 +121,57 @@ class Checkpoints(pl.Callback):  # type: ignore[misc]
 
     def _terminate(self, number: int, frame: Any) -> None:
         self._terminated = True
+        self._requeue = self._requeue or number != signal.SIGTERM
 
     def _restore_handler(self) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)
-            self._before = None
+        for number, before in self._before.items():
+            signal.signal(number, before)
+        self._before = {}
+
+
+class BestWeights(ModelCheckpoint):  # type: ignore[misc]
+    """The weights of the best validation so far, as best.ckpt; found again where the run's folder was moved."""
+
+    def __init__(self, folder: Path, **judged: str) -> None:
+        super().__init__(folder, filename="best", save_weights_only=True, enable_version_counter=False, **judged)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See ModelCheckpoint, which forgets the best score when the folder is another."""
+        super().load_state_dict(_moved(state, str(state.get("dirpath", "")), str(self.dirpath)))
+
+    def weights(self) -> tuple[dict[str, Any], float | None]:
+        """The best weights and their score; ({}, None) before there are any. Raises UserError if they are gone."""
+        path = self.best_model_path
+        if not path:
+            return {}, None
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        except (OSError, RuntimeError, pickle.UnpicklingError) as error:
+            raise UserError("the best weights are gone or damaged", str(path), "train again") from error
+        return state, float(self.best_model_score) if self.best_model_score is not None else None
+
+
+def _moved(value: Any, old: str, new: str) -> Any:
+    """Paths below `old` as paths below `new`, in a state of nested dictionaries."""
+    if isinstance(value, dict):
+        return {_moved(key, old, new): _moved(one, old, new) for key, one in value.items()}
+    if isinstance(value, str) and old and value.startswith(old):
+        return new + value.removeprefix(old)
+    return value
+
+
+def requeue() -> None:
+    """Ask SLURM for the same job again; the job then finds its states by itself (medzoo.training.processes)."""
+    job = os.environ["SLURM_JOB_ID"]
+    if "SLURM_ARRAY_JOB_ID" in os.environ:
+        job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    try:
+        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=60)
+        said = done.stderr.strip() if done.returncode else ""
+    except (OSError, subprocess.TimeoutExpired) as error:
+        said = str(error)
+    if said:
+        log.warning("the state is saved, but SLURM did not requeue job %s: %s", job, said)
 
 
 def saved(folder: Path) -> list[Path]:
@@ -124,12 +180,19 @@ def saved(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.name, reverse=True)
 
 
+def step_of(path: Path) -> int:
+    """The optimiser step at which a rotating state was saved."""
+    return int(path.name.split("-")[1])
+
+
 def newest(folder: Path, *, say: Callable[[str], None]) -> Path | None:
     """The newest state that is whole; each damaged one is told of and passed over. None where there is none.
 
     Raises UserError if states are there but all of them are damaged.
     """
     paths = saved(folder)
+    for path in folder.glob(".*.ckpt"):  # what a kill left half written
+        path.unlink(missing_ok=True)
     for path in paths:
         match = _NAME.fullmatch(path.name)
         if match and hashlib.sha256(path.read_bytes()).hexdigest()[:16] == match[2]:
@@ -142,5 +205,5 @@ def newest(folder: Path, *, say: Callable[[str], None]) -> Path | None:
 
 def forget(folder: Path) -> None:
     """Remove the states of an earlier run, for one that starts anew."""
-    for path in [*saved(folder), folder / "best.ckpt"]:
+    for path in [*saved(folder), folder / "best.ckpt", *folder.glob(".*.ckpt")]:
         path.unlink(missing_ok=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,19 +14,25 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging, ModelCheckpoint
-from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 from medzoo.errors import UserError
 from medzoo.nn.net import Net
 from medzoo.recipe import TrainSection
-from medzoo.training.checkpoints import AtomicCheckpoints, Checkpoints, Preempted, forget, newest
+from medzoo.training.checkpoints import AtomicCheckpoints, BestWeights, Checkpoints, Preempted, forget, newest, step_of
+from medzoo.training.curve import FILE, CurvePicture
 from medzoo.training.feeds.batches import Batches, Loader
 from medzoo.training.feeds.images import ImageBatches, OrderedImages
 from medzoo.training.gradient import LOSS, GradientModule
+from medzoo.training.launch import Launch, local
+from medzoo.training.loggers import make_loggers
+from medzoo.training.processes import is_first
 from medzoo.training.progress import ProgressBar
+from medzoo.training.strategies import Gathered
 
+Launched = Callable[[TrainSection], Launch]
 FALLING = (LOSS, "ece", "brier")  # figures of which less is better
 
 
@@ -92,11 +99,14 @@ def fit_gradient(
     folder: Path,
     console: Console,
     resume: bool = False,
+    name: str = "medzoo",
+    launched: Launched = local,
 ) -> FitReport:
     """Train `net` in place and leave it with its best weights (by `train.monitor` or the validation loss) or, by
     `train.choose` or without validation items, with the last ones; and with what it concludes from validation items.
 
-    `folder` receives checkpoints and logs. Of several processes only the first returns. Raises UserError when
+    `folder` receives checkpoints, logs and the learning curve; `name`: what they call the run;
+    `launched`: how its processes come to be. Of several processes only the first returns. Raises UserError when
     the loss is not finite or the disk refuses.
     """
     if settings.monitor not in (None, LOSS, *net.judged_by):
@@ -106,7 +116,7 @@ def fit_gradient(
             hint=f"it has {', '.join((LOSS, *net.judged_by))}",
         )
     fit = _fit_parts if net.parts else _fit_net
-    report = fit(net, settings, train, val, folder=folder, console=console, resume=resume)
+    report = fit(net, settings, train, val, folder=folder, console=console, resume=resume, name=name, launched=launched)
     if torch.distributed.is_initialized() and torch.distributed.get_rank():
         raise SystemExit(0)  # the first process alone exports, evaluates and writes
     return report
@@ -121,13 +131,21 @@ def _fit_net(
     folder: Path,
     console: Console,
     resume: bool,
+    name: str,
+    launched: Launched,
 ) -> FitReport:
     if isinstance(train, ImageBatches):
         net.shape_loss(settings, _counts(train))
     if settings.channels_last:
         net.to(memory_format=torch.channels_last)
     steps = total_steps(settings, train)
-    module = GradientModule(net, settings, steps=steps)
+    sharded = settings.strategy == "fsdp"
+    if sharded and settings.ema:
+        raise UserError("the moving average is not kept of sharded weights", "train.ema", "strategy: ddp, or no ema")
+    # Sharding takes the parameters of what it trains apart; what it learns is put into `net` at the end.
+    learner = copy.deepcopy(net) if sharded else net
+    module = GradientModule(learner, settings, steps=steps)
+    gathered = Gathered()
     bar = ProgressBar(steps=steps, console=console)
     checkpoints = folder / "checkpoints"
     per_epoch = -(-len(train) // settings.accumulate)
@@ -135,43 +153,38 @@ def _fit_net(
     resume_from = None
     if resume:
         resume_from = newest(checkpoints, say=console.print)
-        where = (
-            f"from step {int(resume_from.name.split('-')[1])}" if resume_from else "from the start: nothing was saved"
-        )
+        where = f"from step {step_of(resume_from)}" if resume_from else "from the start: nothing was saved"
         console.print(f"goes on {where}")
-    else:
+    elif is_first():
         forget(checkpoints)
-    callbacks: list[pl.Callback] = [bar, states]
+    start = step_of(resume_from) if resume_from else 0
+    picture = CurvePicture(folder / FILE, bar, title=name)
+    callbacks: list[pl.Callback] = [bar, states, picture]
     best = None
     if val is not None:
         watched = settings.monitor or LOSS
         judged = {"monitor": f"val_{watched}", "mode": "min" if watched in FALLING else "max"}
-        best = ModelCheckpoint(
-            checkpoints,
-            filename="best",
-            save_weights_only=True,
-            enable_version_counter=False,
-            **judged,
-        )
+        best = BestWeights(checkpoints, **judged)
         callbacks.append(best)
         if settings.early_stopping:
             callbacks.append(EarlyStopping(patience=settings.early_stopping, **judged))
+    if sharded:
+        callbacks.append(gathered)
     if settings.ema:
         callbacks.append(EMAWeightAveraging(decay=settings.ema))
     with _quiet():
-        trainer = pl.Trainer(
+        loggers = make_loggers(settings.logger, folder, run=name, start=start) if is_first() else []
+        launch = launched(settings)
+        trainer = _trainer(
             max_steps=steps,
             max_epochs=-1,
-            accelerator="auto",
-            devices=settings.devices,
-            num_nodes=settings.nodes,
-            strategy=settings.strategy,
+            **launch.options,
             precision=_precision(settings.precision),
             accumulate_grad_batches=settings.accumulate,
             gradient_clip_val=settings.clip,
             deterministic=settings.deterministic,
             callbacks=callbacks,
-            logger=[_logger(name, folder) for name in settings.logger],
+            logger=loggers,
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -181,7 +194,7 @@ def _fit_net(
             reload_dataloaders_every_n_epochs=1,
             log_every_n_steps=50,
             enable_checkpointing=best is not None,
-            plugins=[AtomicCheckpoints()],
+            plugins=[AtomicCheckpoints(), *launch.plugins],
             default_root_dir=folder,
         )
         try:
@@ -201,13 +214,13 @@ def _fit_net(
                 hint="free space, then go on with --resume",
             ) from error
     seconds = bar.seconds
-    score = None
+    state, score = gathered.state, None
     if best is not None and best.best_model_path:
-        if settings.choose == "best":
-            state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
-            module.load_state_dict(state)
-        score = float(best.best_model_score) if best.best_model_score is not None else None
+        weights, score = best.weights()
+        state = weights if settings.choose == "best" else state
     net.cpu().eval()
+    if state:
+        net.load_state_dict({name.removeprefix("net."): tensor for name, tensor in state.items()})
     if val is not None:
         net.conclude(answers(net, val))
     return FitReport(trainer.global_step, seconds, bar.curve, score, bar.bottleneck)
@@ -222,6 +235,8 @@ def _fit_parts(
     folder: Path,
     console: Console,
     resume: bool,
+    name: str,
+    launched: Launched,
 ) -> FitReport:
     """Train each part without its fold, which judges it; then conclude from all folds together.
 
@@ -237,7 +252,15 @@ def _fit_parts(
         rest, held = train.fold(number, len(net.parts))
         console.print(f"member {number + 1} of {len(net.parts)}")
         own = folder / f"member-{number}"
-        reports.append(_fit_net(member, settings, rest, held, folder=own, console=console, resume=resume))
+        part = f"{name}, member {number + 1}"
+        options: dict[str, Any] = {
+            "folder": own,
+            "console": console,
+            "resume": resume,
+            "name": part,
+            "launched": launched,
+        }
+        reports.append(_fit_net(member, settings, rest, held, **options))
         held_out += answers(member, held)
     net.eval()
     net.conclude(held_out)
@@ -284,15 +307,18 @@ def fit_closed_form(net: Net, train: Batches) -> FitReport:
     return FitReport(1, time.perf_counter() - start, findings=net.findings)
 
 
+def _trainer(**options: Any) -> Any:
+    try:
+        return pl.Trainer(**options)
+    except (MisconfigurationException, RuntimeError, ValueError) as error:
+        # What devices, nodes, strategy and the launcher ask for and this machine does not have.
+        raise UserError(" ".join(str(error).split()), where="train", hint="see devices, nodes and strategy") from error
+
+
 def _precision(name: str) -> Any:
     if name == "auto":
         return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
     return {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[name]
-
-
-def _logger(name: str, folder: Path) -> Any:
-    kinds = {"csv": CSVLogger, "tensorboard": TensorBoardLogger}
-    return kinds[name](folder, name="logs", version=name)
 
 
 @contextmanager

@@ -34,7 +34,8 @@ class CropBatches:
         images, targets = [], []
         for index, place, shift in list(zip(which, flat, shifts, strict=True))[rank::world]:
             image, target = self._crop(volumes[index], int(place), shift)
-            images.append(image)
+            volumes[index].release()
+            images.append(image.astype(np.float32, copy=False))
             targets.append(target)
         return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(targets).astype(np.int64))
 
@@ -48,14 +49,14 @@ class CropBatches:
         if sliced:
             reach = self.geometry.slices // 2
             start[0] = centre[0] - reach
-            image = _window(volume.array, start, (2 * reach + 1, *self.feed.size), 0)
+            image = window(volume.array, start, (2 * reach + 1, *self.feed.size), 0)
             image = image.transpose(1, 0, 2, 3).reshape(-1, *self.feed.size)
             start[0] = centre[0]
-            return image, _window(volume.target[None], start, size, IGNORED)[0, 0]
-        return _window(volume.array, start, size, 0), _window(volume.target[None], start, size, IGNORED)[0]
+            return image, window(volume.target[None], start, size, IGNORED)[0, 0]
+        return window(volume.array, start, size, 0), window(volume.target[None], start, size, IGNORED)[0]
 
 
-def _window(array: Array, start: Array, size: Sequence[int], fill: int) -> Array:
+def window(array: Array, start: Array, size: Sequence[int], fill: int) -> Array:
     """`size` values of `array` (C, *spatial) from `start` on, `fill` where that is outside."""
     out = np.full((array.shape[0], *size), fill, array.dtype)
     take, put = [slice(None)], [slice(None)]

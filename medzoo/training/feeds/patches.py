@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 
 from medzoo.nn.net import Geometry, Patches
 from medzoo.training.feeds.batches import Batch, generator
+from medzoo.training.feeds.crops import window
 from medzoo.training.feeds.volumes import Volume, at_epoch, draw
 from medzoo.types import Array
 
@@ -30,7 +30,6 @@ class PatchBatches:
         self.feed, self.size, self.steps, self.seed = feed, batch, steps, seed
         self.reach = geometry.slices // 2
         self.volumes = volumes
-        self._padded: WeakKeyDictionary[Volume, Array] = WeakKeyDictionary()
 
     def __len__(self) -> int:
         return self.steps
@@ -50,16 +49,19 @@ class PatchBatches:
         return torch.from_numpy(patches), torch.from_numpy(labels)
 
     def _gather(self, volume: Volume, flat: Array) -> Array:
-        """(n, C * slices, size, size): the windows of a volume around flat indices of its target."""
+        """(n, C * slices, size, size): the windows of a volume around flat indices of its target, zeros outside it as
+        in the graph and in the Predictor."""
         size, slices = self.feed.size, 2 * self.reach + 1
-        s, y, x = np.unravel_index(flat, volume.target.shape)
-        windows = np.lib.stride_tricks.sliding_window_view(self._pad(volume), (slices, size, size), axis=(1, 2, 3))
-        picked = windows[:, s, y, x]  # (C, n, slices, size, size)
-        return picked.transpose(1, 2, 0, 3, 4).reshape(len(flat), -1, size, size)
-
-    def _pad(self, volume: Volume) -> Array:
-        """(C, S, H, W) with zeros around, as in the graph and in the Predictor."""
-        if volume not in self._padded:
-            r = self.feed.size // 2
-            self._padded[volume] = np.pad(volume.array, ((0, 0), (self.reach,) * 2, (r, r), (r, r)))
-        return self._padded[volume]
+        centres = np.stack(np.unravel_index(flat, volume.target.shape), axis=1)
+        starts = centres - [self.reach, size // 2, size // 2]
+        ends = np.array(volume.target.shape) - [slices, size, size]
+        inside = ((starts >= 0) & (starts <= ends)).all(axis=1)
+        picked = np.zeros((len(flat), volume.array.shape[0], slices, size, size), np.float32)
+        if inside.any():
+            windows = np.lib.stride_tricks.sliding_window_view(volume.array, (slices, size, size), axis=(1, 2, 3))
+            s, y, x = starts[inside].T
+            picked[inside] = windows[:, s, y, x].swapaxes(0, 1)
+        for place in np.flatnonzero(~inside):
+            picked[place] = window(volume.array, starts[place], (slices, size, size), 0)
+        volume.release()
+        return picked.reshape(len(flat), -1, size, size)

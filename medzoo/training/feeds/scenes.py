@@ -23,9 +23,10 @@ from medzoo.preprocess.steps import apply_steps
 from medzoo.training.augment import Augmentation
 from medzoo.training.augment_boxes import augment_boxes, check_changes
 from medzoo.training.feeds.batches import Batch, generator
-from medzoo.training.feeds.pictures import LIMIT
+from medzoo.training.feeds.shards import Shards
 from medzoo.types import Array
 
+LIMIT = 512 << 20  # bytes of pictures that one process holds in memory
 log = logging.getLogger("medzoo.training")
 
 
@@ -39,10 +40,14 @@ class Scene:
 
 
 class ScenePictures:
-    """Scenes by index, fitted into `size` as the graph would fit them; read once, kept up to `limit` bytes.
+    """Scenes by index, fitted into `size` as the graph would fit them; read once and kept, in memory up to `limit`
+    bytes.
 
     A kept picture is the smaller of the stored one (uint8, mostly) and the fitted one, never rounded.
     """
+
+    keeps = True
+    """Whether pictures are worth keeping; not where they are made from something that is kept itself."""
 
     def __init__(
         self,
@@ -55,8 +60,9 @@ class ScenePictures:
         limit: int = LIMIT,
     ) -> None:
         self.data, self.items, self.steps = data, items, steps
-        self.channels, self.size, self.room = channels, size, limit
-        self._kept: dict[int, Scene] = {}
+        self.channels, self.size = channels, size
+        self._kept = Shards(len(items), limit=limit)
+        self._objects: dict[int, tuple[Array, Array]] = {}
 
     def __len__(self) -> int:
         return len(self.items)
@@ -66,15 +72,17 @@ class ScenePictures:
 
         Raises UserError that names the file if it cannot be read or its boxes are impossible.
         """
-        scene = self._kept.get(index)
-        if scene is None:
+        array = self._kept.get(index)
+        if array is not None:
+            scene = Scene(array, *self._objects[index])
+        else:
             scene = self.stored(index)
             image, boxes = self._fit(scene)
             if image.numel() * 4 < scene.array.nbytes:
                 scene = Scene(image.numpy(), boxes, scene.labels)
-            if scene.array.nbytes <= self.room:
-                self.room -= scene.array.nbytes
-                self._kept[index] = scene
+            if self.keeps:
+                self._objects[index] = scene.boxes, scene.labels
+                self._kept.put(index, scene.array)
         return *self._fit(scene), scene.labels
 
     def stored(self, index: int) -> Scene:

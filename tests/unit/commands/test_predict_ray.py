@@ -96,6 +96,11 @@ def test_a_worker_that_is_killed_costs_no_answer(tmp_path: Path) -> None:
 
 def workers(root: int) -> list[int]:
     """Process numbers of Ray's workers that hold the model, below `root`."""
+    return [pid for pid, name in below(root).items() if "Worker" in name and name.startswith("ray::")]
+
+
+def below(root: int) -> dict[int, str]:
+    """Processes below `root` with their command lines."""
     parents, names = {}, {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -104,9 +109,9 @@ def workers(root: int) -> list[int]:
         except OSError:
             continue
 
-    def below(pid: int) -> bool:
+    def is_below(pid: int) -> bool:
         while pid in parents and pid != root:
             pid = parents[pid]
         return pid == root
 
-    return [pid for pid, name in names.items() if "Worker" in name and name.startswith("ray::") and below(pid)]
+    return {pid: name for pid, name in names.items() if is_below(pid)}

@@ -1,6 +1,6 @@
 """One of two processes that train LeNet on toys; started by torchrun, or by hand without it.
 
-    processes.py FOLDER [--devices N] [--die RANK] [--batch B]
+    processes.py FOLDER [--devices N] [--die RANK] [--batch B] [--strategy S] [--resume]
 
 Writes the weights and what validation found to FOLDER/weights.pt, and FOLDER/written-by-RANK for each process
 that reached the end.
@@ -44,6 +44,8 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--die", type=int, default=-1)
     parser.add_argument("--batch", type=int, default=6)
+    parser.add_argument("--strategy", default="ddp")
+    parser.add_argument("--resume", action="store_true")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     settings = TrainSection(
@@ -52,7 +54,7 @@ def main() -> None:
         lr=1e-2,
         optimizer="sgd",
         devices=asked.devices,
-        strategy="ddp" if asked.devices > 1 else "auto",
+        strategy=asked.strategy if asked.devices > 1 else "auto",
         monitor="auc",
         class_weights="balanced",
         mixup=0.3,
@@ -66,7 +68,9 @@ def main() -> None:
     train = Failing(parts[0], batch=settings.batch, seed=0, mixup=settings.mixup)
     train.die = asked.die
     val = OrderedImages(parts[1], batch=4)
-    report = fit_gradient(net, settings, train, val, folder=asked.folder / "work", console=Console(quiet=True))
+    report = fit_gradient(
+        net, settings, train, val, folder=asked.folder / "work", console=Console(quiet=True), resume=asked.resume
+    )
     asked.folder.mkdir(parents=True, exist_ok=True)
     (asked.folder / f"written-by-{os.environ.get('RANK', os.environ.get('LOCAL_RANK', '0'))}").touch()
     torch.save(net.state_dict(), asked.folder / "weights.pt")

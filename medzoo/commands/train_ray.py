@@ -1,0 +1,227 @@
+"""`medzoo train --engine ray`: one training by the workers of a Ray cluster (TorchTrainer, Lightning inside).
+
+Each worker is one process of data parallel training and runs what `medzoo train` runs. When one dies, Ray starts all
+of them again and they go on from the newest whole state in the run's folder, which every node must see. The process
+that was asked holds the folder, shows what the first worker says, and hands on what it refuses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from medzoo.artifact import ModelFolder
+from medzoo.commands.catalog import Catalog
+from medzoo.commands.locate import find_recipe
+from medzoo.commands.run_folder import held
+from medzoo.commands.train import Run, train, writable
+from medzoo.errors import Fault, UserError, missing_extra
+from medzoo.io.atomic import atomic_write
+from medzoo.recipe import Recipe, load_recipe
+
+RESTARTS = 5  # of the workers, in one command
+_WORDS, _REFUSED = "ray-log.txt", "refused.json"  # in the run's training folder
+_KEPT = ("MEDZOO_DATA", "MEDZOO_CACHE", "MEDZOO_CACHE_GB", "PYTHONPATH")  # of this process's environment
+
+
+def train_on_ray(
+    recipe: str | Path,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    force: bool = False,
+    console: Console | None = None,
+) -> Run:
+    """Train a recipe on the cluster that $RAY_ADDRESS names, else on one that is started here for as long as it takes.
+
+    `train.devices` times `train.nodes` workers; with "auto" one for each GPU of the cluster, without any one a node.
+    Raises UserError if Ray is not installed, for whatever a worker refuses, or when workers died too often.
+    """
+    try:
+        import ray
+        import ray.train.torch
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+    except ImportError as error:
+        raise missing_extra("ray", "ray") from error
+    console = console or Console(stderr=True)
+    given = [f"{k}={json.dumps(v)}" for k, v in overrides.items()] if isinstance(overrides, Mapping) else [*overrides]
+    source = find_recipe(recipe)
+    loaded = load_recipe(source, overrides, catalog=Catalog())
+    folder = (Path(out) if out is not None else Path("runs") / loaded.name).absolute()
+    writable(folder)
+    if loaded.members:
+        raise UserError("a pipeline of models trains nothing", where=loaded.source, hint="--engine local")
+    work = folder / "training"
+    with held(folder), _cluster(ray):
+        if not resume:
+            _begin_anew(work)
+        for name in (_WORDS, _REFUSED):
+            (work / name).unlink(missing_ok=True)
+        workers, gpu, cores = _share(ray.cluster_resources(), loaded, nodes=len(ray.nodes()))
+        console.print(
+            f"[bold]{loaded.name}[/]: {workers} workers of Ray Train, {'a GPU' if gpu else f'{cores} CPU'} each"
+        )
+        given = (
+            [f"{k}={json.dumps(v)}" for k, v in overrides.items()] if isinstance(overrides, Mapping) else [*overrides]
+        )
+        trainer = ray.train.torch.TorchTrainer(
+            _work,
+            train_loop_config={
+                "recipe": str(Path(source).absolute()),
+                "overrides": given,
+                "folder": str(folder),
+                "resume": resume,
+                "force": force,
+                "here": str(Path.cwd()),
+                "threads": cores,
+            },
+            scaling_config=ScalingConfig(
+                num_workers=workers, use_gpu=gpu, resources_per_worker=None if gpu else {"CPU": cores}
+            ),
+            run_config=RunConfig(
+                name="ray", storage_path=str(work), failure_config=FailureConfig(max_failures=RESTARTS)
+            ),
+        )
+        with _shown(work / _WORDS, console), contextlib.redirect_stdout(sys.stderr):
+            try:
+                trainer.fit()
+            except Exception as error:  # Ray wraps what its workers raise, in kinds that change with its versions
+                _refuse(work)
+                raise UserError(
+                    f"the workers failed {RESTARTS + 1} times, the last state is kept: {_last_line(error)}",
+                    where=str(work / _WORDS),
+                    hint="mend it, then the same with --resume",
+                ) from error
+        _refuse(work)
+        shutil.rmtree(work / "ray", ignore_errors=True)
+    return Run(folder, ModelFolder.open(folder).manifest)
+
+
+def _work(config: Mapping[str, Any]) -> None:
+    """What each worker runs; whatever it refuses is left for the process that was asked."""
+    import torch
+
+    from medzoo.training.launch import ray_worker
+
+    os.chdir(config["here"])
+    torch.set_num_threads(int(config["threads"]))
+    work = Path(config["folder"]) / "training"
+    if (work / _REFUSED).is_file():
+        return  # started again after a refusal: there is nothing to try again
+    first = os.environ.get("RANK", "0") == "0"
+    with (work / _WORDS if first else Path(os.devnull)).open("a") as words:
+        try:
+            train(
+                config["recipe"],
+                config["overrides"],
+                out=config["folder"],
+                # What an earlier run left is gone, unless this one is to go on: what is there was begun by this one.
+                resume=bool(config["resume"]) or (work / "run.json").is_file(),
+                force=bool(config["force"]),
+                console=Console(file=words, width=200),
+                launched=ray_worker,
+            )
+        except UserError as error:
+            raw = json.dumps([[f.message, f.where, f.hint] for f in error.faults]).encode()
+            atomic_write(work / _REFUSED, lambda handle: handle.write(raw))
+            raise
+        except SystemExit as ended:  # all but the first worker, when the training is over
+            if ended.code:
+                raise RuntimeError(f"a worker was told to stop ({ended.code})") from ended
+
+
+def _begin_anew(work: Path) -> None:
+    for path in work.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != "lock":
+            path.unlink()
+
+
+@contextlib.contextmanager
+def _cluster(ray: Any) -> Iterator[None]:
+    """A connection to Ray, ended if it was begun here. Ray's own words stay off stdout."""
+    if ray.is_initialized():
+        yield
+        return
+    environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    with contextlib.redirect_stdout(sys.stderr):
+        ray.init(
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="ERROR",
+            configure_logging=False,
+            runtime_env={"env_vars": environment} if "RAY_ADDRESS" in os.environ else None,
+        )
+    try:
+        yield
+    finally:
+        with contextlib.redirect_stdout(sys.stderr):
+            ray.shutdown()
+
+
+def _share(resources: Mapping[str, float], recipe: Recipe, *, nodes: int) -> tuple[int, bool, int]:
+    """How many workers, whether each has a GPU, and the cores of each. Raises UserError for more than there are."""
+    gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
+    asked = recipe.train.devices
+    count = (gpus or nodes) if asked == "auto" else asked * recipe.train.nodes
+    if count > (gpus or cpus):
+        raise UserError(
+            f"{count} workers are asked for, the cluster has {gpus or cpus} {'GPUs' if gpus else 'cores'}",
+            where="train.devices",
+            hint="ask for fewer, or join a larger cluster by $RAY_ADDRESS",
+        )
+    return count, bool(gpus), max(1, cpus // count)
+
+
+def _refuse(work: Path) -> None:
+    """Raise what a worker refused, as it would have been raised here."""
+    path = work / _REFUSED
+    if path.is_file():
+        raise UserError.of([Fault(*fault) for fault in json.loads(path.read_text())])
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+@contextlib.contextmanager
+def _shown(path: Path, console: Console) -> Iterator[None]:
+    """Print what is appended to `path` as long as the block runs."""
+    over = threading.Event()
+
+    def follow() -> None:
+        place = 0
+        while True:
+            last = over.is_set()
+            if path.is_file():
+                with path.open("rb") as file:
+                    file.seek(place)
+                    new = file.read()
+                whole = new[: new.rfind(b"\n") + 1]
+                place += len(whole)
+                for line in whole.decode(errors="replace").splitlines():
+                    console.print(line, markup=False, highlight=False)
+            if last:
+                return
+            time.sleep(0.2)
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

@@ -1,0 +1,19 @@
+"""The process among those that a launcher started: torchrun, SLURM, Ray, or Lightning itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+RANKS = ("RANK", "NODE_RANK", "LOCAL_RANK", "SLURM_PROCID")
+RESTARTS = ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT")
+
+
+def is_first(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether this is the process that writes; the others only compute."""
+    return all(environment.get(name, "0") in ("", "0") for name in RANKS)
+
+
+def is_restarted(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether a launcher started this job again, so that it goes on as with --resume."""
+    return any(environment.get(name, "0") not in ("", "0") for name in RESTARTS)
