@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from medzoo.cli.arguments import Json, Model, Out, Overrides, RecipeName
-from medzoo.cli.terminal import one_of, print_json
+from medzoo.cli.arguments import Json, Model, Out, Overrides, RecipeName, one_of
+from medzoo.cli.terminal import print_json
 from medzoo.errors import UserError
 
 

@@ -18,9 +18,9 @@ import numpy as np
 
 from medzoo.types import Array
 
-_ROUND = 64  # entries that a process writes between two looks at the size of the whole
+_ROUND = 64  # entries that a process writes, at least, between two looks at the size of the whole
 _digests: dict[tuple[str, int, int, int], str] = {}
-_written = 0
+_written = _due = 0
 
 
 def cached(path: str | Path, key: str, make: Callable[[], Array]) -> Array:
@@ -41,7 +41,9 @@ def cached(path: str | Path, key: str, make: Callable[[], Array]) -> Array:
         return found
     array = _frozen(make())
     _store(entry, array)
-    return array
+    # From the disk already now, so that a first run holds no more memory than the next one.
+    found = _load(entry)
+    return array if found is None else found
 
 
 def cache_folder() -> Path | None:
@@ -81,7 +83,7 @@ def _load(entry: Path) -> Array | None:
 
 
 def _store(entry: Path, array: Array) -> None:
-    global _written
+    global _written, _due
     beside = entry.with_name(f".{secrets.token_hex(6)}.npy")
     with suppress(OSError):
         try:
@@ -92,13 +94,17 @@ def _store(entry: Path, array: Array) -> None:
             beside.replace(entry)
         finally:
             beside.unlink(missing_ok=True)
-        if _written % _ROUND == 0:
-            _trim(entry.parent.parent)
+        if _written >= _due:
+            # Seldom where there are many: looking at each of them is what takes time.
+            _due = _written + max(_ROUND, _trim(entry.parent.parent) // 4)
         _written += 1
 
 
-def _trim(folder: Path) -> None:
-    """Drop what was used longest ago until the cache fits; an entry in use stays readable to who has it open."""
+def _trim(folder: Path) -> int:
+    """Drop what was used longest ago until the cache fits; an entry in use stays readable to who has it open.
+
+    Returns how many there were.
+    """
     limit = float(os.environ.get("MEDZOO_CACHE_GB", "20")) * 1e9
     entries = []
     for path in folder.glob("*/*.npy"):
@@ -112,3 +118,4 @@ def _trim(folder: Path) -> None:
         with suppress(OSError):
             path.unlink()
         total -= size
+    return len(entries)

@@ -15,6 +15,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging
+from pytorch_lightning.plugins.precision import MixedPrecision
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
@@ -175,11 +176,12 @@ def _fit_net(
     with _quiet():
         loggers = make_loggers(settings.logger, folder, run=name, start=start) if is_first() else []
         launch = launched(settings)
+        arithmetic, scaled = _precision(settings)
         trainer = _trainer(
             max_steps=steps,
             max_epochs=-1,
             **launch.options,
-            precision=_precision(settings.precision),
+            **arithmetic,
             accumulate_grad_batches=settings.accumulate,
             gradient_clip_val=settings.clip,
             deterministic=settings.deterministic,
@@ -194,7 +196,7 @@ def _fit_net(
             reload_dataloaders_every_n_epochs=1,
             log_every_n_steps=50,
             enable_checkpointing=best is not None,
-            plugins=[AtomicCheckpoints(), *launch.plugins],
+            plugins=[AtomicCheckpoints(), *launch.plugins, *scaled],
             default_root_dir=folder,
         )
         try:
@@ -315,10 +317,15 @@ def _trainer(**options: Any) -> Any:
         raise UserError(" ".join(str(error).split()), where="train", hint="see devices, nodes and strategy") from error
 
 
-def _precision(name: str) -> Any:
+def _precision(settings: TrainSection) -> tuple[dict[str, Any], list[Any]]:
+    """The Trainer's option for the arithmetic, or the plugin that takes its place."""
+    name = settings.precision
     if name == "auto":
-        return "bf16-mixed" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "32-true"
-    return {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[name]
+        name = "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
+    if name == "fp16" and not torch.cuda.is_available() and settings.strategy != "fsdp":
+        # Lightning would take bf16 on a CPU, without a word; torch can do what was asked.
+        return {}, [MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))]
+    return {"precision": {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}[name]}, []
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from medzoo.errors import UserError
@@ -23,6 +24,8 @@ class Launch:
 
 def local(settings: TrainSection) -> Launch:
     """Processes that Lightning starts itself, or finds started by torchrun or SLURM."""
+    if settings.strategy == "fsdp" and not torch.cuda.is_available():
+        raise UserError("fsdp shards over GPUs, and there is none here", "train.strategy", "strategy: ddp, or auto")
     options = {
         "accelerator": "auto",
         "devices": settings.devices,

@@ -54,7 +54,9 @@ def make_loggers(names: Sequence[LoggerName], folder: Path, *, run: str, start: 
         if not start:
             shutil.rmtree(place, ignore_errors=True)
         try:
-            found.append(_MAKERS[name](folder, run, start))
+            logger = _MAKERS[name](folder, run, start)
+            _ = logger.experiment  # opened now: what cannot be had at all is refused before hours of training
+            found.append(logger)
         except Exception as error:  # each of these packages raises kinds of its own
             said = str(error).strip().splitlines()
             raise UserError(

@@ -13,8 +13,7 @@ UNIT = 1_000_000  # parameters from which a layer is gathered and let go of by i
 
 
 class Sharded(FSDPStrategy):  # type: ignore[misc]
-    """FSDP of parameters, gradients and optimiser over GPUs, or over CPU processes: torch can do that, and Lightning,
-    which asks for a GPU where its own class is named, lets others pass."""
+    """FSDP of parameters, gradients and optimiser over GPUs, large layers one by one."""
 
     def __init__(self) -> None:
         policy: Any = partial(size_based_auto_wrap_policy, min_num_params=UNIT)
