@@ -20,7 +20,7 @@ from medzoo.preprocess.step import HostStep
 from medzoo.preprocess.steps import apply_steps
 from medzoo.types import Array
 
-LIMIT = 2 << 30  # bytes of pictures that one process keeps in its own memory
+LIMIT = 256 << 20  # bytes of pictures that one process keeps in its own memory
 _FORM = 1  # of what is kept on disk: raised when `_fit` or the host steps come to give other pixels
 
 
