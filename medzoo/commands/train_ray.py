@@ -72,9 +72,6 @@ def train_on_ray(
         console.print(
             f"[bold]{loaded.name}[/]: {workers} workers of Ray Train, {'a GPU' if gpu else f'{cores} CPU'} each"
         )
-        given = (
-            [f"{k}={json.dumps(v)}" for k, v in overrides.items()] if isinstance(overrides, Mapping) else [*overrides]
-        )
         trainer = ray.train.torch.TorchTrainer(
             _work,
             train_loop_config={

@@ -77,7 +77,7 @@ def test_what_was_used_longest_ago_goes_first(tmp_path: Path, monkeypatch: pytes
     path = tmp_path / "a.bin"
     path.write_bytes(b"pixels")
     for n in range(4):
-        monkeypatch.setattr(cache, "_written", 0)
+        monkeypatch.setattr(cache, "_due", 0)
         cached(path, f"k{n}", lambda: np.zeros(1000))
         for entry in (tmp_path / "cache").glob("*/*.npy"):
             os.utime(entry, ns=(entry.stat().st_mtime_ns - 10**9,) * 2)
