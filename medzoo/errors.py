@@ -36,6 +36,14 @@ class UserError(Exception):
         return error
 
 
+class OffGridError(UserError):
+    """A label map or channel that does not lie on the grid of its image."""
+
+
+class EmptyMaskError(UserError):
+    """A mask in which nothing is marked where something must be."""
+
+
 def missing_extra(package: str, extra: str) -> UserError:
     """The error for a feature whose optional `package` is not installed."""
     return UserError(

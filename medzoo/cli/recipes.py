@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from medzoo.cli.arguments import Json, Overrides, RecipeName
 from medzoo.cli.terminal import print_json, say
 
@@ -27,12 +32,19 @@ def schema() -> None:
     print_json(json_schema(Catalog()))
 
 
-def data(recipe: RecipeName, overrides: Overrides = None, as_json: Json = False) -> None:
+def data(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    as_json: Json = False,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="FILE.html", help="Also a page with the pairs side by side.")
+    ] = None,
+) -> None:
     """Audit a recipe's data: geometry, labels, splits, leakage."""
-    from medzoo.commands.audit import audit
+    from medzoo.commands.audit import audit, audit_page
     from medzoo.report.summary import audit_summary
 
-    found = audit(recipe, overrides or ())
+    found = audit(recipe, overrides or ()) if out is None else audit_page(recipe, out, overrides or ())
     if as_json:
         print_json(found.to_json())
     else:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image as Pillow
+
 from medzoo.commands.catalog import catalog
 from medzoo.commands.data import OpenData, open_data
+from medzoo.commands.environment import installed
 from medzoo.commands.locate import find_recipe
-from medzoo.data.audit import Audit
+from medzoo.data.audit import Audit, image_name
 from medzoo.data.audit import audit as audit_data
+from medzoo.data.prints import grey_view
 from medzoo.errors import UserError
+from medzoo.io.atomic import atomic_write
+from medzoo.plots.colours import grey_window, to_bytes
 from medzoo.recipe import Recipe, load_recipe
+from medzoo.report.audit_page import drawn, render_audit
+from medzoo.types import Image
 
 
 def audit(recipe: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) -> Audit:
@@ -20,6 +30,39 @@ def audit(recipe: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ())
     loaded = load_recipe(find_recipe(recipe), overrides, catalog=catalog())
     opened = open_data(loaded)
     return audit_data(opened.data, opened.split, mirrored=loaded.data.mirrors)
+
+
+def audit_page(recipe: str | Path, out: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) -> Audit:
+    """`audit`, also written to `out` as one HTML page with the pairs side by side. Raises UserError as that does, and
+    for a page that cannot be written."""
+    target = Path(out)
+    if target.suffix.lower() not in (".html", ".htm"):
+        raise UserError("the audit's page is HTML", str(target), "-o FILE.html")
+    loaded = load_recipe(find_recipe(recipe), overrides, catalog=catalog())
+    opened = open_data(loaded)
+    found = audit_data(opened.data, opened.split, mirrored=loaded.data.mirrors)
+    document = found.to_json()
+    wanted = set(drawn(document))
+    pictures = {}
+    for item in opened.items:
+        if (name := image_name(item)) in wanted and name not in pictures:
+            try:
+                pictures[name] = _thumbnail(opened.data.load(item).image)
+            except UserError:
+                continue  # the audit says why
+    page = render_audit(loaded.name, document, pictures, version=installed("medzoo") or "")
+    atomic_write(target, lambda file: file.write(page.encode()))
+    return found
+
+
+def _thumbnail(image: Image) -> bytes:
+    """JPEG of the audit's view of an image, at most 320 pixels a side."""
+    view = grey_view(image)
+    shown = Pillow.fromarray(to_bytes(view, (0.0, 255.0) if view.dtype == np.uint8 else grey_window(view)))
+    shown.thumbnail((320, 320))
+    file = io.BytesIO()
+    shown.save(file, "JPEG", quality=80)
+    return file.getvalue()
 
 
 def checked_audit(recipe: Recipe, opened: OpenData) -> Audit:

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import combinations, pairwise
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -18,11 +17,12 @@ import numpy as np
 from medzoo.data.burnt_in import has_burnt_in_text
 from medzoo.data.dataset import DataSet, Item, Objects, Sample
 from medzoo.data.fingerprint import Fingerprints, fingerprints, shrink
+from medzoo.data.header import identifying
+from medzoo.data.label_noise import suspects
 from medzoo.data.near_duplicates import near_duplicates
 from medzoo.data.prints import BATCH, grey_view
 from medzoo.data.split import PARTS, Split
-from medzoo.errors import UserError
-from medzoo.io import format_of
+from medzoo.errors import EmptyMaskError, OffGridError, UserError
 from medzoo.preprocess.outline_features import OUTLINES
 from medzoo.types import Array
 
@@ -32,7 +32,7 @@ OUTLIER = 6.0  # robust standard deviations
 # Brains of different people, alike as they lie, agree in fine detail to 0.93, copies of one scan from 0.96 on.
 VOLUME_DETAIL = 0.945
 FEWEST = 8  # images, below which there is no telling what an outlier is
-IDENTIFYING = ("PatientName", "PatientID", "PatientBirthDate", "OtherPatientIDs", "PatientAddress")
+FAULTS: dict[type[UserError], str] = {OffGridError: "off-grid", EmptyMaskError: "empty-mask"}
 
 
 LeakKind = Literal["patient", "identical", "near"]
@@ -51,11 +51,12 @@ class Leak:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something about one image ("" for the whole set): a kind, and a sentence."""
+    """Something about one image ("" for the whole set): a kind, a sentence, and the image it is compared with."""
 
     kind: str
     image: str
     text: str
+    other: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,8 @@ def audit(data: DataSet, split: Split, *, mirrored: bool = True) -> Audit:
 
     Leaks are pairs across the sides of `split`: the same person, the same bytes, the same content (also
     mirrored, if `mirrored`; see medzoo.data.near_duplicates). Findings: unreadable, label-conflict (one
-    content, two labels), duplicate (the same bytes twice on one side), empty-mask, class-balance, spacing,
-    intensity, burnt-in-text, header. Time grows as n log n.
+    content, two labels), duplicate and near-duplicate (on one side), label-noise (see medzoo.data.label_noise),
+    off-grid, empty-mask, class-balance, spacing, intensity, burnt-in-text, header. Time grows as n log n.
     """
     items = data.items()
     records, prints = _read_all(data, items)
@@ -121,7 +122,8 @@ def audit(data: DataSet, split: Split, *, mirrored: bool = True) -> Audit:
     leaks = [*_leaks("patient", _persons(records, side), side)]
     leaks += [*_leaks("identical", same, side), *_leaks("near", near, side)]
     findings = [finding for record in records for finding in record.findings]
-    findings += _conflicts([*same, *near]) + _repeats(same, side) + _balance(items, side) + _outliers(records)
+    findings += _conflicts([*same, *near]) + _repeats(same, near, side) + _unlikely(records, prints)
+    findings += _balance(items, side) + _outliers(records)
     splits: dict[str, int] = {part: len(getattr(split, part)) for part in PARTS}
     return Audit(len(items), splits, tuple(leaks), tuple(findings))
 
@@ -152,8 +154,8 @@ def _read_batch(data: DataSet, batch: Sequence[Item]) -> tuple[list[_Record], li
             sample = data.load(item)
         except UserError as error:
             record = _Record(item, image_name(item), "")
-            fault = error.faults[0]
-            record.findings.append(Finding("unreadable", record.name, str(fault)))
+            kind = next((kind for fault, kind in FAULTS.items() if isinstance(error, fault)), "unreadable")
+            record.findings.append(Finding(kind, record.name, str(error.faults[0])))
             bad.append(record)
             continue
         view = grey_view(sample.image)
@@ -173,9 +175,10 @@ def _examine(item: Item, sample: Sample, view: Array) -> _Record:
     empty = isinstance(sample.target, np.ndarray) and not sample.target.any()
     if empty or (isinstance(sample.target, Objects) and not len(sample.target.boxes)):
         text.append(Finding("empty-mask", name, "nothing is marked in it"))
-    if sample.image.affine is None and has_burnt_in_text(view):
+    if sum(n > 1 for n in sample.image.shape) < 3 and has_burnt_in_text(view):
         text.append(Finding("burnt-in-text", name, "letters or marks are burnt into the picture"))
-    text += _header(item, name)
+    if fields := identifying(item.files.values()):
+        text.append(Finding("header", name, f"its header fills {', '.join(fields)}"))
     return record
 
 
@@ -190,18 +193,6 @@ def _digest(item: Item, sample: Sample) -> str:
         points = [np.append(points, z) for slices in outlines.values() for z, points in slices]
         return hashlib.sha256(np.concatenate(points).tobytes()).hexdigest()
     return hashlib.sha256(np.ascontiguousarray(sample.image.array).tobytes()).hexdigest()
-
-
-def _header(item: Item, name: str) -> list[Finding]:
-    """Identifying fields that a DICOM header fills; their names, never what they say."""
-    path = item.files.get("image")
-    if path is None or not path.is_file() or format_of(path) != "dicom":
-        return []
-    from pydicom import dcmread
-
-    header = dcmread(Path(path), stop_before_pixels=True)
-    filled = [key for key in IDENTIFYING if str(header.get(key, "")).strip()]
-    return [Finding("header", name, f"its header fills {', '.join(filled)}")] if filled else []
 
 
 def _identical(records: Sequence[_Record]) -> Iterator[tuple[_Record, _Record]]:
@@ -240,17 +231,39 @@ def _leaks(
 
 def _conflicts(pairs: Sequence[tuple[_Record, _Record]]) -> list[Finding]:
     return [
-        Finding("label-conflict", a.name, f"is labelled {a.item.stratum}, its duplicate {b.name} {b.item.stratum}")
+        Finding(
+            "label-conflict", a.name, f"is labelled {a.item.stratum}, its duplicate {b.name} {b.item.stratum}", b.name
+        )
         for a, b in pairs
         if a.item.stratum != b.item.stratum
     ]
 
 
-def _repeats(same: Sequence[tuple[_Record, _Record]], side: dict[str, Any]) -> list[Finding]:
+def _repeats(
+    same: Sequence[tuple[_Record, _Record]], near: Sequence[tuple[_Record, _Record]], side: dict[str, Any]
+) -> list[Finding]:
+    """Pairs on one side."""
+    kinds = (("duplicate", "has the same bytes as", same), ("near-duplicate", "shows what is shown by", near))
     return [
-        Finding("duplicate", a.name, f"has the same bytes as {b.name}")
-        for a, b in same
+        Finding(kind, a.name, f"{words} {b.name}", b.name)
+        for kind, words, pairs in kinds
+        for a, b in pairs
         if a.name != b.name and side.get(a.item.id) == side.get(b.item.id)
+    ]
+
+
+def _unlikely(records: Sequence[_Record], prints: Fingerprints | None) -> list[Finding]:
+    """Images that look like those of another class."""
+    if prints is None:
+        return []
+    found = suspects(prints, [record.item.stratum for record in records[: len(prints)]])
+    return [
+        Finding(
+            "label-noise",
+            records[one.image].name,
+            f"is labelled {records[one.image].item.stratum}, looks like {one.label} ({one.share:.0%} to {one.own:.0%})",
+        )
+        for one in found
     ]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from medzoo.errors import UserError
+from medzoo.errors import OffGridError, UserError
 from medzoo.io.read import read_image
 from medzoo.types import Array, Image
 
@@ -20,14 +20,14 @@ Values = Mapping[str, tuple[int, ...]]
 def read_channels(paths: Sequence[Path]) -> Image:
     """Several volumes on one grid as the channels (C, I, J, K) of one image.
 
-    Raises UserError that names the file whose grid is another.
+    Raises OffGridError that names the file whose grid is another.
     """
     first, *others = (read_image(path, kind="volume") for path in paths)
     assert first.affine is not None
     for other in others:
         assert other.affine is not None
         if other.shape != first.shape or not np.allclose(other.affine, first.affine, atol=1e-2):
-            raise UserError(f"lies on another grid than {first.source}", other.source)
+            raise OffGridError(f"lies on another grid than {first.source}", other.source)
     return first.replace(array=np.concatenate([image.array for image in (first, *others)])) if others else first
 
 

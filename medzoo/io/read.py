@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from medzoo.errors import UserError
+from medzoo.errors import OffGridError, UserError
 from medzoo.io.check import check_extent, check_values, check_volume, squeeze_volume
 from medzoo.io.formats import SUFFIXES, format_of
 from medzoo.types import Array, Image
@@ -36,7 +36,7 @@ def read_labels(source: Any, *, like: Image | None = None) -> Image:
     """A label map or outline read as `read_image` does, but it may be all zero; (1, *spatial), whole numbers.
 
     `like`: the image it belongs to; another shape, or an affine that differs by more than a tenth of a
-    voxel, raises UserError.
+    voxel, raises OffGridError.
     """
     image = _read(source, None if like is None else "picture" if like.affine is None else "volume", empty=True)
     where = image.source
@@ -50,12 +50,12 @@ def read_labels(source: Any, *, like: Image | None = None) -> Image:
     if like is not None:
         if image.shape != like.shape:
             have, need = (" x ".join(map(str, s)) for s in (image.shape, like.shape))
-            raise UserError(f"has {have} pixels, its image {like.source or ''} {need}", where)
+            raise OffGridError(f"has {have} pixels, its image {like.source or ''} {need}", where)
         if image.affine is not None and like.affine is not None and "assumed" not in image.meta:
             corners = np.array([[0, 0, 0, 1], [*(n - 1 for n in like.shape), 1]], float).T
             apart = np.abs((image.affine - like.affine)[:3] @ corners).max()
             if apart > 0.1 * min(like.spacing):
-                raise UserError(f"lies {apart:.2f} mm off its image {like.source or ''}", where)
+                raise OffGridError(f"lies {apart:.2f} mm off its image {like.source or ''}", where)
     return image.replace(array=array)
 
 

@@ -40,6 +40,7 @@ def render_page(folder: ModelFolder, *, version: str) -> str:
     return Template(_read("page.html")).substitute(
         name=escape(manifest["name"]),
         version=escape(version),
+        style=_read("page.css"),
         summary=escape(manifest.get("summary") or f"A model for task {manifest['task']}."),
         intended=escape(manifest.get("intended") or ""),
         tiles="".join(_tile(figure) for figure in _telling(metrics["figures"])),

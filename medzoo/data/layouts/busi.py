@@ -14,7 +14,7 @@ import numpy as np
 from medzoo.data.dataset import DataEntry, DataParams, Item, Objects, Sample
 from medzoo.data.objects import checked_objects, mask_box
 from medzoo.data.prints import NearGroups, near_duplicate_groups
-from medzoo.errors import UserError
+from medzoo.errors import EmptyMaskError, UserError
 from medzoo.io import read_image, read_labels
 from medzoo.types import Array
 
@@ -108,7 +108,7 @@ class Busi:
         masks = [(read_labels(path, like=image).array[0] > 0).astype(np.uint8) for path in paths]
         merged = np.maximum.reduce(masks) if masks else None
         if merged is not None and not merged.any() and item.stratum != "normal":
-            raise UserError("is an empty mask", str(paths[0]))
+            raise EmptyMaskError("is an empty mask", str(paths[0]))
         if self.task == "classify":
             return Sample(item, image, self.wanted.index(item.stratum), merged)
         number = 0 if self.merged_class else self._index(item.stratum)

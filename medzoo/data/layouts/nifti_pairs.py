@@ -15,7 +15,7 @@ from pydantic import Field
 from medzoo.data.dataset import DataEntry, DataParams, Item, Objects, Sample
 from medzoo.data.objects import checked_objects, component_boxes
 from medzoo.data.slabs import slab_places
-from medzoo.errors import UserError
+from medzoo.errors import OffGridError, UserError
 from medzoo.io import read_image, read_labels
 from medzoo.types import Array, Image
 
@@ -115,7 +115,7 @@ class NiftiPairs:
         others = [read_image(path, kind="volume") for key, path in item.files.items() if key[:7] == "channel"]
         for other in others:
             if other.shape != image.shape or not _same_place(other, image):
-                raise UserError("lies on another grid than its image", other.source, str(image.source))
+                raise OffGridError("lies on another grid than its image", other.source, str(image.source))
         if others:
             image = image.replace(array=np.concatenate([image.array, *(o.array for o in others)]))
         stored = read_labels(item.files["label"], like=image).array[0]

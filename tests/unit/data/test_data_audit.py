@@ -106,7 +106,7 @@ def test_empty_masks_and_rare_classes(tmp_path: Path) -> None:
     data = busi.ENTRY.open(busi.Params(root=tmp_path), "segment", ["background", "lesion"])
     split = make_split(data.items(), Given(group="image", given=False, val=0.2, test=0.2))
     findings = audit(data, split).findings
-    assert ("unreadable", "benign (5).png") in {(f.kind, Path(f.image).name) for f in findings}
+    assert ("empty-mask", "benign (5).png") in {(f.kind, Path(f.image).name) for f in findings}
     assert Counter(f.text for f in findings if f.kind == "class-balance")["21 images are benign, only 2 are malignant"]
 
 

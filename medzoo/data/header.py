@@ -1,0 +1,78 @@
+"""Fields of a file's header that say who a patient is; their names, never what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from medzoo.io import format_of
+
+DICOM = (
+    "PatientName", "PatientID", "PatientBirthDate", "OtherPatientIDs", "OtherPatientNames", "PatientAddress",
+    "PatientTelephoneNumbers", "AccessionNumber", "ReferringPhysicianName", "PerformingPhysicianName", "OperatorsName",
+    "InstitutionName", "InstitutionAddress", "PatientComments",
+)  # fmt: skip
+EXIF = {0x010E: "ImageDescription", 0x013B: "Artist", 0x8298: "Copyright", 0x8825: "GPSInfo", 0x9286: "UserComment"}
+NIFTI_EXTENSIONS = {2: "a DICOM header as extension", 6: "a comment as extension"}
+
+
+def identifying(paths: Iterable[Path]) -> list[str]:
+    """Names of the fields that are filled in the headers of an item's files; of a folder, in its first file."""
+    found: dict[str, None] = {}
+    for path in paths:
+        if path.is_dir():
+            path = min((p for p in path.iterdir() if p.is_file()), default=path)
+        if path.is_file():
+            found |= dict.fromkeys(_fields(path))
+    return list(found)
+
+
+def _fields(path: Path) -> list[str]:
+    kind = format_of(path)
+    if kind == "dicom":
+        return _dicom(path)
+    if kind == "nifti":
+        return _nifti(path)
+    return _picture(path) if kind == "picture" else []
+
+
+def _dicom(path: Path) -> list[str]:
+    from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
+
+    try:
+        header = dcmread(path, stop_before_pixels=True, specific_tags=list(DICOM))
+        return [key for key in DICOM if str(header.get(key, "")).strip()]
+    except (InvalidDicomError, OSError, ValueError):  # read elsewhere, and said there
+        return []
+
+
+def _nifti(path: Path) -> list[str]:
+    import nibabel
+    from nibabel.filebasedimages import ImageFileError
+
+    try:
+        header: Any = nibabel.load(path).header
+        text = [key for key in ("db_name", "intent_name") if key in header and bytes(header[key]).strip(b"\0 ")]
+        codes = [int(extension.get_code()) for extension in getattr(header, "extensions", ())]
+    except (ImageFileError, OSError, ValueError):
+        return []
+    return [key for key in text if key == "db_name"] + [
+        NIFTI_EXTENSIONS[code] for code in codes if code in NIFTI_EXTENSIONS
+    ]
+
+
+def _picture(path: Path) -> list[str]:
+    from PIL import Image as Pillow
+
+    try:
+        with Pillow.open(path) as opened:
+            exif = opened.getexif() if "exif" in opened.info or opened.format in ("TIFF", "MPO") else {}
+            tags = [name for tag, name in EXIF.items() if exif.get(tag)]
+            words = [
+                str(key) for key in getattr(opened, "text", {}) if str(key).lower() not in ("software", "date:create")
+            ]
+    except (OSError, ValueError, SyntaxError):
+        return []
+    return tags + [f"the text {key!r}" for key in words]
