@@ -144,8 +144,9 @@ def kmeans(values: Array, inside: Array, *, classes: int = 3) -> Array:
 
 
 def measured_kmeans(like: Scores, *, fresh: bool) -> Scores | None:
-    """k-means on the test scans of `like`: as stored, or measured if `fresh`; None where neither is possible."""
-    if KMEANS.is_file():
+    """k-means on the test scans of `like`: measured if `fresh`, for scans are made anew where their generator
+    changed; else as stored; None where neither is possible."""
+    if KMEANS.is_file() and not fresh:
         known = read_scores(KMEANS)
         if known.scope.split_digest == like.scope.split_digest:
             return known

@@ -15,23 +15,25 @@ def export(
     model: Model,
     out: Out = None,
     to: Annotated[str, typer.Option(help="onnx or triton.")] = "onnx",
-    precision: Annotated[str, typer.Option(help="fp32, fp16 or int8.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="fp32, fp16, int8; bf16 is torch's, measured.")] = "fp32",
 ) -> None:
     """Export a model folder's weights to ONNX again, through the parity gate; or a Triton repository.
 
     With the model folder itself as -o, a file of fewer bits becomes part of it.
     """
-    chosen = one_of("--precision", precision, ("fp32", "fp16", "int8"))
+    chosen = one_of("--precision", precision, ("fp32", "fp16", "int8", "bf16"))
     if one_of("--to", to, ("onnx", "triton")) == "triton":
+        if chosen == "bf16":
+            raise UserError("is computed by torch and has no graph for Triton", "--precision bf16", "fp32, fp16 or int8")
         from medzoo.commands.triton import export_triton
 
         say(f"written to {export_triton(model, out=out, precision=chosen)}: a Triton model repository")
         return
     from medzoo.commands.export import export as run_export
 
-    written = run_export(model, out=out, precision=chosen)
+    written = run_export(model, out=out, precision=chosen, say=say)
     within = "as torch does" if chosen == "fp32" else f"within what {chosen} is allowed"
-    say(f"written to {written}: ONNX Runtime answers {within}")
+    say(f"written to {written}: {'torch' if chosen == 'bf16' else 'ONNX Runtime'} answers {within}")
 
 
 def serve(

@@ -36,7 +36,7 @@ def predict(
     box: Annotated[str | None, typer.Option(metavar="X0,Y0,X1,Y1", help="A box around the mass in it.")] = None,
     backend: Backend = "auto",
     device: Device = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or int8.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, fp16, int8, or bf16 (torch).")] = "auto",
     gpu: Gpu = None,
     gpu_memory_mb: GpuMemory = None,
     cuda_graphs: CudaGraphs = False,
@@ -63,7 +63,7 @@ def predict(
     load_options = {
         "backend": one_of("--backend", backend, ("auto", "onnx", "torch")),
         "device": one_of("--device", device, ("auto", "cpu", "cuda", "tensorrt")),
-        "precision": one_of("--precision", precision, ("auto", "fp32", "fp16", "int8")),
+        "precision": one_of("--precision", precision, ("auto", "fp32", "fp16", "int8", "bf16")),
         "threshold": threshold,
         "gpu": gpu_options(
             number=gpu, memory_mb=gpu_memory_mb, graphs=cuda_graphs, engines=engines, precision=precision

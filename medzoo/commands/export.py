@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,21 @@ from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.runtime.parity import check_stored
 
 
-def export(model: str | Path, *, out: str | Path | None = None, precision: Precision = "fp32") -> Path:
+def export(
+    model: str | Path,
+    *,
+    out: str | Path | None = None,
+    precision: Precision = "fp32",
+    say: Callable[[str], None] | None = None,
+) -> Path:
     """Write `out`/NAME.onnx, or NAME.PRECISION.onnx (default: the current folder), from a model folder's recipe
     and safetensors.
 
     The graph is compared with torch on fresh probes and with the answers stored in the folder; one of fewer bits
     is made from the folder's own ONNX file and compared on validation data as well, where its metric may fall no
     further than stated. If `out` is the model folder itself, the file becomes part of it: in its manifest and its
-    card. Raises UserError, and leaves no file, if anything differs by more than is allowed.
+    card. bf16 has no file: torch computes in it, and the model folder says what that loses. `say` is told what
+    fewer bits lose. Raises UserError, and leaves no file, if anything differs by more than is allowed.
     """
     path = find_model(model)
     if not path.is_dir():
@@ -38,8 +46,16 @@ def export(model: str | Path, *, out: str | Path | None = None, precision: Preci
             raise UserError("the model folder has its float32 file already", where=str(path), hint="choose another -o")
         target = home / f"{folder.name}.onnx"
         return _write(target, _exported_again(folder, str(target)))
+    if precision == "bf16" and not inside:
+        raise UserError("bf16 has no file of its own", where=str(path), hint=f"-o {path}: the model folder says it")
     target = home / (graph_file(precision) if inside else f"{folder.name}.{precision}.onnx")
     made = _fewer(folder, precision, where=str(target))
+    if say is not None:
+        metric = made.report["metric"]
+        say(
+            f"{metric['name']} on {metric['items']} validation items: {metric['fp32']:.4f} in float32, "
+            f"{metric[precision]:.4f} in {precision}, loss {metric['loss']:.4f}, allowed {metric['allowed']:g}"
+        )
     if not inside:
         return _write(target, made.onnx)
     reports = {**folder.manifest.get("precisions", {}), precision: made.report}
@@ -47,9 +63,11 @@ def export(model: str | Path, *, out: str | Path | None = None, precision: Preci
     from medzoo.report.card import render_card
 
     files: dict[str, bytes | Path] = {name: folder.file(name) for name in folder.manifest["files"]}
-    files |= {target.name: made.onnx, "README.md": render_card(manifest).encode()}
+    if made.onnx:
+        files[target.name] = made.onnx
+    files["README.md"] = render_card(manifest).encode()
     write_folder(path, files, manifest)
-    return target
+    return target if made.onnx else path
 
 
 def _exported_again(folder: ModelFolder, where: str) -> bytes:
@@ -62,7 +80,7 @@ def _exported_again(folder: ModelFolder, where: str) -> bytes:
 
 def _fewer(folder: ModelFolder, precision: Precision, *, where: str) -> Any:
     from medzoo.commands.data import open_data
-    from medzoo.commands.precision import export_fewer
+    from medzoo.commands.precision import Fewer, export_fewer, measured_bf16
     from medzoo.runtime.parity import read_golden_file
 
     reference = torch_backend(folder, device="cpu")
@@ -74,6 +92,9 @@ def _fewer(folder: ModelFolder, precision: Precision, *, where: str) -> Any:
             where=str(folder.path),
         )
     golden, _ = read_golden_file(folder.file("golden.npz").read_bytes())
+    if precision == "bf16":
+        fewer = torch_backend(folder, device="cpu", bf16=True)
+        return Fewer(b"", measured_bf16(reference, fewer, recipe=recipe, data=data, golden=golden, where=where))
     raw = folder.file(graph_file("fp32")).read_bytes()
     return export_fewer(precision, raw, recipe=recipe, data=data, reference=reference, golden=golden, where=where)
 

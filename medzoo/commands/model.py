@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from medzoo.nn.torch_backend import TorchBackend
 
 BackendName = Literal["auto", "onnx", "torch"]
-PrecisionName = Literal["auto", "fp32", "fp16", "int8"]
+PrecisionName = Literal["auto", "fp32", "fp16", "int8", "bf16"]
 
 
 def load(
@@ -78,6 +78,8 @@ def open_backend(
             raise UserError(f"is a file of {opened.metadata.precision}, asked for was {precision}", where=str(path))
         return opened
     folder = ModelFolder.open(path)
+    if precision == "bf16":
+        return _bf16_backend(folder, backend=backend, device=device, gpu=gpu)
     if backend == "torch":
         if precision not in ("auto", "fp32"):
             raise UserError(f"torch answers in fp32, asked for was {precision}", where=str(path), hint="--backend onnx")
@@ -85,6 +87,19 @@ def open_backend(
             raise UserError(f"{gpu.words()} are for ONNX Runtime", where=str(path), hint="--backend onnx")
         return torch_backend(folder, device=device)
     return OnnxBackend(folder.file(graph_file(_precision(folder, precision, device))), device=device, gpu=gpu)
+
+
+def _bf16_backend(folder: ModelFolder, *, backend: BackendName, device: Device, gpu: GpuOptions | None) -> Backend:
+    """torch in bfloat16, of a model for which it was measured what that loses."""
+    if backend == "onnx" or gpu is not None:
+        raise UserError("bf16 is computed by torch, not by ONNX Runtime", where=str(folder.path), hint="--backend torch")
+    if "bf16" not in folder.manifest.get("precisions", {}):
+        raise UserError(
+            "what bf16 loses was not measured for this model",
+            where=str(folder.path),
+            hint=f"medzoo export {folder.path} --precision bf16 -o {folder.path}",
+        )
+    return torch_backend(folder, device=device, bf16=True)
 
 
 def _precision(folder: ModelFolder, asked: PrecisionName, device: Device) -> Precision:
@@ -95,7 +110,7 @@ def _precision(folder: ModelFolder, asked: PrecisionName, device: Device) -> Pre
     return "fp16" if on_gpu and graph_file("fp16") in folder.manifest["files"] else "fp32"
 
 
-def torch_backend(folder: ModelFolder, *, device: Device = "auto") -> TorchBackend:
+def torch_backend(folder: ModelFolder, *, device: Device = "auto", bf16: bool = False) -> TorchBackend:
     """The net of a model folder, rebuilt from its recipe and safetensors."""
     if not has_torch():
         raise missing_extra("torch", "train")
@@ -108,4 +123,4 @@ def torch_backend(folder: ModelFolder, *, device: Device = "auto") -> TorchBacke
     recipe = load_recipe(folder.file("recipe.yaml"), catalog=Catalog())
     net = build_net(recipe, fresh=False)
     load_weights(net, folder.file("model.safetensors"))
-    return TorchBackend(net, read_metadata(folder.file("model.onnx")), device=device)
+    return TorchBackend(net, read_metadata(folder.file("model.onnx")), device=device, bf16=bf16)

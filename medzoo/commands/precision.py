@@ -19,7 +19,7 @@ from medzoo.runtime.metadata import Metadata, Precision
 from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.runtime.parity import Golden, check_parity
 from medzoo.runtime.predictor import Predictor
-from medzoo.runtime.tolerance import LOSS
+from medzoo.runtime.tolerance import allowed_loss
 from medzoo.types import Array
 
 _CALIBRATION, _RUNS = 32, 2  # training items that ranges are measured on, and runs of the graph from each
@@ -70,9 +70,44 @@ def export_fewer(
     own = _graph_inputs(whole, data, items[:_GOLDEN], runs=1)
     inputs = [*golden, *(Golden(f"validation input {n}", one) for n, one in enumerate(own))]
     parity, _ = check_parity(reference, exported, inputs, where=where)
+    return Fewer(made, _held(whole, exported, recipe=recipe, data=data, items=items, parity=parity, where=where))
+
+
+def measured_bf16(
+    reference: Backend,
+    fewer: Backend,
+    *,
+    recipe: Recipe,
+    data: OpenData,
+    golden: Sequence[Golden],
+    where: str,
+) -> Mapping[str, Any]:
+    """What the manifest says of torch in bfloat16 (`fewer`), held against torch in float32 as an export is.
+
+    Raises UserError that names output, input and difference, or the metric and what was lost, if it is refused.
+    """
+    items = some(data.part("val"), ITEMS[recipe.task])
+    if not items:
+        raise UserError("there is no validation part to hold it against", where=where, hint="data.split.val")
+    parity, _ = check_parity(reference, fewer, golden, where=where)
+    return _held(reference, fewer, recipe=recipe, data=data, items=items, parity=parity, where=where)
+
+
+def _held(
+    whole: Backend,
+    fewer: Backend,
+    *,
+    recipe: Recipe,
+    data: OpenData,
+    items: Sequence[Item],
+    parity: Mapping[str, Any],
+    where: str,
+) -> dict[str, Any]:
+    """The report on fewer bits with what they lose of the task's metric. Raises UserError if that is too much."""
+    precision = fewer.metadata.precision
     name, before = own_metric(whole, recipe, data, items)
-    _, after = own_metric(exported, recipe, data, items)
-    loss, allowed = before - after, LOSS[precision]
+    _, after = own_metric(fewer, recipe, data, items)
+    loss, allowed = before - after, allowed_loss(recipe.task, precision)
     # Not-a-number is a loss too.
     if not loss <= allowed:
         raise UserError(
@@ -82,7 +117,7 @@ def export_fewer(
             hint="the export is refused",
         )
     metric = {"name": name, "split": "val", "items": len(items), "fp32": before, precision: after, "allowed": allowed}
-    return Fewer(made, {"parity": parity, "metric": {**metric, "loss": loss}})
+    return {"parity": parity, "metric": {**metric, "loss": loss}}
 
 
 def _named(raw: bytes, metadata: Metadata) -> bytes:

@@ -196,7 +196,8 @@ def _precisions(precisions: Mapping[str, Any]) -> str:
         "## Fewer bits",
         "",
         "Weights and arithmetic of fp16 in half precision, of int8 in whole numbers with ranges measured on training "
-        "data; inputs and outputs float32. Compared with torch in float32 on the golden inputs and on some of the "
+        "data, of bf16 (torch) with the range of float32 and 8 bits of its digits; inputs and outputs float32. "
+        "Compared with torch in float32 on the golden inputs and on some of the "
         "validation part; the metric is that of the validation part, beside float32.",
         "",
         "| precision | metric | float32 | fewer bits | loss, allowed | largest differences (allowed) |",

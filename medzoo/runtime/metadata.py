@@ -11,7 +11,7 @@ from medzoo.errors import UserError
 from medzoo.runtime.geometry import Geometry
 
 KEY = "medzoo"
-Precision = Literal["fp32", "fp16", "int8"]
+Precision = Literal["fp32", "fp16", "int8", "bf16"]  # bf16 is torch's alone, without a file
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 
 
