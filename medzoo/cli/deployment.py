@@ -24,7 +24,9 @@ def export(
     chosen = one_of("--precision", precision, ("fp32", "fp16", "int8", "bf16"))
     if one_of("--to", to, ("onnx", "triton")) == "triton":
         if chosen == "bf16":
-            raise UserError("is computed by torch and has no graph for Triton", "--precision bf16", "fp32, fp16 or int8")
+            raise UserError(
+                "is computed by torch and has no graph for Triton", "--precision bf16", "fp32, fp16 or int8"
+            )
         from medzoo.commands.triton import export_triton
 
         say(f"written to {export_triton(model, out=out, precision=chosen)}: a Triton model repository")

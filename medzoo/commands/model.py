@@ -92,7 +92,9 @@ def open_backend(
 def _bf16_backend(folder: ModelFolder, *, backend: BackendName, device: Device, gpu: GpuOptions | None) -> Backend:
     """torch in bfloat16, of a model for which it was measured what that loses."""
     if backend == "onnx" or gpu is not None:
-        raise UserError("bf16 is computed by torch, not by ONNX Runtime", where=str(folder.path), hint="--backend torch")
+        raise UserError(
+            "bf16 is computed by torch, not by ONNX Runtime", where=str(folder.path), hint="--backend torch"
+        )
     if "bf16" not in folder.manifest.get("precisions", {}):
         raise UserError(
             "what bf16 loses was not measured for this model",

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+_CACHED = 3 << 16  # numbers in float32 that lie in the second cache, with what is made of them
+
 
 @torch.library.custom_op("medzoo::lrn", mutates_args=())
 def lrn(x: Tensor, size: int, alpha: float, beta: float, k: float) -> Tensor:
@@ -35,6 +37,8 @@ class LocalResponseNorm(nn.Module):
         if torch.compiler.is_exporting():
             result: Tensor = lrn(x, self.size, self.alpha, self.beta, self.k)
             return result
+        if x.dtype == torch.bfloat16 and self.beta == 0.75 and not torch.is_grad_enabled():
+            return lrn_in_parts(x, self.size, self.alpha, self.k)
         return nn.functional.local_response_norm(x, self.size, self.alpha, self.beta, self.k)
 
 
@@ -44,6 +48,27 @@ def lrn_by_roots(x: Tensor, size: int, alpha: float, k: float) -> Tensor:
     mean = nn.functional.avg_pool2d(squares, (size, 1), stride=1, padding=(size // 2, 0))
     root = torch.sqrt(k + alpha * mean[:, 0].reshape(x.shape))
     return x / (root * torch.sqrt(root))
+
+
+def lrn_in_parts(x: Tensor, size: int, alpha: float, k: float) -> Tensor:
+    """LRN with beta 0.75 of (B, C, *spatial) bfloat16 whose channels lie side by side (channels_last), no gradient.
+
+    Torch's own has no kernel for bfloat16 and passes over all values in float32 ten times. Here some pixels at a time
+    are summed in float32 while they lie in the processor's cache.
+    """
+    channels, before = x.shape[1], size // 2
+    pixels = x.movedim(1, -1).reshape(-1, channels)
+    result = torch.empty_like(pixels)
+    part = max(1, _CACHED // channels)
+    for some, into in zip(pixels.split(part), result.split(part), strict=True):
+        values = some.float()
+        squares = nn.functional.pad(values * values, (before, size - 1 - before))
+        total = squares[:, :channels].clone()
+        for shift in range(1, size):
+            total += squares[:, shift : shift + channels]
+        root = total.mul_(alpha / size).add_(k).sqrt_()
+        into.copy_(values.div_(root * root.sqrt()))
+    return result.reshape(x.shape[0], *x.shape[2:], channels).movedim(-1, 1)
 
 
 def translate_lrn(x: Any, size: int, alpha: float, beta: float, k: float) -> Any:

@@ -29,6 +29,8 @@ class TorchBackend:
         self.net = net.to(self.device).eval()
         self.metadata = metadata.model_copy(update={"precision": "bf16"}) if bf16 else metadata
         self._bf16 = bf16
+        if bf16 and metadata.geometry.dims == 2:
+            self.net = self.net.to(memory_format=torch.channels_last)  # as its kernels want them, twice as fast
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """See Backend.run."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from medzoo.nn.lrn import LocalResponseNorm
+from medzoo.nn.lrn import LocalResponseNorm, lrn_in_parts
 from medzoo.nn.steps import GRAPH_STEPS, build_steps
 
 
@@ -55,3 +55,10 @@ def test_lrn_is_the_papers_formula() -> None:
 def test_a_channel_of_zeros_stays_finite() -> None:
     out = build_steps([{"op": "zscore", "where": "all"}])(torch.zeros(1, 1, 4, 4))
     assert out.abs().max() == pytest.approx(0)
+
+
+def test_lrn_of_bfloat16_is_the_sum_in_float32_rounded() -> None:
+    x = torch.randn(2, 384, 23, 29, generator=torch.Generator().manual_seed(0)).mul(9).to(torch.bfloat16)
+    exact = torch.nn.functional.local_response_norm(x.float(), 5, 1e-2, 0.75, 1.0)
+    for one in (x, x.to(memory_format=torch.channels_last)):
+        assert torch.allclose(lrn_in_parts(one, 5, 1e-2, 1.0).float(), exact, rtol=2**-8)
