@@ -9,6 +9,7 @@ import typer
 
 from medzoo.cli.arguments import CudaGraphs, Device, Engines, Gpu, GpuMemory, Model, Out, gpu_options, one_of
 from medzoo.cli.terminal import say
+from medzoo.errors import UserError
 
 
 def export(

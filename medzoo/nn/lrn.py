@@ -60,7 +60,7 @@ def lrn_in_parts(x: Tensor, size: int, alpha: float, k: float) -> Tensor:
     pixels = x.movedim(1, -1).reshape(-1, channels)
     result = torch.empty_like(pixels)
     part = max(1, _CACHED // channels)
-    for some, into in zip(pixels.split(part), result.split(part), strict=True):
+    for some, into in zip(torch.split(pixels, part), torch.split(result, part), strict=True):
         values = some.float()
         squares = nn.functional.pad(values * values, (before, size - 1 - before))
         total = squares[:, :channels].clone()

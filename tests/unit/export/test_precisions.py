@@ -188,7 +188,7 @@ def test_bf16_is_torch_s_once_its_loss_is_known(
         medzoo.load(model, precision="bf16")
     figures = iter([("dice", 0.9), ("dice", 0.894), ("dice", 0.9), ("dice", 0.897)])
     monkeypatch.setattr("medzoo.commands.precision.own_metric", lambda *_: next(figures))
-    with pytest.raises(UserError, match="falls from 0.9000 to 0.8940 in bf16, allowed is a loss of 0.005"):
+    with pytest.raises(UserError, match=r"falls from 0.9000 to 0.8940 in bf16, allowed is a loss of 0.005"):
         export(model, out=model, precision="bf16")
     assert "precisions" not in json.loads((model / "manifest.json").read_text())
     with pytest.raises(SystemExit) as ended:
