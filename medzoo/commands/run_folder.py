@@ -74,25 +74,44 @@ def held(folder: Path) -> Iterator[None]:
             _handles.discard(handle)
 
 
-def agree(folder: Path, facts: Mapping[str, Any], *, resume: bool, force: bool, recipe: str) -> None:
+def found_before(folder: Path, asked: str) -> str | None:
+    """The resolved recipe that a run into `folder` went on with, after it had looked for what the recipe of the digest
+    `asked` left to it; None where there was no such run."""
+    before = _before(folder)
+    return before["recipe"] if before.get("asked") == asked else None
+
+
+def agree(
+    folder: Path, facts: Mapping[str, Any], *, resume: bool, force: bool, recipe: str, asked: str | None = None
+) -> None:
     """Write what a run is made of; with `resume`, first compare it with what was written when the run began.
 
-    `recipe`: the resolved text. Raises UserError that names each thing which differs, unless `force`.
+    `recipe`: the resolved text; `asked`: the digest of the recipe before what it left open was found. Raises UserError
+    that names each thing which differs, unless `force`.
     """
-    path = folder / "training" / "run.json"
     if not is_first():
         return
-    if resume and path.is_file() and not force:
-        try:
-            before = json.loads(path.read_text())
-        except ValueError:
-            before = {}
+    if resume and not force:
+        before = _before(folder)
         changed = [name for name in facts if name in before and before[name] != facts[name]]
         if changed:
             lines = _lines(before.get("recipe", ""), recipe) if "recipe_digest" in changed else []
             raise UserError.of([_fault(name, before[name], facts[name], lines, folder) for name in changed])
-    document = json.dumps({**facts, "recipe": recipe}, indent=1) + "\n"
-    atomic_write(path, lambda handle: handle.write(document.encode()))
+    document = json.dumps({**facts, "recipe": recipe, **({"asked": asked} if asked else {})}, indent=1) + "\n"
+    atomic_write(_file(folder), lambda handle: handle.write(document.encode()))
+
+
+def _file(folder: Path) -> Path:
+    return folder / "training" / "run.json"
+
+
+def _before(folder: Path) -> dict[str, Any]:
+    """What was written when the run began; empty where nothing was, or nothing whole."""
+    try:
+        found = json.loads(_file(folder).read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _fault(name: str, before: Any, now: Any, lines: Sequence[str], folder: Path) -> Fault:

@@ -83,6 +83,7 @@ def _train(
     loaded: Recipe, folder: Path, *, resume: bool, force: bool, console: Console, launched: Launched | None
 ) -> Run:
     from medzoo.commands.feeds import open_feeds
+    from medzoo.commands.finding import with_found
     from medzoo.nn.weights import build_net, round_weights, weights_bytes
     from medzoo.training.curve import FILE as CURVE
     from medzoo.training.fit import fit_closed_form, fit_gradient
@@ -96,6 +97,9 @@ def _train(
     # Data that leak are refused before anything is written.
     audit = checked_audit(loaded, data)
     digest = data_digest(data.items)
+    net = build_net(loaded)
+    asked = loaded.digest if loaded.train.find else None
+    loaded = with_found(loaded, net, data, folder=folder, resume=resume, console=console)
     facts = {
         "recipe_digest": loaded.digest,
         "data_sha256": digest["sha256"],
@@ -103,8 +107,7 @@ def _train(
         "medzoo": installed("medzoo"),
         "torch": installed("torch"),
     }
-    agree(folder, facts, resume=resume, force=force, recipe=loaded.resolved())
-    net = build_net(loaded)
+    agree(folder, facts, resume=resume, force=force, recipe=loaded.resolved(), asked=asked)
     feeds = open_feeds(net, loaded, data)
     work = folder / "training"
     if registry.entry("model", loaded.model.type).learns == "gradient":

@@ -37,6 +37,12 @@ class TrainSection(Section):
         ge=1,
         description="Items in one batch, over all devices together: more devices change the speed, not the result.",
     )
+    find: tuple[Literal["batch", "lr"], ...] = Field(
+        default=(),
+        description="What is looked for before training. batch: the largest that the device holds, at most 1024 and a "
+        "tenth of an epoch's items. lr: a tenth of the rate at which the loss of a short sweep is least. "
+        "The recipe in the model folder holds the numbers that were found.",
+    )
     accumulate: int = Field(default=1, ge=1, description="Batches whose gradients make one optimiser step.")
 
     optimizer: Literal["adamw", "adam", "sgd"] = Field(default="adamw", description="The optimiser.")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric.utilities import move_data_to_device
 from torch import Tensor
 
 from medzoo.errors import UserError
@@ -45,8 +46,7 @@ def largest_batch(net: Net, batches: Batches, *, limit: int = 1024, device: str 
 def free_memory() -> int:
     """Bytes of main memory that can still be had, within the bounds of a container."""
     free = 1 << 33
-    lines = _text("/proc/meminfo").splitlines()
-    for line in lines:
+    for line in _text("/proc/meminfo").splitlines():
         if line.startswith("MemAvailable:"):
             free = int(line.split()[1]) * 1024
     most, used = _text("/sys/fs/cgroup/memory.max").strip(), _text("/sys/fs/cgroup/memory.current").strip()
@@ -96,19 +96,10 @@ def _fits(net: Net, sample: Batch, count: int, device: str) -> bool:
 
 def _total(net: Net, sample: Batch, count: int, device: str) -> Tensor:
     places = [place % len(sample[0]) for place in range(count)]
-    return torch.stack(list(net.loss(*(_taken(part, places, device) for part in sample)).values())).sum()
+    batch = move_data_to_device(tuple(_taken(part, places) for part in sample), device)
+    return torch.stack(list(net.loss(*batch).values())).sum()
 
 
-def _taken(part: Any, places: list[int], device: str) -> Any:
+def _taken(part: Any, places: list[int]) -> Any:
     """These items of one part of a batch: a tensor, or a list of what there is for each item."""
-    if isinstance(part, Tensor):
-        return part[places].to(device)
-    if isinstance(part, dict):
-        return {name: _taken(value, places, device) if isinstance(value, Tensor) else value for name, value in part.items()}
-    return [_moved(part[place], device) for place in places]
-
-
-def _moved(item: Any, device: str) -> Any:
-    if isinstance(item, dict):
-        return {name: value.to(device) for name, value in item.items()}
-    return item.to(device) if isinstance(item, Tensor) else item
+    return part[places] if isinstance(part, Tensor) else [part[place] for place in places]

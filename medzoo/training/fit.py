@@ -135,8 +135,7 @@ def _fit_net(
     name: str,
     launched: Launched,
 ) -> FitReport:
-    if isinstance(train, ImageBatches):
-        net.shape_loss(settings, _counts(train))
+    shape_loss(net, settings, train)
     if settings.channels_last:
         net.to(memory_format=torch.channels_last)
     steps = total_steps(settings, train)
@@ -285,6 +284,12 @@ def answers(net: Net, batches: Batches) -> list[Any]:
             if len(image):
                 found += net.answers(image, target)
     return found
+
+
+def shape_loss(net: Net, settings: TrainSection, train: Batches) -> None:
+    """Tell a classifier what its loss is. Raises UserError where a class has no training images."""
+    if isinstance(train, ImageBatches):
+        net.shape_loss(settings, _counts(train))
 
 
 def _counts(train: ImageBatches) -> list[int]:

@@ -1,6 +1,6 @@
 """A learning rate from a short sweep: it rises step by step until the loss runs away.
 
-Smith, WACV 2017. The net is put back as it was, so the sweep costs nothing but its steps.
+Smith, WACV 2017. A copy of the net is swept, so it costs nothing but its steps.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+from lightning_fabric.utilities import move_data_to_device
 
 from medzoo.errors import UserError
 from medzoo.nn.net import Net
@@ -30,12 +31,22 @@ class LrSweep:
 
 
 def find_lr(
-    net: Net, batches: Batches, settings: Settings, *, low: float = 1e-6, high: float = 1.0, steps: int = 60
+    net: Net,
+    batches: Batches,
+    settings: Settings,
+    *,
+    low: float = 1e-6,
+    high: float = 1.0,
+    steps: int = 60,
+    device: str | None = None,
 ) -> LrSweep:
-    """Sweep the rate from `low` to `high` in `steps` equal ratios. Raises UserError if no loss ever falls."""
-    kept = copy.deepcopy(net.state_dict())
-    training = net.training
-    optimiser = make_optimiser(net.train(), settings)
+    """Sweep the rate from `low` to `high` in `steps` equal ratios, on a copy of the net.
+
+    `device`: a GPU where there is one, by default. Raises UserError if no loss ever falls.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    probe = copy.deepcopy(net).to(device).train()
+    optimiser = make_optimiser(probe, settings)
     rates: list[float] = []
     losses: list[float] = []
     mean = 0.0
@@ -44,7 +55,8 @@ def find_lr(
         for group in optimiser.param_groups:
             group["lr"] = rate
         epoch, place = divmod(step, len(batches))
-        total = torch.stack(list(net.loss(*batches.batch(epoch, place)).values())).sum()
+        batch = move_data_to_device(batches.batch(epoch, place), device)
+        total = torch.stack(list(probe.loss(*batch).values())).sum()
         mean = SMOOTH * mean + (1 - SMOOTH) * float(total.detach())
         smooth = mean / (1 - SMOOTH ** (step + 1))
         if not math.isfinite(smooth) or (losses and smooth > RUNAWAY * min(losses)):
@@ -54,8 +66,6 @@ def find_lr(
         optimiser.zero_grad()
         total.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-    net.load_state_dict(kept)
-    net.train(training)
     return LrSweep(tuple(rates), tuple(losses), _tenth(rates, losses))
 
 

@@ -24,6 +24,7 @@ from medzoo.commands.reproduce import reproduce
 from medzoo.commands.run_folder import held
 from medzoo.commands.train import train
 from medzoo.errors import UserError
+from medzoo.recipe import load_recipe
 
 QUIET = Console(quiet=True)
 RECIPE = """medzoo: 1
@@ -90,6 +91,26 @@ def test_resume_is_refused_with_other_data_or_another_version_unless_forced(reci
     assert "other data" in str(caught.value)
     assert "another version of medzoo: 0.0.1" in str(caught.value)
     train(recipe, out=folder, resume=True, force=True, console=QUIET)
+
+
+def test_what_is_found_stands_in_the_recipe_and_a_resumed_run_does_not_look_again(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = ["train.find=[batch, lr]", "train.steps_per_epoch=15"]
+    folder = train(recipe, ask, out=tmp_path / "run", console=QUIET).folder
+    found = load_recipe(folder / "recipe.yaml").train
+    assert found.batch == 15 * 4 // 10  # such small pictures all fit: a tenth of an epoch
+    assert 1e-6 < found.lr <= 1e-1
+    assert found.find == ()
+    monkeypatch.setattr("medzoo.training.batch_size.largest_batch", lambda *_, **__: pytest.fail("looks again"))
+    train(recipe, ask, out=folder, resume=True, console=QUIET)
+    assert load_recipe(folder / "recipe.yaml").train == found
+
+
+@pytest.mark.parametrize("change", ["train.devices=2", "train.nodes=2"])
+def test_finding_is_refused_where_processes_might_disagree(recipe: Path, tmp_path: Path, change: str) -> None:
+    with pytest.raises(UserError, match=r"train\.find: several processes might find different numbers"):
+        train(recipe, ["train.find=[lr]", change], out=tmp_path / "run", console=QUIET)
 
 
 def test_a_model_trained_again_is_the_same_and_what_differs_is_named(trained: Path, tmp_path: Path) -> None:

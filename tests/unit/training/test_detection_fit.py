@@ -19,8 +19,10 @@ from medzoo.nn.net import Scenes, Spec
 from medzoo.nn.weights import build_net, load_weights, weights_bytes
 from medzoo.recipe import TrainSection, load_recipe
 from medzoo.training.augment import Affine, Flip
+from medzoo.training.batch_size import largest_batch
 from medzoo.training.feeds.scenes import OrderedScenes, SceneBatches, ScenePictures
 from medzoo.training.fit import answers, fit_gradient
+from medzoo.training.lr_finder import find_lr
 from tests.unit.training.scenes_toys import ToyScenes
 
 TINY = {**ENTRY.tiny, "false_positives": 0.5, "norm": "batch"}
@@ -114,3 +116,14 @@ model: {{type: region-cnn, backbone: test_efficientnet, weights: {start}, channe
     load_weights(again, saved)
     for name, tensor in net.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name]), name
+
+
+def test_a_detectors_batch_and_rate_are_found_too() -> None:
+    torch.manual_seed(0)
+    net = ENTRY.build(ENTRY.params.model_validate(TINY), Spec("detect", ("thing",)))
+    data = ToyScenes(6)
+    feed = SceneBatches(ScenePictures(data, data.items(), (), channels=1, size=(64, 64)), batch=3, seed=0)
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    assert largest_batch(net, feed, limit=8, device="cpu") == 8
+    assert 1e-6 < find_lr(net, feed, TrainSection(), steps=20, device="cpu").suggestion < 1e-1
+    assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())

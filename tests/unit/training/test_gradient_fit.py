@@ -169,3 +169,18 @@ def test_the_largest_batch_is_the_one_that_still_fits(monkeypatch: pytest.Monkey
     monkeypatch.setattr(LeNet, "loss", bounded)
     assert 21 <= largest_batch(net, feed, device="cpu") <= 23
     assert largest_batch(net, feed, limit=8, device="cpu") == 8
+
+
+def test_on_a_cpu_the_batch_is_bound_by_half_of_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = Toys(6)
+    net = LeNet(LeNetParams(variant="full"), Spec("classify", LABELS))
+    feed = ImageBatches(Pictures(data, data.items(), (), labels=LABELS, channels=1, size=net.canvas), batch=4, seed=0)
+    found = []
+    for free in (16 << 20, 32 << 20):
+        monkeypatch.setattr("medzoo.training.batch_size.free_memory", lambda free=free: free)
+        found.append(largest_batch(net, feed, device="cpu"))
+    assert 2 < found[0] < 1024
+    assert found[1] == pytest.approx(2 * found[0], rel=0.15)
+    monkeypatch.setattr("medzoo.training.batch_size.free_memory", lambda: 1000)
+    with pytest.raises(UserError, match=r"train\.batch: not even one item fits"):
+        largest_batch(net, feed, device="cpu")
