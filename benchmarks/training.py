@@ -2,7 +2,7 @@
 
     python -m benchmarks.training [--only saving|kills|processes|start]
 
-- saving: time spent on saving the state over the time of the run, at the recipes' own pace (after every epoch).
+- saving: time that saving the state takes over the time of the run, at the recipes' own pace (after every epoch).
 - kills: batches that are done again after a SIGKILL, over those that the asked interval holds.
 - processes: samples a second of two processes with a thread each over those of one process with two threads.
 - start: seconds from `medzoo train` to the first batch, beyond what importing Lightning takes.
@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.record import record, summary
+from benchmarks.record import FOLDER, record, summary
 
 ROUNDS = 3
 NETS: dict[str, dict[str, Any]] = {
@@ -109,18 +109,16 @@ def feed(net: Any, facts: dict[str, Any]) -> Made:
 
 
 def saving(folder: Path) -> list[dict[str, Any]]:
-    """An epoch and a step, so that one state is written; in turns without any."""
+    """Seconds of one state over those of the steps between two, at the recipes' own pace: one after every epoch."""
     rows = []
     for name, facts in NETS.items():
-        steps = facts["steps_per_epoch"] + 1
-        fit(name, folder / name, steps=3)
-        shares, ratios = [], []
+        shares, states = [], []
         for _ in range(ROUNDS):
-            with_states = fit(name, folder / name, steps=steps)
-            without = fit(name, folder / name, steps=steps, checkpoint={"every_steps": 10**6})
-            shares.append(with_states["saving"] / with_states["seconds"])
-            ratios.append(with_states["seconds"] / without["seconds"] - 1)
-        rows.append({"name": name, "share_of_time": summary(shares), "slower_than_without": summary(ratios)})
+            found = fit(name, folder / name, steps=10, checkpoint={"every_steps": 3})
+            states.append(found["saving"] / 3)
+            step = (found["seconds"] - found["saving"]) / found["steps"]
+            shares.append(states[-1] / (facts["steps_per_epoch"] * step))
+        rows.append({"name": name, "seconds_of_a_state": summary(states), "share_of_the_run": summary(shares)})
     return rows
 
 
@@ -226,22 +224,31 @@ def main() -> None:
     parser.add_argument("--only", choices=("saving", "kills", "processes", "start"))
     parser.add_argument("--fit", metavar="NET", help="what a measured process is started with")
     parser.add_argument("--devices", type=int, default=1)
+    parser.add_argument("--minutes", type=float, help="save so often, without an end")
+    parser.add_argument("--count", type=Path, help="file of the steps done")
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
+    if asked.fit and asked.minutes:
+        counted(asked.count)
+        fit(asked.fit, asked.out, steps=10**6, checkpoint={"every_minutes": asked.minutes})
+        return
     if asked.fit:
-        facts = fit(
-            asked.fit, Path(tempfile.mkdtemp()), steps=20, devices=asked.devices, checkpoint={"every_steps": 99}
-        )
+        with tempfile.TemporaryDirectory() as made:
+            never = {"every_steps": 10**6}
+            facts = fit(asked.fit, Path(made), steps=20, devices=asked.devices, checkpoint=never)
         asked.out.write_text(json.dumps(facts))
         return
-    found: dict[str, Any] = {}
+    before = FOLDER / "training.json"
+    found = json.loads(before.read_text()) if before.is_file() else {}
+    for name in ("benchmark", "rounds", "environment"):
+        found.pop(name, None)
     with tempfile.TemporaryDirectory() as made:
         for measured in (saving, kills, processes, start):
             if asked.only in (None, measured.__name__):
-                found[measured.__name__] = measured(Path(made))
-                print(json.dumps({measured.__name__: found[measured.__name__]}), flush=True)
-    if not asked.only:
-        record("training", rounds=ROUNDS, **found)
+                # Written as each is done: what was not asked for stays as it was.
+                load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+                found[measured.__name__] = {"rows": measured(Path(made)), "load_before": load}
+                record("training", rounds=ROUNDS, **found)
 
 
 if __name__ == "__main__":
