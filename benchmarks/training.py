@@ -1,6 +1,6 @@
 """What a training pays for surviving and for company, side by side in one run.
 
-    python -m benchmarks.training [--only saving|kills|processes|start]
+    python -m benchmarks.training [--only saving|kills|processes|start] [--rounds 3]
 
 - saving: time that saving the state takes over the time of the run, at the recipes' own pace (after every epoch).
 - kills: batches that are done again after a SIGKILL, over those that the asked interval holds.
@@ -108,12 +108,12 @@ def feed(net: Any, facts: dict[str, Any]) -> Made:
     return Made(image, torch.from_numpy(rng.integers(0, 3, shape)), facts["steps_per_epoch"])
 
 
-def saving(folder: Path) -> list[dict[str, Any]]:
+def saving(folder: Path, rounds: int) -> list[dict[str, Any]]:
     """Seconds of one state over those of the steps between two, at the recipes' own pace: one after every epoch."""
     rows = []
     for name, facts in NETS.items():
         shares, states = [], []
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             found = fit(name, folder / name, steps=10, checkpoint={"every_steps": 3})
             states.append(found["saving"] / 3)
             step = (found["seconds"] - found["saving"]) / found["steps"]
@@ -138,14 +138,14 @@ def counted(path: Path) -> None:
     GradientModule.on_train_batch_start = count  # type: ignore[method-assign]
 
 
-def kills(folder: Path, *, minutes: float = 0.05, runs: int = 4) -> dict[str, Any]:
+def kills(folder: Path, rounds: int, *, minutes: float = 0.1) -> dict[str, Any]:
     """SIGKILL at random moments of runs that save every so many minutes: batches done since the newest state."""
     from medzoo.training.checkpoints import saved, step_of
 
     draw = random.Random(0)
     beyond: list[float] = []
     lost: list[int] = []
-    for number in range(runs):
+    for number in range(rounds + 1):
         out, place = folder / f"killed-{number}", folder / f"steps-{number}"
         place.write_bytes(bytes(16))
         options = ["--fit", "breast-ultrasound-cnn", "--minutes", str(minutes), "--count", str(place)]
@@ -163,12 +163,12 @@ def kills(folder: Path, *, minutes: float = 0.05, runs: int = 4) -> dict[str, An
     return {"interval_minutes": minutes, "batches_lost": lost, "batches_lost_beyond_the_interval": beyond}
 
 
-def processes(folder: Path) -> list[dict[str, Any]]:
+def processes(folder: Path, rounds: int) -> list[dict[str, Any]]:
     """In turns: one process with two threads, two processes with one each."""
     rows = []
     for name in NETS:
         rates: dict[int, list[float]] = {1: [], 2: []}
-        for number in range(ROUNDS):
+        for number in range(rounds):
             for devices in (1, 2):
                 out = folder / f"{name}-{devices}-{number}.json"
                 command = [sys.executable, "-m", "benchmarks.training", "--fit", name, "--devices", str(devices)]
@@ -190,12 +190,14 @@ def processes(folder: Path) -> list[dict[str, Any]]:
 _START = """
 import os, time, sys
 begun = float(sys.argv[1])
-before = time.time()
+def used():
+    return sum(os.times()[:4])
+before, first_used = time.time(), used()
 import pytorch_lightning, torch
-imported = time.time()
+imported, then = time.time(), used()
 from medzoo.training.gradient import GradientModule
 def first(self, batch, index):
-    print(before - begun, imported - before, time.time() - imported, flush=True)
+    print(before - begun + time.time() - imported, first_used + used() - then, flush=True)
     os._exit(0)
 GradientModule.on_train_batch_start = first
 from medzoo.commands.train import train
@@ -203,25 +205,34 @@ train(sys.argv[2], out=sys.argv[3])
 """
 
 
-def start(folder: Path) -> list[dict[str, Any]]:
+def start(folder: Path, rounds: int) -> list[dict[str, Any]]:
     """From the command to its first batch: recipes on data that are there."""
     rows = []
     for recipe in ("breast-ultrasound-cnn", "breast-lesion-rcnn", "brain-tissue-mni", "brain-tissue-unet"):
-        seconds = []
-        for number in range(ROUNDS):
+        seconds, cores = [], []
+        for number in range(rounds):
             command = [sys.executable, "-c", _START, str(time.time()), recipe, str(folder / f"{recipe}-{number}")]
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
                 sys.exit(done.stderr)
-            before, _, after = map(float, done.stdout.split())
-            seconds.append(before + after)
-        rows.append({"name": recipe, "seconds_beyond_lightning": summary(seconds)})
+            wall, core = map(float, done.stdout.split())
+            seconds.append(wall)
+            cores.append(core)
+        rows.append(
+            {
+                "name": recipe,
+                "seconds_beyond_lightning": summary(seconds),
+                # What a busy machine does not lengthen as much.
+                "core_seconds_beyond_lightning": summary(cores),
+            }
+        )
     return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", choices=("saving", "kills", "processes", "start"))
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--fit", metavar="NET", help="what a measured process is started with")
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--minutes", type=float, help="save so often, without an end")
@@ -235,20 +246,21 @@ def main() -> None:
     if asked.fit:
         with tempfile.TemporaryDirectory() as made:
             never = {"every_steps": 10**6}
-            facts = fit(asked.fit, Path(made), steps=20, devices=asked.devices, checkpoint=never)
+            facts = fit(asked.fit, Path(made), steps=8, devices=asked.devices, checkpoint=never)
         asked.out.write_text(json.dumps(facts))
         return
     before = FOLDER / "training.json"
     found = json.loads(before.read_text()) if before.is_file() else {}
-    for name in ("benchmark", "rounds", "environment"):
+    for name in ("benchmark", "environment"):
         found.pop(name, None)
     with tempfile.TemporaryDirectory() as made:
         for measured in (saving, kills, processes, start):
             if asked.only in (None, measured.__name__):
                 # Written as each is done: what was not asked for stays as it was.
                 load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-                found[measured.__name__] = {"rows": measured(Path(made)), "load_before": load}
-                record("training", rounds=ROUNDS, **found)
+                rows = measured(Path(made), asked.rounds)
+                found[measured.__name__] = {"rounds": asked.rounds, "load_before": load, "rows": rows}
+                record("training", **found)
 
 
 if __name__ == "__main__":
