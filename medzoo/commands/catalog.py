@@ -72,10 +72,9 @@ def _steps(kind: str) -> Mapping[str, type[BaseModel]]:
 
         return GRAPH_STEPS
     if kind == "augment":
-        from medzoo.training.augment import AUGMENTATIONS
-        from medzoo.training.augment_boxes import OBJECT_AUGMENTATIONS
+        from medzoo.training.changes import CHANGES
 
-        return {**AUGMENTATIONS, **OBJECT_AUGMENTATIONS}
+        return CHANGES
     raise ValueError(kind)
 
 

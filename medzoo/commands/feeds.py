@@ -13,14 +13,16 @@ from medzoo.commands.data import OpenData
 from medzoo.commands.environment import installed
 from medzoo.data.dataset import Part
 from medzoo.errors import UserError
-from medzoo.nn.net import Crops, Images, Net, Patches, Scenes, Vectors
+from medzoo.nn.net import Crops, Images, Net, Patches, Regions, Scenes, Vectors
 from medzoo.recipe import Recipe
 from medzoo.runtime.parity import Golden
+from medzoo.training.augment import Augmentation
 from medzoo.training.feeds.batches import Batches
 from medzoo.training.feeds.crops import CropBatches
 from medzoo.training.feeds.images import ImageBatches, OrderedImages
 from medzoo.training.feeds.patches import PatchBatches
 from medzoo.training.feeds.pictures import Pictures
+from medzoo.training.feeds.regions import ProposedPictures, WholePictures, WindowBatches
 from medzoo.training.feeds.scenes import OrderedScenes, SceneBatches, ScenePictures
 from medzoo.training.feeds.slice_scenes import SliceScenes
 from medzoo.training.feeds.vectors import VectorBatches
@@ -32,11 +34,14 @@ _VAL_STEPS = 10
 
 @dataclass(frozen=True)
 class Feeds:
-    """Training and validation batches, and golden inputs for the export's gate."""
+    """Training and validation batches, and golden inputs for the export's gate; `whole` and `judged`: what a net
+    that learns both ways is solved on and concludes from."""
 
     train: Batches
     val: Batches | None
     golden: list[Golden]
+    whole: Batches | None = None
+    judged: Batches | None = None
 
 
 def open_feeds(net: Net, recipe: Recipe, data: OpenData) -> Feeds:
@@ -47,6 +52,8 @@ def open_feeds(net: Net, recipe: Recipe, data: OpenData) -> Feeds:
         return _of_pictures(net, recipe, data)
     if isinstance(net.feed, Scenes):
         return _of_scenes(net, recipe, data)
+    if isinstance(net.feed, Regions):
+        return _of_regions(net, recipe, data)
     if isinstance(net.feed, Vectors):
         return _of_vectors(net.feed, recipe, data)
     raise UserError(f"no feed for {type(net.feed).__name__}", where=recipe.source)
@@ -175,6 +182,60 @@ def _golden_scenes(pictures: ScenePictures) -> list[Golden]:
         height, width = (max(8, round(min(a.shape[axis] for a in arrays) * part)) for axis in (1, 2))
         images = np.stack([a[:, :height, :width] for a in arrays]).astype(np.float32)
         found.append(Golden(f"data {'x'.join(map(str, images.shape))}", {"image": images}))
+    return found
+
+
+def _of_regions(net: Net, recipe: Recipe, data: OpenData) -> Feeds:
+    settings, feed = recipe.train, net.feed
+    assert isinstance(feed, Regions)
+    train, val = (
+        ProposedPictures(
+            data.data,
+            data.part(part),
+            recipe.host_steps,
+            channels=net.geometry.channels,
+            on_bad_image=settings.on_bad_image,
+            watch=lambda items: track(items, description="searching", console=Console(stderr=True)),
+        )
+        for part in ("train", "val")
+    )
+    # So many that each object is drawn about once.
+    natural = -(-sum(len(one.objects) for one in train.all) // max(1, round(settings.batch * feed.positive_share)))
+    steps = settings.steps_per_epoch or max(1, natural)
+
+    def windows(pictures: ProposedPictures, steps: int, seed: int, changes: Sequence[Augmentation]) -> Batches:
+        return WindowBatches(
+            pictures,
+            feed,
+            classes=len(recipe.labels),
+            batch=settings.batch,
+            steps=steps,
+            seed=seed,
+            changes=changes,
+        )
+
+    changes = [step.params for step in settings.augment]
+    seen = val if len(val.items) else train
+    return Feeds(
+        windows(train, steps, settings.seed, changes),
+        windows(val, min(_VAL_STEPS, steps), settings.seed + 1, ()) if len(val.items) else None,
+        _golden_regions(WholePictures(seen)),
+        WholePictures(train),
+        WholePictures(val) if len(val.items) else None,
+    )
+
+
+def _golden_regions(pictures: WholePictures) -> list[Golden]:
+    """Real batches of 1, 2, 3 and 5 pictures with as many regions as suit, those that are the objects among them."""
+    found = []
+    for batch, count in ((1, 64), (2, 24), (3, 16), (5, 9)):
+        rows = []
+        for index in range(batch):
+            (regions, boxes), (target,) = pictures.batch(0, index % len(pictures))
+            both = [np.concatenate([target["windows"], regions[0]]), np.concatenate([target["boxes"], boxes[0]])]
+            rows.append([np.resize(np.arange(len(both[0])), count), *both])
+        regions, boxes = (np.stack([row[part][row[0]] for row in rows]).astype(np.float32) for part in (1, 2))
+        found.append(Golden(f"data {'x'.join(map(str, regions.shape))}", {"regions": regions, "boxes": boxes}))
     return found
 
 

@@ -86,7 +86,7 @@ def _train(
     from medzoo.commands.finding import with_found
     from medzoo.nn.weights import build_net, round_weights, weights_bytes
     from medzoo.training.curve import FILE as CURVE
-    from medzoo.training.fit import fit_closed_form, fit_gradient
+    from medzoo.training.fit import fit_both, fit_closed_form, fit_gradient
     from medzoo.training.launch import local
     from medzoo.training.loggers import check_loggers
 
@@ -110,18 +110,19 @@ def _train(
     agree(folder, facts, resume=resume, force=force, recipe=loaded.resolved(), asked=asked)
     feeds = open_feeds(net, loaded, data)
     work = folder / "training"
-    if registry.entry("model", loaded.model.type).learns == "gradient":
-        report = fit_gradient(
-            net,
-            loaded.train,
-            feeds.train,
-            feeds.val,
-            folder=work,
-            console=console,
-            resume=resume,
-            name=loaded.name,
-            launched=launched or local,
-        )
+    learns = registry.entry("model", loaded.model.type).learns
+    how: dict[str, Any] = {
+        "folder": work,
+        "console": console,
+        "resume": resume,
+        "name": loaded.name,
+        "launched": launched or local,
+    }
+    if learns == "both":
+        assert feeds.whole is not None
+        report = fit_both(net, loaded.train, feeds.train, feeds.val, feeds.whole, feeds.judged, **how)
+    elif learns == "gradient":
+        report = fit_gradient(net, loaded.train, feeds.train, feeds.val, **how)
     else:
         report = fit_closed_form(net, feeds.train)
 
@@ -218,11 +219,13 @@ def export_checked(
     """
     from medzoo.export.onnx_file import onnx_bytes
     from medzoo.nn.torch_backend import TorchBackend
-    from medzoo.runtime.parity import check_parity, feature_probes, golden_file, probes
+    from medzoo.runtime.parity import check_parity, feature_probes, golden_file, probes, region_probes
     from medzoo.runtime.steady import steady
 
     if net.inputs == ("features",):
         stored = feature_probes(net.reference.cpu().numpy(), net.spread.cpu().numpy())
+    elif net.inputs == ("regions", "boxes"):
+        stored = region_probes(metadata)
     else:
         values = [value for one in golden for value in one.inputs.values()]
         stored = probes(
@@ -231,7 +234,7 @@ def export_checked(
             high=max(float(v.max()) for v in values) if values else 255.0,
         )
     torch_side, moved = TorchBackend(net, metadata, device="cpu"), 0
-    if metadata.task == "detect" and net.inputs == ("image",):
+    if metadata.task == "detect":
         decided = [steady(torch_side, one) for one in (*stored, *golden)]
         moved = sum(count for _, count in decided)
         stored, golden = [g for g, _ in decided[: len(stored)]], [g for g, _ in decided[len(stored) :]]

@@ -67,6 +67,7 @@ def _tidy(model: onnx.ModelProto, metadata: Metadata) -> None:
         "image": ["batch", None, "height", "width"],
         "features": ["batch"],
         "regions": ["batch", "regions"],
+        "boxes": ["batch", "regions"],
     }
     symbols: dict[str, str] = {}
     for value in [*model.graph.input, *model.graph.output]:

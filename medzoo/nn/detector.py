@@ -8,20 +8,22 @@ from torch import Tensor
 
 from medzoo.metrics.detect import Boxes, DetectScores
 from medzoo.metrics.interval import point
-from medzoo.nn.net import Net, Scenes
+from medzoo.nn.net import Net, Regions, Scenes
+from medzoo.runtime.detections import detections
 
 Judged = tuple[Boxes, Boxes]  # what is there (its scores are 1), and what was found
 
 
 class Detector(Net):
-    """A net of the feed `Scenes`; it is judged by the figures of medzoo.metrics.detect."""
+    """A net of the feed `Scenes` or `Regions`; it is judged by the figures of medzoo.metrics.detect."""
 
-    outputs = ("boxes", "scores", "labels", "count")
-    judged_by = DetectScores.known
+    outputs: tuple[str, ...] = ("boxes", "scores", "labels", "count")
+    judged_by: tuple[str, ...] = DetectScores.known
 
-    def answers(self, image: Tensor, target: Sequence[Mapping[str, Tensor]]) -> list[Judged]:
-        """Objects and detections of each image of a batch (B, C, H, W)."""
-        answer = {name: value.float().cpu().numpy() for name, value in self(image).items()}
+    def answers(self, image: Tensor | tuple[Tensor, ...], target: Sequence[Mapping[str, Tensor]]) -> list[Judged]:
+        """Objects and detections of each image of a batch: (B, C, H, W), or all that the graph takes of it."""
+        given = image if isinstance(image, tuple) else (image,)
+        answer = {name: value.float().cpu().numpy() for name, value in detections(self(*given)).items()}
         found = []
         for row, truth in enumerate(target):
             count = int(answer["count"][row])
@@ -40,7 +42,7 @@ class Detector(Net):
 
     def conclude(self, answers: Sequence[Judged]) -> None:
         """Choose the operating threshold: by `feed.false_positives` an image, or where F1 is best."""
-        assert isinstance(self.feed, Scenes)
+        assert isinstance(self.feed, Scenes | Regions)
         scores, rate = _scores(answers, ("cpm",)), self.feed.false_positives
         chosen = scores.best_f1() if rate is None else scores.threshold_at(rate)
         self.operating_point = (chosen.threshold, chosen.protocol)

@@ -25,6 +25,7 @@ __all__ = [
     "Net",
     "Params",
     "Patches",
+    "Regions",
     "Scenes",
     "Spec",
     "Task",
@@ -90,7 +91,22 @@ class Vectors:
     flagged: bool = False
 
 
-Feed = Patches | Crops | Images | Scenes | Vectors
+@dataclass(frozen=True)
+class Regions:
+    """Feed of regions that a host step proposes, for nets that learn by gradient and are then solved.
+
+    By gradient: windows (N, C, h, w) of all training pictures and their classes (N,), of which `positive_share`
+    overlap an object by at least `positive`; the last class is background. Solved and judged on whole pictures:
+    ((regions (1, R, C, h, w), boxes (1, R, 4)), [{boxes (M, 4), labels (M,), windows (M, C, h, w)}]).
+    `false_positives`: as in `Scenes`.
+    """
+
+    positive: float = 0.5
+    positive_share: float = 0.25
+    false_positives: float = 0.25
+
+
+Feed = Patches | Crops | Images | Scenes | Vectors | Regions
 
 
 class Net(nn.Module):
@@ -102,7 +118,8 @@ class Net(nn.Module):
     detect `boxes` (B, N, 4), `scores` (B, N), `labels` (B, N) int64, `count` (B,) int64.
     Nets that learn by gradient also have `loss(image, target) -> {name: scalar}` (the sum is minimised; the
     same graph steps run on `image` first), and where more than the loss judges them `answers`, `figure` and
-    `conclude`; closed-form ones have `observe(batch, target)` and `solve()`.
+    `conclude`; closed-form ones have `observe(batch, target)` and `solve()`. A graph of several inputs is given
+    a tuple of them.
     """
 
     feed: Feed
@@ -117,6 +134,8 @@ class Net(nn.Module):
     """What `conclude` found on validation items, for the metadata."""
     judged_by: tuple[str, ...] = ()
     """Figures that `figure` computes and a recipe's train.monitor may name, beside the loss."""
+    solved_last: bool = False
+    """Of a net that learns both ways: it learns by gradient first, is solved with those weights, and concludes."""
 
     def forward(self, *args: Tensor) -> dict[str, Tensor]:
         """Inference; see the class."""
@@ -134,7 +153,7 @@ class Net(nn.Module):
     def shape_loss(self, settings: Any, counts: Sequence[int]) -> None:
         """Take from a recipe's train section what shapes the loss; `counts`: training items of each class."""
 
-    def answers(self, image: Tensor, target: Any) -> list[Any]:
+    def answers(self, image: Any, target: Any) -> list[Any]:
         """What `figure` and `conclude` need of each item of a validation batch; of most nets nothing."""
         return []
 
@@ -145,7 +164,7 @@ class Net(nn.Module):
     def conclude(self, answers: Sequence[Any]) -> None:
         """Find what only final weights and validation items tell: a temperature, an operating threshold."""
 
-    def observe(self, batch: Tensor, target: Any) -> None:
+    def observe(self, batch: Any, target: Any) -> None:
         """Take in one batch, for closed-form nets."""
         raise TypeError(f"{type(self).__name__} is not a closed-form model")
 
@@ -170,10 +189,11 @@ class Spec:
 
 @dataclass(frozen=True)
 class Entry:
-    """One model type. `tiny`: parameters with which the contract tests build it in a second."""
+    """One model type. `learns`: by gradient, in closed form, or both, one after the other (`Net.solved_last`).
+    `tiny`: parameters with which the contract tests build it in a second."""
 
     task: Task
     params: type[Params]
-    learns: Literal["gradient", "closed-form"]
+    learns: Literal["gradient", "closed-form", "both"]
     build: Callable[[Any, Spec], Net]
     tiny: Mapping[str, Any] = field(default_factory=dict)

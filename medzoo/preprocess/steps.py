@@ -26,6 +26,7 @@ from medzoo.preprocess.n4 import N4
 from medzoo.preprocess.orient import Orient
 from medzoo.preprocess.outline_features import OutlineFeatures
 from medzoo.preprocess.rescale_percentiles import RescalePercentiles
+from medzoo.preprocess.selective_search import SelectiveSearch
 from medzoo.preprocess.spacing import Spacing
 from medzoo.preprocess.step import HostStep
 from medzoo.preprocess.suv import Suv
@@ -53,6 +54,7 @@ STEPS: tuple[type[HostStep], ...] = (
     Clahe,
     Features,
     OutlineFeatures,
+    SelectiveSearch,
 )
 HOST_STEPS: Mapping[str, type[HostStep]] = MappingProxyType(
     {str(step.model_fields["op"].default): step for step in STEPS}

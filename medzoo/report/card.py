@@ -7,6 +7,7 @@ from typing import Any
 
 from medzoo.report.figure import figure_text, number
 from medzoo.report.mass import findings_section, protocols_note
+from medzoo.report.regions import regions_section
 from medzoo.report.sections import speed_section, subgroups_section, worst_section
 from medzoo.report.tissue import tissue_section
 
@@ -26,6 +27,7 @@ def render_card(manifest: Mapping[str, Any]) -> str:
         _calibration(manifest),
         worst_section(manifest["metrics"]),
         findings_section(manifest.get("training", {})),
+        regions_section(manifest.get("training", {})),
         _members(manifest) if "members" in manifest else "",
         _data(manifest),
         _parity(manifest["parity"]) if "parity" in manifest else "",

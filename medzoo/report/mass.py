@@ -26,9 +26,11 @@ def protocols_note(figures: Sequence[Mapping[str, Any]]) -> str:
 
 
 def findings_section(training: Mapping[str, Any]) -> str:
-    """What a closed-form model found: its settings, the features it kept, and a tree that a person can follow."""
+    """What an SVM on masses found: its settings, the features it kept, and a tree that a person can follow."""
     parts = []
     for outline, said in training.get("findings", {}).items():
+        if "rules" not in said:
+            continue
         settings = ", ".join(f"{name} {value:g}" for name, value in said["chosen"].items())
         parts.append("\n".join([
             f"### From {outline}",

@@ -16,7 +16,10 @@ from typing import Any
 import numpy as np
 
 from medzoo.errors import Fault, UserError
+from medzoo.preprocess.selective_search import SelectiveSearch
+from medzoo.preprocess.steps import parse_steps
 from medzoo.runtime.backend import Backend
+from medzoo.runtime.detections import detections
 from medzoo.runtime.geometry import Geometry
 from medzoo.runtime.metadata import Metadata, Precision
 from medzoo.runtime.parity_detections import compare_detections, compare_sure
@@ -68,6 +71,29 @@ def feature_probes(reference: Array, spread: Array, *, seed: int = 0) -> list[Go
     return found
 
 
+def region_probes(metadata: Metadata, *, seed: int = 0, low: float = 0.0, high: float = 255.0) -> list[Golden]:
+    """Seeded probe regions {"regions": (B, R, C, h, w), "boxes": (B, R, 4)} of several batches, in the size that the
+    model's host step cuts: overlapping boxes on pictures of blobs, and rows of nothing at the end of some."""
+    step = next((one for one in parse_steps(metadata.host) if isinstance(one, SelectiveSearch)), None)
+    step = step or SelectiveSearch(size=(32, 32), context=4)
+    rng = np.random.default_rng(seed)
+    found = []
+    for batch, count in ((1, 12), (2, 7), (3, 5), (5, 4)):
+        regions, boxes = [], []
+        for row in range(batch):
+            picture = _blobs(rng, metadata.geometry.channels, (160, 200), low, high)
+            corner = rng.uniform((0, 0), (80, 60), (count, 2))
+            mine = np.concatenate([corner, corner + rng.uniform(30, 100, (count, 2))], axis=1).round()
+            cut = step.warp(picture, mine)
+            if row % 2:
+                mine[-1], cut[-1] = 0, 0
+            boxes.append(mine)
+            regions.append(cut.astype(np.float16))
+        inputs = {"regions": np.stack(regions).astype(np.float32), "boxes": np.stack(boxes).astype(np.float32)}
+        found.append(Golden(f"probe {'x'.join(map(str, inputs['regions'].shape))}", inputs))
+    return found
+
+
 def _blobs(rng: np.random.Generator, channels: int, shape: tuple[int, ...], low: float, high: float) -> Array:
     grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij"))
     total = np.zeros(shape)
@@ -105,6 +131,7 @@ def compare(
     Detections are matched image by image first, so that equal scores may stand in either order.
     """
     tolerance = TOLERANCES[precision]
+    expected, got = detections(expected), detections(got)
     if "count" in expected and all(got[name].shape == reference.shape for name, reference in expected.items()):
         if tolerance.sure is not None:
             apart = compare_sure(expected, got, tolerance, tolerance.sure)

@@ -21,11 +21,13 @@ from medzoo.io.channels import to_channels
 from medzoo.io.contours import read_outline
 from medzoo.io.read import read_image, read_labels
 from medzoo.preprocess.mass import Hint, measured_of, with_hint
+from medzoo.preprocess.proposed import proposed_of
 from medzoo.preprocess.steps import apply_steps, parse_steps
 from medzoo.results import Classification, Detections, Result, Segmentation
 from medzoo.runtime.backend import Backend
 from medzoo.runtime.batching import BatchingBackend
 from medzoo.runtime.contributions import contributions
+from medzoo.runtime.detections import detections
 from medzoo.runtime.regrid import is_regridded, labels_on_source
 from medzoo.runtime.slices import probability_maps, segment_array
 from medzoo.runtime.stream import Pace, batcher_of, in_order
@@ -240,11 +242,12 @@ class Predictor:
         return max(probabilities, key=probabilities.__getitem__)
 
     def _detect(self, prepared: Prepared, start: float) -> Detections:
-        array = prepared.image.array
-        if array.ndim == 4 and self.metadata.geometry.dims == 2:
+        array, proposed = prepared.image.array, proposed_of(prepared.image)
+        if proposed is None and array.ndim == 4 and self.metadata.geometry.dims == 2:
             boxes, scores, classes = detect_volume(self.backend, array, threshold=self.threshold)
         else:
-            raw = self.backend.run({"image": array[None]})
+            given = {"image": array} if proposed is None else {"regions": array, "boxes": proposed}
+            raw = detections(self.backend.run({name: one[None] for name, one in given.items()}))
             kept = int(raw["count"][0])
             above = raw["scores"][0, :kept] >= self.threshold
             boxes, scores, classes = (raw[name][0, :kept][above] for name in ("boxes", "scores", "labels"))

@@ -21,26 +21,31 @@ _SHIFTS = 8
 
 
 def steady(reference: Backend, golden: Golden) -> tuple[Golden, int]:
-    """The batch with undecided pictures shifted, and how many were. A picture that no shift decides stays."""
-    images, moved = golden.inputs["image"].copy(), 0
-    undecided = list(_undecided(reference, images))
-    for row in undecided:
+    """The batch with undecided pictures shifted, and how many were. A picture that no shift decides stays.
+
+    Of proposed regions the pixels of each are shifted, while their boxes stay.
+    """
+    name = next(iter(golden.inputs))
+    images, moved = golden.inputs[name].copy(), 0
+    for row in _undecided(reference, golden.inputs, name):
+        one = {key: value[row : row + 1] for key, value in golden.inputs.items()}
         for shift in range(1, _SHIFTS):
-            shifted = np.roll(golden.inputs["image"][row : row + 1], shift, axis=-1)
-            if not len(_undecided(reference, shifted)):
+            shifted = np.roll(one[name], shift, axis=-1)
+            if not len(_undecided(reference, one | {name: shifted}, name)):
                 images[row], moved = shifted[0], moved + 1
                 break
-    return (Golden(golden.name, {"image": images}), moved) if moved else (golden, 0)
+    return (Golden(golden.name, {**golden.inputs, name: images}), moved) if moved else (golden, 0)
 
 
-def _undecided(reference: Backend, images: Array) -> Array:
-    """Indices of the images whose answers change with noise of rounding's size."""
+def _undecided(reference: Backend, inputs: Mapping[str, Array], name: str) -> Array:
+    """Indices of the images whose answers change with noise of rounding's size in the input `name`."""
     rng = np.random.default_rng(0)
-    expected = reference.run({"image": images})
+    images = inputs[name]
+    expected = reference.run(inputs)
     changed = np.zeros(len(images), bool)
     for _ in range(_DRAWS):
         noise = rng.uniform(-NOISE, NOISE, images.shape) * np.abs(images).max(initial=0)
-        got = reference.run({"image": (images + noise).astype(np.float32)})
+        got = reference.run({**inputs, name: (images + noise).astype(np.float32)})
         changed |= [not _same(expected, got, row) for row in range(len(images))]
     return np.flatnonzero(changed)
 

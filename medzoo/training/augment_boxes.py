@@ -5,7 +5,7 @@ Boxes are float32 (N, 4), x0, y0, x1, y1, half-open, in pixels of the picture.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -13,10 +13,9 @@ from torch import Tensor
 from medzoo.errors import UserError
 from medzoo.training.augment import Affine, Augmentation, Flip
 from medzoo.training.blobs import Blobs
+from medzoo.training.lesion_paste import Lesion, LesionPaste
 from medzoo.types import Array
 
-# Changes that add objects, which only a feed with boxes can take.
-OBJECT_AUGMENTATIONS: Mapping[str, type[Augmentation]] = {"blobs": Blobs}
 # Less of an object than this share of its box is no longer that object.
 VISIBLE = 0.4
 
@@ -33,11 +32,18 @@ def check_changes(changes: Sequence[Augmentation]) -> None:
 
 
 def augment_boxes(
-    image: Tensor, boxes: Array, labels: Array, changes: Sequence[Augmentation], rng: np.random.Generator
+    image: Tensor,
+    boxes: Array,
+    labels: Array,
+    changes: Sequence[Augmentation],
+    rng: np.random.Generator,
+    *,
+    lesions: Callable[[np.random.Generator], Sequence[Lesion]] = lambda rng: (),
 ) -> tuple[Tensor, Array, Array]:
-    """`image` (C, H, W) after each change in order, the boxes that are left or were added, and their labels.
+    """`image` (C, H, W) after each change in order, the boxes (N, 4) that are left or were added, and their labels (N,).
 
     Boxes are clipped to the picture at the end; of one that leaves it, less than 40 % left means it is dropped.
+    `lesions` draws what `lesion-paste` may put into the picture, as they lie in another one.
     """
     moved, labels = boxes.astype(np.float64).reshape(-1, 4), labels.astype(np.int64)
     height, width = image.shape[1:]
@@ -51,6 +57,11 @@ def augment_boxes(
             image, added = change.add(image, moved, rng)
             moved = np.concatenate([moved, added])
             labels = np.concatenate([labels, np.zeros(len(added), np.int64)])
+        elif isinstance(change, LesionPaste):
+            for lesion in list(lesions(rng))[: change.count]:
+                image, box = change.put(image, moved, lesion, rng)
+                if box is not None:
+                    moved, labels = np.concatenate([moved, box[None]]), np.append(labels, lesion.label)
         else:
             image = change.apply(image, rng)
         if isinstance(change, Flip):

@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -222,7 +222,7 @@ def _fit_net(
     net.cpu().eval()
     if state:
         net.load_state_dict({name.removeprefix("net."): tensor for name, tensor in state.items()})
-    if val is not None:
+    if val is not None and not net.solved_last:
         net.conclude(answers(net, val))
     return FitReport(trainer.global_step, seconds, bar.curve, score, bar.bottleneck)
 
@@ -312,6 +312,37 @@ def fit_closed_form(net: Net, train: Batches) -> FitReport:
     net.solve(getattr(train, "names", ()))
     net.eval()
     return FitReport(1, time.perf_counter() - start, findings=net.findings)
+
+
+def fit_both(
+    net: Net,
+    settings: TrainSection,
+    train: Batches,
+    val: Batches | None,
+    whole: Batches,
+    judged: Batches | None,
+    *,
+    folder: Path,
+    console: Console,
+    resume: bool = False,
+    name: str = "medzoo",
+    launched: Launched = local,
+) -> FitReport:
+    """By gradient on `train`, where anything in the net learns so; then solved on `whole`, then concluded on `judged`.
+
+    See `fit_gradient`. Raises UserError as it does, and where nothing can be solved.
+    """
+    report = None
+    if any(parameter.requires_grad for parameter in net.parameters()):
+        how: dict[str, Any] = {"folder": folder, "console": console, "resume": resume}
+        report = fit_gradient(net, settings, train, val, **how, name=name, launched=launched)
+    console.print("solving what has a closed form")
+    solved = fit_closed_form(net, whole)
+    if judged is not None:
+        net.conclude(answers(net, judged))
+    if report is None:
+        return solved
+    return replace(report, seconds=report.seconds + solved.seconds, findings=solved.findings)
 
 
 def _trainer(**options: Any) -> Any:

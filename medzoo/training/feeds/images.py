@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from medzoo.data.split import NO_GROUP, make_split
 from medzoo.errors import UserError
 from medzoo.training.augment import Augmentation, augment
+from medzoo.training.changes import refuse_objects
 from medzoo.training.feeds.batches import Batch, generator
 from medzoo.training.feeds.pictures import Pictures
 from medzoo.types import Array
@@ -57,6 +58,7 @@ class ImageBatches:
         on_bad_image: BadImage = "stop",
         group: str = NO_GROUP,
     ) -> None:
+        refuse_objects(changes)
         self.pictures, self.size, self.seed = pictures, batch, seed
         self.group, self.asked = group, steps
         self.steps = steps or -(-len(pictures) // batch)

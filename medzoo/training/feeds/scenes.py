@@ -24,30 +24,38 @@ from medzoo.training.augment import Augmentation
 from medzoo.training.augment_boxes import augment_boxes, check_changes
 from medzoo.training.feeds.batches import Batch, generator
 from medzoo.training.feeds.shards import Shards
+from medzoo.training.lesion_paste import Lesion, LesionPaste, cut_out
 from medzoo.types import Array
 
 LIMIT = 512 << 20  # bytes of pictures that one process holds in memory
 log = logging.getLogger("medzoo.training")
+_DONORS = 8  # pictures that are asked for a lesion before there is none
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A prepared picture (C, H, W) as stored, and its objects in that picture's own pixels."""
+    """A prepared picture (C, H, W) as stored, and its objects in that picture's own pixels.
+
+    `mask` (H, W) bool: their outlines, of data that have them and where somebody asked for them.
+    """
 
     array: Array
     boxes: Array
     labels: Array
+    mask: Array | None = None
 
 
 class ScenePictures:
     """Scenes by index, fitted into `size` as the graph would fit them; read once and kept, in memory up to `limit`
     bytes.
 
-    A kept picture is the smaller of the stored one (uint8, mostly) and the fitted one, never rounded.
+    A kept picture is the smaller of the stored one (uint8, mostly) and the fitted one, never rounded. `outlines`:
+    keep the outlines too, for lesions that are put into other pictures.
     """
 
     keeps = True
     """Whether pictures are worth keeping; not where they are made from something that is kept itself."""
+    outlines = False
 
     def __init__(
         self,
@@ -62,6 +70,7 @@ class ScenePictures:
         self.data, self.items, self.steps = data, items, steps
         self.channels, self.size = channels, size
         self._kept = Shards(len(items), limit=limit)
+        self._masks = Shards(len(items), limit=limit // 4)
         self._objects: dict[int, tuple[Array, Array]] = {}
 
     def __len__(self) -> int:
@@ -72,18 +81,43 @@ class ScenePictures:
 
         Raises UserError that names the file if it cannot be read or its boxes are impossible.
         """
-        array = self._kept.get(index)
-        if array is not None:
-            scene = Scene(array, *self._objects[index])
-        else:
-            scene = self.stored(index)
-            image, boxes = self._fit(scene)
-            if image.numel() * 4 < scene.array.nbytes:
-                scene = Scene(image.numpy(), boxes, scene.labels)
-            if self.keeps:
-                self._objects[index] = scene.boxes, scene.labels
-                self._kept.put(index, scene.array)
+        scene = self._known(index)
         return *self._fit(scene), scene.labels
+
+    def lesions(self, index: int) -> list[Lesion]:
+        """The objects of a picture that have an outline, cut out of it as `scene` gives it.
+
+        Raises UserError that names the file where it has objects and no outlines.
+        """
+        scene = self._known(index)
+        if not len(scene.boxes):
+            return []
+        if scene.mask is None:
+            item = self.items[index]
+            raise UserError(
+                "has boxes but no outlines, so no lesion can be cut out of it",
+                where=str(next(iter(item.files.values()), item.id)),
+                hint="leave lesion-paste out of train.augment",
+            )
+        image, boxes = self._fit(scene)
+        return cut_out(image, self._fit_mask(scene.mask), boxes, scene.labels)
+
+    def _known(self, index: int) -> Scene:
+        """A scene as it is kept, or read anew and kept where there is room."""
+        array, mask = self._kept.get(index), self._masks.get(index)
+        if array is not None and (mask is not None or not self.outlines):
+            return Scene(array, *self._objects[index], mask)
+        scene = self.stored(index)
+        image, boxes = self._fit(scene)
+        if image.numel() * 4 < scene.array.nbytes:
+            mask = None if scene.mask is None else self._fit_mask(scene.mask)
+            scene = Scene(image.numpy(), boxes, scene.labels, mask)
+        if self.keeps:
+            self._objects[index] = scene.boxes, scene.labels
+            if scene.mask is not None:
+                self._masks.put(index, scene.mask)
+            self._kept.put(index, scene.array)
+        return scene
 
     def stored(self, index: int) -> Scene:
         """The picture after the host steps in its own size, and its objects there; read anew."""
@@ -100,7 +134,10 @@ class ScenePictures:
         boxes = np.clip(boxes, 0, [width, height, width, height]).astype(np.float32)
         # A host step may crop the picture; what it left outside is no object any more.
         inside = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-        return Scene(array, boxes[inside], sample.target.labels[inside])
+        mask = None
+        if self.outlines and sample.mask is not None:
+            mask = frame.mask_from_source(sample.mask.astype(np.uint8)) > 0
+        return Scene(array, boxes[inside], sample.target.labels[inside], mask)
 
     def decode(self, *, on_bad_image: Literal["stop", "skip"]) -> None:
         """Read every picture now, for workers that branch off and share what is kept."""
@@ -118,6 +155,13 @@ class ScenePictures:
         canvas, sizes = fit(image[None], *self.size)
         scale = (sizes[:2] / sizes[2:]).repeat(2).numpy()
         return canvas[0], scene.boxes * scale
+
+    def _fit_mask(self, mask: Array) -> Array:
+        if mask.shape == self.size:
+            return mask
+        canvas, _ = fit(torch.from_numpy(mask.astype(np.float32))[None, None], *self.size)
+        fitted: Array = (canvas[0, 0] >= 0.5).numpy()
+        return fitted
 
 
 class SceneBatches:
@@ -138,6 +182,7 @@ class SceneBatches:
         on_bad_image: Literal["stop", "skip"] = "stop",
     ) -> None:
         check_changes(changes)
+        pictures.outlines = any(isinstance(change, LesionPaste) for change in changes)
         self.pictures, self.size, self.seed = pictures, batch, seed
         self.steps = steps or -(-len(pictures) // batch)
         self.changes, self.on_bad_image = changes, on_bad_image
@@ -151,7 +196,7 @@ class SceneBatches:
         for place in range(self.size)[rank::world]:
             image, boxes, labels = self._readable(int(order[place]))
             rng = generator(self.seed, epoch, step, 1 + place)
-            image, boxes, labels = augment_boxes(image, boxes, labels, self.changes, rng)
+            image, boxes, labels = augment_boxes(image, boxes, labels, self.changes, rng, lesions=self._lesions)
             images.append(image)
             targets.append(_target(boxes, labels))
         return torch.stack(images), targets
@@ -166,6 +211,19 @@ class SceneBatches:
         places = np.arange(first, first + self.size)
         passes = {int(k): generator(self.seed, 1 << 20, int(k)).permutation(count) for k in np.unique(places // count)}
         return np.array([passes[int(p // count)][p % count] for p in places])
+
+    def _lesions(self, rng: np.random.Generator) -> list[Lesion]:
+        """The lesions, in random order, of a picture drawn at random: of the first few drawn that has any."""
+        for _ in range(_DONORS):
+            try:
+                found = self.pictures.lesions(int(rng.integers(len(self.pictures))))
+            except UserError:
+                if self.on_bad_image == "stop":
+                    raise
+                continue
+            if found:
+                return [found[int(k)] for k in rng.permutation(len(found))]
+        return []
 
     def _readable(self, index: int) -> tuple[Tensor, Array, Array]:
         for ahead in range(len(self.pictures)):

@@ -55,7 +55,7 @@ class SliceScenes(ScenePictures):
         self.geometry = geometry
         self._stacks: dict[str, Array] = {}
         self._places: list[tuple[str, int]] = []
-        self._found: list[tuple[Array, Array]] = []
+        self._found: list[tuple[Array, Array, Array]] = []
         slices: list[Item] = []
         for item in items:
             sample = data.load(whole(item))
@@ -70,7 +70,8 @@ class SliceScenes(ScenePictures):
             )
             for place in np.flatnonzero(stack.any(axis=(1, 2, 3)) & mine.any(axis=(1, 2))):
                 self._places.append((where, int(place)))
-                self._found.append(_objects(target[place], labels))
+                outlines = (target[place] > 0) & (target[place] <= labels)
+                self._found.append((*_objects(target[place], labels), outlines))
                 slices.append(replace(item, id=f"{item.id}#{place}"))
             if where in self._stacks:
                 continue

@@ -1,0 +1,43 @@
+"""What a detector answers from scored boxes of every class: suppressed class by class, best first, fixed in number."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from medzoo.nn.nms import nms
+from medzoo.nn.ranking import best
+
+# What a graph returns lies above this score; the operating threshold is chosen later, on validation data.
+SCORE_FLOOR = 0.01
+
+
+def best_rows(boxes: Tensor, scores: Tensor, *, overlap: float, rows: int) -> dict[str, Tensor]:
+    """`boxes` (B, rows, 4), `scores` (B, rows), `labels` (B, rows), `count` (B,) of boxes (B, K, R, 4) and scores
+    (B, K, R); what follows the count is zero.
+
+    `overlap`: the IoU above which the weaker of two boxes of one class goes.
+    """
+    places_of_one = scores.shape[2]
+    # Suppression is among boxes of one class: each class is a row of its own.
+    keep = nms(boxes.flatten(0, 1), scores.flatten(0, 1), overlap, SCORE_FLOOR)
+    kept = torch.where(keep.reshape(scores.shape), scores, torch.zeros_like(scores)).flatten(1)
+    # As many rows as asked for, however few regions there are.
+    kept = _followed(kept, rows)
+    every = _followed(boxes.flatten(1, 2).transpose(1, 2), rows).transpose(1, 2)
+    values, places = best(kept, rows)
+    found = values > 0
+    chosen = every.gather(1, places[..., None].expand(-1, -1, 4))
+    labels = torch.div(places, places_of_one, rounding_mode="floor")
+    return {
+        "boxes": torch.where(found[..., None], chosen, torch.zeros_like(chosen)),
+        "scores": values,
+        "labels": torch.where(found, labels, torch.zeros_like(labels)),
+        "count": found.sum(dim=1),
+    }
+
+
+def _followed(values: Tensor, count: int) -> Tensor:
+    """`count` zeros after the last axis."""
+    padded: Tensor = torch.nn.functional.pad(values, (0, count))
+    return padded

@@ -1,0 +1,19 @@
+"""What a step that proposes regions leaves for the graph: the regions in place of the image, and their boxes.
+
+The boxes travel in `Image.meta`, as a mass does (medzoo.preprocess.mass).
+"""
+
+from __future__ import annotations
+
+from medzoo.types import Array, Image
+
+
+def with_proposed(image: Image, regions: Array, boxes: Array) -> Image:
+    """The image whose array is the regions (R, C, h, w); `boxes` (R, 4) lie on the grid that the frame leads from."""
+    return image.replace(array=regions, affine=None, meta={**image.meta, "proposed": boxes})
+
+
+def proposed_of(image: Image) -> Array | None:
+    """The boxes (R, 4) of the regions, None where no step proposed any."""
+    found: Array | None = image.meta.get("proposed")
+    return found
