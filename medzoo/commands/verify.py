@@ -25,7 +25,7 @@ class Check:
 
 def verify(model: str | Path) -> list[Check]:
     """What was checked. Raises UserError that names the first kind of thing that is no longer true."""
-    from medzoo.runtime.parity import check_stored
+    from medzoo.runtime.parity import check_facts, check_stored
 
     path = find_model(model)
     if not path.is_dir():
@@ -54,6 +54,7 @@ def verify(model: str | Path) -> list[Check]:
             raise UserError("was exported from another recipe than the folder's", where=str(path / name))
         if backend.metadata.precision != precision:
             raise UserError(f"is a file of {backend.metadata.precision}", where=str(path / name))
+        check_facts(backend.metadata, folder.manifest, where=str(path / name))
         report = check_stored(backend, folder.file("golden.npz"))
         within = "as torch answered them" if precision == "fp32" else f"within what {precision} is allowed"
         words = f"{report['inputs']} stored inputs are answered {within}"

@@ -232,6 +232,19 @@ def check_stored(exported: Backend, path: Path) -> dict[str, Any]:
     return check_parity(_Stored(goldens, answers, exported.metadata), exported, goldens, where=str(path))[0]
 
 
+def check_facts(metadata: Metadata, manifest: Mapping[str, Any], *, where: str) -> None:
+    """Raises UserError where a graph's metadata decide otherwise than its model's manifest says: no comparison of
+    outputs would notice another operating threshold, or labels in another order."""
+    said = metadata.model_dump(mode="json")
+    for field in ("task", "labels", "operating_point"):
+        if said[field] != manifest.get(field):
+            raise UserError(
+                f"the metadata's {field} is {said[field]}, the manifest says {manifest.get(field)}",
+                where=where,
+                hint="the graph is another one's, or was changed",
+            )
+
+
 class _Stored:
     """Plays the backend whose answers were stored."""
 

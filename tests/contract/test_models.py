@@ -18,7 +18,7 @@ from medzoo.runtime.metadata import Metadata
 from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.runtime.predictor import Predictor
 from medzoo.types import Image
-from tests.contract.examples import batch
+from tests.contract.examples import HOST, batch, solve
 
 LABELS = {"classify": ("benign", "malignant"), "segment": ("background", "a", "b"), "detect": ("lesion",)}
 TYPES = list(registry.names("model"))
@@ -33,7 +33,13 @@ def build(name: str) -> tuple[Any, Net, tuple[str, ...]]:
 
 def metadata(entry: Any, net: Net, labels: tuple[str, ...], name: str) -> Metadata:
     return Metadata(
-        name=name, task=entry.task, labels=labels, inputs=net.inputs, outputs=net.outputs, geometry=net.geometry
+        name=name,
+        task=entry.task,
+        labels=labels,
+        inputs=net.inputs,
+        outputs=net.outputs,
+        host=HOST.get(net.inputs, ()),
+        geometry=net.geometry,
     )
 
 
@@ -42,8 +48,7 @@ def test_learning_lowers_the_loss_or_solves(name: str) -> None:
     entry, net, labels = build(name)
     data = batch(net, labels=len(labels))
     if entry.learns == "closed-form":
-        net.observe(*data)
-        net.solve()
+        solve(net, labels=len(labels))
         answer = net.eval()(data[0])["probabilities"]
         assert (answer.argmax(1) == data[1]).float().mean() > 0.9
         return
@@ -77,15 +82,14 @@ def test_weights_come_back_and_those_of_another_net_do_not(name: str, tmp_path: 
 @pytest.mark.parametrize("name", TYPES)
 def test_export_agrees_and_every_backend_answers(name: str) -> None:
     entry, net, labels = build(name)
-    if entry.learns == "closed-form":
-        net.observe(*batch(net, labels=len(labels)))
-        net.solve()
+    if entry.learns != "gradient":
+        solve(net, labels=len(labels))
     net.eval()
     facts = metadata(entry, net, labels, name)
     exported = export_checked(net, facts, [], where=name)
     assert exported.parity["inputs"] >= 2
     backends = [OnnxBackend(exported.onnx, where=name, device="cpu"), TorchBackend(net, facts, device="cpu")]
-    if net.inputs != ("image",):
+    if net.inputs == ("features",):
         return
     answers = [Predictor(backend).predict(_image(net)).to_dict() for backend in backends]
     for answer in answers:
@@ -104,17 +108,21 @@ def test_export_agrees_and_every_backend_answers(name: str) -> None:
 @pytest.mark.parametrize("name", TYPES)
 def test_an_image_is_answered_alike_alone_and_in_company(name: str) -> None:
     entry, net, labels = build(name)
-    if net.inputs != ("image",):
+    if net.inputs == ("features",):
         return
+    if entry.learns != "gradient":
+        solve(net, labels=len(labels))
     exported = export_checked(net.eval(), metadata(entry, net, labels, name), [], where=name)
     backend = OnnxBackend(exported.onnx, where=name, device="cpu")
     rng = np.random.default_rng(0)
     channels = net.geometry.channels * net.geometry.slices
     shape = (36, 44) if net.geometry.dims == 2 else (20, 24, 28)
-    images = rng.uniform(0, 255, (3, channels, *shape)).astype(np.float32)
-    together = backend.run({"image": images})
+    given = {"image": rng.uniform(0, 255, (3, channels, *shape)).astype(np.float32)}
+    if net.inputs != ("image",):
+        given = dict(next(one.inputs for one in exported.inputs if len(one.inputs[net.inputs[0]]) >= 3))
+    together = backend.run(given)
     for index in range(3):
-        alone = backend.run({"image": images[index : index + 1]})
+        alone = backend.run({key: value[index : index + 1] for key, value in given.items()})
         for key, value in alone.items():
             assert np.allclose(value[0], together[key][index], atol=1e-5), (key, index)
 
