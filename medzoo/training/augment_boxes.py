@@ -40,7 +40,7 @@ def augment_boxes(
     *,
     lesions: Callable[[np.random.Generator], Sequence[Lesion]] = lambda rng: (),
 ) -> tuple[Tensor, Array, Array]:
-    """`image` (C, H, W) after each change in order, the boxes (N, 4) that are left or were added, and their labels (N,).
+    """`image` (C, H, W) after each change in order, the boxes (N, 4) left or added, and their labels (N,).
 
     Boxes are clipped to the picture at the end; of one that leaves it, less than 40 % left means it is dropped.
     `lesions` draws what `lesion-paste` may put into the picture, as they lie in another one.

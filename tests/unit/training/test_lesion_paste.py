@@ -150,7 +150,7 @@ def test_slices_of_volumes_lend_their_lesions_with_their_neighbours() -> None:
 
     geometry = Geometry(dims=2, channels=1, slices=3)
     scans = SliceScenes(
-        Scans(), [Item("one", {"image": Path("one.nii")})], (), geometry=geometry, labels=1, size=(64, 64), seed=0
+        Scans(), [Item("one", {"image": Path("one.nii")})], (), geometry=geometry, labels=1, size=(64, 64)
     )  # fmt: skip
     lesions = [lesion for index in range(len(scans)) for lesion in scans.lesions(index)]
     assert len(lesions) == 2
@@ -163,5 +163,5 @@ def test_slices_of_volumes_lend_their_lesions_with_their_neighbours() -> None:
 
 def test_feeds_of_single_objects_refuse_it() -> None:
     refuse_objects([Flip()])
-    with pytest.raises(UserError, match=r"train\.augment\[1\]: lesions are pasted into the whole pictures"):
+    with pytest.raises(UserError, match=r"train\.augment\[1\]: lesion-paste adds objects to the whole pictures"):
         refuse_objects([Flip(), PASTE])
