@@ -107,8 +107,10 @@ class CSV(_Steady, lightning.CSVLogger):  # type: ignore[misc]
         if start and path.is_file():
             with path.open(newline="") as file:
                 rows = [{k: v for k, v in row.items() if k and v} for row in csv.DictReader(file)]
-        # Lightning counts steps from 0 in its own rows, from 1 in those of the progress bar: both end before `start`.
-        kept = [row for row in rows if str(row.get("step", "")).isdigit() and int(row["step"]) < start]
+        # Lightning counts steps from 0 in its own rows, those of the progress bar (loss) count from 1.
+        kept = [
+            row for row in rows if str(row.get("step", "")).isdigit() and int(row["step"]) < start + ("loss" in row)
+        ]
         if kept:
             self.experiment.metrics += kept
             self.save()

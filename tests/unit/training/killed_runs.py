@@ -1,6 +1,6 @@
 """Trainings of every family that learns by gradient, in processes that are killed and go on.
 
-    killed_runs.py [--kills N] [--seed S] FOLDER
+    killed_runs.py [--kills N] [--seed S] [--only FAMILY] FOLDER
 
 Each family is trained once without a stop; then runs are killed with SIGKILL - when a drawn step has been saved and a
 drawn few milliseconds have passed, while a state is being written, or at a drawn moment of the whole command - and go
@@ -88,6 +88,12 @@ train: {epochs: 4, steps_per_epoch: 10, batch: 4, HARD}
     + """
 model: {type: region-cnn, TINY}
 train: {epochs: 4, batch: 4, monitor: ap, HARD, augment: [{op: flip, axis: x}, {op: intensity, contrast: 0.2}]}
+""",
+    "rcnn-classic": _DETECT
+    + """
+preprocess: {host: [{op: selective-search, side: 64, smallest: 0.1, count: 30, size: [32, 32], context: 4}]}
+model: {type: rcnn-classic, backbone: test_efficientnet, channels: 1, norm: batch, detections: 16, background: 10}
+train: {epochs: 4, batch: 16, steps_per_epoch: 6, HARD, augment: [{op: flip, axis: x}, {op: intensity, contrast: 0.2}]}
 """,
 }
 
@@ -203,7 +209,7 @@ def kill(child: int, out: Path, how: str, draw: random.Random, *, steps: int, se
     return None
 
 
-def main(kills: int, seed: int, folder: Path, say: Callable[[str], object] = print) -> int:
+def main(kills: int, seed: int, folder: Path, say: Callable[[str], object] = print, *, only: str | None = None) -> int:
     """Train, kill and compare; how many runs did not end as the one that was never stopped."""
     import torch
 
@@ -214,7 +220,7 @@ def main(kills: int, seed: int, folder: Path, say: Callable[[str], object] = pri
     draw = random.Random(seed)
     folder.mkdir(parents=True, exist_ok=True)
     make_data(folder)
-    recipes = write_recipes(folder)
+    recipes = {name: path for name, path in write_recipes(folder).items() if only in (None, name)}
     whole: dict[str, Any] = {}
     took: dict[str, float] = {}
     for name, recipe in recipes.items():
@@ -248,8 +254,9 @@ def main(kills: int, seed: int, folder: Path, say: Callable[[str], object] = pri
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--only", choices=FAMILIES, help="of one family")
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
     parser.add_argument("folder", type=Path)
     asked = parser.parse_args()
     print(json.dumps({"seed": asked.seed}), flush=True)
-    sys.exit(bool(main(asked.kills, asked.seed, asked.folder, lambda text: print(text, flush=True))))
+    sys.exit(bool(main(asked.kills, asked.seed, asked.folder, lambda text: print(text, flush=True), only=asked.only)))

@@ -17,7 +17,7 @@ from rich.console import Console
 from medzoo.errors import UserError
 from medzoo.training.checkpoints import newest, saved, step_of
 from medzoo.training.feeds.images import ImageBatches
-from medzoo.training.loggers import PACKAGES, check_loggers
+from medzoo.training.loggers import PACKAGES, check_loggers, make_loggers
 from tests.unit.training.test_resume import PowerError, Stopping, run, same
 
 LONG: dict[str, Any] = {"epochs": 10, "judged": True, "monitor": "auc"}  # 50 steps: a row every 20, and every epoch
@@ -40,6 +40,17 @@ def test_a_run_that_goes_on_adds_to_its_rows(tmp_path: Path) -> None:
     assert [row["step"] for row in rows(tmp_path / "cut")][: len(before)] == [row["step"] for row in before]
     run(tmp_path / "cut", **LONG)  # a new one begins anew
     assert [(row["step"], row["loss"]) for row in rows(tmp_path / "cut") if row["loss"]] == told[0]
+
+
+def test_the_row_of_the_step_that_a_state_was_saved_at_stays(tmp_path: Path) -> None:
+    path = tmp_path / "logs" / "csv" / "metrics.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text("epoch,loss,step,val_loss\n0,,2,0.5\n,0.7,3,\n1,,3,0.4\n,0.6,4,\n")
+    make_loggers(("csv",), tmp_path, run="toy", start=3)
+    assert [(row["step"], row["loss"], row["val_loss"]) for row in rows(tmp_path)] == [
+        ("2", "", "0.5"),
+        ("3", "0.7", ""),
+    ]
 
 
 def test_tensorboard_has_each_point_once(tmp_path: Path) -> None:
