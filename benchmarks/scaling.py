@@ -31,7 +31,7 @@ from benchmarks.streams import make_pictures
 
 PICTURES = (1000, 4000, 16000)
 WIDTHS = (1, 2, 3, 4)
-FITTED = 3  # of the widths: the last is foretold from them, then measured
+FITTED = 3  # of the widths: the last is foretold from them and compared
 DEVICES = (1, 2)
 FAR = {"pictures": 100_000, "devices": 16}
 ROOT = Path(__file__).resolve().parent.parent
@@ -169,7 +169,7 @@ def line(points: list[dict[str, Any]], x: str, y: str) -> tuple[float, float]:
 
 
 def foretold(found: dict[str, Any]) -> dict[str, Any]:
-    """What the lines say beyond the points, and of the widest model before it was measured."""
+    """What the lines say beyond the points, and of the widest model from the others."""
     pictures = FAR["pictures"]
     ends = {name: line(found["data"], "pictures", name) for name in ("opening", "epoch", "memory")}
     widest, narrow = found["model"][-1], found["model"][:FITTED]
@@ -205,7 +205,8 @@ def draw(found: dict[str, Any]) -> None:
     figure, axes = plt.subplots(2, 3, figsize=(13, 7.5), constrained_layout=True)
     lines, far = found["foretold"]["lines"], FAR["pictures"]
     streams = FOLDER / "streams.json"
-    hundred = json.loads(streams.read_text())["rows"][0] if streams.is_file() else None
+    rows = json.loads(streams.read_text())["rows"] if streams.is_file() else []
+    hundred = next((row for row in rows if row["kind"] == "pictures"), None)
     panels = [
         (axes[0, 0], "data", "pictures", "opening", 1.0, far, "seconds until the first batch"),
         (axes[0, 1], "data", "pictures", "epoch", 1.0, far, "seconds of an epoch (LeNet, 28 x 28)"),
@@ -228,7 +229,7 @@ def draw(found: dict[str, Any]) -> None:
                 [p[y] / unit for p in points[FITTED:]],
                 "s",
                 color="C1",
-                label="measured after it was foretold",
+                label="measured, not in the fit",
             )
         if kind == "data" and y == "memory" and hundred:
             at = hundred["items"], max(hundred["resident_mb"])
@@ -282,7 +283,7 @@ def tables(found: dict[str, Any]) -> str:
         "",
         f"An all-reduce between two processes of this machine: {1e6 * link['latency']:.0f} microseconds and "
         f"{link['bandwidth'] / 1e6:.0f} MB a second. Measured on {found['environment']['processor']}, "
-        f"{found['environment']['cores']} cores.",
+        f"{found['environment']['cores']} cores; {found['load']:.0f} processes wanted to run on them at the end.",
     ]
     return "\n".join(rows)
 
@@ -312,7 +313,7 @@ def main() -> None:
         if not asked.page:
             found = measured()
             found["gradients"] = found["model"][1]["parameters"]  # the width that benchmarks.training has
-            record("scaling", **found, foretold=foretold(found))
+            record("scaling", **found, foretold=foretold(found), load=os.getloadavg()[1])
         found = json.loads((FOLDER / "scaling.json").read_text())
         draw(found)
         write_page(found)
