@@ -30,6 +30,7 @@ from medzoo.training.feeds.volumes import Volume, load_volumes
 
 _STEPS = 100  # of an epoch that has no natural end, where the recipe names none
 _VAL_STEPS = 10
+_WHOLE = 24  # pictures of a detector, uncut, among its golden inputs
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,8 @@ def _key(recipe: Recipe) -> str:
 
 
 def _golden_scenes(pictures: ScenePictures) -> list[Golden]:
-    """Real batches of 1, 2, 3 and 5 pictures in four sizes: with no, one and the most objects among them."""
+    """Real batches of 1, 2, 3 and 5 pictures in four sizes: with no, one and the most objects among them; then more
+    pictures as they are, since a fault in one channel shows in one answer of ten."""
     scenes = [pictures.stored(index) for index in range(len(pictures))]
     counts = [len(scene.boxes) for scene in scenes]
     firsts = [counts.index(wanted) for wanted in (max(counts), 0, 1) if wanted in counts]
@@ -182,6 +184,9 @@ def _golden_scenes(pictures: ScenePictures) -> list[Golden]:
         height, width = (max(8, round(min(a.shape[axis] for a in arrays) * part)) for axis in (1, 2))
         images = np.stack([a[:, :height, :width] for a in arrays]).astype(np.float32)
         found.append(Golden(f"data {'x'.join(map(str, images.shape))}", {"image": images}))
+    for index in chosen[1 : 1 + _WHOLE]:
+        image = scenes[index].array[None].astype(np.float32)
+        found.append(Golden(f"data {'x'.join(map(str, image.shape))} of {pictures.items[index].id}", {"image": image}))
     return found
 
 

@@ -63,11 +63,11 @@ def export_fewer(
     else:
         from medzoo.export.integer import integer_bytes
 
-        calibration = _graph_inputs(whole, data, some(data.part("train"), _CALIBRATION), runs=_RUNS)
+        calibration = graph_inputs(whole, data, some(data.part("train"), _CALIBRATION), runs=_RUNS)
         made = integer_bytes(raw, calibration)
     made = _named(made, whole.metadata.model_copy(update={"precision": precision}))
     exported = OnnxBackend(made, where=where, device="cpu")
-    own = _graph_inputs(whole, data, items[:_GOLDEN], runs=1)
+    own = graph_inputs(whole, data, items[:_GOLDEN], runs=1)
     inputs = [*golden, *(Golden(f"validation input {n}", one) for n, one in enumerate(own))]
     parity, _ = check_parity(reference, exported, inputs, where=where)
     return Fewer(made, _held(whole, exported, recipe=recipe, data=data, items=items, parity=parity, where=where))
@@ -130,7 +130,7 @@ def _named(raw: bytes, metadata: Metadata) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def _graph_inputs(backend: Backend, data: OpenData, items: Sequence[Item], *, runs: int) -> list[dict[str, Array]]:
+def graph_inputs(backend: Backend, data: OpenData, items: Sequence[Item], *, runs: int) -> list[dict[str, Array]]:
     """What the graph is given for `items`: of each at most `runs` of its slices or tiles, the same every time."""
     rng = np.random.default_rng(0)
     overheard = _Overheard(backend)
