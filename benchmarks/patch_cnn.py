@@ -1,7 +1,9 @@
 """Speed and memory of the full patch CNN on a 1 mm slice, as ratios: python -m benchmarks.patch_cnn
 
 Everything compared runs in this one process on the same slice, with the same weights and threads, in turn,
-so that a busy machine slows all of it. Writes benchmarks/results/patch_cnn.json. The slice is the middle
+so that a busy machine slows all of it; with one thread (OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1) the seconds are
+those of the processor, which others' work lengthens little. Writes benchmarks/results/patch_cnn.json. The slice is
+the middle
 axial one of the MNI152 average brain (package nilearn). The Predictor cuts it to its foreground, and naive
 patches are counted for the same pixels; MONAI's inferer is given the slice as it is, for it cuts nothing.
 """
@@ -24,16 +26,20 @@ from benchmarks.record import record
 from medzoo.export.onnx_file import onnx_bytes
 from medzoo.models.patch_cnn import PatchCnn, PatchCnnParams
 from medzoo.nn.net import Spec
+from medzoo.nn.torch_backend import TorchBackend
 from medzoo.preprocess.zscore import ZScore
 from medzoo.registry import entry
+from medzoo.runtime.backend import Backend
 from medzoo.runtime.metadata import Metadata
 from medzoo.runtime.onnx_backend import OnnxBackend
-from medzoo.runtime.slices import foreground_box, segment_array
+from medzoo.runtime.slices import foreground_box, segment_array, slice_with_neighbours, with_margin
 from medzoo.types import Array, Frame
 
 LABELS = ("background", "csf", "grey-matter", "white-matter")
 REPEATS = 3
 PATCHES = 1024
+UNET = Path(__file__).parents[1] / "zoo" / "brain-tissue-unet" / "model.onnx"
+EVERY = 24  # of the head's slices, one is answered by the patch CNN and the U-Net
 
 
 def network(convolution: Literal["direct", "winograd"] = "direct") -> PatchCnn:
@@ -41,9 +47,12 @@ def network(convolution: Literal["direct", "winograd"] = "direct") -> PatchCnn:
     return PatchCnn(PatchCnnParams(foreground="nonzero", convolution=convolution), Spec("segment", LABELS)).eval()
 
 
+def metadata(net: PatchCnn) -> Metadata:
+    return Metadata(name="patch-cnn", task="segment", labels=LABELS, outputs=net.outputs, geometry=net.geometry)
+
+
 def exported(net: PatchCnn) -> bytes:
-    facts = Metadata(name="patch-cnn", task="segment", labels=LABELS, outputs=net.outputs, geometry=net.geometry)
-    return onnx_bytes(net, facts, example={"image": np.zeros((2, 1, 30, 34), np.float32)})
+    return onnx_bytes(net, metadata(net), example={"image": np.zeros((2, 1, 30, 34), np.float32)})
 
 
 def head() -> Array:
@@ -55,9 +64,34 @@ def head() -> Array:
 
 
 def seconds(call: Callable[[], Any]) -> float:
-    start = time.perf_counter()
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    start = clock()
     call()
-    return time.perf_counter() - start
+    return clock() - start
+
+
+def slice_seconds(backend: Backend, stack: Array, index: int) -> float:
+    """Slice `index` of (S, C, H, W), as the Predictor gives it to a graph: its foreground with what that needs."""
+    geometry = backend.metadata.geometry
+    box = foreground_box(stack[index, 0])
+    assert box is not None
+    context, _ = with_margin(box, stack.shape[2:], margin=geometry.margin, multiple=geometry.multiple)
+    image = slice_with_neighbours(stack, index, geometry.slices // 2)[(slice(None), *context)][None]
+    return seconds(lambda: backend.run({"image": image}, ["labels"]))
+
+
+def unet_beside(cnn: Backend, array: Array) -> dict[str, Any]:
+    """The released U-Net of seven slices on the same head: every so-manieth slice, both in turn."""
+    unet = OnnxBackend(UNET, device="cpu", threads=torch.get_num_threads())
+    stack = np.moveaxis(array, 3, 0)
+    chosen = [index for index in range(EVERY // 2, len(stack), EVERY) if stack[index].any()]
+    slice_seconds(unet, stack, chosen[0])
+    pairs = [(slice_seconds(cnn, stack, index), slice_seconds(unet, stack, index)) for index in chosen]
+    return {
+        "slices": len(pairs),
+        "U-Net over patch CNN, all slices": round(sum(b for _, b in pairs) / sum(a for a, _ in pairs), 3),
+        "of a slice": spread([b / a for a, b in pairs]),
+    }
 
 
 def speed() -> dict[str, Any]:
@@ -69,6 +103,7 @@ def speed() -> dict[str, Any]:
     pixels = image.shape[2] * image.shape[3]
     backend = OnnxBackend(exported(net), where="patch-cnn", device="cpu", threads=torch.get_num_threads())
     tiled = OnnxBackend(exported(network("winograd")), where="winograd", device="cpu", threads=torch.get_num_threads())
+    fast = TorchBackend(network(), metadata(net), device="cpu", bf16=True)
     whole = torch.from_numpy(np.ascontiguousarray(plane)[None])
     padded = torch.nn.functional.pad(torch.from_numpy(image), (6,) * 4)
     patches = padded.unfold(2, 13, 1).unfold(3, 13, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, 1, 13, 13)
@@ -79,6 +114,7 @@ def speed() -> dict[str, Any]:
         rows: dict[str, Callable[[], Any]] = {
             "dense": lambda: backend.run({"image": image}, ["labels"]),
             "winograd": lambda: tiled.run({"image": image}, ["labels"]),
+            "bf16": lambda: fast.run({"image": image}, ["labels"]),
             "patches": lambda: [net.logits(some[i : i + PATCHES]) for i in range(0, len(some), PATCHES)],
             "windows": lambda: windows(whole, lambda x: net(x)["probabilities"]),
             "matmul": lambda: left @ right,
@@ -91,7 +127,7 @@ def speed() -> dict[str, Any]:
         row["patches"] *= pixels / len(some)
     macs = sum(p.numel() for name, p in net.named_parameters() if name.endswith("weight"))
     peak = [2 * 2048**3 / row["matmul"] for row in times]
-    answers = [graph.run({"image": image}) for graph in (backend, tiled)]
+    answers = [graph.run({"image": image}) for graph in (backend, tiled, fast)]
 
     def ratios(graph: str) -> dict[str, Any]:
         rate = [2 * macs * pixels / row[graph] for row in times]
@@ -107,6 +143,7 @@ def speed() -> dict[str, Any]:
         "foreground": list(image.shape[2:]),
         "parameters": sum(p.numel() for p in net.parameters()),
         "threads": torch.get_num_threads(),
+        "clock": "processor" if torch.get_num_threads() == 1 else "wall",
         "seconds": {name: round(float(np.median([row[name] for row in times])), 3) for name in rows},
         "matmul 2048^3 GFLOP/s": round(float(np.median(peak)) / 1e9, 1),
         "direct": ratios("dense"),
@@ -114,10 +151,18 @@ def speed() -> dict[str, Any]:
             **ratios("winograd"),
             "direct over it": spread([row["dense"] / row["winograd"] for row in times]),
             "largest difference of probabilities": float(
-                np.abs(np.subtract(*(a["probabilities"] for a in answers))).max()
+                np.abs(answers[0]["probabilities"] - answers[1]["probabilities"]).max()
             ),
-            "mean Dice lost": round(1 - dice(*(a["labels"] for a in answers)), 6),
+            "mean Dice lost": round(1 - dice(answers[0]["labels"], answers[1]["labels"]), 6),
         },
+        "bf16, the fast mode": {
+            "direct over it": spread([row["dense"] / row["bf16"] for row in times]),
+            "winograd over it": spread([row["winograd"] / row["bf16"] for row in times]),
+            "mean Dice to float32's labels, of random weights": round(
+                dice(answers[0]["labels"], answers[2]["labels"]), 6
+            ),
+        },
+        "U-Net": {name: unet_beside(graph, array) for name, graph in (("direct", backend), ("winograd", tiled))},
     }
 
 

@@ -258,12 +258,16 @@ def _members_line(members: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def _head(result: Result) -> dict[str, Any]:
-    return {
+    head = {
         "input": result.input,
         "model": result.model,
         "task": result.task,
         "seconds": round(float(result.seconds), 4),
     }
+    if result.image is not None and "assumed" in result.image.meta:
+        # What the source does not say of its place, and was taken for it.
+        head["assumed"] = result.image.meta["assumed"]
+    return head
 
 
 def _save_json(path: str | Path, answer: Mapping[str, Any]) -> None:

@@ -92,7 +92,10 @@ def predict(
         answers.append(answer)
         if "error" in answer:
             say(f"error: {answer['error']}")
-        elif not as_json:
+            continue
+        if "assumed" in answer:
+            say(f"warning: {answer['input']}: {answer['assumed']}")
+        if not as_json:
             typer.echo(result_line(answer))
     if as_json:
         print_json(answers)

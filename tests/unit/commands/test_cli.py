@@ -57,6 +57,17 @@ def test_predict_writes_a_mask_on_the_scans_own_grid(run: Run, tiny_model: Path,
     assert (Path("out") / "brain.png").is_file()
 
 
+def test_what_a_header_does_not_say_is_told(run: Run, tiny_model: Path, small_scan: Path, tmp_path: Path) -> None:
+    scan = nibabel.load(small_scan)
+    scan.header.set_sform(None, 0)
+    scan.header.set_qform(None, 0)
+    nibabel.save(nibabel.Nifti1Image(np.asarray(scan.dataobj), None, scan.header), tmp_path / "lost.nii.gz")
+    code, out, err = run("predict", tiny_model, tmp_path / "lost.nii.gz", "-o", "out", "--json", "--no-pictures")
+    assert code == 0, err
+    assert "no orientation (sform and qform codes are 0): taken as right to left" in json.loads(out)[0]["assumed"]
+    assert f"warning: {tmp_path / 'lost.nii.gz'}: the header gives no orientation" in err
+
+
 def test_a_mirrored_scan_gives_the_mirrored_mask(run: Run, tiny_model: Path, small_scan: Path, tmp_path: Path) -> None:
     scan = nibabel.load(small_scan)
     flipped = scan.slicer[::-1]
