@@ -6,7 +6,7 @@ MNI_T1 = $(wildcard $(VENV)/lib/python3*/site-packages/nilearn/datasets/data/mni
 export MEDZOO_DATA ?= $(if $(wildcard ../shared/data),../shared/data,data)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check-all bare wheel viewer try-viewer benchmarks schema zoo-index claim pictures docs clean
+.PHONY: help demo test lint check-all bare wheel viewer try-viewer benchmarks schema zoo-index speeds claim pictures docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -78,6 +78,10 @@ benchmarks: $(VENV)/.dev ## measure again what the README's figures come from
 	for script in $(filter-out record kserve_model __init__,$(basename $(notdir $(wildcard benchmarks/*.py)))); do $(BIN)/python -m benchmarks.$$script || exit 1; done
 
 zoo-index: $(VENV)/.demo ## after a change in zoo/: its index, the index's digest, the README's table
+	$(BIN)/python docs/zoo.py
+
+speeds: $(VENV)/.demo ## each model of zoo/ measured on this machine, into its card; on a machine that does nothing else
+	for graph in zoo/*/model.onnx; do $(BIN)/medzoo benchmark $$(dirname $$graph) --seconds 10 --record || exit 1; done
 	$(BIN)/python docs/zoo.py
 
 claim: $(VENV)/.demo ## docs/claim.md from the model folders in zoo/

@@ -1,19 +1,19 @@
 """Ratios of the picture classifiers: ONNX Runtime against torch, the trainer against a plain loop, the loader.
 
-    python benchmarks/classifier.py
+    python -m benchmarks.classifier
 
-Each ratio is measured side by side in one run: rounds of the two are interleaved, medians and spread are told.
+Each ratio is measured side by side in one run: rounds of the two are interleaved, medians and spread are told. What is
+measured is kept part by part, with the load of the machine before it.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from benchmarks.record import record
 from medzoo.data.dataset import Item, Sample
 from medzoo.export.onnx_file import onnx_bytes
 from medzoo.models.alexnet import AlexNet, AlexNetParams
@@ -38,7 +39,6 @@ from medzoo.training.optimiser import make_optimiser, make_schedule
 from medzoo.types import Image
 
 LABELS = ("benign", "malignant", "normal")
-OUT = Path(__file__).parent / "results" / "classifier.json"
 
 
 def interleaved(one: Callable[[], object], two: Callable[[], object], *, rounds: int) -> dict[str, Any]:
@@ -190,31 +190,22 @@ def _epochs(feed: ImageBatches, count: int) -> Any:
     return Loader(long, workers=1)
 
 
-def machine() -> dict[str, Any]:
-    """The processor's name and what is visible of it."""
-    names = [
-        line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
-    ]
-    return {
-        "processor": names[0] if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "load": round(os.getloadavg()[0], 1),
-        "torch": torch.__version__,
-    }
-
-
 def main() -> None:
-    result: dict[str, Any] = {"machine": machine()}
-    for variant in ("slides", "2012"):
-        key = f"alexnet {variant}: torch eager over ONNX Runtime, batch 8"
-        result[key] = onnx_against_torch(variant, threads=os.cpu_count() or 1)
-        print(key, result[key], flush=True)
-    result["trainer over a plain loop"] = trainer_overhead()
-    print(result["trainer over a plain loop"], flush=True)
-    result["loader over memory"] = loader_ratio()
-    print(result["loader over memory"], flush=True)
-    OUT.parent.mkdir(exist_ok=True)
-    OUT.write_text(json.dumps(result, indent=1) + "\n")
+    parts: dict[str, Callable[[], dict[str, Any]]] = {
+        **{
+            f"alexnet {variant}: torch eager over ONNX Runtime, batch 8": partial(
+                onnx_against_torch, variant, threads=os.cpu_count() or 1
+            )
+            for variant in ("slides", "2012")
+        },
+        "trainer over a plain loop": trainer_overhead,
+        "loader over memory": loader_ratio,
+    }
+    found: dict[str, Any] = {}
+    for name, measure in parts.items():
+        load = round(os.getloadavg()[0], 1)
+        found[name] = {"load_before": load, **measure()}
+        record("classifier", **found)
 
 
 if __name__ == "__main__":
