@@ -14,6 +14,7 @@ DICOM = (
     "InstitutionName", "InstitutionAddress", "PatientComments",
 )  # fmt: skip
 EXIF = {0x010E: "ImageDescription", 0x013B: "Artist", 0x8298: "Copyright", 0x8825: "GPSInfo", 0x9286: "UserComment"}
+HARMLESS = ("software", "date:create", "date:modify", "adobe", "progression", "compression")
 NIFTI_EXTENSIONS = {2: "a DICOM header as extension", 6: "a comment as extension"}
 
 
@@ -70,8 +71,9 @@ def _picture(path: Path) -> list[str]:
         with Pillow.open(path) as opened:
             exif = opened.getexif() if "exif" in opened.info or opened.format in ("TIFF", "MPO") else {}
             tags = [name for tag, name in EXIF.items() if exif.get(tag)]
+            # What stands before the pixels; `text` would decode them.
             words = [
-                str(key) for key in getattr(opened, "text", {}) if str(key).lower() not in ("software", "date:create")
+                key for key, value in opened.info.items() if isinstance(value, str) and key.lower() not in HARMLESS
             ]
     except (OSError, ValueError, SyntaxError):
         return []

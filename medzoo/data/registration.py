@@ -22,6 +22,9 @@ BLURS = (1.0, 1.4, 2.0, 2.8)
 PLAUSIBLE = 0.8  # least correlation at half size
 SAME = 0.9  # least correlation of what is shared, the worst tenth of pixels left out
 SAME_IN_ALL = 1.72  # least sum of that and of the correlation of fine detail
+# Layers alone fit layers anywhere: least change along one axis over that along the other, and the same where the two
+# scales differ by more than STRETCHED, which a wrong fit needs more often than a copy.
+STRUCTURE, STRUCTURE_STRETCHED, STRETCHED = 0.1, 0.3, 1.05
 SHARE = 0.5  # least part of one of the two pictures that is shared
 TRIM = 0.1
 BATCH = 64
@@ -69,6 +72,8 @@ def _confirmed(prints: Fingerprints, guesses: Sequence[Placement]) -> list[tuple
         fit = _align(*views, fit.scaled(factor), rounds, side).scaled(1 / factor)
         score, detail = _scores(*views, fit.scaled(factor), side)
         good = score > PLAUSIBLE if factor < 1 else (score > SAME) & (score + detail > SAME_IN_ALL)
+        if factor == 1:
+            good &= _structured(views[0], fit, side)
         left, fit, score, detail = left[good], fit.of(good), score[good], detail[good]
     shared = [
         4 * radius.prod(axis=1) / prints.extent[picture[left]].astype(float).prod(axis=1)
@@ -173,6 +178,16 @@ def _scores(first: _View, second: _View, fit: _Fit, side: int) -> tuple[Array, A
     kept = (residual <= np.quantile(residual, 1 - TRIM, axis=1, keepdims=True)).reshape(x.shape)
     fine = [p - gaussian_filter(p, (0, 2, 2)) for p in (x, y)]
     return _correlation(x, y, kept), _correlation(fine[0], fine[1], kept)
+
+
+def _structured(first: _View, fit: _Fit, side: int) -> Array:
+    """(p,) whether what is shared changes along both axes, so that there is one place where it fits."""
+    _, down, across = first.sample(fit.middle, fit.radius, _blurs(fit)[0], side)
+    change = np.sort([(part**2).mean(axis=(1, 2)) for part in (down, across)], axis=0)
+    scale = np.sort(fit.reach / fit.radius, axis=1)
+    least = np.where(scale[:, 1] > STRETCHED * scale[:, 0], STRUCTURE_STRETCHED, STRUCTURE)
+    result: Array = change[0] > least * change[1]
+    return result
 
 
 def _fitted(target: Array, value: Array) -> Array:
