@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +14,7 @@ import numpy as np
 from medzoo.data.dataset import DataEntry, DataParams, Item, Part, Sample
 from medzoo.errors import UserError
 from medzoo.io import from_array
+from medzoo.io.archive import check_archive
 from medzoo.types import Array
 
 
@@ -37,10 +40,11 @@ class MedMnist:
         if not self.path.is_file():
             raise UserError("no such file", where, "data.root must be the .npz file")
         try:
+            check_archive(self.path)
             with np.load(self.path, allow_pickle=False) as stored:
                 names = [f"{part}_{kind}" for part in get_args(Part) for kind in ("images", "labels")]
                 found: dict[str, Array] = {name: stored[name] for name in names}
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
             raise UserError(f"is no MedMNIST file, or is damaged: {error}", where) from None
         for part in get_args(Part):
             images, labels = found[f"{part}_images"], found[f"{part}_labels"]
