@@ -267,6 +267,8 @@ def _head(result: Result) -> dict[str, Any]:
     if result.image is not None and "assumed" in result.image.meta:
         # What the source does not say of its place, and was taken for it.
         head["assumed"] = result.image.meta["assumed"]
+    if result.image is not None and "blanked" in result.image.meta:
+        head["blanked"] = result.image.meta["blanked"]
     return head
 
 

@@ -95,6 +95,8 @@ def predict(
             continue
         if "assumed" in answer:
             say(f"warning: {answer['input']}: {answer['assumed']}")
+        if "blanked" in answer:
+            say(f"warning: {answer['input']}: {answer['blanked']}")
         if not as_json:
             typer.echo(result_line(answer))
     if as_json:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
+from medzoo.commands.blanking import blanked
 from medzoo.commands.outputs import DicomOutput, FormatName, open_output
 from medzoo.errors import UserError
 from medzoo.io.dicom.web import is_dicomweb
@@ -36,11 +37,15 @@ def predict_files(
 
     `form`: see medzoo.commands.outputs; each answer also gets a picture NAME.png if `pictures`, and with `surfaces` a
     segmentation leaves NAME_surfaces.glb and a picture of them. `deidentify`:
-    outputs are numbered instead of named after their inputs, and DICOM objects say neither who nor when. An input
+    outputs are numbered instead of named after their inputs, DICOM objects say neither who nor when, and lines of text
+    burnt into an image are blanked in its picture (see medzoo.commands.blanking); surfaces, which show a face, are
+    refused. An input
     dicomweb://... is fetched, and its answer stored there as SEG or SR. A Failure stands in the place of an input
     that cannot be answered, or whose answer cannot be written. `batch`: see Predictor.stream; `options` go to
     `Predictor.prepare` (mask, box).
     """
+    if deidentify and surfaces:
+        raise UserError("the surface of a head shows whose it is", "--surfaces", "leave it out with --deidentify")
     names = [PurePath(f"image-{n:04d}") for n in range(1, len(inputs) + 1)] if deidentify else output_names(inputs)
     output = open_output(form, out, deidentify=deidentify)
 
@@ -51,6 +56,8 @@ def predict_files(
 
     def write(number: int, result: Result) -> Result:
         base = out / names[number]
+        if deidentify and pictures and result.image is not None:
+            result = replace(result, image=blanked(result.image))
         written = result if output.together else keep(result, base)
         if pictures:
             result.plot(base.with_name(f"{base.name}.png"))

@@ -175,7 +175,9 @@ def _examine(item: Item, sample: Sample, view: Array) -> _Record:
     empty = isinstance(sample.target, np.ndarray) and not sample.target.any()
     if empty or (isinstance(sample.target, Objects) and not len(sample.target.boxes)):
         text.append(Finding("empty-mask", name, "nothing is marked in it"))
-    if sum(n > 1 for n in sample.image.shape) < 3 and has_burnt_in_text(view):
+    if sample.image.meta.get("burnt_in"):
+        text.append(Finding("burnt-in-text", name, "its header says that the patient's data are burnt into it"))
+    elif sum(n > 1 for n in sample.image.shape) < 3 and has_burnt_in_text(view):
         text.append(Finding("burnt-in-text", name, "letters or marks are burnt into the picture"))
     if fields := identifying(item.files.values()):
         text.append(Finding("header", name, f"its header fills {', '.join(fields)}"))

@@ -7,12 +7,15 @@ from typing import Any
 
 
 def facts_of(head: Any) -> dict[str, Any]:
-    """`modality`, `window` (centre, width) and, of a PET, `suvbw`: the factor from Bq/ml to SUV by body weight,
+    """`modality`, `window` (centre, width), `burnt_in` where the header says that the pixels show who the patient is
+    (Burned In Annotation, PS3.3 C.7.6.1.1.2) and, of a PET, `suvbw`: the factor from Bq/ml to SUV by body weight,
     or `suvbw_lacks`: why there is none."""
     facts: dict[str, Any] = {"modality": str(head.get("Modality", ""))}
     window = _window(head)
     if window is not None:
         facts["window"] = window
+    if str(head.get("BurnedInAnnotation", "")).strip().upper() == "YES":
+        facts["burnt_in"] = True
     if facts["modality"] == "PT":
         try:
             facts["suvbw"] = suvbw_factor(head)
