@@ -99,6 +99,44 @@ def hostile() -> dict[str, bytes]:
 
     packer = zlib.compressobj(1, zlib.DEFLATED, -15)
     bomb = meta + packer.compress(bytes(1200 << 20)) + packer.flush()
+    defined = b""  # sequences in each other, every length right, and one that claims four GiB
+    for _ in range(3000):
+        item = b"\xfe\xff\x00\xe0" + struct.pack("<I", len(defined)) + defined
+        defined = b"\x08\x00\x15\x11SQ\0\0" + struct.pack("<I", len(item)) + item
+    long = b"\x08\x00\x15\x11SQ\0\0" + struct.pack("<I", 2**32 - 2)
+    rle = bytearray((REAL / "MR_small_RLE.dcm").read_bytes())
+    for tag in (b"\x28\0\x10\0US\x02\0", b"\x28\0\x11\0US\x02\0"):  # rows and columns
+        at = rle.index(tag) + len(tag)
+        rle[at : at + 2] = b"\xff\xff"
+    frames = (
+        (REAL / "CT_small.dcm")
+        .read_bytes()
+        .replace(b"\x28\0\x10\0US", b"\x28\0\x08\0IS\x0a\x002147483647\x28\0\x10\0US", 1)
+    )
+    mgh = bytearray(nib.MGHImage(np.ones((4, 4, 4), np.float32), np.eye(4)).to_bytes())
+    mgh[4:16] = struct.pack(">3i", 2000, 2000, 2000)
+    small = io.BytesIO()
+    Pillow.fromarray(np.zeros((8, 8), np.uint8)).save(small, "JPEG")
+    jpeg = bytearray(small.getvalue())
+    at = jpeg.index(b"\xff\xc0") + 5
+    jpeg[at : at + 4] = struct.pack(">HH", 65500, 65500)
+    small = io.BytesIO()
+    Pillow.fromarray(np.zeros((8, 8), np.uint8)).save(small, "TIFF")
+    tiff = small.getvalue()
+    for tag in (256, 257):  # width, height
+        at = tiff.index(struct.pack("<H", tag), 8)
+        tiff = tiff[: at + 2] + struct.pack("<HII", 4, 1, 100_000) + tiff[at + 12 :]
+    small = io.BytesIO()
+    Pillow.fromarray(np.zeros((8, 8), np.uint8)).save(small, "BMP")
+    bmp = bytearray(small.getvalue())
+    bmp[18:26] = struct.pack("<ii", 90_000, 90_000)
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w", zipfile.ZIP_DEFLATED) as archive:  # one in another, as bombs are packed
+        archive.writestr("bomb.zip", file.getvalue())
+    many = io.BytesIO()
+    with zipfile.ZipFile(many, "w") as archive:
+        for number in range(3000):
+            archive.writestr(f"{number}.dcm", b"")
     grey = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 60000, 60000) + b"\x08\0\0\0\0"
     return {
         "deep.dcm": deep,
@@ -106,6 +144,17 @@ def hostile() -> dict[str, bytes]:
         "huge.nii.gz": gzip.compress(bytes(huge) + bytes(20 << 20)),
         "bomb.zip": file.getvalue(),
         "deflated.dcm": bomb,
+        "defined.dcm": part10 + defined,
+        "long.dcm": part10 + long,
+        "rle.dcm": bytes(rle),
+        "frames.dcm": frames,
+        "huge.mgh": bytes(mgh),
+        "huge.mgz": gzip.compress(bytes(mgh) + bytes(20 << 20)),
+        "huge.jpeg": bytes(jpeg),
+        "huge.tiff": tiff,
+        "huge.bmp": bytes(bmp),
+        "inner.zip": inner.getvalue(),
+        "many.zip": many.getvalue(),
         "huge.png": grey + zlib.crc32(grey[12:]).to_bytes(4, "big"),
         "huge.nrrd": b"NRRD0004\ntype: double\ndimension: 3\nsizes: 9999 9999 20\nencoding: gzip\n\n" + bytes(64),
         "huge.mha": b"NDims = 3\nDimSize = 9999 9999 20\nElementType = MET_DOUBLE\nElementDataFile = LOCAL\n",
@@ -144,6 +193,9 @@ def read_all(folder: Path, wrong: list[str]) -> None:
                 wrong.append(f"{case}: the error is {error!s}")
         except BaseException as error:
             wrong.append(f"{case}: {type(error).__name__}: {error}")
+        else:
+            if case.startswith("hostile"):
+                wrong.append(f"{case}: was read")
         if time.process_time() - start > SECONDS:
             wrong.append(f"{case}: took {time.process_time() - start:.1f} s")
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10) - before

@@ -1,5 +1,6 @@
 """One geometry: 48 axis orientations, anisotropic, oblique, stored as NIfTI and as DICOM. A model that passes its
-input through must answer the same body at the same place, and every writer must keep it there."""
+input through must answer the same body at the same place, and every writer must keep it there (of pictures:
+test_writers_of_pictures.py)."""
 
 from __future__ import annotations
 
