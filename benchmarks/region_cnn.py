@@ -29,15 +29,19 @@ ROUNDS = 9
 # As the released detectors are, with 50 regions.
 LIGHT = {"channels": 3, "size": (512, 512), "pyramid": 64, "hidden": 128, "candidates": 100, "regions": 50}
 REGIONS = (100, 200, 400, 800)
+# Threads of an ONNX Runtime session as it comes stay awake for some 40 ms of computing after a run, and would take
+# one of few cores from whatever is timed next.
+REST = 0.2
 
 
 def in_turns(jobs: dict[str, Callable[[], Any]], *, rounds: int = ROUNDS) -> dict[str, list[float]]:
-    """Seconds of each job, `rounds` times in turns, after one call that warms it up."""
+    """Seconds of each job, `rounds` times in turns with a rest before each, after one call that warms it up."""
     for job in jobs.values():
         job()
     times: dict[str, list[float]] = {name: [] for name in jobs}
     for _ in range(rounds):
         for name, job in jobs.items():
+            time.sleep(REST)
             start = time.perf_counter()
             job()
             times[name].append(time.perf_counter() - start)

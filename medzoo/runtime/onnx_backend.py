@@ -12,6 +12,7 @@ import onnxruntime as ort
 
 from medzoo.errors import UserError
 from medzoo.runtime.bound import Bound
+from medzoo.runtime.cores import cores
 from medzoo.runtime.external_data import refuse_external_data
 from medzoo.runtime.gpu import GpuOptions
 from medzoo.runtime.metadata import Metadata
@@ -25,8 +26,8 @@ _NAMES: Mapping[str, str] = {"CUDAExecutionProvider": "cuda", "TensorrtExecution
 class OnnxBackend:
     """One ONNX file in one ONNX Runtime session.
 
-    `source`: a path, or a model's bytes with `where` to name them in errors. `threads`: 0 leaves the number
-    to ONNX Runtime. Asked for "cuda" or "tensorrt", it runs there or raises UserError; "auto" takes a GPU if there
+    `source`: a path, or a model's bytes with `where` to name them in errors. `threads`: 0 is one a
+    core. Asked for "cuda" or "tensorrt", it runs there or raises UserError; "auto" takes a GPU if there
     is one. `device` then says what was got.
     """
 
@@ -45,15 +46,17 @@ class OnnxBackend:
         if isinstance(source, Path):
             refuse_external_data(source)
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
+        # Left to count them itself, ONNX Runtime ties each thread to a core: those of two sessions to the same ones.
+        options.intra_op_num_threads = threads or cores()
         options.log_severity_level = 3
         # Threads that spin between two runs take the cores from those that read, decode and write meanwhile.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # Slices and tiles differ in size from call to call: the arena would keep the largest of each shape.
-        options.enable_cpu_mem_arena = False
-        options.enable_mem_pattern = False
         chosen = gpu or GpuOptions()
         providers = _providers(device, gpu)
+        # Without an arena the system hands out every large tensor anew, zeroed page by page: up to half of a run.
+        options.enable_cpu_mem_arena = providers == [_CPU]
+        # It would keep a plan, and a block as large as all tensors of it, for each shape that ever came.
+        options.enable_mem_pattern = False
         try:
             self.session = ort.InferenceSession(
                 str(source) if isinstance(source, Path) else source, options, providers=providers
@@ -66,6 +69,7 @@ class OnnxBackend:
         # On a GPU inputs and outputs keep their place there; TensorRT's too is CUDA memory.
         on_gpu = self.device != "cpu"
         self._bound = Bound(self.session, device="cuda", number=chosen.number, graphs=chosen.graphs) if on_gpu else None
+        self._shapes: dict[str, tuple[int, ...]] | None = None
         self.metadata = Metadata.read(self.session.get_modelmeta().custom_metadata_map, where=self.where)
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
@@ -74,11 +78,26 @@ class OnnxBackend:
         try:
             if self._bound is not None:
                 return self._bound.run(inputs, names)
-            values = self.session.run(names, {k: np.ascontiguousarray(v) for k, v in inputs.items()})
+            arrays = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
+            values = self.session.run(names, arrays, self._emptied(arrays))
         except Exception as error:
             shapes = ", ".join(f"{k} {v.dtype}{list(v.shape)}" for k, v in inputs.items())
             raise UserError(f"the graph cannot take {shapes}: {_first_line(error)}", where=self.where) from error
         return dict(zip(names, values, strict=True))
+
+    def _emptied(self, arrays: Mapping[str, Array]) -> ort.RunOptions | None:
+        """Has the arena give back after a run what stands free in it, if the shapes are not those of the run before.
+
+        While shapes repeat it keeps what one run needs; slices and tiles that differ in size would leave in it the
+        most that any of them took, and the gaps between.
+        """
+        shapes = {name: array.shape for name, array in arrays.items()}
+        repeated, self._shapes = shapes == self._shapes, shapes
+        if repeated or self._bound is not None:
+            return None
+        options = ort.RunOptions()
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        return options
 
 
 def read_metadata(path: Path) -> Metadata:
