@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,20 @@ import numpy as np
 from PIL import Image as Pillow
 
 from medzoo.commands.catalog import catalog
-from medzoo.commands.data import OpenData, open_data
+from medzoo.commands.data import OpenData, data_params, open_data
 from medzoo.commands.environment import installed
 from medzoo.commands.locate import find_recipe
-from medzoo.data.audit import Audit, image_name
+from medzoo.data.audit import PERSONS, Audit, image_name
 from medzoo.data.audit import audit as audit_data
 from medzoo.data.prints import grey_view
+from medzoo.data.split import PARTS
 from medzoo.errors import UserError
 from medzoo.io.atomic import atomic_write
+from medzoo.io.cache import code_digest, file_digest, kept
 from medzoo.plots.colours import grey_window, to_bytes
 from medzoo.recipe import Recipe, load_recipe
 from medzoo.report.audit_page import drawn, render_audit
-from medzoo.types import Image
+from medzoo.types import Array, Image
 
 
 def audit(recipe: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) -> Audit:
@@ -65,12 +68,50 @@ def _thumbnail(image: Image) -> bytes:
     return file.getvalue()
 
 
+def _audit_key(recipe: Recipe, opened: OpenData) -> str:
+    """All that an audit depends on: items and the bytes of their files, the split, the code; and of what else lies
+    where the recipe points (tables, annotations), sizes and times."""
+    items = [
+        [
+            item.id,
+            item.stratum,
+            {key: item.groups[key] for key in PERSONS if key in item.groups},
+            item.facts,
+            [(role, str(path), _file_state(path)) for role, path in sorted(item.files.items())],
+        ]
+        for item in opened.items
+    ]
+    params = data_params(recipe)
+    named = [value for _, value in params if isinstance(value, Path)]
+    beside = [
+        (str(path), path.stat().st_size, path.stat().st_mtime_ns)
+        for root in named
+        for path in sorted([root] if root.is_file() else root.rglob("*"))
+    ]
+    parts = {part: getattr(opened.split, part) for part in PARTS}
+    data = (recipe.task, recipe.labels, recipe.data.type, params, recipe.data.mirrors)
+    return repr(("audit", code_digest(), data, parts, items, beside))
+
+
+def _file_state(path: Path) -> str:
+    """The digest of a file; of what cannot be read, that it cannot."""
+    try:
+        return file_digest(path)
+    except OSError as error:
+        return repr(error)
+
+
 def checked_audit(recipe: Recipe, opened: OpenData) -> Audit:
-    """The audit that a training begins with.
+    """The audit that a training begins with; kept on disk for the next training on the same data and split.
 
     Raises UserError for a split with the same patient or image on two sides, unless the recipe allows it.
     """
-    found = audit_data(opened.data, opened.split, mirrored=recipe.data.mirrors)
+
+    def fresh() -> Array:
+        document = audit_data(opened.data, opened.split, mirrored=recipe.data.mirrors).to_json()
+        return np.frombuffer(json.dumps(document).encode(), np.uint8)
+
+    found = Audit.from_json(json.loads(kept(_audit_key(recipe, opened), fresh).tobytes()))
     if found.leaks and not recipe.data.allow_leaks:
         first = found.leaks[0]
         words = {"patient": "the same patient", "identical": "the same bytes", "near": "the same content"}

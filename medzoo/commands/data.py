@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from medzoo import registry
-from medzoo.data.dataset import DataSet, Item, Part
+from medzoo.data.dataset import DataParams, DataSet, Item, Part
 from medzoo.data.split import Split, make_split
 from medzoo.errors import UserError
+from medzoo.io.cache import file_digest
 from medzoo.recipe import Recipe
 
 
@@ -33,10 +34,7 @@ class OpenData:
 def open_data(recipe: Recipe) -> OpenData:
     """Open and split a recipe's data. Raises UserError if the layout or the split cannot be had."""
     entry = registry.entry("data", recipe.data.type)
-    params = recipe.data.params
-    if not isinstance(params, entry.params):
-        params = entry.params.model_validate(params)
-    data: DataSet = entry.open(params, recipe.task, recipe.labels)
+    data: DataSet = entry.open(data_params(recipe), recipe.task, recipe.labels)
     items = data.items()
     if not items:
         raise UserError("the data set is empty", where=f"{recipe.source}: data")
@@ -45,18 +43,23 @@ def open_data(recipe: Recipe) -> OpenData:
     return OpenData(data, items, make_split(items, split.model_copy(update=split.amounts)))
 
 
+def data_params(recipe: Recipe) -> DataParams:
+    """The parameters of the recipe's data type, checked."""
+    kind: type[DataParams] = registry.entry("data", recipe.data.type).params
+    params = recipe.data.params
+    return params if isinstance(params, kind) else kind.model_validate(params)
+
+
 def data_digest(items: Sequence[Item]) -> dict[str, Any]:
     """SHA-256 over (item, role, digest of the file), independent of where the data lie; and their number."""
-    digests: dict[Path, str] = {}
+    files: set[Path] = set()
     lines = []
     for item in items:
         for role, path in sorted(item.files.items()):
-            if path not in digests:
-                with path.open("rb") as file:
-                    digests[path] = hashlib.file_digest(file, "sha256").hexdigest()
-            lines.append([item.id, role, digests[path]])
+            files.add(path)
+            lines.append([item.id, role, file_digest(path)])
     return {
         "items": len(items),
-        "files": len(digests),
+        "files": len(files),
         "sha256": hashlib.sha256(json.dumps(sorted(lines)).encode()).hexdigest(),
     }

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.progress import track
 
 from medzoo.commands.data import OpenData
-from medzoo.commands.environment import installed
 from medzoo.data.dataset import Part
 from medzoo.errors import UserError
+from medzoo.io.cache import code_digest
 from medzoo.nn.net import Crops, Images, Net, Patches, Regions, Scenes, Vectors
 from medzoo.recipe import Recipe
 from medzoo.runtime.parity import Golden
@@ -168,7 +168,7 @@ def _scenes(net: Net, recipe: Recipe, data: OpenData, part: Part) -> ScenePictur
 
 def _key(recipe: Recipe) -> str:
     """What decides, beside the files, what a data set makes of them."""
-    return repr((installed("medzoo"), recipe.task, recipe.labels, recipe.data.type, recipe.data.params))
+    return repr((code_digest(), recipe.task, recipe.labels, recipe.data.type, recipe.data.params))
 
 
 def _golden_scenes(pictures: ScenePictures) -> list[Golden]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import combinations, pairwise
@@ -19,10 +19,10 @@ from medzoo.data.dataset import DataSet, Item, Objects, Sample
 from medzoo.data.fingerprint import Fingerprints, fingerprints, shrink
 from medzoo.data.header import identifying
 from medzoo.data.label_noise import suspects
-from medzoo.data.near_duplicates import near_duplicates
-from medzoo.data.prints import BATCH, grey_view
+from medzoo.data.prints import BATCH, grey_view, near_pairs
 from medzoo.data.split import PARTS, Split
 from medzoo.errors import EmptyMaskError, OffGridError, UserError
+from medzoo.io.cache import file_digest
 from medzoo.preprocess.outline_features import OUTLINES
 from medzoo.types import Array
 
@@ -77,6 +77,16 @@ class Audit:
             "findings": [asdict(finding) for finding in self.findings],
         }
 
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Audit:
+        """The audit that gave this document."""
+        leaks = tuple(
+            Leak(leak["kind"], leak["a"], leak["b"], tuple(leak["splits"]), tuple(leak["labels"]))
+            for leak in document["leaks"]
+        )
+        findings = tuple(Finding(**finding) for finding in document["findings"])
+        return cls(document["images"], document["splits"], leaks, findings)
+
     def counts(self) -> dict[str, Any]:
         """How many images were read, leaks by kind and findings by kind: what a manifest says; no names."""
         leaks = Counter(leak.kind for leak in self.leaks)
@@ -113,7 +123,7 @@ def audit(data: DataSet, split: Split, *, mirrored: bool = True) -> Audit:
     side = split.parts()
     same = list(_identical(records))
     known = {(a.item.id, b.item.id) for a, b in same}
-    found = near_duplicates(prints, mirrored=mirrored) if prints is not None else []
+    found = near_pairs(prints, mirrored=mirrored) if prints is not None else []
     found = [p for p in found if p.whole or p.detail > VOLUME_DETAIL or not records[p.a].spacing]
     near = [(records[p.a], records[p.b]) for p in found]
     # Parts of one file (slabs of a volume, outlines of a database) are alike by nature; the split's group
@@ -135,7 +145,9 @@ def image_name(item: Item) -> str:
 
 def _read_all(data: DataSet, items: Sequence[Item]) -> tuple[list[_Record], Fingerprints | None]:
     """Records and fingerprints of all items that can be read, in their order; the others' records follow."""
-    batches = [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
+    # Volumes are few and slow to read: work for every thread.
+    size = max(1, min(BATCH, len(items) // (4 * (os.cpu_count() or 1))))
+    batches = [items[start : start + size] for start in range(0, len(items), size)]
     good: list[_Record] = []
     bad: list[_Record] = []
     prints: list[Fingerprints] = []
@@ -189,8 +201,7 @@ def _digest(item: Item, sample: Sample) -> str:
     drawn from outlines, of their points, since small nodules of two people can be drawn alike."""
     path = item.files.get("image")
     if path is not None and path.is_file():
-        with path.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
+        return file_digest(path)
     if outlines := sample.image.meta.get(OUTLINES):
         points = [np.append(points, z) for slices in outlines.values() for z, points in slices]
         return hashlib.sha256(np.concatenate(points).tobytes()).hexdigest()

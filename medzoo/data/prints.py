@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from medzoo.data.fingerprint import Fingerprints, fingerprints, shrink
-from medzoo.data.near_duplicates import near_duplicates, near_groups
+from medzoo.data.near_duplicates import WAYS, NearPair, near_duplicates, near_groups
 from medzoo.io import luma, read_image
+from medzoo.io.cache import code_digest, file_digest, kept
 from medzoo.types import Array, Image
 
 BATCH = 64
@@ -64,9 +66,36 @@ class NearGroups(Mapping[str, str]):
         return len(self._known) + 1
 
 
+def near_pairs(prints: Fingerprints, *, mirrored: bool = True) -> list[NearPair]:
+    """`near_duplicates`, kept (medzoo.io.cache): a split by near-duplicates and the audit ask for the same pairs."""
+    digest = hashlib.sha256()
+    for array in vars(prints).values():
+        digest.update(f"{array.dtype} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+
+    def rows() -> Array:
+        found = near_duplicates(prints, mirrored=mirrored)
+        return np.array(
+            [(p.a, p.b, p.score, p.detail, WAYS.index(p.mirrored), p.whole) for p in found], np.float64
+        ).reshape(-1, 6)
+
+    return [
+        NearPair(int(a), int(b), score, detail, WAYS[int(way)], bool(whole))
+        for a, b, score, detail, way, whole in kept(
+            f"near-duplicates {code_digest()} {mirrored} {digest.hexdigest()}", rows
+        ).tolist()
+    ]
+
+
 def near_duplicate_groups(paths: Mapping[str, Path]) -> dict[str, str]:
-    """The near-duplicate group of each image by its name: the name of the group's first image."""
+    """The near-duplicate group of each image by its name: the name of the group's first image. Of files that were met
+    before, in this order, the groups are kept (medzoo.io.cache)."""
     names = list(paths)
-    pairs = near_duplicates(read_prints([paths[name] for name in names]))
-    numbers = near_groups(len(names), ((p.a, p.b) for p in pairs))
+
+    def groups() -> Array:
+        pairs = near_pairs(read_prints([paths[name] for name in names]))
+        return near_groups(len(names), ((p.a, p.b) for p in pairs))
+
+    # The ending decides which reader a file gets.
+    files = [(paths[name].suffix, file_digest(paths[name])) for name in names]
+    numbers = kept(f"near-duplicate groups {code_digest()} {files}", groups)
     return {name: names[number] for name, number in zip(names, numbers, strict=True)}

@@ -12,6 +12,8 @@ import os
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -31,10 +33,15 @@ def cached(path: str | Path, key: str, make: Callable[[], Array]) -> Array:
     file is none. Where nothing can be kept (no folder, a full disk) the array is made, and that is all.
     What `make` raises is passed on, and nothing is kept.
     """
+    return kept(f"{file_digest(path)}\n{key}", make) if cache_folder() is not None else _frozen(make())
+
+
+def kept(key: str, make: Callable[[], Array]) -> Array:
+    """`cached` for what is made from no file, or from many: `key` holds the digests of all that counts."""
     folder = cache_folder()
     if folder is None:
         return _frozen(make())
-    name = hashlib.sha256(f"{file_digest(path)}\n{key}".encode()).hexdigest()
+    name = hashlib.sha256(key.encode()).hexdigest()
     entry = folder / name[:2] / f"{name}.npy"
     found = _load(entry)
     if found is not None:
@@ -64,6 +71,17 @@ def file_digest(path: str | Path) -> str:
         with path.open("rb") as handle:
             _digests[known] = hashlib.file_digest(handle, "sha256").hexdigest()
     return _digests[known]
+
+
+@cache
+def code_digest() -> str:
+    """SHA-256 (hex) of medzoo's own sources and of the versions of what it computes with: for the keys of what another
+    version would make otherwise."""
+    package = Path(__file__).parents[1]
+    digest = hashlib.sha256(f"{version('numpy')} {version('scipy')}".encode())
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def _frozen(array: Array) -> Array:

@@ -67,7 +67,7 @@ BEYOND: Mapping[tuple[int, ...], tuple[float, float]] = MappingProxyType(
 def compact(labels: Array) -> Array:
     """Label numbers as one byte a voxel. Raises ValueError for a number that is neither."""
     numbers = np.asarray(labels)
-    found = np.flatnonzero(np.bincount(numbers.ravel())) if numbers.min() >= 0 else np.array([-1])
+    found = np.flatnonzero(np.bincount(numbers.ravel(order="K"))) if numbers.min() >= 0 else np.array([-1])
     table = np.zeros(LAST_OUTSIDE + 1, np.uint8)
     for number in found.tolist():
         if not (0 <= number < 256 or FIRST_OUTSIDE <= number <= LAST_OUTSIDE):

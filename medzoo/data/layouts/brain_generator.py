@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +21,7 @@ from medzoo.data.dataset import DataEntry, DataParams, Item, Sample
 from medzoo.data.generator.scan import Look, synthesise
 from medzoo.data.generator.structures import compact, tissues
 from medzoo.errors import UserError
+from medzoo.io.cache import cached, code_digest
 from medzoo.io.read import read_labels
 from medzoo.preprocess.orient import Orient
 from medzoo.types import Array, Frame, Image
@@ -88,9 +89,17 @@ class BrainGenerator:
         ]
 
     def load(self, item: Item) -> Sample:
-        labels, affine = self._maps(item.files["label"])
+        path = item.files["label"]
+        labels, affine = self._maps(path)
         key = [self.params.seed, item.facts["map"], item.facts["variant"], item.facts["generation"]]
-        scan, target = synthesise(labels, np.random.default_rng(np.random.SeedSequence(key)), self.look)
+        make = cache(lambda: synthesise(labels, np.random.default_rng(np.random.SeedSequence(key)), self.look))
+        if item.facts["generation"]:
+            scan, target = make()
+        else:
+            # Audit and training, and every run that begins anew, look at these.
+            said = f"{code_digest()} {self.look} {key}"
+            scan = np.array(cached(path, f"scan {said}", lambda: make()[0]))
+            target = np.array(cached(path, f"tissues {said}", lambda: make()[1]))
         return Sample(item, Image(scan[None], affine, source=item.id), target)
 
 

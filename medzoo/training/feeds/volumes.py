@@ -7,8 +7,10 @@ memory stays flat however many scans there are.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import overload
@@ -71,7 +73,12 @@ class Volumes(Sequence[Volume]):
     ) -> None:
         self._items, self._load, self._renewed = items, load, renewed
         self._held = list(items(0))
-        self._volumes = [load(item) for item in self._held]
+        if renewed:
+            # Scans that are made take long, and not in the interpreter.
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                self._volumes = list(pool.map(load, self._held))
+        else:
+            self._volumes = [load(item) for item in self._held]
         self.sizes = np.array([[len(places) for places in volume.places] for volume in self._volumes])
 
     def at(self, epoch: int) -> Volumes:
@@ -119,6 +126,7 @@ def load_volumes(
     """
     renewed = getattr(data, "renewed", None)
     left = limit
+    beginning = [item.facts for item in renewed(items, 0)] if renewed is not None else []
 
     def prepared(item: Item) -> _Prepared:
         with mapped():
@@ -143,7 +151,7 @@ def load_volumes(
 
     def from_cache(item: Item, path: Path) -> _Prepared:
         others = [file_digest(file) for file in list(item.files.values())[1:]]
-        said = repr((key, item.id, others, [step.model_dump() for step in steps], geometry, labels, seed))
+        said = repr((key, item.id, item.facts, others, [step.model_dump() for step in steps], geometry, labels, seed))
         once = cache(lambda: prepared(item))
 
         def whole() -> Array:
@@ -160,9 +168,12 @@ def load_volumes(
 
     def load(item: Item) -> Volume:
         nonlocal left
-        # What is made anew in every epoch, or from no file, is held.
-        path = None if renewed is not None else next(iter(item.files.values()), None)
-        if left > 0 or path is None:
+        path = next(iter(item.files.values()), None)
+        if renewed is not None:
+            # What is made anew in every epoch is held; what every run begins with is kept for the next run.
+            first = path is not None and item.facts in beginning
+            made = _in_memory(from_cache(item, path)) if first and path is not None else prepared(item)
+        elif left > 0 or path is None:
             made = prepared(item)
             left -= made.target.nbytes + made.places.nbytes + (0 if made.in_file else made.array.nbytes)
         else:
@@ -177,6 +188,10 @@ def load_volumes(
     if renewed is None:
         return Volumes(lambda epoch: items, load, renewed=False)
     return Volumes(lambda epoch: renewed(items, epoch), load, renewed=True)
+
+
+def _in_memory(scan: _Prepared) -> _Prepared:
+    return replace(scan, array=np.array(scan.array), target=np.array(scan.target), places=np.array(scan.places))
 
 
 def _places(array: Array, target: Array, geometry: Geometry, labels: int, seed: int) -> tuple[Array, ...]:

@@ -11,10 +11,15 @@ import pytest
 from PIL import Image as Pillow
 from scipy.ndimage import gaussian_filter
 
+from medzoo.commands import audit
+from medzoo.commands.audit import checked_audit
+from medzoo.commands.catalog import Catalog
+from medzoo.commands.data import open_data
 from medzoo.commands.evaluate import evaluate
 from medzoo.commands.train import train
 from medzoo.data.split import Split
 from medzoo.errors import UserError
+from medzoo.recipe import load_recipe
 
 RECIPE = """
 medzoo: 1
@@ -98,3 +103,19 @@ def digest(lists: dict) -> str:
     from medzoo.data.split import split_digest
 
     return split_digest(lists)
+
+
+def test_the_audit_of_known_data_is_kept_and_that_of_changed_data_is_not(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = load_recipe(recipe, ["data.allow_leaks=true"], catalog=Catalog())
+    shutil.copy(recipe.parent / "data/train/dog/p00.png", recipe.parent / "data/train/dog/p80.png")
+    first = checked_audit(loaded, open_data(loaded))
+    assert first.findings
+    whole, calls = audit.audit_data, []
+    monkeypatch.setattr(audit, "audit_data", lambda *a, **k: calls.append(1) or whole(*a, **k))
+    assert checked_audit(loaded, open_data(loaded)) == first
+    assert not calls
+    leak(recipe)
+    assert [pair.kind for pair in checked_audit(loaded, open_data(loaded)).leaks] == ["identical"] * 2
+    assert calls

@@ -13,12 +13,13 @@ from medzoo.data.generator.scan import Look, synthesise
 from medzoo.data.generator.structures import TISSUE_NUMBERS, compact, tissues, within_brain
 from medzoo.data.generator.tissue import paint
 from medzoo.data.generator.warp import deform, smooth_field
+from medzoo.data.layouts import brain_generator
 from medzoo.data.layouts.brain_generator import BrainGenerator, label_map
 from medzoo.data.split import make_split
 from medzoo.errors import UserError
 from medzoo.nn.net import Geometry
 from medzoo.recipe.split import SplitSection
-from medzoo.training.feeds.volumes import at_epoch, load_volumes
+from medzoo.training.feeds.volumes import Volume, at_epoch, load_volumes
 
 LABELS = ["background", "csf", "grey-matter", "white-matter"]
 PLAIN = Look(deformation=0, bias=0, gamma=0, noise=0, blur=(0.01, 0.02), thick=0, bites=0)
@@ -163,6 +164,28 @@ def test_an_item_is_the_same_scan_every_time_and_in_ras(maps: Path) -> None:
     assert first.image.array.shape[1:] == first.target.shape
     other = opened(maps, seed=1).load(item)
     assert not np.array_equal(first.image.array, other.image.array)
+
+
+def test_what_every_run_begins_with_is_kept_and_is_what_was_made(
+    maps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"geometry": Geometry(foreground="nonzero"), "labels": 4, "seed": 0}
+
+    def begun() -> list[Volume]:
+        data = opened(maps, renew=2)
+        return list(load_volumes(data, data.items()[:3], (), **options))  # type: ignore[arg-type]
+
+    monkeypatch.setenv("MEDZOO_CACHE", "")
+    made = begun()
+    monkeypatch.setenv("MEDZOO_CACHE", str(tmp_path / "cache"))
+    first = begun()
+    assert list((tmp_path / "cache").glob("*/*.npy"))
+    monkeypatch.setattr(brain_generator, "synthesise", lambda *_: pytest.fail("made again"))
+    for volumes in (first, begun()):
+        for one, other in zip(made, volumes, strict=True):
+            assert one.array.tobytes() == other.array.tobytes()
+            assert one.target.tobytes() == other.target.tobytes()
+            assert all(np.array_equal(a, b) for a, b in zip(one.places, other.places, strict=True))
 
 
 def test_some_scans_are_new_in_each_epoch_and_a_resumed_run_has_the_same(maps: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from medzoo.io import cache
-from medzoo.io.cache import cached
+from medzoo.io.cache import cached, kept
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +45,16 @@ def test_other_bytes_or_another_key_are_made_anew(tmp_path: Path) -> None:
     path.write_bytes(b"others")
     assert cached(path, "decode", lambda: counted(calls, 4))[0, 0] == 4
     assert len(calls) == 3
+
+
+def test_what_comes_from_many_files_is_kept_under_a_key_that_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    for key, value in (("a b", 2), ("a b", 3), ("a c", 4)):
+        kept(key, lambda value=value: counted(calls, value))  # type: ignore[misc]
+    assert kept("a b", lambda: counted(calls, 5))[0, 0] == 2
+    assert len(calls) == 2
+    monkeypatch.setenv("MEDZOO_CACHE", "")
+    assert kept("a b", lambda: counted(calls, 5))[0, 0] == 5
 
 
 def test_a_damaged_entry_is_made_anew(tmp_path: Path) -> None:
