@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from medzoo.commands.verify import verify
+from medzoo.data.split import Split
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = sorted(path.parent for path in ROOT.glob("zoo/*/manifest.json"))
@@ -24,6 +25,9 @@ def test_released_model_is_what_its_manifest_says(folder: Path) -> None:
     names = {path.relative_to(folder).as_posix() for path in files}
     assert names == {*manifest["files"], "manifest.json", "manifest.sha256"}
     assert all(path.stat().st_size <= 25_000_000 for path in files)
+    # Which items it learned from, and what it answered to those that it had not seen.
+    assert names >= {"split.json", "evaluation.json"}
+    assert Split.read(folder / "split.json").digest == manifest["split"]["digest"]
 
 
 def test_the_pages_show_the_models_own_figures(monkeypatch: pytest.MonkeyPatch) -> None:
