@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
+from medzoo.io.dicom.faults import said
+
 
 def facts_of(head: Any) -> dict[str, Any]:
     """`modality`, `window` (centre, width), `burnt_in` where the header says that the pixels show who the patient is
@@ -20,7 +22,7 @@ def facts_of(head: Any) -> dict[str, Any]:
         try:
             facts["suvbw"] = suvbw_factor(head)
         except (ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
-            facts["suvbw_lacks"] = str(error)
+            facts["suvbw_lacks"] = said(error)
     return facts
 
 

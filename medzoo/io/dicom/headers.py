@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from medzoo.errors import UserError
+from medzoo.io.dicom.faults import said
 from medzoo.types import Array
 
 SUFFIXES = (".dcm", ".dicom", ".ima")
@@ -59,13 +60,13 @@ def read_dataset(source: Path | BinaryIO, where: str, *, stop_before_pixels: boo
     """A pydicom dataset from a path or an open file, with `stop_before_pixels` its header. Raises UserError."""
     from pydicom.filereader import read_partial
 
-    last: list[Any] = [None]
+    last: list[Any] = []
 
     def stop(tag: Any, representation: str | None, length: int) -> bool:
         """Whether to stop here. Padding without end would else be read element by element."""
-        if tag == last[0]:
-            raise UserError("is damaged: an element stands there twice in a row", where)
-        last[0] = tag
+        last[:] = [*last, tag] if tag in last else [tag]
+        if len(last) == 3:  # pydicom looks at a first one twice
+            raise UserError("is damaged: an element stands there again and again", where)
         return stop_before_pixels and bool(tag == _PIXELS)
 
     try:
@@ -77,7 +78,7 @@ def read_dataset(source: Path | BinaryIO, where: str, *, stop_before_pixels: boo
     except UserError:
         raise
     except Exception as error:  # pydicom raises a kind of its own for every fault of a file
-        raise UserError(f"is no DICOM file, or is damaged: {error}", where) from error
+        raise UserError(f"is no DICOM file, or is damaged: {said(error)}", where) from error
 
 
 def in_folder(folder: Path) -> list[Header]:

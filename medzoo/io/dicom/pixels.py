@@ -8,6 +8,7 @@ import numpy as np
 
 from medzoo.errors import UserError
 from medzoo.io.check import check_extent
+from medzoo.io.dicom.faults import said
 from medzoo.types import Array
 
 # A frame whose header claims more bytes than this many times what is stored for it is a hostile one.
@@ -33,7 +34,7 @@ def pixels(dataset: Any, where: str) -> Array:
             return np.ascontiguousarray(stored.transpose(2, 0, 1))
         values = apply_modality_lut(stored, dataset)
     except Exception as error:  # a missing decoder, a short buffer, a wrong tag: each its own kind
-        raise UserError(f"its pixels cannot be decoded: {error}", where, HINT) from error
+        raise UserError(f"its pixels cannot be decoded: {said(error)}", where, HINT) from error
     if values is not stored:
         values = values.astype(np.float32)
     if dataset.PhotometricInterpretation == "MONOCHROME1":
@@ -47,11 +48,14 @@ def frames_of(dataset: Any, where: str) -> Array:
     try:
         stored = _stored(dataset)
     except Exception as error:
-        raise UserError(f"its pixels cannot be decoded: {error}", where, HINT) from error
+        raise UserError(f"its pixels cannot be decoded: {said(error)}", where, HINT) from error
     if int(dataset.get("SamplesPerPixel") or 1) != 1:
         raise UserError("holds colour frames, a volume is grey", where)
     stored = np.asarray(stored).reshape(-1, *stored.shape[-2:])
+    negative = dataset.PhotometricInterpretation == "MONOCHROME1"
     scale = np.array([_scale(dataset, number) for number in range(len(stored))])
+    if negative:
+        stored = _turned_over(stored, dataset)
     if (scale == (1.0, 0.0)).all():
         return np.asarray(stored)
     values: Array = stored.astype(np.float32)

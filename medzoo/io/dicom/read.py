@@ -18,6 +18,7 @@ import numpy as np
 from medzoo.errors import UserError
 from medzoo.io.check import check_affine, check_extent, check_values, check_volume
 from medzoo.io.dicom.facts import facts_of
+from medzoo.io.dicom.faults import said
 from medzoo.io.dicom.headers import Header, in_archive, in_folder, one_series, read_dataset
 from medzoo.io.dicom.pixels import frames_of, is_plain, pixels, plain_dtype, slope_and_intercept
 from medzoo.io.dicom.place import has_frame_places, ordered, plane_of, planes_of
@@ -67,7 +68,7 @@ def _one_line(where: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # of a kind of its own for every fault
-        raise UserError(f"is damaged: {error}", where) from error
+        raise UserError(f"is damaged: {said(error)}", where) from error
 
 
 def _from_dataset(dataset: Any, where: str, *, volume: bool) -> Image:

@@ -11,6 +11,7 @@ import numpy as np
 from medzoo.errors import UserError, missing_extra
 from medzoo.io.atomic import atomic_path
 from medzoo.io.dicom.codes import category_code, type_code
+from medzoo.io.dicom.faults import said
 from medzoo.io.dicom.headers import read_dataset
 from medzoo.io.dicom.place import LPS_TO_RAS, planes_of
 from medzoo.io.dicom.source import source_headers
@@ -78,7 +79,7 @@ def write_segmentation(
             omit_empty_frames=bool(stored.any()),
         )
     except (ValueError, AttributeError, TypeError, KeyError) as error:  # a source header that highdicom cannot use
-        raise UserError(f"its header does not suffice for a DICOM SEG: {error}", image.source) from error
+        raise UserError(f"its header does not suffice for a DICOM SEG: {said(error)}", image.source) from error
     with atomic_path(path) as beside:
         made.save_as(beside)
         _compare(beside, stored, image, where=str(path))

@@ -2,7 +2,7 @@
 
 A box on a picture is a closed polyline in its pixels. A box in a volume is the polygon in which it cuts its middle
 plane, in patient millimetres (LPS), and its depth across that plane as a measurement; `read_report` makes the box
-of it again.
+of it again. A report of no boxes has one group without a region (TID 1500 wants one), which says so.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ import numpy as np
 from medzoo.errors import UserError, missing_extra
 from medzoo.io.atomic import atomic_path
 from medzoo.io.dicom.codes import type_code
+from medzoo.io.dicom.faults import said
 from medzoo.io.dicom.headers import read_dataset
 from medzoo.io.dicom.place import LPS_TO_RAS
 from medzoo.io.dicom.source import source_headers
 from medzoo.types import Array, Image
 
 DEPTH = ("131197000", "SCT", "Depth")
+NOTHING = ("nothing", "99MEDZOO", "Nothing found by the model")
 CERTAINTY = ("111012", "DCM", "Certainty of Finding")
 
 
@@ -74,7 +76,8 @@ def write_report(
     report = hd.sr.MeasurementReport(
         observation_context=hd.sr.ObservationContext(observer_device_context=device),
         procedure_reported=hd.sr.CodedConcept("363679005", "SCT", "Imaging procedure"),
-        imaging_measurements=[_group(hd, f, number, heads, algorithm) for number, f in enumerate(findings, 1)],
+        imaging_measurements=[_group(hd, f, number, heads, algorithm) for number, f in enumerate(findings, 1)]
+        or [_nothing(hd, algorithm)],
         title=hd.sr.CodedConcept("126000", "DCM", "Imaging Measurement Report"),
         referenced_images=heads,
     )
@@ -90,7 +93,7 @@ def write_report(
             is_complete=True,
         )
     except (ValueError, AttributeError, TypeError, KeyError) as error:  # a source header that highdicom cannot use
-        raise UserError(f"its header does not suffice for a DICOM SR: {error}", image.source) from error
+        raise UserError(f"its header does not suffice for a DICOM SR: {said(error)}", image.source) from error
     with atomic_path(path) as beside:
         made.save_as(beside)
         _compare(read_report(beside), findings, where=str(path))
@@ -116,6 +119,8 @@ def read_report(path: str | Path) -> list[Finding]:
                 corners = np.array(item.GraphicData, float).reshape(-1, 2)[:4]
             elif item.ValueType == "SCOORD3D":
                 corners = np.array(item.GraphicData, float).reshape(-1, 3)[:4] * [-1, -1, 1]
+        if corners is None and label == NOTHING[2]:
+            continue
         if corners is None:
             raise UserError("holds a finding without a region", str(path))
         found.append(Finding(label, score, corners, depth))
@@ -164,6 +169,14 @@ def _group(hd: Any, finding: Finding, number: int, heads: Sequence[Any], algorit
         finding_type=code,
         algorithm_id=algorithm,
         measurements=measured,
+    )
+
+
+def _nothing(hd: Any, algorithm: Any) -> Any:
+    return hd.sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=hd.sr.TrackingIdentifier(identifier="nothing"),
+        finding_type=hd.sr.CodedConcept(*NOTHING),
+        algorithm_id=algorithm,
     )
 
 

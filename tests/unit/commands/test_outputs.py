@@ -84,6 +84,21 @@ def test_an_empty_mask_is_a_seg_with_every_slice(series: Path, tmp_path: Path) -
     assert [str(s.SegmentLabel) for s in made.SegmentSequence] == list(LABELS[1:])
 
 
+class Empty(Through):
+    def run(self, inputs, outputs=None):  # type: ignore[no-untyped-def]
+        return {"boxes": np.zeros((1, 1, 6), np.float32), "scores": np.zeros((1, 1), np.float32),
+                "labels": np.zeros((1, 1), np.int64), "count": np.array([0])}  # fmt: skip
+
+
+def test_no_boxes_are_a_report_that_says_so(series: Path, tmp_path: Path) -> None:
+    pytest.importorskip("highdicom", reason="highdicom (extra dicom) writes SEG and SR")
+    from medzoo.io.dicom.structured_report import read_report
+
+    answers(Predictor(Empty("detect")), [series], tmp_path, form="dicom-sr")
+    assert read_report(tmp_path / "series_sr.dcm") == []
+    assert "Nothing found by the model" in str(pydicom.dcmread(tmp_path / "series_sr.dcm"))
+
+
 def test_what_has_no_such_form_is_told(series: Path, tmp_path: Path) -> None:
     picture = tmp_path / "a.png"
     Pillow.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(picture)

@@ -171,10 +171,9 @@ def test_the_command_says_nothing_of_the_patient(tmp_path: Path) -> None:
     broken = tmp_path / "b.dcm"
     broken.write_bytes(source.read_bytes()[:-5000])
     command = [sys.executable, "-m", "medzoo", "predict", ROOT / "zoo/breast-lesion-rcnn", source, broken]
-    for more in ([], ["--deidentify"], ["--json"]):
-        done = subprocess.run(
-            [str(part) for part in [*command, "-o", tmp_path / "out", *more]], capture_output=True, text=True
-        )
+    for more in ([], ["--deidentify"], ["--json"], ["--format", "dicom-sr"]):
+        out = tmp_path / ("sr" if "dicom-sr" in more else "out")
+        done = subprocess.run([str(part) for part in [*command, "-o", out, *more]], capture_output=True, text=True)
         assert done.returncode == 2, done.stderr  # one of the two is cut off
         assert "b.dcm" in done.stderr
         said = done.stdout + done.stderr

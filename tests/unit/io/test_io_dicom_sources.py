@@ -95,10 +95,21 @@ def test_frames_that_say_where_they_lie_are_a_volume(tmp_path: Path) -> None:
     np.testing.assert_allclose(image.affine, series.affine, atol=1e-5)
 
 
+def test_negative_frames_are_turned_over(tmp_path: Path) -> None:
+    positive, negative = enhanced(), enhanced()
+    negative.PhotometricInterpretation = "MONOCHROME1"
+    positive.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+    negative.save_as(tmp_path / "b.dcm", enforce_file_format=True)
+    a, b = read_image(tmp_path / "a.dcm"), read_image(tmp_path / "b.dcm")
+    stored = (a.array + 1024) / 2  # 16 bits with a sign: -32768 and 32767 change places
+    np.testing.assert_array_equal(b.array, (-1 - stored) * 2 - 1024)
+
+
 @pytest.mark.parametrize(
     ("name", "package"),
     [("JPEG2000.dcm", "openjpeg"), ("SC_rgb_jpeg_gdcm.dcm", "libjpeg"), ("MR_small_RLE.dcm", None),
-     ("MR_small_jpeg_ls_lossless.dcm", "libjpeg")],
+     ("MR_small_jpeg_ls_lossless.dcm", "libjpeg"), ("JPGExtended.dcm", "libjpeg"), ("SC_rgb_jpeg.dcm", "libjpeg"),
+     ("JPEGLSNearLossless_16.dcm", "libjpeg"), ("693_J2KI.dcm", "openjpeg"), ("SC_rgb_rle_16bit.dcm", None)],
 )  # fmt: skip
 def test_compressed_pixels(name: str, package: str | None) -> None:
     if package:

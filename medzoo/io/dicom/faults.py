@@ -1,0 +1,25 @@
+"""What pydicom and highdicom say of a fault, without the values of the header that they quote."""
+
+from __future__ import annotations
+
+import re
+import warnings
+
+# What they warn of, they quote too, and it may be a patient's name or number.
+warnings.filterwarnings("ignore", module=r"(pydicom|highdicom)\.")
+
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+
+
+def said(error: BaseException) -> str:
+    """The words of an error in which only attributes and value representations stand in quotes; other quotes are
+    left out, since they may hold a name, a number or a date of the patient."""
+    return _QUOTED.sub(_known, str(error))
+
+
+def _known(quoted: re.Match[str]) -> str:
+    from pydicom.datadict import tag_for_keyword
+
+    word = quoted[0][1:-1]
+    known = re.fullmatch("[A-Z]{2}", word) or (word.isidentifier() and tag_for_keyword(word) is not None)
+    return quoted[0] if known else "'...'"
