@@ -30,6 +30,7 @@ from medzoo.training.feeds.volumes import Volume, load_volumes
 
 _STEPS = 100  # of an epoch that has no natural end, where the recipe names none
 _VAL_STEPS = 10
+_CROWDED = 8  # pictures with many proposed regions, among a detector's golden inputs
 _WHOLE = 24  # pictures of a detector, uncut, among its golden inputs
 
 
@@ -231,11 +232,14 @@ def _of_regions(net: Net, recipe: Recipe, data: OpenData) -> Feeds:
 
 
 def _golden_regions(pictures: WholePictures) -> list[Golden]:
-    """Real batches of 1, 2, 3 and 5 pictures with as many regions as suit, those that are the objects among them."""
+    """Real batches of 1, 2, 3 and 5 pictures with as many regions as suit, those that are the objects among them; then
+    more pictures with many regions, of which some overlap by any threshold."""
     found = []
-    for batch, count in ((1, 64), (2, 24), (3, 16), (5, 9)):
+    wanted = [(range(batch), count) for batch, count in ((1, 64), (2, 24), (3, 16), (5, 9))]
+    wanted += [(range(first, first + 1), 160) for first in range(5, min(5 + _CROWDED, len(pictures)))]
+    for picked, count in wanted:
         rows = []
-        for index in range(batch):
+        for index in picked:
             (regions, boxes), (target,) = pictures.batch(0, index % len(pictures))
             both = [np.concatenate([target["windows"], regions[0]]), np.concatenate([target["boxes"], boxes[0]])]
             rows.append([np.resize(np.arange(len(both[0])), count), *both])

@@ -14,6 +14,8 @@ OVERLAP = 0.1
 GAP = 1
 # An object ends where the score falls below this share of its best slice's: what is fainter is its blur.
 SHARE = 0.3
+# The sections that decide how wide an object is are at least this share as sure as its best one.
+CLEAR = 0.5
 # The score is the mean over this many of its best slices; those that it lacks count as 0. Noise and the edges of
 # folds show in one slice, objects in several.
 SLICES = 3
@@ -50,9 +52,10 @@ def merge_slices(boxes: Array, scores: Array, classes: Array, places: Array) -> 
 
     Weighted box clustering over slices (Jaeger et al., Retina U-Net, arXiv 1811.08661): the best box that is
     left takes those of its class that overlap it in the slices next to it, and so on while slices follow each
-    other and show it at least SHARE times as surely; sides in the plane are means weighted by score, overlap and
-    area, so that an object's tips, which are small, do not shrink it. Fainter boxes there and in the slices next to
-    it are its own too and are dropped. boxes (N, 4), scores, classes and places (N,).
+    other and show it at least SHARE times as surely. Sides in the plane lie midway between means weighted by score,
+    overlap and area, and the sides of a box around the best box of every slice that shows it CLEAR times as surely:
+    sections of one object are smaller than its box, and a single loose one must not decide. Fainter boxes there and in
+    the slices next to it are its own too and are dropped. boxes (N, 4), scores, classes and places (N,).
     """
     order = np.argsort(-scores, kind="stable")
     free = np.ones(len(boxes), bool)
@@ -69,7 +72,10 @@ def merge_slices(boxes: Array, scores: Array, classes: Array, places: Array) -> 
         mine = sure & np.isin(places, run)
         free &= ~(near & (places >= run[0] - 1) & (places <= run[-1] + 1))
         weights = scores[mine] * overlap[mine] * area[mine]
-        plane = (boxes[mine] * weights[:, None]).sum(axis=0) / weights.sum() if weights.sum() > 0 else boxes[core]
+        plane = boxes[core]
+        if weights.sum() > 0:
+            mean = (boxes[mine] * weights[:, None]).sum(axis=0) / weights.sum()
+            plane = (mean + _around(boxes, scores, places, mine & (scores >= CLEAR * scores[core]))) / 2
         merged.append([*plane[:2], places[mine].min(), *plane[2:], places[mine].max() + 1])
         best.append(_mean_of_best(scores[mine], places[mine]))
         kinds.append(classes[core])
@@ -79,6 +85,13 @@ def merge_slices(boxes: Array, scores: Array, classes: Array, places: Array) -> 
         np.array(best, np.float32)[ranks],
         np.array(kinds, np.int64)[ranks],
     )
+
+
+def _around(boxes: Array, scores: Array, places: Array, chosen: Array) -> Array:
+    """The box (4,) around the best of the `chosen` boxes of every slice."""
+    best = [np.flatnonzero(chosen & (places == place)) for place in np.unique(places[chosen])]
+    sections = boxes[[int(rows[scores[rows].argmax()]) for rows in best]]
+    return np.concatenate([sections[:, :2].min(axis=0), sections[:, 2:].max(axis=0)])
 
 
 def _mean_of_best(scores: Array, places: Array) -> float:

@@ -81,8 +81,8 @@ def test_merging_weighs_by_score_and_overlap_and_keeps_classes_apart() -> None:
     # The mean over three slices, of which the first object has two and the others one.
     assert best == pytest.approx([(0.9 + 0.45) / 3, 0.8 / 3, 0.5 / 3])
     assert kinds.tolist() == [0, 1, 0]
-    # Weights 0.9 * 1 * 100 and 0.45 * 0.8 * 80.
-    height = (90 * 10 + 28.8 * 8) / (90 + 28.8)
+    # Midway between the mean, with weights 0.9 * 1 * 100 and 0.45 * 0.8 * 80, and the box around both.
+    height = ((90 * 10 + 28.8 * 8) / (90 + 28.8) + 10) / 2
     np.testing.assert_allclose(merged[0], [0, 0, 4, 10, height, 6], rtol=1e-6)
     np.testing.assert_allclose(merged[1:, [2, 5]], [[5, 6], [5, 6]])
 
