@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Annotated, Literal
 
 import numpy as np
@@ -67,10 +68,18 @@ class Affine(Augmentation):
         """The picture changed by what `draw` gave."""
         height, width = image.shape[1:]
         # torch's affine_grid multiplies matrices of three rows, which takes twice as long.
-        x, y = ((torch.arange(n).float() * 2 + 1) / n - 1 for n in (width, height))
+        x, y = _middles(width), _middles(height)
         (xx, xy, x0), (yx, yy, y0) = theta.tolist()
-        grid = torch.stack([xx * x + (xy * y + x0)[:, None], yx * x + (yy * y + y0)[:, None]], dim=-1)[None]
+        grid = torch.empty(1, height, width, 2)
+        torch.add(xx * x, (xy * y + x0)[:, None], out=grid[0, :, :, 0])
+        torch.add(yx * x, (yy * y + y0)[:, None], out=grid[0, :, :, 1])
         return grid_sample(image[None], grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0]
+
+
+@lru_cache(maxsize=16)
+def _middles(count: int) -> Tensor:
+    """(count,) float32: the middles of that many pixels, from -1 to 1 edge to edge."""
+    return (torch.arange(count).float() * 2 + 1) / count - 1
 
 
 class Flip(Augmentation):
@@ -101,13 +110,14 @@ class Intensity(Augmentation):
             return image
         # Picking the covered pixels out would take longer than everything else here.
         mean = image.sum(dtype=torch.float64).float() / count
-        centred = (image - mean) * covered
-        spread = (centred.square().sum(dtype=torch.float64) / count).sqrt().float()
-        high = image.max() if image.max() > 0 else image[covered].max()
-        changed = mean + centred * (1 + self.contrast * factor) + self.brightness * shift * spread
+        changed = (image - mean).mul_(covered)
+        spread = (changed.square().sum(dtype=torch.float64) / count).sqrt().float()
+        low, high = (float(value) for value in image.aminmax())
+        if high <= 0:
+            high = float(image[covered].max())
+        changed.mul_(1 + self.contrast * factor).add_(mean).add_(self.brightness * shift * spread)
         # Stored values end at their own range: clipped, as the device would have.
-        clipped: Tensor = changed.clamp(min=min(0.0, float(image.min())), max=float(high)) * covered
-        return clipped
+        return changed.clamp_(min=min(0.0, low), max=high).mul_(covered)
 
 
 class Gamma(Augmentation):

@@ -33,6 +33,14 @@ class GradientModule(pl.LightningModule):  # type: ignore[misc]
         self._losses: list[tuple[float, int]] = []
         self._answers: list[Any] = []
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes the name of each hook here, some forty times a step; torch would look at each of them as if it
+        # were a parameter.
+        if name == "_current_fx_name":
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     def on_train_batch_start(self, batch: Any, index: int) -> None:
         # Dropout and the detector's sampling draw from the global generator. What they draw is a function of the
         # place in the run, as batches are, so a resumed run draws what the stopped one would have drawn.
@@ -44,7 +52,16 @@ class GradientModule(pl.LightningModule):  # type: ignore[misc]
             torch.cuda.manual_seed(seed)
 
     def training_step(self, batch: tuple[Any, ...], index: int) -> Tensor:
-        losses = self.net.loss(self._laid_out(batch[0]), *batch[1:])
+        try:
+            losses = self.net.loss(self._laid_out(batch[0]), *batch[1:])
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise UserError(
+                f"batch norm cannot learn from {len(batch[0])} item of one value per channel",
+                where="train.batch",
+                hint="two items or more for each device, or larger images",
+            ) from error
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
             self._refuse(losses, index)

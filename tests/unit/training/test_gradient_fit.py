@@ -11,6 +11,7 @@ from rich.console import Console
 
 from medzoo.commands.train import export_checked
 from medzoo.errors import UserError
+from medzoo.models import timm
 from medzoo.models.lenet import ENTRY, LeNet, LeNetParams
 from medzoo.nn.net import Spec
 from medzoo.recipe import TrainSection
@@ -71,6 +72,7 @@ def _part(net: LeNet) -> Pictures:
         {"ema": 0.9, "accumulate": 2, "clip": 1.0, "channels_last": True},
         {"focal": 2.0, "optimizer": "sgd", "schedule": "step", "logger": ("csv", "tensorboard")},
         {"mixup": 0.4, "precision": "bf16", "workers": 1},
+        {"precision": "fp16", "clip": 1.0},
     ],
 )
 def test_every_way_of_training_runs_and_leaves_finite_weights(tmp_path: Path, train: dict[str, Any]) -> None:
@@ -80,6 +82,31 @@ def test_every_way_of_training_runs_and_leaves_finite_weights(tmp_path: Path, tr
     assert (tmp_path / "logs" / "csv").is_dir()
     if "tensorboard" in train.get("logger", ()):
         assert list((tmp_path / "logs" / "tensorboard").glob("events*"))
+
+
+def test_batch_norm_meets_no_lonely_last_item(tmp_path: Path) -> None:
+    """Seven pictures by three, and four for validation: both would leave one over."""
+
+    def trained(batch: int) -> tuple[Any, FitReport]:
+        torch.manual_seed(0)
+        net = timm.TimmNet(
+            timm.TimmParams(network="test_efficientnet", size=(32, 32), channels=1), Spec("classify", LABELS)
+        )
+        assert any(isinstance(layer, torch.nn.BatchNorm2d) for layer in net.modules())
+        items = Toys(11).items()
+        parts = [
+            Pictures(Toys(11), part, (), labels=LABELS, channels=1, size=(32, 32)) for part in (items[:7], items[7:])
+        ]
+        feeds = ImageBatches(parts[0], batch=batch, seed=0), OrderedImages(parts[1], batch=3)
+        settings = TrainSection(epochs=3, batch=batch, lr=1e-3)
+        return net, fit_gradient(net, settings, *feeds, folder=tmp_path / str(batch), console=Console(quiet=True))
+
+    net, report = trained(3)
+    assert report.steps == 9
+    assert report.best is not None
+    assert all(torch.isfinite(tensor).all() for tensor in net.state_dict().values())
+    with pytest.raises(UserError, match=r"train.batch: batch norm cannot learn from 1 item"):
+        trained(1)
 
 
 def test_a_loss_that_is_not_finite_names_step_and_files_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(tensor, two[name]) for name, tensor in one.items())
 
 
-@pytest.mark.parametrize("train", [{}, HARD], ids=["plain", "everything"])
+@pytest.mark.parametrize("train", [{}, HARD, {"precision": "fp16"}], ids=["plain", "everything", "fp16"])
 @pytest.mark.parametrize("at", [(0, 3), (1, 0), (2, 2), (3, 4)])
 def test_a_stopped_run_that_goes_on_ends_bit_identical(
     tmp_path: Path, at: tuple[int, int], train: dict[str, Any]
@@ -164,6 +164,30 @@ def test_a_full_disk_stops_with_the_last_state_kept(tmp_path: Path, monkeypatch:
         run(tmp_path / "cut")
     monkeypatch.undo()
     assert not [path.name for path in (tmp_path / "cut" / "checkpoints").iterdir() if path.name.startswith(".")]
+    resumed, _ = run(tmp_path / "cut", resume=True)
+    assert same(whole, resumed)
+
+
+def test_a_lost_folder_stops_with_the_last_state_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file in the folder's place refuses even those whom no permission stops."""
+    whole, _ = run(tmp_path / "whole")
+    states, aside = tmp_path / "cut" / "checkpoints", tmp_path / "aside"
+    made = Stopping.batch
+
+    def losing(self: Stopping, epoch: int, step: int, *, rank: int = 0, world: int = 1) -> Batch:
+        if (epoch, step) == (1, 2):
+            states.rename(aside)
+            states.write_bytes(b"")
+        return made(self, epoch, step, rank=rank, world=world)
+
+    monkeypatch.setattr(Stopping, "batch", losing)
+    with pytest.raises(UserError, match=r"checkpoints.* cannot be written: .*the state before it is kept") as caught:
+        run(tmp_path / "cut")
+    assert "\n" not in str(caught.value)
+    monkeypatch.undo()
+    states.unlink()
+    aside.rename(states)
+    assert newest(states, say=print) == saved(states)[0]
     resumed, _ = run(tmp_path / "cut", resume=True)
     assert same(whole, resumed)
 
