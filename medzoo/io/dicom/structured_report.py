@@ -73,15 +73,15 @@ def write_report(
         ),
     )
     algorithm = hd.sr.AlgorithmIdentification(name=model, version=version)
-    report = hd.sr.MeasurementReport(
-        observation_context=hd.sr.ObservationContext(observer_device_context=device),
-        procedure_reported=hd.sr.CodedConcept("363679005", "SCT", "Imaging procedure"),
-        imaging_measurements=[_group(hd, f, number, heads, algorithm) for number, f in enumerate(findings, 1)]
-        or [_nothing(hd, algorithm)],
-        title=hd.sr.CodedConcept("126000", "DCM", "Imaging Measurement Report"),
-        referenced_images=heads,
-    )
     try:
+        report = hd.sr.MeasurementReport(
+            observation_context=hd.sr.ObservationContext(observer_device_context=device),
+            procedure_reported=hd.sr.CodedConcept("363679005", "SCT", "Imaging procedure"),
+            imaging_measurements=[_group(hd, f, number, heads, algorithm) for number, f in enumerate(findings, 1)]
+            or [_nothing(hd, algorithm)],
+            title=hd.sr.CodedConcept("126000", "DCM", "Imaging Measurement Report"),
+            referenced_images=heads if _in_library(hd, heads[0]) else None,
+        )
         made = hd.sr.Comprehensive3DSR(
             evidence=heads,
             content=report,
@@ -170,6 +170,15 @@ def _group(hd: Any, finding: Finding, number: int, heads: Sequence[Any], algorit
         algorithm_id=algorithm,
         measurements=measured,
     )
+
+
+def _in_library(hd: Any, head: Any) -> bool:
+    """Whether highdicom can describe an image in the library (TID 1600, optional): no enhanced and no sparse header."""
+    try:
+        hd.sr.ImageLibraryEntryDescriptors(head)
+    except (ValueError, AttributeError, TypeError, KeyError):
+        return False
+    return True
 
 
 def _nothing(hd: Any, algorithm: Any) -> Any:

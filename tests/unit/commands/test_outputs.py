@@ -99,6 +99,29 @@ def test_no_boxes_are_a_report_that_says_so(series: Path, tmp_path: Path) -> Non
     assert "Nothing found by the model" in str(pydicom.dcmread(tmp_path / "series_sr.dcm"))
 
 
+def test_seg_and_sr_of_one_enhanced_file(tmp_path: Path) -> None:
+    pytest.importorskip("highdicom", reason="highdicom (extra dicom) writes SEG and SR")
+    from medzoo.io.dicom.structured_report import finding_box, read_report
+    from tests.unit.io.test_io_dicom_sources import enhanced
+
+    class Fixed(Through):
+        def run(self, inputs, outputs=None):  # type: ignore[no-untyped-def]
+            mask = np.zeros(inputs["image"][:, 0].shape, np.uint8)
+            mask[0, 1:3, 1:3, 2] = 1
+            return {"labels": mask, "boxes": np.array([[[1, 1, 2, 3, 3, 4]]], np.float32), "count": np.array([1]),
+                    "scores": np.ones((1, 1), np.float32), "labels" if self.metadata.task == "detect" else "_":
+                    np.zeros((1, 1), np.int64)}  # fmt: skip
+
+    one = enhanced()
+    one.StudyInstanceUID, one.FrameOfReferenceUID, one.PatientID = "1.2.3", "1.2.4", "PID-4711"
+    one.save_as(tmp_path / "e.dcm", enforce_file_format=True)
+    (seg,) = answers(Predictor(Fixed("segment")), [tmp_path / "e.dcm"], tmp_path / "out", form="dicom-seg")
+    (det,) = answers(Predictor(Fixed("detect")), [tmp_path / "e.dcm"], tmp_path / "out", form="dicom-sr")
+    assert pydicom.dcmread(seg.mask_path).pixel_array.sum() == seg.mask.astype(bool).sum() == 4
+    (finding,) = read_report(tmp_path / "out/e_sr.dcm")
+    np.testing.assert_allclose(finding_box(finding, det.image.affine), det.boxes[0], atol=1e-3)
+
+
 def test_what_has_no_such_form_is_told(series: Path, tmp_path: Path) -> None:
     picture = tmp_path / "a.png"
     Pillow.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(picture)
