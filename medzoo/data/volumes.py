@@ -5,16 +5,53 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import Field
 
+from medzoo.data.dataset import DataParams, Item, Sample
 from medzoo.errors import OffGridError, UserError
-from medzoo.io.read import read_image
+from medzoo.io.read import read_image, read_labels
 from medzoo.types import Array, Image
 
 Values = Mapping[str, tuple[int, ...]]
+
+
+class DescribedParams(DataParams):
+    """Where a folder with a dataset.json lies, and how its labels are called here."""
+
+    root: Path = Field(description="folder that holds dataset.json, imagesTr and labelsTr")
+    values: Values | None = Field(
+        None, description="values of the label maps by label of the recipe; else they are found by name"
+    )
+
+
+class Described:
+    """What the layouts share whose dataset.json names the labels."""
+
+    def __init__(self, params: DescribedParams, task: str, labels: Sequence[str]) -> None:
+        self.params, self.labels = params, tuple(labels)
+        self.where = str(params.root / "dataset.json")
+
+    @cached_property
+    def document(self) -> Any:
+        """The dataset.json. Raises UserError."""
+        return read_description(self.params.root / "dataset.json")
+
+    @cached_property
+    def table(self) -> Values:
+        """The label map's values by label. Raises UserError for a label that is not there."""
+        if self.params.values is not None:
+            return check_values(self.labels, self.params.values)
+        return label_table(self.labels, named_values(self.document, self.where), where=self.where)
+
+    def labelled(self, item: Item, image: Image) -> Sample:
+        """The image with the item's label map on its grid, as indices of the labels. Raises UserError."""
+        stored = read_labels(item.files["label"], like=image).array[0]
+        return Sample(item, image, index_labels(stored, self.labels, self.table, where=str(item.files["label"])))
 
 
 def read_channels(paths: Sequence[Path]) -> Image:

@@ -1,10 +1,11 @@
-"""First-order grey statistics and luma. Knows numpy and medzoo.errors."""
+"""First-order grey statistics and luma."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from medzoo.errors import UserError
+from medzoo.io.channels import luma as colour_luma
 from medzoo.types import Array
 
 FIRST_ORDER = ("mean", "variance", "skewness", "kurtosis", "uniformity", "entropy")
@@ -21,15 +22,12 @@ def luma(image: Array) -> Array:
     if image.ndim == 2:
         return image
     if image.ndim == 3 and image.shape[0] == 1:
-        plane: Array = image[0]
-        return plane
+        return np.asarray(image[0])
     if image.ndim == 3 and image.shape[0] not in (3, 4) and image.shape[-1] in (3, 4):
         image = np.moveaxis(image, -1, 0)
     if image.ndim != 3 or image.shape[0] not in (3, 4):
         raise UserError(f"an image of shape {image.shape} is neither grey nor colour")
-    red, green, blue = image[:3].astype(np.float64)
-    grey: Array = 0.299 * red + 0.587 * green + 0.114 * blue
-    return (np.floor(grey + 0.5) if image.dtype.kind in "ui" else grey).astype(image.dtype)
+    return np.asarray(colour_luma(image[:3])[0])
 
 
 def first_order(image: Array, mask: Array | None = None, *, bins: int | None = None) -> dict[str, float]:

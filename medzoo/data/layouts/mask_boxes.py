@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -13,11 +12,10 @@ from pydantic import Field
 
 from medzoo.data.dataset import DataEntry, DataParams, Item, Objects, Sample
 from medzoo.data.objects import checked_objects, component_boxes
+from medzoo.data.patterns import check_places, filled, matches
 from medzoo.errors import UserError
 from medzoo.io import read_image, read_labels
 from medzoo.types import Array
-
-PLACE = re.compile(r"\{(\w+)\}")
 
 
 class Params(DataParams):
@@ -40,40 +38,21 @@ class MaskBoxes:
 
     def __init__(self, params: Params, labels: Sequence[str]) -> None:
         self.params, self.labels = params, tuple(labels)
-        self.places = PLACE.findall(params.image)
-        if not self.places:
-            raise UserError("has no place in braces", "data.image", 'write "{name}.png"')
-        unknown = set(PLACE.findall(params.mask)) - set(self.places)
-        if unknown:
-            raise UserError(f"{{{sorted(unknown)[0]}}} is not in data.image", "data.mask")
+        check_places(params.image, {"mask": params.mask}, example="{name}.png")
         if params.values != "label" and len(self.labels) > 1:
             raise UserError("several labels need values: label", "data.values", "or name one label")
 
     @cached_property
     def found(self) -> dict[str, dict[str, str]]:
         """The places' values by image path below the root."""
-        pattern = re.escape(self.params.image)
-        for name in dict.fromkeys(self.places):
-            brace = re.escape(f"{{{name}}}")
-            pattern = pattern.replace(brace, f"(?P<{name}>[^/]+)", 1).replace(brace, f"(?P={name})")
-        matcher = re.compile(pattern)
-        paths = sorted(self.params.root.glob(PLACE.sub("*", self.params.image)))
-        below = [path.relative_to(self.params.root).as_posix() for path in paths]
-        masks = {_filled(self.params.mask, m.groupdict()) for name in below if (m := matcher.fullmatch(name))}
-        # "{name}.png" fits "a_mask.png" too.
-        matched = {
-            name: match.groupdict() for name in below if name not in masks and (match := matcher.fullmatch(name))
-        }
-        if not matched:
-            raise UserError(f"no file fits {self.params.image!r}", str(self.params.root), "see data.image")
-        return matched
+        return matches(self.params.root, self.params.image, beside=self.params.mask)
 
     def items(self) -> Sequence[Item]:
         """All images by path. Raises UserError if none of them has a mask."""
         items = []
         for name, places in self.found.items():
             files = {"image": self.params.root / name}
-            mask = self.params.root / _filled(self.params.mask, places)
+            mask = self.params.root / filled(self.params.mask, places)
             if mask.is_file():
                 files["mask"] = mask
             items.append(Item(name, files, {**places, "image": name}))
@@ -115,10 +94,6 @@ def _around(mask: Array) -> list[float]:
     places = np.argwhere(mask)
     low, high = places.min(axis=0), places.max(axis=0) + 1
     return [*low[::-1], *high[::-1]] if mask.ndim == 2 else [*low, *high]
-
-
-def _filled(pattern: str, places: Mapping[str, str]) -> str:
-    return PLACE.sub(lambda match: places[match[1]], pattern)
 
 
 def _open(params: Params, task: str, labels: Sequence[str]) -> MaskBoxes:

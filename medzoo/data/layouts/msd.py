@@ -7,53 +7,20 @@ modalities are one 4D file, channels last.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field
 
-from medzoo.data.dataset import DataEntry, DataParams, Item, Sample
-from medzoo.data.volumes import (
-    Values,
-    check_values,
-    index_labels,
-    inside,
-    label_table,
-    named_values,
-    read_description,
-)
+from medzoo.data.dataset import DataEntry, Item, Sample
+from medzoo.data.volumes import Described, DescribedParams, inside
 from medzoo.errors import UserError
-from medzoo.io.read import read_image, read_labels
+from medzoo.io.read import read_image
 from medzoo.types import Image
 
 
-class MsdParams(DataParams):
-    """Where the task lies, and how its labels are called here."""
-
-    root: Path = Field(description="folder that holds dataset.json, imagesTr and labelsTr")
-    values: Values | None = Field(
-        None, description="values of the label maps by label of the recipe; else they are found by name"
-    )
-
-
-class Msd:
+class Msd(Described):
     """Items are the training pairs of dataset.json; group "case"."""
-
-    def __init__(self, params: MsdParams, task: str, labels: Sequence[str]) -> None:
-        self.params, self.labels = params, tuple(labels)
-        self.where = str(params.root / "dataset.json")
-
-    @cached_property
-    def document(self) -> Any:
-        return read_description(self.params.root / "dataset.json")
-
-    @cached_property
-    def table(self) -> Values:
-        if self.params.values is not None:
-            return check_values(self.labels, self.params.values)
-        return label_table(self.labels, named_values(self.document, self.where), where=self.where)
 
     def items(self) -> Sequence[Item]:
         pairs = self.document.get("training")
@@ -68,10 +35,7 @@ class Msd:
         return sorted(items, key=lambda item: item.id)
 
     def load(self, item: Item) -> Sample:
-        image = self._read(item.files["image"])
-        stored = read_labels(item.files["label"], like=image).array[0]
-        target = index_labels(stored, self.labels, self.table, where=str(item.files["label"]))
-        return Sample(item, image, target)
+        return self.labelled(item, self._read(item.files["image"]))
 
     def _read(self, path: Path) -> Image:
         modalities = self.document.get("modality") or {"0": ""}
@@ -92,4 +56,4 @@ class Msd:
         return channels[0].replace(array=array, source=str(path))
 
 
-ENTRY = DataEntry(params=MsdParams, tasks=("segment",), open=Msd, image="scan")
+ENTRY = DataEntry(params=DescribedParams, tasks=("segment",), open=Msd, image="scan")

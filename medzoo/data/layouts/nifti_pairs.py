@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -14,12 +13,12 @@ from pydantic import Field
 
 from medzoo.data.dataset import DataEntry, DataParams, Item, Objects, Sample
 from medzoo.data.objects import checked_objects, component_boxes
+from medzoo.data.patterns import check_places, filled, matches
 from medzoo.data.slabs import slab_places
-from medzoo.errors import OffGridError, UserError
+from medzoo.data.volumes import read_channels
+from medzoo.errors import UserError
 from medzoo.io import read_image, read_labels
 from medzoo.types import Array, Image
-
-PLACE = re.compile(r"\{(\w+)\}")
 
 
 class Params(DataParams):
@@ -47,13 +46,8 @@ class NiftiPairs:
 
     def __init__(self, params: Params, task: str, labels: Sequence[str]) -> None:
         self.params, self.task, self.labels = params, task, tuple(labels)
-        places = PLACE.findall(params.image)
-        for field, pattern in (("label", params.label), *(("channels", c) for c in params.channels)):
-            others = set(PLACE.findall(pattern)) - set(places)
-            if others:
-                raise UserError(f"{{{sorted(others)[0]}}} is not in data.image", f"data.{field}")
-        if not places:
-            raise UserError("has no place in braces", "data.image", 'write "{patient}/t1.nii.gz"')
+        others = {f"channels.{n}": channel for n, channel in enumerate(params.channels)}
+        check_places(params.image, {"label": params.label, **others}, example="{patient}/t1.nii.gz")
         unknown = [label for label in params.values or {} if label not in self.labels]
         if unknown:
             raise UserError(f"{unknown[0]!r} is not one of the labels", "data.values")
@@ -63,25 +57,15 @@ class NiftiPairs:
     @cached_property
     def found(self) -> dict[str, dict[str, str]]:
         """The places' values by image path below the root."""
-        pattern = re.escape(self.params.image)
-        for name in dict.fromkeys(PLACE.findall(self.params.image)):
-            brace = re.escape(f"{{{name}}}")
-            pattern = pattern.replace(brace, f"(?P<{name}>[^/]+)", 1).replace(brace, f"(?P={name})")
-        matcher = re.compile(pattern)
-        paths = sorted(self.params.root.glob(PLACE.sub("*", self.params.image)))
-        below = [path.relative_to(self.params.root).as_posix() for path in paths]
-        matched = {name: match.groupdict() for name in below if (match := matcher.fullmatch(name))}
-        if not matched:
-            raise UserError(f"no file fits {self.params.image!r}", str(self.params.root), "see data.image")
-        return matched
+        return matches(self.params.root, self.params.image)
 
     def items(self) -> Sequence[Item]:
         """All volumes by path; the groups are the places of the pattern, and "image"."""
         items = []
         for name, places in self.found.items():
-            files = {"image": self.params.root / name, "label": self.params.root / _filled(self.params.label, places)}
+            files = {"image": self.params.root / name, "label": self.params.root / filled(self.params.label, places)}
             for number, channel in enumerate(self.params.channels, 1):
-                files[f"channel-{number}"] = self.params.root / _filled(channel, places)
+                files[f"channel-{number}"] = self.params.root / filled(channel, places)
             missing = [path for path in files.values() if not path.is_file()]
             if missing:
                 raise UserError("no such file", str(missing[0]), f"it belongs to {name}")
@@ -111,13 +95,8 @@ class NiftiPairs:
 
     def load(self, item: Item) -> Sample:
         """The volume (channels stacked) and its target; `Sample.mask` is the label map, values as labels."""
-        image = read_image(item.files["image"], kind="volume")
-        others = [read_image(path, kind="volume") for key, path in item.files.items() if key[:7] == "channel"]
-        for other in others:
-            if other.shape != image.shape or not _same_place(other, image):
-                raise OffGridError("lies on another grid than its image", other.source, str(image.source))
-        if others:
-            image = image.replace(array=np.concatenate([image.array, *(o.array for o in others)]))
+        channels = [path for key, path in item.files.items() if key.startswith("channel-")]
+        image = read_channels([item.files["image"], *channels])
         stored = read_labels(item.files["label"], like=image).array[0]
         target = self._indexed(stored, str(item.files["label"]))
         if item.facts:
@@ -154,16 +133,6 @@ def _cut(image: Image, target: Array, item: Item) -> tuple[Image, Array]:
     shift = np.eye(4)
     shift[item.facts["axis"], 3] = item.facts["start"]
     return image.replace(array=image.array[(slice(None), *places)], affine=image.affine @ shift), target[places]
-
-
-def _same_place(a: Image, b: Image) -> bool:
-    assert a.affine is not None
-    assert b.affine is not None
-    return bool(np.allclose(a.affine, b.affine, atol=1e-2))
-
-
-def _filled(pattern: str, places: Mapping[str, str]) -> str:
-    return PLACE.sub(lambda match: places[match[1]], pattern)
 
 
 def _open(params: Params, task: str, labels: Sequence[str]) -> NiftiPairs:

@@ -7,51 +7,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
-from pathlib import Path
-from typing import Any
 
-from pydantic import Field
-
-from medzoo.data.dataset import DataEntry, DataParams, Item, Sample
-from medzoo.data.volumes import (
-    Values,
-    check_values,
-    index_labels,
-    label_table,
-    named_values,
-    read_channels,
-    read_description,
-)
+from medzoo.data.dataset import DataEntry, Item, Sample
+from medzoo.data.volumes import Described, DescribedParams, read_channels
 from medzoo.errors import UserError
-from medzoo.io.read import read_labels
 
 
-class NnunetParams(DataParams):
-    """Where the raw folder lies, and how its labels are called here."""
-
-    root: Path = Field(description="folder DatasetNNN_Name (or TaskNNN_Name) that holds dataset.json")
-    values: Values | None = Field(
-        None, description="values of the label maps by label of the recipe; else they are found by name"
-    )
-
-
-class Nnunet:
+class Nnunet(Described):
     """Items are the cases of labelsTr; group "case"."""
-
-    def __init__(self, params: NnunetParams, task: str, labels: Sequence[str]) -> None:
-        self.params, self.labels = params, tuple(labels)
-        self.where = str(params.root / "dataset.json")
-
-    @cached_property
-    def document(self) -> Any:
-        return read_description(self.params.root / "dataset.json")
-
-    @cached_property
-    def table(self) -> Values:
-        if self.params.values is not None:
-            return check_values(self.labels, self.params.values)
-        return label_table(self.labels, named_values(self.document, self.where), where=self.where)
 
     def items(self) -> Sequence[Item]:
         channels = self.document.get("channel_names") or self.document.get("modality")
@@ -77,9 +40,7 @@ class Nnunet:
 
     def load(self, item: Item) -> Sample:
         image = read_channels([path for role, path in item.files.items() if role.startswith("channel-")])
-        stored = read_labels(item.files["label"], like=image).array[0]
-        target = index_labels(stored, self.labels, self.table, where=str(item.files["label"]))
-        return Sample(item, image, target)
+        return self.labelled(item, image)
 
 
-ENTRY = DataEntry(params=NnunetParams, tasks=("segment",), open=Nnunet, image="scan")
+ENTRY = DataEntry(params=DescribedParams, tasks=("segment",), open=Nnunet, image="scan")
