@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
-from medzoo.commands.blanking import blanked
 from medzoo.commands.outputs import DicomOutput, FormatName, open_output
 from medzoo.errors import UserError
+from medzoo.imaging.blanking import blanked
 from medzoo.io.dicom.web import is_dicomweb
 from medzoo.io.formats import FORMATS, stem, suffix
 from medzoo.results import Result, Segmentation
@@ -38,7 +38,7 @@ def predict_files(
     `form`: see medzoo.commands.outputs; each answer also gets a picture NAME.png if `pictures`, and with `surfaces` a
     segmentation leaves NAME_surfaces.glb and a picture of them. `deidentify`:
     outputs are numbered instead of named after their inputs, DICOM objects say neither who nor when, and lines of text
-    burnt into an image are blanked in its picture (see medzoo.commands.blanking); surfaces, which show a face, are
+    burnt into an image are blanked in its picture (see medzoo.imaging.blanking); surfaces, which show a face, are
     refused. An input
     dicomweb://... is fetched, and its answer stored there as SEG or SR. A Failure stands in the place of an input
     that cannot be answered, or whose answer cannot be written. `batch`: see Predictor.stream; `options` go to

@@ -5,13 +5,17 @@ from __future__ import annotations
 import gzip
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from medzoo.data.burnt_in import has_burnt_in_text
 from medzoo.data.dataset import DataSet, Item, Objects, Sample
+from medzoo.data.prints import grey_view
+from medzoo.errors import UserError
 from medzoo.evaluation.score import protocols
+from medzoo.imaging.blanking import blanked
 from medzoo.metrics import Scores
 from medzoo.plots.colours import grey_window, to_bytes
 from medzoo.plots.sheet import sheet_jpeg, tile
@@ -48,12 +52,29 @@ def worst_cases(
         prepared = predictor.prepare(sample.image, **options)
         result = predictor.answer(prepared)
         cases.append({"item": name, "words": words})
+        shown = _without_text(sample.image)
+        if shown is None:
+            continue
+        if isinstance(result, Classification) and result.image is not None:
+            result = replace(result, image=_without_text(result.image))
+        sample = replace(sample, image=shown)
         tiles.append(tile(_drawn(result, sample), f"{name}: {words}"))
         if not files and sample.image.affine is not None and not isinstance(result, Classification):
             files = _volumes(sample, result)
     if tiles:
         files[SHEET] = sheet_jpeg(tiles)
     return Worst(cases, files)
+
+
+def _without_text(image: Image) -> Image | None:
+    """The image as it may go with a model: text that is burnt into it is blanked. None if its header says that there is
+    some, and none is found."""
+    if not image.meta.get("burnt_in") and (image.affine is not None or not has_burnt_in_text(grey_view(image))):
+        return image
+    try:
+        return blanked(image)
+    except UserError:
+        return None
 
 
 def _drawn(result: Result, sample: Sample) -> Any:
