@@ -16,15 +16,18 @@ WITHOUT = ("model.safetensors", "model.fp16.onnx", "model.int8.onnx")
 
 
 def carried() -> dict[Path, list[str]]:
-    """Model folders, those with the smallest files first as long as they fit, and what is taken of each."""
-    folders = {}
+    """Model folders as long as they fit, members of pipelines first, then those with the smallest files, and what is
+    taken of each."""
+    folders, members = {}, set()
     for manifest in ROOT.glob("zoo/*/manifest.json"):
-        names = [*json.loads(manifest.read_text(encoding="utf-8"))["files"], "manifest.json", "manifest.sha256"]
+        told = json.loads(manifest.read_text(encoding="utf-8"))
+        members |= {member["name"] for member in told.get("members", {}).values()}
+        names = [*told["files"], "manifest.json", "manifest.sha256"]
         kept = [name for name in names if name not in WITHOUT and not name.endswith(".nii.gz")]
         folders[manifest.parent] = kept
     sizes = {folder: sum((folder / name).stat().st_size for name in kept) for folder, kept in folders.items()}
     chosen: dict[Path, list[str]] = {}
-    for folder in sorted(folders, key=lambda folder: (sizes[folder], folder.name)):
+    for folder in sorted(folders, key=lambda folder: (folder.name not in members, sizes[folder], folder.name)):
         if sum(sizes[one] for one in (*chosen, folder)) <= LIMIT:
             chosen[folder] = folders[folder]
     return chosen
