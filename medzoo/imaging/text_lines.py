@@ -13,7 +13,8 @@ from medzoo.types import Array
 # far from their own brightest value they and their neighbours stray.
 LEVELS = (0.3, 0.45, 0.6, 0.7, 0.8, 0.9)
 RISE, FLAT, ALIKE = 0.2, 0.1, 0.08
-LETTERS = 3  # in a line
+# In a line; layers of tissue put streaks above each other, so that lines that run upwards must be longer.
+LETTERS, UPRIGHT = 3, 6
 LOWEST, HIGHEST = 5, 60  # pixels of a letter
 BESIDE, ABOVE = 3.0, 0.6  # margins of a line, in heights of its letters
 
@@ -33,7 +34,7 @@ class _Mark:
 def text_lines(picture: Array) -> list[tuple[int, int, int, int]]:
     """Boxes (x0, y0, x1, y1), half open, about each line of text in a picture (C, H, W), wide margins included.
 
-    A line is three marks or more of one height and one value with sharp edges, side by side or one above the other,
+    A line is three marks or more side by side, or six one above the other, of one height and value with sharp edges,
     brighter or darker than what surrounds them in some channel. It is made to miss little: marks of calipers
     and streaks of tissue in a row are taken along.
     """
@@ -44,8 +45,8 @@ def text_lines(picture: Array) -> list[tuple[int, int, int, int]]:
     found = []
     for view in ((picture.max(axis=0) - low) / span, (low + span - picture.min(axis=0)) / span):
         grey = view.astype(np.float32)
-        found += _lines(grey)
-        found += [(top, left, bottom, right) for left, top, right, bottom in _lines(grey.T)]
+        found += _lines(grey, LETTERS)
+        found += [(top, left, bottom, right) for left, top, right, bottom in _lines(grey.T, UPRIGHT)]
     return [(max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)) for x0, y0, x1, y1 in found]
 
 
@@ -59,8 +60,8 @@ def without_text(picture: Array) -> tuple[Array, int]:
     return blanked, len(lines)
 
 
-def _lines(grey: Array) -> list[tuple[int, int, int, int]]:
-    """Boxes about lines along the rows of a picture (H, W) of values 0 to 1."""
+def _lines(grey: Array, least: int) -> list[tuple[int, int, int, int]]:
+    """Boxes about lines of at least so many marks along the rows of a picture (H, W) of values 0 to 1."""
     from scipy.ndimage import find_objects, label
 
     found = []
@@ -72,9 +73,9 @@ def _lines(grey: Array) -> list[tuple[int, int, int, int]]:
             if LOWEST <= (height := rows.stop - rows.start) <= HIGHEST and columns.stop - columns.start <= 1.8 * height
         ]
         # Rows first, they cost little; the look at each mark's values only where there is one.
-        marks = [mark for row in _rows(marks) for mark in row]
+        marks = [mark for row in _rows(marks, least) for mark in row]
         letters = [letter for mark in marks if (letter := _letter(grey, numbers, mark)) is not None]
-        for row in _rows(letters):
+        for row in _rows(letters, least):
             tallest = max(mark.bottom - mark.top for mark in row)
             beside, above = round(BESIDE * tallest), max(2, round(ABOVE * tallest))
             left, right = min(m.left for m in row) - beside, max(m.right for m in row) + beside
@@ -97,8 +98,8 @@ def _letter(grey: Array, numbers: Array, mark: _Mark) -> _Mark | None:
     return _Mark(mark.left, mark.right, mark.top, mark.bottom, mark.number, peak)
 
 
-def _rows(marks: list[_Mark]) -> list[list[_Mark]]:
-    """Marks that follow each other on one line, lines of at least LETTERS."""
+def _rows(marks: list[_Mark], least: int) -> list[list[_Mark]]:
+    """Marks that follow each other on one line, lines of at least so many."""
     marks = sorted(marks)
     starts = [mark.left for mark in marks]
     row = list(range(len(marks)))
@@ -115,7 +116,7 @@ def _rows(marks: list[_Mark]) -> list[list[_Mark]]:
     together: dict[int, list[_Mark]] = {}
     for n, mark in enumerate(marks):
         together.setdefault(first(n), []).append(mark)
-    return [members for members in together.values() if len(members) >= LETTERS]
+    return [members for members in together.values() if len(members) >= least]
 
 
 def _follows(one: _Mark, other: _Mark) -> bool:
