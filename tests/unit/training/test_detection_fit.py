@@ -54,6 +54,23 @@ def test_a_detector_learns_is_judged_by_ap_and_gets_its_threshold(tmp_path: Path
     assert false <= 0.5 * len(pairs)
 
 
+def test_batch_norm_of_a_detector_meets_no_lonely_last_item(tmp_path: Path) -> None:
+    """Seven pictures by three, and four for validation: both would leave one over."""
+    net = ENTRY.build(ENTRY.params.model_validate(TINY), Spec("detect", ("thing",)))
+    data = ToyScenes(11)
+    items = data.items()
+    train, val = (ScenePictures(data, part, (), channels=1, size=(64, 64)) for part in (items[:7], items[7:]))
+    feed = SceneBatches(train, batch=3, seed=0)
+    assert [len(feed.batch(0, step)[0]) for step in range(len(feed))] == [3, 3, 3]
+    settings = TrainSection(epochs=2, batch=3, lr=1e-3, monitor="ap50")
+    torch.manual_seed(0)
+    report = fit_gradient(
+        net, settings, feed, OrderedScenes(val, batch=3), folder=tmp_path, console=Console(quiet=True)
+    )
+    assert report.steps == 6
+    assert all(torch.isfinite(tensor).all() for tensor in net.state_dict().values())
+
+
 def test_the_threshold_is_the_lowest_that_keeps_the_rate() -> None:
     def boxes(*scores: float) -> Boxes:
         places = torch.tensor([[0.0, 0, 10, 10], [20, 20, 30, 30], [40, 40, 50, 50]])[: len(scores)]

@@ -82,6 +82,11 @@ def test_crops_carry_their_map_and_mark_what_lies_outside(volume: Volume) -> Non
     assert (maps == 2).any()
 
 
+def test_crops_come_in_full_batches_whatever_their_number(volume: Volume) -> None:
+    feed = CropBatches([volume], Crops(size=(16, 16)), geometry=Geometry(slices=3), batch=3, steps=4, seed=0)
+    assert [len(feed.batch(0, step)[0]) for step in range(4)] == [3] * 4
+
+
 def test_drawing_needs_something_to_draw() -> None:
     empty = Volume(np.zeros((1, 2, 2, 2)), np.zeros((2, 2, 2), np.uint8), (np.array([], int),) * 2)
     with pytest.raises(UserError, match="no voxel of any label"):
