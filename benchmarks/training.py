@@ -29,7 +29,7 @@ from benchmarks.record import FOLDER, record, summary
 
 ROUNDS = 3
 WARM = 3  # batches whose time does not count in a pace
-STEPS = {"breast-ultrasound-cnn": 8, "brain-tissue-unet": 40}  # steps of a run whose pace is taken
+STEPS = {"breast-ultrasound-cnn": 8, "brain-tissue-unet": 12}  # steps of a run whose pace is taken
 NETS: dict[str, dict[str, Any]] = {
     # The networks of recipes/, on made-up pictures and scans of their size.
     "breast-ultrasound-cnn": {
