@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medzoo.artifact import ModelFolder
+from medzoo.artifact.folder import left_out
 from medzoo.commands.locate import find_model
 from medzoo.errors import UserError
 from medzoo.metrics import Scores, read_scores
@@ -31,7 +32,9 @@ def verify(model: str | Path) -> list[Check]:
     if not path.is_dir():
         raise UserError("only a model folder can be verified", where=str(path))
     folder = ModelFolder.open(path)
-    checks = [Check("digests", f"{len(folder.manifest['files'])} files are as the manifest lists them")]
+    absent = left_out(path)
+    said = f"{len(set(folder.manifest['files']) - absent)} files are as the manifest lists them"
+    checks = [Check("digests", said + (f"; not in this copy: {', '.join(sorted(absent))}" if absent else ""))]
     card = folder.file("README.md")
     if card.read_text(encoding="utf-8") != render_card(folder.manifest):
         raise UserError("the card does not say what the manifest says", where=str(card))
@@ -47,7 +50,7 @@ def verify(model: str | Path) -> list[Check]:
         checks.append(Check("members", f"{', '.join(names)} are the versions that the manifest names"))
     for precision in PRECISIONS:
         name = graph_file(precision)
-        if name not in folder.manifest["files"]:
+        if name not in folder.manifest["files"] or name in absent:
             continue
         backend = OnnxBackend(folder.file(name), device="cpu")
         if backend.metadata.recipe_digest != folder.manifest["recipe_digest"]:

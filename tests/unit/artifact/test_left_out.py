@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from medzoo.artifact import ModelFolder, write_folder
+from medzoo.commands.verify import verify
 from medzoo.errors import UserError
 
 
@@ -28,3 +30,14 @@ def test_saying_that_a_file_is_left_out_does_not_let_a_changed_one_pass(tmp_path
     (tmp_path / "model.onnx").write_bytes(b"grapf")
     with pytest.raises(UserError, match=r"model\.onnx: differs"):
         ModelFolder.open(tmp_path)
+
+
+def test_a_copy_without_some_files_is_verified_by_what_it_has(tmp_path: Path) -> None:
+    zoo = Path(__file__).parents[3] / "zoo" / "breast-lesion-rcnn"
+    copy = tmp_path / "breast-lesion-rcnn"
+    shutil.copytree(zoo, copy, ignore=shutil.ignore_patterns("*.int8.onnx", "*.safetensors"))
+    (copy / "left-out.txt").write_text("model.int8.onnx\nmodel.safetensors\n")
+    checks = {check.name: check.words for check in verify(copy)}
+    assert "not in this copy: model.int8.onnx, model.safetensors" in checks["digests"]
+    assert "parity" in checks
+    assert "parity int8" not in checks
