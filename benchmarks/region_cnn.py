@@ -25,7 +25,7 @@ from medzoo.runtime.metadata import Metadata
 from medzoo.types import Array
 
 ROOT = Path(__file__).resolve().parents[1]
-ROUNDS = 9
+ROUNDS = 25
 # As the released detectors are, with 50 regions.
 LIGHT = {"channels": 3, "size": (512, 512), "pyramid": 64, "hidden": 128, "candidates": 100, "regions": 50}
 REGIONS = (100, 200, 400, 800)

@@ -20,6 +20,7 @@ from medzoo.types import Array
 
 Device = Literal["auto", "cpu", "cuda", "tensorrt"]
 _CPU = "CPUExecutionProvider"
+_SPIN = 1000  # microseconds
 _NAMES: Mapping[str, str] = {"CUDAExecutionProvider": "cuda", "TensorrtExecutionProvider": "tensorrt"}
 
 
@@ -43,14 +44,16 @@ class OnnxBackend:
         gpu: GpuOptions | None = None,
     ) -> None:
         self.where = where or str(source if isinstance(source, Path) else "ONNX model")
+        self._source = source
         if isinstance(source, Path):
             refuse_external_data(source)
         options = ort.SessionOptions()
         # Left to count them itself, ONNX Runtime ties each thread to a core: those of two sessions to the same ones.
         options.intra_op_num_threads = threads or cores()
         options.log_severity_level = 3
-        # Threads that spin between two runs take the cores from those that read, decode and write meanwhile.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Threads that slept between two operators of a light graph took as long to wake as the operators to run; as
+        # ONNX Runtime comes, they would spin on after it, and take the cores from those that read, decode and write.
+        options.add_session_config_entry("session.intra_op.spin_duration_us", str(_SPIN))
         chosen = gpu or GpuOptions()
         providers = _providers(device, gpu)
         # Without an arena the system hands out every large tensor anew, zeroed page by page: up to half of a run.
@@ -71,6 +74,10 @@ class OnnxBackend:
         self._bound = Bound(self.session, device="cuda", number=chosen.number, graphs=chosen.graphs) if on_gpu else None
         self._shapes: dict[str, tuple[int, ...]] | None = None
         self.metadata = Metadata.read(self.session.get_modelmeta().custom_metadata_map, where=self.where)
+
+    def with_threads(self, threads: int) -> OnnxBackend:
+        """The same graph in a session of its own on the CPU, of so many threads. Raises UserError."""
+        return OnnxBackend(self._source, device="cpu", threads=threads, where=self.where)
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """See Backend.run."""

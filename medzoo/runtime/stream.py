@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 
 from medzoo.runtime.backend import Backend
 from medzoo.runtime.batching import Batcher
+from medzoo.runtime.onnx_backend import OnnxBackend
+from medzoo.runtime.parallel_runs import ParallelRuns
 
 T = TypeVar("T")
 _MOST = 64  # inputs in hand, however small they are
@@ -84,6 +86,8 @@ def in_order(work: Callable[[int, Any], tuple[T, int]], sources: Iterable[Any], 
 
 def batcher_of(backend: Backend, pace: Pace) -> Batcher:
     """The queue in front of a backend for one stream."""
+    if pace.runs > 1 and isinstance(backend, OnnxBackend) and backend.device == "cpu":
+        backend = ParallelRuns(backend)
     return Batcher(
         backend,
         max_rows=pace.rows,
