@@ -75,7 +75,8 @@ bare: wheel ## a second environment, from the wheel and without torch, answers a
 	$(BIN)/python tests/bare.py
 
 benchmarks: $(VENV)/.dev ## measure again what the README's figures come from
-	for script in $(filter-out record kserve_model __init__,$(basename $(notdir $(wildcard benchmarks/*.py)))); do $(BIN)/python -m benchmarks.$$script || exit 1; done
+	for script in $(filter-out record table kserve_model __init__,$(basename $(notdir $(wildcard benchmarks/*.py)))); do $(BIN)/python -m benchmarks.$$script || exit 1; done
+	$(BIN)/python -m benchmarks.table
 
 zoo-index: $(VENV)/.demo ## after a change in zoo/: its index, the index's digest, the README's table
 	$(BIN)/python docs/zoo.py

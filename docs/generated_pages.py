@@ -1,4 +1,4 @@
-"""Pages of the site that come from the code and the zoo: the recipe reference from the schema, the models' cards.
+"""Pages of the site that come from elsewhere: the recipe reference from the schema, the models' cards, the benchmarks.
 
 A hook of mkdocs (`make docs`); nothing of it is kept in git.
 """
@@ -36,6 +36,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             files.append(File.generated(config, f"zoo/{folder.name}/{picture.name}", content=picture.read_bytes()))
     rows = "\n".join(f"- [{name}](../zoo/{name}/README.md)" for name in names)
     files.append(File.generated(config, "reference/zoo.md", content=f"# The zoo\n\nThe models' cards.\n\n{rows}\n"))
+    speed = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    speed = speed.replace("[results/](results)", "`benchmarks/results`")
+    files.append(File.generated(config, "reference/speed.md", content=speed))
     return files
 
 
