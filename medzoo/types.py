@@ -61,14 +61,13 @@ class Frame:
     """
 
     source_shape: tuple[int, ...]
-    source_affine: Array | None
     shape: tuple[int, ...]
     matrix: Array
 
     @classmethod
     def of(cls, image: Image) -> Frame:
         """The frame of an image that no step has touched."""
-        return cls(image.shape, image.affine, image.shape, np.eye(len(image.shape) + 1))
+        return cls(image.shape, image.shape, np.eye(len(image.shape) + 1))
 
     def then(self, matrix: Array, *, shape: tuple[int, ...]) -> Frame:
         """The frame after one more step; `matrix` takes indices after that step to indices before it."""

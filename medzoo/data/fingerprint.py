@@ -18,7 +18,6 @@ PATCH = 17  # side, odd so that mirroring keeps it, of the patch a feature descr
 FREQUENCIES = 6  # lowest cosine frequencies along each axis that describe a patch
 FEATURES = FREQUENCIES**2 - 1
 PER_LEVEL = (36, 26, 18, 12, 8, 6)  # features kept on each level
-KEYPOINTS = sum(PER_LEVEL)
 
 
 @dataclass(frozen=True, eq=False)

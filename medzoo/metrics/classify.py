@@ -81,11 +81,6 @@ def ece_of_exact(probabilities: Array, *, bins: int = BINS, draws: int = 100) ->
     return float(np.mean(found))
 
 
-def brier(truth: Array, probabilities: Array) -> float:
-    """Two classes: mean (p1 - y)^2 (Brier, 1950, halved, as is usual); more: mean of the sum over classes."""
-    return float(_brier_items(np.asarray(truth, int), probabilities).mean())
-
-
 def reliability(truth: Array, probabilities: Array, *, bins: int = BINS) -> list[dict[str, Any]]:
     """One row a bin: its edges, items, mean confidence, accuracy and the accuracy's Wilson interval."""
     where = calibration_bins(probabilities, bins=bins)

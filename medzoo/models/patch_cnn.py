@@ -15,27 +15,22 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from medzoo.nn.lrn import LocalResponseNorm, lrn_by_roots
-from medzoo.nn.net import Crops, Entry, Geometry, Net, Params, Patches, Spec
-from medzoo.nn.steps import build_steps
+from medzoo.nn.net import Crops, Entry, Patches, Spec
+from medzoo.nn.segmenter import IGNORED, Segmenter, SegmenterParams
 from medzoo.nn.winograd import is_wide, product, winograd
 
-_AXIS = {"sagittal": 0, "coronal": 1, "axial": 2}
 
-
-class PatchCnnParams(Params):
+class PatchCnnParams(SegmenterParams):
     """Parameters of the patch CNN; the defaults are the source network's numbers (5,921,156 parameters)."""
 
-    inputs: int = Field(1, ge=1, le=16, description="sequences in the scan (channels of one slice)")
-    slices: int = Field(1, ge=1, description="adjacent slices given as channels, an odd number")
-    plane: Literal["sagittal", "coronal", "axial"] = Field("axial", description="plane of the slices, in RAS")
+    foreground: Literal["nonzero", "all"] = Field(
+        "nonzero", description="nonzero: a pixel that is exactly zero is background by definition"
+    )
     channels: tuple[int, ...] = Field((64, 256, 768), min_length=1, description="width of each convolution")
     kernel: int = Field(5, ge=1, description="side of the convolutions")
     patch: int = Field(13, ge=1, description="side of the patch, in pixels")
     hidden: int = Field(768, ge=1, description="width of the first fully connected layer")
     dropout: float = Field(0.5, ge=0, lt=1, description="dropout after the last convolution")
-    foreground: Literal["nonzero", "all"] = Field(
-        "nonzero", description="nonzero: a pixel that is exactly zero is background by definition"
-    )
     learn: Literal["patches", "crops"] = Field("patches", description="train on single patches or on crops")
     crop: int = Field(48, ge=1, description="side of the crops, for learn: crops")
     convolution: Literal["direct", "winograd"] = Field(
@@ -44,8 +39,6 @@ class PatchCnnParams(Params):
 
     @model_validator(mode="after")
     def _fits(self) -> PatchCnnParams:
-        if self.slices % 2 == 0:
-            raise ValueError("slices must be odd, so that one of them is in the middle")
         if self.patch % 2 == 0:
             raise ValueError("patch must be odd, so that it has a centre pixel")
         if self.rest < 1:
@@ -61,23 +54,13 @@ class PatchCnnParams(Params):
         return self.patch - len(self.channels) * (self.kernel - 1)
 
 
-class PatchCnn(Net):
+class PatchCnn(Segmenter):
     """Dense patch CNN: (B, C, H, W) -> labels uint8 (B, H, W), probabilities (B, K, H, W)."""
 
-    outputs = ("labels", "probabilities")
-
     def __init__(self, params: PatchCnnParams, spec: Spec) -> None:
-        super().__init__()
+        super().__init__(params, spec, margin=params.patch // 2)
         self.params = params
-        self.geometry = Geometry(
-            channels=params.inputs,
-            slices=params.slices,
-            axis=_AXIS[params.plane],
-            margin=params.patch // 2,
-            foreground=params.foreground,
-        )
         self.feed = Patches(params.patch) if params.learn == "patches" else Crops((params.crop, params.crop))
-        self.steps = build_steps(spec.steps)
         widths = (params.inputs * params.slices, *params.channels)
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
@@ -104,16 +87,9 @@ class PatchCnn(Net):
         result: Tensor = self.classifier(torch.relu(x))
         return result
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
-        """Labels and probabilities of every pixel; zeros stand for what lies outside the image."""
-        margin = self.params.patch // 2
-        padded = nn.functional.pad(self.steps(image), (margin,) * 4)
-        probabilities = self.logits(padded).softmax(dim=1)
-        labels = probabilities.argmax(dim=1).to(torch.uint8)
-        if self.params.foreground == "nonzero":
-            middle = (self.params.slices // 2) * self.params.inputs
-            labels = labels * (image[:, middle] != 0).to(torch.uint8)
-        return {"labels": labels, "probabilities": probabilities}
+    def whole(self, x: Tensor) -> Tensor:
+        """See Segmenter.whole: half a patch of zeros around the image."""
+        return self.logits(nn.functional.pad(x, (self.params.patch // 2,) * 4))
 
     def loss(self, image: Tensor, target: Any) -> dict[str, Tensor]:
         """Cross entropy; `target` (B,) centre labels of patches, or (B, H, W) of crops, 255 = not scored.
@@ -126,7 +102,7 @@ class PatchCnn(Net):
             target = target[:, None, None]
         else:
             target = target[:, margin : target.shape[1] - margin, margin : target.shape[2] - margin]
-        return {"cross_entropy": nn.functional.cross_entropy(logits, target.long(), ignore_index=255)}
+        return {"cross_entropy": nn.functional.cross_entropy(logits, target.long(), ignore_index=IGNORED)}
 
 
 ENTRY = Entry(

@@ -12,6 +12,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from medzoo.nn.answer import best_rows
 from medzoo.nn.backbone import Backbone, FeaturePyramid
 from medzoo.nn.boxes import Weights, clip, decode, encode, large_enough
 from medzoo.nn.canvas import fit
@@ -19,15 +20,11 @@ from medzoo.nn.detector import Detector
 from medzoo.nn.layers import start_small
 from medzoo.nn.mirror import Mirror, mirror_boxes, mirror_deltas, mirror_picture
 from medzoo.nn.net import Entry, Geometry, Params, Scenes, Spec
-from medzoo.nn.nms import nms
 from medzoo.nn.proposals import SMOOTH, ProposalNetwork
-from medzoo.nn.ranking import best
 from medzoo.nn.rois import pool_regions
 from medzoo.nn.sampling import draw, jitter, match
 from medzoo.nn.steps import build_steps
 
-# What the graph returns lies above this score; the operating threshold is chosen later, on validation data.
-SCORE_FLOOR = 0.01
 # Of each stage: scale of its box targets, about their inverse spread, and the overlap from which a region is an
 # object's (Cascade R-CNN, section 4; the first line is Fast R-CNN's).
 STAGES: tuple[tuple[Weights, float], ...] = (
@@ -187,22 +184,9 @@ class RegionCnn(Detector):
 
     def _answer(self, boxes: Tensor, scores: Tensor, scale: Tensor, source: Tensor) -> dict[str, Tensor]:
         """The output rows from boxes (B, classes, K, 4) on the canvas and their scores (B, classes, K)."""
-        count = scores.shape[2]
-        # Suppression is among boxes of one class: each class is a row of its own.
-        keep = nms(boxes.flatten(0, 1), scores.flatten(0, 1), self.params.overlap, SCORE_FLOOR)
-        scores, boxes = scores.flatten(1), boxes.flatten(1, 2)
-        kept = torch.where(keep.reshape(scores.shape), scores, torch.zeros_like(scores))
-        values, places = best(kept, min(self.params.detections, kept.shape[1]))
-        found = values > 0
-        rows = boxes.gather(1, places[..., None].expand(-1, -1, 4))
-        rows = clip(rows * torch.cat([scale, scale]), source)
-        labels = torch.div(places, count, rounding_mode="floor")
-        return {
-            "boxes": torch.where(found[..., None], rows, torch.zeros_like(rows)),
-            "scores": values,
-            "labels": torch.where(found, labels, torch.zeros_like(labels)),
-            "count": found.sum(dim=1),
-        }
+        rows = min(self.params.detections, scores.shape[1] * scores.shape[2])
+        answer = best_rows(boxes, scores, overlap=self.params.overlap, rows=rows)
+        return {**answer, "boxes": clip(answer["boxes"] * torch.cat([scale, scale]), source)}
 
     def loss(self, image: Tensor, target: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         """`objectness`, `proposal_box`, `class`, `box` of images (B, C, H, W).

@@ -16,29 +16,21 @@ from monai.networks.nets.basic_unet import UpCat
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from medzoo.nn.net import Crops, Entry, Geometry, Net, Params, Spec
-from medzoo.nn.steps import build_steps
+from medzoo.nn.net import Crops, Entry, Spec
+from medzoo.nn.segmenter import IGNORED, Segmenter, SegmenterParams
 
-_AXIS = {"sagittal": 0, "coronal": 1, "axial": 2}
 _MULTIPLE = 16  # four poolings by two
 # Farthest that an output looks: two 3^d convolutions a level at steps of 1, 2, 4, 8 and 16 voxels on the way
 # down (62), the windows of the four poolings (15), two convolutions at each of four levels on the way up (30).
 _REACH = 107
-_IGNORED = 255
 
 
-class UNetParams(Params):
+class UNetParams(SegmenterParams):
     """Parameters of the U-Net; the defaults answer a head in seconds on two cores."""
 
     dims: Literal[2, 3] = Field(2, description="2: slices, 3: volumes")
-    inputs: int = Field(1, ge=1, le=16, description="sequences in the scan (channels of one slice or volume)")
-    slices: int = Field(1, ge=1, description="adjacent slices given as channels, an odd number; dims 2 only")
-    plane: Literal["sagittal", "coronal", "axial"] = Field("axial", description="plane of the slices, in RAS")
     channels: tuple[int, int, int, int, int] = Field((16, 32, 64, 128, 128), description="width at each level")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout after each convolution")
-    foreground: Literal["nonzero", "all"] = Field(
-        "all", description="nonzero: a pixel that is exactly zero is background by definition"
-    )
     crop: int = Field(96, ge=16, description="side of the training crops")
     tile: int | None = Field(None, ge=16, description="largest side answered at once; none: no limit")
     mirror: bool = Field(
@@ -48,33 +40,18 @@ class UNetParams(Params):
 
     @model_validator(mode="after")
     def _fits(self) -> UNetParams:
-        if self.slices % 2 == 0:
-            raise ValueError("slices must be odd, so that one of them is in the middle")
         if self.dims == 3 and self.slices != 1:
             raise ValueError("slices are for dims 2; a volume has them all")
         return self
 
 
-class UNet(Net):
+class UNet(Segmenter):
     """(B, C, *spatial) -> labels uint8 (B, *spatial), probabilities (B, K, *spatial); 2D or 3D."""
 
-    outputs = ("labels", "probabilities")
-
     def __init__(self, params: UNetParams, spec: Spec) -> None:
-        super().__init__()
+        super().__init__(params, spec, dims=params.dims, margin=_REACH, multiple=_MULTIPLE, tile=params.tile)
         self.params = params
-        self.geometry = Geometry(
-            dims=params.dims,
-            channels=params.inputs,
-            slices=params.slices,
-            axis=_AXIS[params.plane],
-            margin=_REACH,
-            multiple=_MULTIPLE,
-            foreground=params.foreground,
-            tile=params.tile,
-        )
         self.feed = Crops((params.crop,) * params.dims)
-        self.steps = build_steps(spec.steps)
         self.net = BasicUNet(
             spatial_dims=params.dims,
             in_channels=params.inputs * params.slices,
@@ -103,22 +80,13 @@ class UNet(Net):
             result = result.narrow(axis, 0, size)
         return result
 
-    def forward(self, image: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
-        """Labels and probabilities of every pixel; zeros stand for what lies outside the image."""
-        probabilities = self.logits(self.steps(image)).softmax(dim=1)
-        labels = probabilities.argmax(dim=1).to(torch.uint8)
-        if self.params.foreground == "nonzero":
-            middle = (self.params.slices // 2) * self.params.inputs
-            labels = labels * (image[:, middle] != 0).to(torch.uint8)
-        return {"labels": labels, "probabilities": probabilities}
-
     def loss(self, image: Tensor, target: Any) -> dict[str, Tensor]:
         """Cross entropy and soft Dice (Milletari et al., 3DV 2016) of crops; `target` (B, *spatial), 255 not scored."""
         logits = self.logits(self.steps(image))
         target = target.long()
-        losses = {"cross_entropy": nn.functional.cross_entropy(logits, target, ignore_index=_IGNORED)}
+        losses = {"cross_entropy": nn.functional.cross_entropy(logits, target, ignore_index=IGNORED)}
         if self.params.dice:
-            scored = (target != _IGNORED)[:, None]
+            scored = (target != IGNORED)[:, None]
             truth = nn.functional.one_hot(target * scored[:, 0], logits.shape[1]).movedim(-1, 1)
             # Where nothing is scored, both sides are certain of background: no part in the loss.
             blank = nn.functional.one_hot(torch.zeros_like(target), logits.shape[1]).movedim(-1, 1)

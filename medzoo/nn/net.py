@@ -49,15 +49,13 @@ class Patches:
     """Feed for training on single pixels: (B, C, size, size) patches, class-balanced, and the centre's label."""
 
     size: int
-    balanced: bool = True
 
 
 @dataclass(frozen=True)
 class Crops:
-    """Feed of random crops (B, C, *size) with the label map (B, *size); `balanced`: centred on a drawn class."""
+    """Feed of random crops (B, C, *size) with the label map (B, *size), centred on a drawn class."""
 
     size: tuple[int, ...]
-    balanced: bool = True
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from medzoo.types import Array
 
-KERNELS = ("rbf", "linear")
 LIMIT = 6.0  # standard deviations beyond which a feature counts no further
 
 

@@ -259,11 +259,6 @@ def surface_picture(
     return figure
 
 
-def plot_surface(path: str | Path, meshes: Mapping[str, Mesh], **options: Any) -> Path:
-    """Write `surface_picture(meshes, **options)` as PNG; returns the path. Raises UserError."""
-    return save_png(path, surface_picture(meshes, **options))
-
-
 def plot_gallery(
     path: str | Path, meshes: Mapping[str, Mesh], colours: Mapping[str, Colour], *, side: Side = "oblique"
 ) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -28,7 +28,6 @@ class SelectiveSearch(HostStep):
     the box. A constant picture gives one region of nothing, whose box is empty. Needs the extra `classic`.
     """
 
-    proposes: ClassVar[bool] = True
     op: Literal["selective-search"] = "selective-search"
     side: Annotated[int, Field(ge=16, le=2000)] = 500
     mode: Mode = "fast"

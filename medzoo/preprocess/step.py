@@ -18,14 +18,12 @@ class HostStep(BaseModel):
     """One host step; `op` is its name in recipes and in the ONNX metadata.
 
     `measures`: it turns the image into a vector of named features (F,), with or without the outline of a mass
-    (medzoo.preprocess.mass). `outlines_only`: it takes outlines in place of an image. `proposes`: it turns the
-    image into regions of it (medzoo.preprocess.proposed).
+    (medzoo.preprocess.mass). `outlines_only`: it takes outlines in place of an image.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     measures: ClassVar[bool] = False
     outlines_only: ClassVar[bool] = False
-    proposes: ClassVar[bool] = False
     op: str
 
     @property

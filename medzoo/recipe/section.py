@@ -51,11 +51,6 @@ class Choice(Section):
         """The type's checked parameters, or `fields` where no catalog was given."""
         return self.fields if self._params is None else self._params
 
-    @property
-    def mapping(self) -> dict[str, Any]:
-        """The selector and the fields as one mapping, as they go into an ONNX file's metadata."""
-        return {self.selector: self.chosen, **self.fields}
-
     def with_params(self, params: BaseModel) -> Self:
         """This section with its type's checked parameters."""
         self._params = params

@@ -117,24 +117,29 @@ def fit_gradient(
             hint=f"it has {', '.join((LOSS, *net.judged_by))}",
         )
     fit = _fit_parts if net.parts else _fit_net
-    report = fit(net, settings, train, val, folder=folder, console=console, resume=resume, name=name, launched=launched)
+    report = fit(net, settings, train, val, _How(folder, console, resume, name, launched))
     if torch.distributed.is_initialized() and torch.distributed.get_rank():
         raise SystemExit(0)  # the first process alone exports, evaluates and writes
     return report
 
 
-def _fit_net(
-    net: Net,
-    settings: TrainSection,
-    train: Batches,
-    val: Batches | None,
-    *,
-    folder: Path,
-    console: Console,
-    resume: bool,
-    name: str,
-    launched: Launched,
-) -> FitReport:
+@dataclass(frozen=True)
+class _How:
+    """Where a fit writes and speaks, whether it goes on, what it is called, and how its processes come to be."""
+
+    folder: Path
+    console: Console
+    resume: bool
+    name: str
+    launched: Launched
+
+    def of_member(self, number: int) -> _How:
+        """The same for one net of an ensemble, in a folder of its own."""
+        return replace(self, folder=self.folder / f"member-{number}", name=f"{self.name}, member {number + 1}")
+
+
+def _fit_net(net: Net, settings: TrainSection, train: Batches, val: Batches | None, how: _How) -> FitReport:
+    folder, console = how.folder, how.console
     shape_loss(net, settings, train)
     if settings.channels_last:
         net.to(memory_format=torch.channels_last)
@@ -151,14 +156,14 @@ def _fit_net(
     per_epoch = -(-len(train) // settings.accumulate)
     states = Checkpoints(checkpoints, settings.checkpoint, steps_per_epoch=per_epoch)
     resume_from = None
-    if resume:
+    if how.resume:
         resume_from = newest(checkpoints, say=console.print)
         where = f"from step {step_of(resume_from)}" if resume_from else "from the start: nothing was saved"
         console.print(f"goes on {where}")
     elif is_first():
         forget(checkpoints)
     start = step_of(resume_from) if resume_from else 0
-    picture = CurvePicture(folder / FILE, bar, title=name)
+    picture = CurvePicture(folder / FILE, bar, title=how.name)
     callbacks: list[pl.Callback] = [bar, states, picture]
     best = None
     if val is not None:
@@ -173,8 +178,8 @@ def _fit_net(
     if settings.ema:
         callbacks.append(EMAWeightAveraging(decay=settings.ema))
     with _quiet():
-        loggers = make_loggers(settings.logger, folder, run=name, start=start) if is_first() else []
-        launch = launched(settings)
+        loggers = make_loggers(settings.logger, folder, run=how.name, start=start) if is_first() else []
+        launch = how.launched(settings)
         arithmetic, scaled = _precision(settings)
         trainer = _trainer(
             max_steps=steps,
@@ -227,18 +232,7 @@ def _fit_net(
     return FitReport(trainer.global_step, seconds, bar.curve, score, bar.bottleneck)
 
 
-def _fit_parts(
-    net: Net,
-    settings: TrainSection,
-    train: Batches,
-    val: Batches | None,
-    *,
-    folder: Path,
-    console: Console,
-    resume: bool,
-    name: str,
-    launched: Launched,
-) -> FitReport:
+def _fit_parts(net: Net, settings: TrainSection, train: Batches, val: Batches | None, how: _How) -> FitReport:
     """Train each part without its fold, which judges it; then conclude from all folds together.
 
     Validation items join the folds: every item is learned from by all parts but one, and answered by that one.
@@ -251,17 +245,8 @@ def _fit_parts(
     held_out: list[Any] = []
     for number, member in enumerate(net.parts):
         rest, held = train.fold(number, len(net.parts))
-        console.print(f"member {number + 1} of {len(net.parts)}")
-        own = folder / f"member-{number}"
-        part = f"{name}, member {number + 1}"
-        options: dict[str, Any] = {
-            "folder": own,
-            "console": console,
-            "resume": resume,
-            "name": part,
-            "launched": launched,
-        }
-        reports.append(_fit_net(member, settings, rest, held, **options))
+        how.console.print(f"member {number + 1} of {len(net.parts)}")
+        reports.append(_fit_net(member, settings, rest, held, how.of_member(number)))
         held_out += answers(member, held)
     net.eval()
     net.conclude(held_out)
@@ -334,8 +319,9 @@ def fit_both(
     """
     report = None
     if any(parameter.requires_grad for parameter in net.parameters()):
-        how: dict[str, Any] = {"folder": folder, "console": console, "resume": resume}
-        report = fit_gradient(net, settings, train, val, **how, name=name, launched=launched)
+        report = fit_gradient(
+            net, settings, train, val, folder=folder, console=console, resume=resume, name=name, launched=launched
+        )
     console.print("solving what has a closed form")
     solved = fit_closed_form(net, whole)
     if judged is not None:

@@ -15,7 +15,7 @@ from medzoo.data.dataset import DataEntry, DataParams, Item, Objects, Sample
 from medzoo.data.objects import checked_objects, component_boxes
 from medzoo.data.patterns import check_places, filled, matches
 from medzoo.data.slabs import slab_places
-from medzoo.data.volumes import read_channels
+from medzoo.data.volumes import Values, check_values, index_labels, read_channels
 from medzoo.errors import UserError
 from medzoo.io import read_image, read_labels
 from medzoo.types import Array, Image
@@ -34,7 +34,7 @@ class Params(DataParams):
     image: str
     label: str
     channels: tuple[str, ...] = ()
-    values: Mapping[str, tuple[int, ...]] | None = None
+    values: Values | None = None
     smallest_mm3: float = Field(default=0.0, ge=0)
     slabs: int = Field(default=1, ge=1)
     slab_axis: Literal[0, 1, 2] = 2
@@ -48,9 +48,7 @@ class NiftiPairs:
         self.params, self.task, self.labels = params, task, tuple(labels)
         others = {f"channels.{n}": channel for n, channel in enumerate(params.channels)}
         check_places(params.image, {"label": params.label, **others}, example="{patient}/t1.nii.gz")
-        unknown = [label for label in params.values or {} if label not in self.labels]
-        if unknown:
-            raise UserError(f"{unknown[0]!r} is not one of the labels", "data.values")
+        check_values(self.labels, params.values or {})
         if task == "detect" and params.values is None and len(self.labels) > 1:
             raise UserError("several labels need data.values", "data.values", "values: {lesion: [1]}")
 
@@ -113,17 +111,13 @@ class NiftiPairs:
 
     def _indexed(self, stored: Array, where: str) -> Array:
         """Label indices (detect: 1 more than those, 0 is none) uint8. Raises UserError for other values."""
-        shift = 1 if self.task == "detect" else 0
-        if self.params.values is None and self.task == "detect":
+        values = self.params.values
+        if self.task == "segment":
+            own = values or {label: (k,) for k, label in enumerate(self.labels)}
+            return index_labels(stored, self.labels, own, where=where)
+        if values is None:
             return (stored > 0).astype(np.uint8)
-        chosen = self.params.values or {label: (k,) for k, label in enumerate(self.labels)}
-        table = {value: self.labels.index(label) + shift for label, values in chosen.items() for value in values}
-        result = np.zeros(stored.shape, np.uint8)
-        for value in np.unique(stored):
-            if int(value) not in table and value != 0:
-                raise UserError(f"the value {value} is no label", where, "see labels or data.values")
-            result[stored == value] = table.get(int(value), 0)
-        return result
+        return index_labels(stored, ("", *self.labels), values, where=where)
 
 
 def _cut(image: Image, target: Array, item: Item) -> tuple[Image, Array]:

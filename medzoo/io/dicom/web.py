@@ -80,15 +80,6 @@ def store(url: str, paths: Sequence[Path]) -> list[str]:
     return [str(dataset.SOPInstanceUID) for dataset in datasets]
 
 
-def retrieve(url: str, instance: str, *, series: str) -> Any:
-    """One stored object as a pydicom dataset. Raises UserError."""
-    place = parse(url)
-    try:
-        return _client(place).retrieve_instance(place.study, series, instance)
-    except Exception as error:
-        raise UserError(f"the server does not give it: {_words(error)}", url) from error
-
-
 def _client(place: Place) -> Any:
     try:
         from dicomweb_client.api import DICOMwebClient

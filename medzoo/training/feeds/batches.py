@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from medzoo.errors import UserError
+from medzoo.types import Array
 
 Batch = tuple[Any, ...]
 
@@ -34,6 +35,16 @@ class Batches(Protocol):
 def generator(seed: int, *key: int) -> np.random.Generator:
     """A generator that depends on the seed and the key alone."""
     return np.random.default_rng(np.random.SeedSequence([seed, *key]))
+
+
+def shuffled(seed: int, *, number: int, batch: int, count: int) -> Array:
+    """(batch,) indices below `count`: batch `number` of an endless row of shuffled passes.
+
+    Every batch is full, so batch norm never meets a lonely last item, and every item is drawn equally often.
+    """
+    places = np.arange(number * batch, (number + 1) * batch)
+    passes = {int(k): generator(seed, 1 << 20, int(k)).permutation(count) for k in np.unique(places // count)}
+    return np.array([passes[int(p // count)][p % count] for p in places])
 
 
 class _Indexed(Dataset["Batch | UserError"]):

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from medzoo.nn.net import Crops, Geometry
+from medzoo.nn.segmenter import IGNORED
 from medzoo.training.feeds.batches import Batch, generator
-from medzoo.training.feeds.volumes import IGNORED, Volume, at_epoch, draw
+from medzoo.training.feeds.volumes import Volume, at_epoch, draw
 from medzoo.types import Array
 
 

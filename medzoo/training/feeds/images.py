@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +14,7 @@ from medzoo.data.split import NO_GROUP, make_split
 from medzoo.errors import UserError
 from medzoo.training.augment import Augmentation, augment
 from medzoo.training.changes import refuse_objects
-from medzoo.training.feeds.batches import Batch, generator
+from medzoo.training.feeds.batches import Batch, generator, shuffled
 from medzoo.training.feeds.pictures import Pictures
 from medzoo.types import Array
 
@@ -41,9 +40,7 @@ class _Folds:
 class ImageBatches:
     """Training batches (B, C, *size) float32 with classes (B,) int64, or shares (B, K) float32 under mixup.
 
-    Batches are cut from an endless row of shuffled passes, so that every one of them is full (batch norm
-    never meets a lonely last item) and every picture is drawn equally often. `skip` puts the next readable
-    picture in the place of one that cannot be read.
+    Batches are full (see `shuffled`); `skip` puts the next readable picture in the place of one that cannot be read.
     """
 
     def __init__(
@@ -118,11 +115,9 @@ class ImageBatches:
         return [self.pictures.items[index].id for index in self._order(epoch, step)[rank::world]]
 
     def _order(self, epoch: int, step: int) -> Array:
-        """(B,) indices of a batch, from the row of shuffled passes."""
-        first, count = (epoch * self.steps + step) * self.size, len(self.pictures)
-        places = np.arange(first, first + self.size)
-        passes = {int(k): generator(self.seed, 1 << 20, int(k)).permutation(count) for k in np.unique(places // count)}
-        return np.array([passes[int(p // count)][p % count] for p in places])
+        """(B,) indices of a batch."""
+        number = epoch * self.steps + step
+        return shuffled(self.seed, number=number, batch=self.size, count=len(self.pictures))
 
     def _one(self, order: Array, place: int, epoch: int, step: int) -> tuple[Tensor, int]:
         index = int(order[place])

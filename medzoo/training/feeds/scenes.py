@@ -22,7 +22,7 @@ from medzoo.preprocess.step import HostStep
 from medzoo.preprocess.steps import apply_steps
 from medzoo.training.augment import Augmentation
 from medzoo.training.augment_boxes import augment_boxes, check_changes
-from medzoo.training.feeds.batches import Batch, generator
+from medzoo.training.feeds.batches import Batch, generator, shuffled
 from medzoo.training.feeds.shards import Shards
 from medzoo.training.lesion_paste import Lesion, LesionPaste, cut_out
 from medzoo.types import Array
@@ -167,8 +167,8 @@ class ScenePictures:
 class SceneBatches:
     """Training batches: images (B, C, *size) float32 and a list of {boxes (N, 4), labels (N,)}.
 
-    Batches are cut from an endless row of shuffled passes, so that every picture is drawn equally often.
-    `on_bad_image` "skip" leaves a picture that cannot be read out, and feeds the next one instead.
+    Batches are full (see `shuffled`). `on_bad_image` "skip" leaves a picture that cannot be read out, and feeds the
+    next one instead.
     """
 
     def __init__(
@@ -206,11 +206,9 @@ class SceneBatches:
         return [self.pictures.items[index].id for index in self._order(epoch, step)[rank::world]]
 
     def _order(self, epoch: int, step: int) -> Array:
-        """(B,) indices of a batch, from the row of shuffled passes."""
-        first, count = (epoch * self.steps + step) * self.size, len(self.pictures)
-        places = np.arange(first, first + self.size)
-        passes = {int(k): generator(self.seed, 1 << 20, int(k)).permutation(count) for k in np.unique(places // count)}
-        return np.array([passes[int(p // count)][p % count] for p in places])
+        """(B,) indices of a batch."""
+        number = epoch * self.steps + step
+        return shuffled(self.seed, number=number, batch=self.size, count=len(self.pictures))
 
     def _lesions(self, rng: np.random.Generator) -> list[Lesion]:
         """The lesions, in random order, of a picture drawn at random: of the first few drawn that has any."""

@@ -22,6 +22,7 @@ from medzoo.errors import UserError
 from medzoo.io.cache import cached, file_digest
 from medzoo.io.mapping import map_of, mapped, release
 from medzoo.nn.net import Geometry
+from medzoo.nn.segmenter import IGNORED
 from medzoo.preprocess.step import HostStep
 from medzoo.preprocess.steps import apply_steps
 from medzoo.types import Array
@@ -29,7 +30,6 @@ from medzoo.types import Array
 # Places remembered of each class in each scan; balanced drawing needs no more, and memory stays bounded.
 _PLACES = 200_000
 LIMIT = 1 << 30  # bytes of scans that one process holds
-IGNORED = 255  # the target of voxels that no loss counts: unknown, or outside the scan
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,8 @@ from onnx import numpy_helper
 from pydantic import ValidationError
 from torch import Tensor
 
-from medzoo.models.region_cnn import ENTRY, SCORE_FLOOR, RegionCnn, RegionCnnParams, build
+from medzoo.models.region_cnn import ENTRY, RegionCnn, RegionCnnParams, build
+from medzoo.nn.answer import SCORE_FLOOR
 from medzoo.nn.boxes import iou
 from medzoo.nn.net import Spec
 from medzoo.nn.onnx_ops import translations

@@ -6,8 +6,9 @@ import torch
 
 from medzoo.errors import UserError
 from medzoo.nn.net import Crops, Geometry, Patches
+from medzoo.nn.segmenter import IGNORED
 from medzoo.training.feeds.batches import Loader
-from medzoo.training.feeds.crops import IGNORED, CropBatches
+from medzoo.training.feeds.crops import CropBatches
 from medzoo.training.feeds.patches import PatchBatches
 from medzoo.training.feeds.volumes import Volume, draw
 

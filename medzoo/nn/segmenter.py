@@ -1,0 +1,74 @@
+"""What every segmenter shares: which slices it is given, and labels with probabilities on the image's own grid.
+
+Knows the room nn. A model type adds its network: (B, C, *spatial) after the graph steps -> logits (B, K, *spatial).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor
+
+from medzoo.nn.net import Geometry, Net, Params, Spec
+from medzoo.nn.steps import build_steps
+
+IGNORED = 255
+"""The label of a pixel that no loss scores."""
+_AXIS = {"sagittal": 0, "coronal": 1, "axial": 2}
+
+
+class SegmenterParams(Params):
+    """Parameters that every segmenter has."""
+
+    inputs: int = Field(1, ge=1, le=16, description="sequences in the scan (channels of one slice or volume)")
+    slices: int = Field(1, ge=1, description="adjacent slices given as channels, an odd number; of volumes 1")
+    plane: Literal["sagittal", "coronal", "axial"] = Field("axial", description="plane of the slices, in RAS")
+    foreground: Literal["nonzero", "all"] = Field(
+        "all", description="nonzero: a pixel that is exactly zero is background by definition"
+    )
+
+    @field_validator("slices")
+    @classmethod
+    def _has_a_middle(cls, slices: int) -> int:
+        if slices % 2 == 0:
+            raise ValueError("slices must be odd, so that one of them is in the middle")
+        return slices
+
+
+class Segmenter(Net):
+    """(B, C, *spatial) -> labels uint8 (B, *spatial), probabilities (B, K, *spatial).
+
+    `facts`: what its geometry says beyond the parameters' slices and foreground (medzoo.runtime.geometry).
+    """
+
+    outputs = ("labels", "probabilities")
+
+    def __init__(self, params: SegmenterParams, spec: Spec, **facts: Any) -> None:
+        super().__init__()
+        self.geometry = Geometry(
+            channels=params.inputs,
+            slices=params.slices,
+            axis=_AXIS[params.plane],
+            foreground=params.foreground,
+            **facts,
+        )
+        self.steps = build_steps(spec.steps)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(B, C, *spatial) after the graph steps -> (B, K, *spatial); a model type's network."""
+        raise NotImplementedError
+
+    def whole(self, x: Tensor) -> Tensor:
+        """`logits` of every pixel, where a network needs something around the image for that."""
+        return self.logits(x)
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+        """Labels and probabilities of every pixel; zeros stand for what lies outside the image."""
+        probabilities = self.whole(self.steps(image)).softmax(dim=1)
+        labels = probabilities.argmax(dim=1).to(torch.uint8)
+        if self.geometry.foreground == "nonzero":
+            middle = (self.geometry.slices // 2) * self.geometry.channels
+            labels = labels * (image[:, middle] != 0).to(torch.uint8)
+        return {"labels": labels, "probabilities": probabilities}
