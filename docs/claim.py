@@ -9,7 +9,9 @@ the data ($MEDZOO_DATA); `make zoo-index` renews the tables alone and keeps both
 
 from __future__ import annotations
 
+import json
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,18 +21,21 @@ from PIL import Image as Pillow
 from medzoo.artifact import ModelFolder
 from medzoo.commands.data import open_data
 from medzoo.commands.model import load
+from medzoo.imaging.holes import holes
 from medzoo.io.atomic import atomic_write
 from medzoo.metrics import Accumulator, ClassifyScores, Figure, Scope, Scores, paired, read_scores
-from medzoo.plots.sheet import sheet_jpeg, tile
+from medzoo.plots.sheet import in_rows, sheet_jpeg, tile
+from medzoo.plots.three_views import three_views
 from medzoo.recipe import load_recipe
 from medzoo.report.figure import figure_text
-from medzoo.results import Segmentation
+from medzoo.results import Classification, Detections, Segmentation
 from medzoo.types import Array
 
 ROOT = Path(__file__).resolve().parents[1]
 ZOO = ROOT / "zoo"
 IMAGES = ROOT / "docs" / "images"
 KMEANS = ROOT / "docs" / "figures" / "kmeans.json"
+REAL_HEAD = ROOT / "benchmarks" / "results" / "brain_scans.json"
 # Model, protocol, words; the first is what the others are compared with.
 CLASSIFIERS = (
     ("breast-mass-svm-classic", "machine-outline", "the slides' SVM: fifteen shape features of a found outline"),
@@ -41,11 +46,18 @@ CLASSIFIERS = (
 )
 DETECTORS = (
     ("breast-lesion-rcnn-classic", "R-CNN of 2014: proposals, CNN features, SVM"),
-    ("breast-lesion-rcnn", "Faster R-CNN on EfficientNet"),
+    ("breast-lesion-rcnn", "cascade R-CNN of two stages on EfficientNet-Lite0"),
+)
+WHOLE = (
+    ("breast-ultrasound-alexnet", "AlexNet"),
+    ("breast-ultrasound-cnn", "EfficientNet"),
+    ("breast-lesion-rcnn-classic", "R-CNN of 2014"),
+    ("breast-lesion-rcnn", "cascade R-CNN"),
 )
 BRAINS = (("brain-tissue", "patch CNN"), ("brain-tissue-unet", "U-Net"))
 RANKED = ("auc", "sensitivity-at-specificity-90")
 TWO = ("benign", "malignant")
+LESION_OR_NONE = ("normal", "lesion")
 
 
 def stored(name: str) -> Scores | None:
@@ -68,9 +80,22 @@ def two_classes(scores: Scores, protocol: str) -> ClassifyScores:
     return made
 
 
+def lesion_or_none(scores: Scores) -> ClassifyScores:
+    """Normal pictures against those with a lesion: a classifier's 1 - P(normal), the score of a detector's best box."""
+    made = ClassifyScores(LESION_OR_NONE, RANKED)
+    for record in scores.main.records():
+        if scores.scope.task == "detect":
+            there, p = bool(record["objects"]["labels"]), max(record["found"]["scores"], default=0.0)
+        else:
+            normal = scores.scope.labels.index("normal")
+            there, p = record["truth"] != normal, 1 - record["probabilities"][normal]
+        made.add(int(there), np.array([1 - p, p]), item=record["item"], group=record["group"])
+    return made
+
+
 def only(scores: ClassifyScores, items: set[str]) -> ClassifyScores:
     """The scores of some items."""
-    made = ClassifyScores(TWO, RANKED)
+    made = ClassifyScores(scores.labels, RANKED)
     for record in scores.records():
         if record["item"] in items:
             made.restore(record)
@@ -79,7 +104,7 @@ def only(scores: ClassifyScores, items: set[str]) -> ClassifyScores:
 
 def table(rows: Sequence[tuple[str, str, Accumulator]], *, shown: Sequence[str]) -> Iterator[str]:
     """Figures of each row, and their paired differences to the first."""
-    yield f"| model | {' | '.join(f'{name} | minus the first' for name in shown)} |"
+    yield f"| model | {' | '.join(f'{name} | minus the first row' for name in shown)} |"
     yield f"| --- {'| --- | --- ' * len(shown)}|"
     first = rows[0][2]
     for place, (name, words, scores) in enumerate(rows):
@@ -114,6 +139,24 @@ def breasts() -> tuple[list[str], list[str]]:
     return lines, sorted(common)
 
 
+def whole() -> list[str]:
+    """The table of classifiers beside detectors, on the question that both answer."""
+    found = [(name, words, lesion_or_none(scores)) for name, words in WHOLE if (scores := stored(name)) is not None]
+    if not found:
+        return []
+    common = set.intersection(*(set(scores.items) for _, _, scores in found))
+    rows = [(name, words, only(scores, common)) for name, words, scores in found]
+    lesions = int(rows[0][2].truth.sum())
+    return [
+        "## Is there a lesion, on BUSI",
+        "",
+        f"The {len(common)} pictures ({lesions} with a lesion) that are in the test part of classifiers and detectors "
+        "alike. A classifier is ranked by 1 - P(normal), a detector by the score of its best box.",
+        "",
+        *table(rows, shown=RANKED),
+    ]
+
+
 def boxes() -> list[str]:
     """The table of the detectors."""
     found = [(name, words, scores) for name, words in DETECTORS if (scores := stored(name)) is not None]
@@ -124,16 +167,21 @@ def boxes() -> list[str]:
     return [
         "## Where is the lesion, on BUSI",
         "",
-        f"{len(common)} pictures, normal ones too.",
+        f"The same {len(common)} pictures, normal ones too.",
         "",
         *table(rows, shown=("ap50", "cpm")),
     ]
 
 
-def kmeans(values: Array, inside: Array, *, classes: int = 3) -> Array:
-    """Tissue by grey value alone: 1 the darkest of `classes` clusters inside the brain; (*spatial) uint8."""
+def kmeans(values: Array, *, classes: int = 3) -> Array:
+    """Tissue by grey value alone: 1 the darkest of `classes` clusters inside the brain; (*spatial) uint8.
+
+    Zeros that a brain surrounds are dark fluid and inside, as they are for the models (medzoo.runtime.predictor).
+    """
     from scipy.cluster.vq import kmeans2
 
+    inside = values > 0
+    inside |= holes(inside)
     grey = values[inside].astype(np.float64)
     start = np.percentile(grey, [100 * (k + 0.5) / classes for k in range(classes)])
     centres, _ = kmeans2(grey[:: max(1, len(grey) // 100_000), None], start[:, None], minit="matrix", iter=50)
@@ -160,7 +208,7 @@ def measured_kmeans(like: Scores, *, fresh: bool) -> Scores | None:
         sample = data.data.load(item)
         grey = sample.image.array[0]
         made.accumulated("").add(
-            sample.target, kmeans(grey, grey > 0), item=item.id, group=item.groups.get(scope.group),
+            sample.target, kmeans(grey), item=item.id, group=item.groups.get(scope.group),
             spacing=sample.image.spacing,
         )  # fmt: skip
     atomic_write(KMEANS, lambda file: file.write(made.to_bytes()))
@@ -190,52 +238,80 @@ def brains(*, fresh: bool) -> list[str]:
     ]
 
 
-def breast_pictures(common: Sequence[str], *, fresh: bool) -> str | None:
-    """One benign and one malignant mass as every model sees them; the first by name, not chosen."""
+def real_head() -> list[str]:
+    """Dice on one real head, as `python -m benchmarks.brain_scans` left it."""
+    if not REAL_HEAD.is_file():
+        return []
+    dice = json.loads(REAL_HEAD.read_text(encoding="utf-8"))["real head"]
+    names = {"k-means": "k-means", "Otsu": "Otsu's two thresholds"} | {name: f"`{name}`" for name, _ in BRAINS}
+    tissues = list(dice["k-means"])
+    return [
+        f"On a real head (MNI152, the average of 152 people, its {dice['shape'][2]} middle slices), beside Otsu's "
+        "thresholds as well; its tissue maps were drawn by nobody, but averaged from automatic classifications, which "
+        "favours grey values.",
+        "",
+        f"| Dice | {' | '.join(tissues)} |",
+        f"| --- {'| --- ' * len(tissues)}|",
+        *[f"| {words} | {' | '.join(f'{dice[key][one]:.3f}' for one in tissues)} |" for key, words in names.items()],
+    ]
+
+
+def breast_pictures(common: Sequence[str], *, fresh: bool) -> list[tuple[str, str]]:
+    """Words and file of one benign and one malignant mass as every model sees them; not chosen: the first by name
+    that is wider than high, for the sheet's sake."""
     data = Path(os.environ.get("MEDZOO_DATA", ROOT / "data")) / "busi"
-    path = IMAGES / "claim-breast.jpg"
-    if fresh:
-        names = list(dict.fromkeys(name for name, *_ in CLASSIFIERS if (ZOO / name).is_dir()))
-        names += [name for name, _ in DETECTORS if (ZOO / name).is_dir()]
-        tiles = []
-        for label in TWO:
-            picture = data / next(item for item in common if item.startswith(label))
-            for name in names:
-                drawn = IMAGES / f".{name}.png"
-                load(ZOO / name).predict(picture).plot(drawn)
-                with Pillow.open(drawn) as figure:
-                    tiles.append(tile(figure.convert("RGB"), f"{name}: a {label} mass"))
-                drawn.unlink()
-        raw = sheet_jpeg(tiles, columns=len(names))
-        atomic_write(path, lambda file: file.write(raw))
-    return path.name if path.is_file() else None
+    names = list(dict.fromkeys(name for name, *_ in (*CLASSIFIERS, *DETECTORS) if (ZOO / name).is_dir()))
+    found = []
+    for label in TWO:
+        path = IMAGES / f"claim-{label}.jpg"
+        if fresh:
+            picture = next(data / item for item in common if item.startswith(label) and _is_wide(data / item))
+            tiles = [_answered(name, picture) for name in names]
+            raw = sheet_jpeg(in_rows(tiles, 3))
+            atomic_write(path, lambda file, raw=raw: file.write(raw))  # type: ignore[misc]
+        if path.is_file():
+            found.append((f"A {label} mass as each model sees it", path.name))
+    return found
+
+
+def _is_wide(path: Path) -> bool:
+    with Pillow.open(path) as picture:
+        return picture.width > 1.2 * picture.height
+
+
+def _answered(name: str, picture: Path) -> Pillow.Image:
+    """A tile of what a zoo model answers, its words above the picture where they all stand."""
+    result = load(ZOO / name).predict(picture)
+    if isinstance(result, Detections):
+        words = f"{len(result)} found" if len(result) else "nothing found"
+    else:
+        assert isinstance(result, Classification)
+        words = f"called {result.label}"
+    with tempfile.TemporaryDirectory() as folder:
+        drawn = result.plot(Path(folder) / "drawn.png", title=words)
+        return tile(Pillow.open(drawn).convert("RGB"), name)
 
 
 def brain_picture(*, fresh: bool) -> str | None:
-    """The patch CNN's worst test scan: truth, k-means, patch CNN and U-Net; from the volumes in the model folder."""
-    from medzoo.io import read_image, read_labels
-    from medzoo.plots.three_views import three_views
-
-    folder, path = ZOO / BRAINS[0][0], IMAGES / "claim-brain.jpg"
-    if not fresh or not (folder / "worst.nii.gz").is_file():
-        return path.name if path.is_file() else None
-    labels = ModelFolder.open(folder).manifest["labels"]
-    scan = read_image(folder / "worst.nii.gz")
-    grey = scan.array[0]
-    masks = {
-        "truth": read_labels(folder / "worst-truth.nii.gz", like=scan).array[0],
-        "k-means": kmeans(grey, grey > 0),
-        "patch CNN": read_labels(folder / "worst-answer.nii.gz", like=scan).array[0],
-    }
-    unet = ZOO / BRAINS[1][0]
-    if unet.is_dir():
-        answer = load(unet).predict(scan)
-        assert isinstance(answer, Segmentation)
-        masks["U-Net"] = answer.mask
-    tiles = [tile(three_views(scan, mask=mask, labels=labels), f"{name}: ", width=600) for name, mask in masks.items()]
-    raw = sheet_jpeg(tiles, columns=2)
-    atomic_write(path, lambda file: file.write(raw))
-    return path.name
+    """The test scan that the patch CNN answers worst: truth, k-means, patch CNN and U-Net, at its own resolution."""
+    path = IMAGES / "claim-brain.jpg"
+    if fresh and all((ZOO / name).is_dir() for name, _ in BRAINS):
+        worst = ModelFolder.open(ZOO / BRAINS[0][0]).manifest["metrics"]["worst"][0]["item"]
+        data = open_data(load_recipe(ZOO / BRAINS[0][0] / "recipe.yaml"))
+        sample = data.data.load(next(item for item in data.part("test") if item.id == worst))
+        scan = sample.image
+        masks = {"truth": np.asarray(sample.target, np.uint8), "k-means": kmeans(scan.array[0])}
+        for name, words in BRAINS:
+            answer = load(ZOO / name).predict(scan)
+            assert isinstance(answer, Segmentation)
+            masks[words] = answer.mask
+        assert scan.affine is not None
+        middle = scan.affine @ [*np.argwhere(masks["truth"] == 1).mean(axis=0), 1]  # of the fluid
+        figures = (three_views(scan, mask=mask, labels=answer.labels, at=middle[:3]) for mask in masks.values())
+        tiles = [tile(figure, name, width=600) for figure, name in zip(figures, masks, strict=True)]
+        raw = sheet_jpeg(in_rows(tiles, 2))
+        atomic_write(path, lambda file: file.write(raw))
+    return path.name if path.is_file() else None
 
 
 def page(*, fresh: bool) -> str:
@@ -251,13 +327,14 @@ def page(*, fresh: bool) -> str:
         "An expert's outline gives much of the class away on BUSI (benign masses were drawn round), so the figure for "
         "found outlines is the one that compares with networks, which are given the picture alone.",
     ]
-    if picture := breast_pictures(common, fresh=fresh):
-        parts.append(f"![One benign and one malignant mass as each model sees them](images/{picture})")
-    for lines in (boxes(), brains(fresh=fresh)):
+    parts += [f"![{words}](images/{picture})" for words, picture in breast_pictures(common, fresh=fresh)]
+    for lines in (whole(), boxes(), brains(fresh=fresh)):
         if lines:
             parts.append("\n".join(lines))
     if picture := brain_picture(fresh=fresh):
         parts.append(f"![A test scan: truth, k-means, patch CNN, U-Net](images/{picture})")
+    if lines := real_head():
+        parts.append("\n".join(lines))
     absent = [name for name, *_ in (*CLASSIFIERS, *DETECTORS, *BRAINS) if stored(name) is None]
     if absent:
         parts.append(f"Not measured here yet: {', '.join(f'`{name}`' for name in dict.fromkeys(absent))}.")

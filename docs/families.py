@@ -17,13 +17,17 @@ from PIL import Image as Pillow
 from medzoo.commands.model import load
 from medzoo.data.split import SPLIT_FILE, Split
 from medzoo.io.atomic import atomic_write
-from medzoo.plots.sheet import sheet_jpeg, tile
+from medzoo.plots.sheet import GAP, sheet_jpeg, tile
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("MEDZOO_DATA", ROOT / "data"))
 FAMILIES = ROOT / "docs" / "images" / "families.jpg"
-SEGMENTER = ROOT / "docs" / "images" / "brain-tissue-unet.jpg"
-BREASTS = ("breast-mass-svm", "breast-ultrasound-cnn", "breast-lesion-rcnn")
+WIDTH = 400  # of a tile, in pixels
+BREASTS = {
+    "breast-mass-svm": "hand-made features and an SVM: outline, and what decides",
+    "breast-ultrasound-cnn": "CNN: benign, malignant or normal",
+    "breast-lesion-rcnn": "region CNN: where the lesion is",
+}
 
 
 def first_picture(model: str, folder: Path, *, suffix: str = "") -> Path:
@@ -38,12 +42,11 @@ def wide(path: Path) -> bool:
         return picture.width > 1.2 * picture.height
 
 
-def drawn(model: str, source: Path) -> Pillow.Image:
-    """The picture that `medzoo predict` leaves."""
+def drawn(model: str, source: Path, *, width: int, words: str) -> Pillow.Image:
+    """A tile of the picture that `medzoo predict` leaves."""
     with tempfile.TemporaryDirectory() as folder:
         path = load(ROOT / "zoo" / model).predict(source).plot(Path(folder) / "drawn.png")
-        with Pillow.open(path) as figure:
-            return figure.convert("RGB")
+        return tile(Pillow.open(path).convert("RGB"), f"{model}: {words}", width=width)
 
 
 def mni152() -> Path:
@@ -56,12 +59,13 @@ def mni152() -> Path:
 def main() -> None:
     breast = first_picture("breast-lesion-rcnn", DATA / "busi")
     cells = first_picture("blood-cell-rcnn", DATA / "bccd" / "JPEGImages", suffix=".jpg")
-    tiles = [tile(drawn(model, breast), f"{model}: {breast.stem}") for model in BREASTS]
-    tiles.append(tile(drawn("blood-cell-rcnn", cells), f"blood-cell-rcnn: {cells.stem}"))
-    raw = sheet_jpeg(tiles, columns=2)
+    above = [drawn(model, breast, width=WIDTH, words=words) for model, words in BREASTS.items()]
+    below = [
+        drawn("blood-cell-rcnn", cells, width=WIDTH, words="region CNN: cells in a blood smear"),
+        drawn("brain-tissue-unet", mni152(), width=2 * WIDTH + GAP, words="U-Net: tissue of the MNI152 brain"),
+    ]
+    raw = sheet_jpeg([above, below])
     atomic_write(FAMILIES, lambda file: file.write(raw))
-    brain = sheet_jpeg([tile(drawn("brain-tissue-unet", mni152()), "brain-tissue-unet: MNI152", width=1200)], columns=1)
-    atomic_write(SEGMENTER, lambda file: file.write(brain))
 
 
 if __name__ == "__main__":

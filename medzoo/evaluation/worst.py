@@ -18,7 +18,7 @@ from medzoo.evaluation.score import protocols
 from medzoo.imaging.blanking import blanked
 from medzoo.metrics import Scores
 from medzoo.plots.colours import grey_window, to_bytes
-from medzoo.plots.sheet import sheet_jpeg, tile
+from medzoo.plots.sheet import in_rows, sheet_jpeg, tile
 from medzoo.results import Classification, Detections, Result, Segmentation
 from medzoo.runtime.predictor import Predictor
 from medzoo.types import Array, Image
@@ -62,7 +62,7 @@ def worst_cases(
         if not files and sample.image.affine is not None and not isinstance(result, Classification):
             files = _volumes(sample, result)
     if tiles:
-        files[SHEET] = sheet_jpeg(tiles)
+        files[SHEET] = sheet_jpeg(in_rows(tiles, 3))
     return Worst(cases, files)
 
 

@@ -10,7 +10,7 @@ from PIL import Image as Pillow
 from PIL import ImageDraw
 
 from medzoo.errors import UserError
-from medzoo.plots.canvas import TEXT, blank, save_png, text_width, write
+from medzoo.plots.canvas import TEXT, blank, fitted, save_png, text_width, write
 from medzoo.plots.colours import FAINT, colour_of
 from medzoo.plots.overlay import PAD, draw_classification
 from medzoo.types import Array, Image
@@ -80,7 +80,10 @@ def _bars(contributions: Mapping[str, float], width: int, *, towards: str) -> Pi
     step = int(1.4 * TEXT)
     figure = blank(width, step * (len(strongest) + 1))
     draw = ImageDraw.Draw(figure)
-    write(figure, (0, step // 2), f"what speaks for {towards} (right) and against it (left)", anchor="lm")
+    told = f"what speaks for {towards} (right) and against it (left)"
+    if text_width(told) > width:
+        told = fitted(f"right: for {towards}", width)
+    write(figure, (0, step // 2), told, anchor="lm")
     left = max(text_width(name) for name, _ in strongest) + PAD
     room = (width - left - text_width("+0.00") - PAD) // 2
     longest = max(abs(value) for _, value in strongest) or 1.0

@@ -9,7 +9,8 @@ from PIL import Image as Pillow
 
 from medzoo.plots.canvas import blank, fitted, write
 
-_WIDTH, _TEXT, _GAP = 400, 14, 10
+GAP = 10
+_WIDTH, _TEXT = 400, 14
 
 
 def tile(figure: Pillow.Image, words: str, *, width: int = _WIDTH) -> Pillow.Image:
@@ -39,22 +40,28 @@ def beside(figures: Sequence[Pillow.Image], names: Sequence[str], *, below: bool
     return made
 
 
-def sheet(tiles: Sequence[Pillow.Image], *, columns: int = 3) -> Pillow.Image:
-    """Tiles of one width in rows."""
-    rows = [tiles[n : n + columns] for n in range(0, len(tiles), columns)]
-    width = max(one.width for one in tiles)
+def sheet(rows: Sequence[Sequence[Pillow.Image]]) -> Pillow.Image:
+    """Rows of tiles, one below the other; tiles of a row need not be of one size."""
+    widths = [sum(one.width + GAP for one in row) - GAP for row in rows]
     heights = [max(one.height for one in row) for row in rows]
-    made = blank((width + _GAP) * min(columns, len(tiles)) - _GAP, sum(heights) + _GAP * (len(rows) - 1))
+    made = blank(max(widths), sum(heights) + GAP * (len(rows) - 1))
     top = 0
     for row, height in zip(rows, heights, strict=True):
-        for n, one in enumerate(row):
-            made.paste(one, (n * (width + _GAP), top))
-        top += height + _GAP
+        left = 0
+        for one in row:
+            made.paste(one, (left, top))
+            left += one.width + GAP
+        top += height + GAP
     return made
 
 
-def sheet_jpeg(tiles: Sequence[Pillow.Image], *, columns: int = 3) -> bytes:
+def sheet_jpeg(rows: Sequence[Sequence[Pillow.Image]]) -> bytes:
     """`sheet` as JPEG."""
     out = io.BytesIO()
-    sheet(tiles, columns=columns).save(out, format="JPEG", quality=82, optimize=True)
+    sheet(rows).save(out, format="JPEG", quality=82, optimize=True)
     return out.getvalue()
+
+
+def in_rows(tiles: Sequence[Pillow.Image], columns: int) -> list[Sequence[Pillow.Image]]:
+    """Tiles in rows of so many."""
+    return [tiles[n : n + columns] for n in range(0, len(tiles), columns)]

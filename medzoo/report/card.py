@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from medzoo.report.figure import figure_text, number
+from medzoo.report.figure import figure_text, number, shared_interval
 from medzoo.report.mass import findings_section, protocols_note
 from medzoo.report.regions import regions_section
-from medzoo.report.sections import speed_section, subgroups_section, worst_section
+from medzoo.report.sections import again, calibration_words, speed_section, subgroups_section, worst_section
 from medzoo.report.tissue import tissue_section
 
 _DISCLAIMER = "Not a medical device. For research and teaching; not cleared for diagnosis or treatment of patients."
@@ -66,16 +66,20 @@ def _uses(manifest: Mapping[str, Any]) -> str:
 
 def _measured(metrics: Mapping[str, Any]) -> str:
     figures: Sequence[Mapping[str, Any]] = metrics["figures"]
+    protocols, interval = shared_interval([figure["protocol"] for figure in figures])
     lines = [
         "## Measured",
         "",
         f"On the {metrics['split']} part ({metrics['items']} items), which training did not see. "
-        "In brackets the 95 % interval, where there are several subjects to draw from."
+        f"In brackets the 95 % interval{f': {interval}' if interval else ', where there is one'}."
         + (f" Scored against: {metrics['scored']}." if metrics.get("scored") else ""),
         "",
         "| figure | value | protocol |",
         "| --- | --- | --- |",
-        *[f"| {f['name']} | {figure_text(f)} | {f['protocol']} |" for f in figures],
+        *[
+            f"| {figure['name']} | {figure_text(figure)} | {protocol} |"
+            for figure, protocol in zip(figures, protocols, strict=True)
+        ],
     ]
     if note := protocols_note(figures):
         lines += ["", note]
@@ -84,14 +88,7 @@ def _measured(metrics: Mapping[str, Any]) -> str:
 
 def _calibration(manifest: Mapping[str, Any]) -> str:
     """How probabilities were made honest, and whether an answer given with 80 % confidence is right 8 times in 10."""
-    found = manifest.get("calibration") or {}
-    if found.get("method"):
-        fitted = f", temperature {found['temperature']:.3f}" if "temperature" in found else ""
-        parts = [f"{_sentence(found['method'])}{fitted} ({found['items']} items)."]
-    elif manifest["task"] == "detect":
-        parts = ["Not calibrated: a score ranks the boxes, and is not the chance that a box is right."]
-    else:
-        parts = ["Not calibrated: probabilities are as the training left them."]
+    parts = [f"{_sentence(calibration_words(manifest))}."]
     for protocol, rows in manifest["metrics"].get("reliability", {}).items():
         parts += [
             "",
@@ -227,9 +224,8 @@ def _training(manifest: Mapping[str, Any]) -> str:
         training = manifest["training"]
         steps = f"{training['steps']} steps" if training["steps"] > 1 else "Solved in one step"
         words = f"{steps} in {training['seconds']:.0f} s on {machine}, {known}."
-        again = f"medzoo reproduce {manifest['name']}"
         told = "Again, from its own recipe, split and seed; it names whatever comes out otherwise:"
     else:
         words = f"Nothing was trained; put together and measured on {machine}, {known}."
-        again, told = f"medzoo train {manifest['name']}", "Again:"
-    return "\n".join(["## Training", "", words, "", told, "", "```sh", again, "```"])
+        told = "Again:"
+    return "\n".join(["## Training", "", words, "", told, "", "```sh", again(manifest), "```"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+_INTERVAL = "; 95 % interval: "  # as medzoo.metrics.accumulator writes it into a protocol
 
 
 def figure_text(figure: Mapping[str, Any]) -> str:
@@ -19,3 +21,12 @@ def figure_text(figure: Mapping[str, Any]) -> str:
 def number(value: float) -> str:
     """Three decimals, none from a hundred on."""
     return f"{value:.3f}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def shared_interval(protocols: Sequence[str]) -> tuple[list[str], str]:
+    """Protocols without what all that have an interval say of it, and that; as they are, and "", where they differ."""
+    parts = [protocol.partition(_INTERVAL) for protocol in protocols]
+    said = {after for _, mark, after in parts if mark}
+    if len(said) != 1:
+        return list(protocols), ""
+    return [before for before, _, _ in parts], said.pop()

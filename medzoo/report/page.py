@@ -15,8 +15,8 @@ from medzoo.metrics import read_scores
 from medzoo.metrics.scores import FILE as EVALUATION
 from medzoo.plots.colours import colour_of
 from medzoo.report.curves import curves, training_curve
-from medzoo.report.figure import figure_text, number
-from medzoo.report.sections import SHEET, fact_words
+from medzoo.report.figure import figure_text, number, shared_interval
+from medzoo.report.sections import SHEET, again, calibration_words, fact_words
 
 BUNDLE = "niivue.umd.js"
 VOLUMES = {"scan": "worst.nii.gz", "answer": "worst-answer.nii.gz", "truth": "worst-truth.nii.gz"}
@@ -37,6 +37,7 @@ def render_page(folder: ModelFolder, *, version: str) -> str:
     if EVALUATION in manifest["files"]:
         plots = [*curves(read_scores(folder.file(EVALUATION))), *plots]
     viewer, scripts = _viewer(folder)
+    protocols, interval = shared_interval([figure["protocol"] for figure in metrics["figures"]])
     return Template(_read("page.html")).substitute(
         name=escape(manifest["name"]),
         version=escape(version),
@@ -50,11 +51,12 @@ def render_page(folder: ModelFolder, *, version: str) -> str:
             + (f" Scored against: {metrics['scored']}." if metrics.get("scored") else "")
         ),
         plots="".join(plot for plot in plots if plot),
-        figures="".join(_row(figure) for figure in metrics["figures"]),
+        interval=escape(f"95 % interval: {interval}" if interval else "95 % interval"),
+        figures="".join(map(_row, metrics["figures"], protocols)),
         subgroups=_subgroups(metrics),
         worst=_worst(folder),
         facts="".join(f"<tr><th>{escape(name)}</th><td>{escape(words)}</td></tr>" for name, words in _facts(manifest)),
-        again=escape(f"medzoo train {manifest['name']}/recipe.yaml -o runs/{manifest['name']}"),
+        again=escape(again(manifest)),
         scripts=scripts,
     )
 
@@ -69,8 +71,8 @@ def _tile(figure: Mapping[str, Any]) -> str:
     return f"<div class='tile'>{escape(figure['name'])}<b>{number(figure['value'])}</b><small>{words}</small></div>"
 
 
-def _row(figure: Mapping[str, Any]) -> str:
-    cells = (("", figure["name"]), (" class='v'", figure_text(figure)), (" class='p'", figure["protocol"]))
+def _row(figure: Mapping[str, Any], protocol: str) -> str:
+    cells = (("", figure["name"]), (" class='v'", figure_text(figure)), (" class='p'", protocol))
     return "<tr>" + "".join(f"<td{kind}>{escape(words)}</td>" for kind, words in cells) + "</tr>"
 
 
@@ -148,6 +150,7 @@ def _facts(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append(("audit before training", f"{manifest['audit']['images']} images; leaks across the split: {leaks}"))
     if point := manifest.get("operating_point"):
         rows.append(("operating point", f"threshold {point['threshold']:.4g}: {point['rule']}"))
+    rows.append(("calibration", calibration_words(manifest)))
     if parity := manifest.get("parity"):
         largest = ", ".join(f"{name} {value:.2g}" for name, value in parity["largest"].items())
         rows.append(("ONNX against torch", f"largest difference over {parity['inputs']} golden inputs: {largest}"))

@@ -46,6 +46,22 @@ def worst_section(metrics: Mapping[str, Any]) -> str:
     return "\n".join([*lines, *[f"- `{case['item']}`: {case['words']}" for case in cases]])
 
 
+def calibration_words(manifest: Mapping[str, Any]) -> str:
+    """How probabilities were made honest, or that they were not."""
+    found = manifest.get("calibration") or {}
+    if found.get("method"):
+        fitted = f", temperature {found['temperature']:.3f}" if "temperature" in found else ""
+        return f"{found['method']}{fitted} ({found['items']} items)"
+    if manifest["task"] == "detect":
+        return "not calibrated: a score ranks the boxes, and is not the chance that a box is right"
+    return "not calibrated: probabilities are as the training left them"
+
+
+def again(manifest: Mapping[str, Any]) -> str:
+    """The command that trains a model again; of a pipeline, that puts it together again."""
+    return f"medzoo {'reproduce' if 'training' in manifest else 'train'} {manifest['name']}"
+
+
 def speed_section(speed: Mapping[str, Any] | None) -> str:
     """What `medzoo benchmark --record` measured, and on what machine; "" where nothing was."""
     if speed is None:

@@ -8,11 +8,24 @@ from pathlib import Path
 
 import pytest
 
+from medzoo.commands.catalog import catalog
 from medzoo.commands.verify import verify
 from medzoo.data.split import Split
+from medzoo.recipe import load_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = sorted(path.parent for path in ROOT.glob("zoo/*/manifest.json"))
+PROMISED = {
+    "brain-tissue", "brain-tissue-unet", "breast-mass-svm", "breast-mass-svm-classic", "nodule-svm",
+    "breast-ultrasound-cnn", "breast-ultrasound-alexnet", "breast-lesion-rcnn", "breast-lesion-rcnn-classic",
+    "blood-cell-rcnn", "ms-lesion-rcnn", "breast-cascade",
+}  # fmt: skip
+
+
+def test_the_zoo_holds_what_was_promised_and_no_more_than_200_mib() -> None:
+    assert {folder.name for folder in MODELS} >= PROMISED
+    files = [path for folder in MODELS for path in folder.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 200 << 20
 
 
 @pytest.mark.parametrize("folder", MODELS, ids=lambda folder: folder.name)
@@ -25,6 +38,9 @@ def test_released_model_is_what_its_manifest_says(folder: Path) -> None:
     names = {path.relative_to(folder).as_posix() for path in files}
     assert names == {*manifest["files"], "manifest.json", "manifest.sha256"}
     assert all(path.stat().st_size <= 25_000_000 for path in files)
+    # Trained by the recipe of its name, as that stands now.
+    recipe = load_recipe(ROOT / "recipes" / f"{folder.name}.yaml", catalog=catalog())
+    assert recipe.digest == manifest["recipe_digest"], f"train {folder.name} again, or put its recipe back"
     # Which items it learned from, and what it answered to those that it had not seen.
     assert names >= {"split.json", "evaluation.json"}
     assert Split.read(folder / "split.json").digest == manifest["split"]["digest"]

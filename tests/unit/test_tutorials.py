@@ -12,6 +12,8 @@ from medzoo.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 TUTORIALS = sorted(ROOT.glob("docs/tutorials/*.md"))
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "export/README.md")]
+LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
 BLOCK = re.compile(r"^```(?P<kind>\w+)(?P<rest>[^\n]*)\n(?P<body>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -45,6 +47,32 @@ def test_a_tutorial_works_as_it_is_written(path: Path, tmp_path: Path, monkeypat
     monkeypatch.syspath_prepend(str(tmp_path))
     done = run_blocks(path)
     assert done or path.stem == "add-a-model"
+
+
+def test_what_the_readme_shows_works_and_prints_what_stands_below_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("docs").symlink_to(ROOT / "docs")
+    compared = 0
+    for block in BLOCK.finditer((ROOT / "README.md").read_text(encoding="utf-8")):
+        if block["kind"] == "python":
+            exec(compile(block["body"], "README.md", "exec"), {"__name__": "readme"})  # noqa: S102
+        for shown in re.finditer(r"^medzoo (?P<command>.*)\n(?P<said>(?:# .*\n)+)", block["body"], re.MULTILINE):
+            capsys.readouterr()
+            with pytest.raises(SystemExit) as end:
+                main(shlex.split(shown["command"], comments=True))
+            assert end.value.code == 0, shown["command"]
+            assert capsys.readouterr().out == re.sub("^# ", "", shown["said"], flags=re.MULTILINE), shown["command"]
+            compared += 1
+    assert compared >= 4
+    assert Path("boxes.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_links_of_pages_outside_the_site_lead_somewhere(page: Path) -> None:
+    links = LINK.findall(page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
 
 
 def test_every_metric_is_defined_in_the_docs() -> None:

@@ -26,7 +26,7 @@ def test_the_index_is_current_and_pinned() -> None:
 
 @pytest.mark.parametrize("folder", MODELS, ids=lambda folder: folder.name)
 def test_a_flipped_byte_is_refused_by_the_files_name(folder: Path, tmp_path: Path) -> None:
-    refuse_flips(folder, tmp_path, turns=9)
+    refuse_flips(folder, tmp_path, turns=0)
 
 
 @pytest.mark.long
@@ -36,12 +36,13 @@ def test_a_hundred_flipped_bytes_are_refused_by_the_files_name(folder: Path, tmp
 
 
 def refuse_flips(folder: Path, tmp_path: Path, *, turns: int) -> None:
-    """Flip one bit at a time, in each file of a model in turn: every one must be found, and its file named."""
+    """Flip one bit at a time, in each file of a model in turn and in each once at least: every one must be found, and
+    its file named."""
     copy = tmp_path / folder.name
     shutil.copytree(folder, copy, copy_function=shutil.copyfile)
     names = [path.relative_to(copy).as_posix() for path in sorted(copy.rglob("*")) if path.is_file()]
     chance = random.Random(folder.name)
-    for turn in range(turns):
+    for turn in range(max(turns, len(names))):
         name = names[turn % len(names)]
         path = copy / name
         at, bit = chance.randrange(path.stat().st_size), 1 << chance.randrange(8)
