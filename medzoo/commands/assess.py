@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +96,7 @@ def assess_again(model: str | Path, *, console: Console | None = None) -> ModelF
 def record_speed(model: str | Path, measured: Mapping[str, Any]) -> ModelFolder:
     """What `medzoo benchmark` measured, into the manifest and card of a model folder."""
     machine = {name: measured["environment"][name] for name in ("processor", "cores")}
+    machine["load"] = round(os.getloadavg()[1], 1) if hasattr(os, "getloadavg") else None  # Windows does not count it
     kept = {name: measured[name] for name in ("input", "rounds", "rows", "metric")}
     return rewrite(ModelFolder.open(find_model(model)), speed={**kept, "environment": machine})
 

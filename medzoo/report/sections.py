@@ -68,10 +68,13 @@ def speed_section(speed: Mapping[str, Any] | None) -> str:
         return ""
     made = speed["environment"]
     shape = ", ".join(f"{name} {'x'.join(map(str, sides))}" for name, sides in speed["input"].items())
+    machine = f"{made['cores']} cores of {made['processor']}"
+    load = made.get("load") or 0.0
+    beside = f", which had other work beside it (load {load:g})" if load > made["cores"] + 1 else ""
     lines = [
         "## Speed",
         "",
-        f"One input ({shape}), {speed['rounds']} rounds in turns, on {made['cores']} cores of {made['processor']}.",
+        f"One input ({shape}), {speed['rounds']} rounds in turns, on {machine}{beside}.",
         "",
         "| backend | device | precision | median, ms | 95 of 100 within, ms | most a second |",
         "| --- | --- | --- | --- | --- | --- |",
