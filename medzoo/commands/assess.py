@@ -13,7 +13,7 @@ from rich.progress import track
 
 from medzoo import registry
 from medzoo.artifact import ModelFolder, write_folder
-from medzoo.commands.audit import checked_audit
+from medzoo.commands.audit import checked_audit, readable
 from medzoo.commands.catalog import catalog
 from medzoo.commands.data import OpenData, open_data
 from medzoo.commands.evaluate import require_same_split
@@ -85,6 +85,7 @@ def assess_again(model: str | Path, *, console: Console | None = None) -> ModelF
     backend = OnnxBackend(folder.file("model.onnx"), device="cpu")
     predictor = Predictor(backend)
     audited = checked_audit(recipe, data)
+    data = readable(recipe, data, audited, say=lambda text: console.print(text, markup=False))
     found = assess(predictor, recipe, data, console=console)
     files = found.files | {SPLIT_FILE: data.split.to_bytes()}
     audit = {**audited.counts(), "allow_leaks": recipe.data.allow_leaks}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,15 @@ from medzoo.data.audit import PERSONS, Audit, image_name
 from medzoo.data.audit import audit as audit_data
 from medzoo.data.prints import grey_view
 from medzoo.data.split import PARTS
-from medzoo.errors import UserError
+from medzoo.errors import Fault, UserError
 from medzoo.io.atomic import atomic_write
 from medzoo.io.cache import code_digest, file_digest, kept
 from medzoo.plots.colours import grey_window, to_bytes
 from medzoo.recipe import Recipe, load_recipe
 from medzoo.report.audit_page import drawn, render_audit
 from medzoo.types import Array, Image
+
+_NAMED = 20  # images that cannot be read, one a line
 
 
 def audit(recipe: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) -> Audit:
@@ -106,12 +109,7 @@ def checked_audit(recipe: Recipe, opened: OpenData) -> Audit:
 
     Raises UserError for a split with the same patient or image on two sides, unless the recipe allows it.
     """
-
-    def fresh() -> Array:
-        document = audit_data(opened.data, opened.split, mirrored=recipe.data.mirrors).to_json()
-        return np.frombuffer(json.dumps(document).encode(), np.uint8)
-
-    found = Audit.from_json(json.loads(kept(_audit_key(recipe, opened), fresh).tobytes()))
+    found = _kept_audit(recipe, opened)
     if found.leaks and not recipe.data.allow_leaks:
         first = found.leaks[0]
         words = {"patient": "the same patient", "identical": "the same bytes", "near": "the same content"}
@@ -122,3 +120,58 @@ def checked_audit(recipe: Recipe, opened: OpenData) -> Audit:
             hint="medzoo data lists them; split by a group that holds them together, or set data.allow_leaks=true",
         )
     return found
+
+
+def _kept_audit(recipe: Recipe, opened: OpenData) -> Audit:
+    def fresh() -> Array:
+        document = audit_data(opened.data, opened.split, mirrored=recipe.data.mirrors).to_json()
+        return np.frombuffer(json.dumps(document).encode(), np.uint8)
+
+    return Audit.from_json(json.loads(kept(_audit_key(recipe, opened), fresh).tobytes()))
+
+
+def as_trained(recipe: Recipe, opened: OpenData, *, say: Callable[[str], object]) -> OpenData:
+    """`readable` for a model that was trained: its data are looked through only if images may have been left out.
+
+    Raises UserError.
+    """
+    if recipe.train.on_bad_image == "stop":
+        return opened
+    return readable(recipe, opened, _kept_audit(recipe, opened), say=say)
+
+
+def readable(recipe: Recipe, opened: OpenData, found: Audit, *, say: Callable[[str], object]) -> OpenData:
+    """The data without what cannot be read, as `train.on_bad_image: skip` asks, each told of; the split stays.
+
+    Raises UserError that names each such image where the recipe says stop, which is better known now than after hours,
+    and for a part of which nothing is left.
+    """
+    sides = opened.split.parts()
+    unread = {id_: fault for id_, fault in _unread(opened, found).items() if id_ in sides}
+    if not unread:
+        return opened
+    if recipe.train.on_bad_image == "stop":
+        hint = "mend it, take it out, or train.on_bad_image=skip"
+        faults = [Fault(fault.message, fault.where, fault.hint or hint) for fault in unread.values()]
+        rest = [Fault(f"and {len(faults) - _NAMED} more that cannot be read")] if len(faults) > _NAMED else []
+        raise UserError.of([*faults[:_NAMED], *rest])
+    for fault in unread.values():
+        say(f"left out: {fault.where}: {fault.message}")
+    left = replace(opened, items=[item for item in opened.items if item.id not in unread])
+    for part in PARTS:
+        if getattr(opened.split, part) and not left.part(part):
+            raise UserError(f"no image of the {part} part can be read", where=f"{recipe.source}: data")
+    return left
+
+
+def _unread(opened: OpenData, found: Audit) -> dict[str, Fault]:
+    """What is wrong with each item that the audit could not read."""
+    ids = set(found.unread)
+    faults = {}
+    for item in opened.items:
+        if item.id in ids:
+            try:
+                opened.data.load(item)
+            except UserError as error:
+                faults[item.id] = error.faults[0]
+    return faults

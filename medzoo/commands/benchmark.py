@@ -201,6 +201,7 @@ def _metrics(
 ) -> tuple[dict[str, Any] | None, dict[Key, float]]:
     """The task's own metric of each backend, measured on validation items if they are here, else as the export
     left it in the manifest."""
+    from medzoo.commands.audit import as_trained
     from medzoo.commands.catalog import catalog
     from medzoo.commands.data import open_data
     from medzoo.commands.evaluate import require_same_split
@@ -211,6 +212,7 @@ def _metrics(
         recipe = load_recipe(folder.file("recipe.yaml"), catalog=catalog())
         data = open_data(recipe)
         require_same_split(folder, data.split)
+        data = as_trained(recipe, data, say=lambda _: None)
         items = some(data.part("val"), _ITEMS[recipe.task])
         values: dict[Key, float] = {}
         name = ""

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import track
 
 from medzoo.artifact import ModelFolder
+from medzoo.commands.audit import as_trained
 from medzoo.commands.catalog import catalog
 from medzoo.commands.data import open_data
 from medzoo.commands.locate import find_model, find_recipe
@@ -83,6 +84,7 @@ def evaluate(
         )
     if not data and not overrides:
         require_same_split(folder, opened.split)
+    opened = as_trained(recipe, opened, say=lambda text: console.print(text, markup=False))
     scores = score(
         predictor,
         opened.data,

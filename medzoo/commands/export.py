@@ -49,7 +49,7 @@ def export(
     if precision == "bf16" and not inside:
         raise UserError("bf16 has no file of its own", where=str(path), hint=f"-o {path}: the model folder says it")
     target = home / (graph_file(precision) if inside else f"{folder.name}.{precision}.onnx")
-    made = _fewer(folder, precision, where=str(target))
+    made = _fewer(folder, precision, where=str(target), say=say)
     if say is not None:
         metric = made.report["metric"]
         say(
@@ -78,7 +78,8 @@ def _exported_again(folder: ModelFolder, where: str) -> bytes:
     return exported.onnx
 
 
-def _fewer(folder: ModelFolder, precision: Precision, *, where: str) -> Any:
+def _fewer(folder: ModelFolder, precision: Precision, *, where: str, say: Callable[[str], None] | None) -> Any:
+    from medzoo.commands.audit import as_trained
     from medzoo.commands.data import open_data
     from medzoo.commands.precision import Fewer, export_fewer, measured_bf16
     from medzoo.runtime.parity import read_golden_file
@@ -91,6 +92,7 @@ def _fewer(folder: ModelFolder, precision: Precision, *, where: str) -> Any:
             "the data now split differently than when the model was trained, so they cannot say what it loses",
             where=str(folder.path),
         )
+    data = as_trained(recipe, data, say=say or (lambda _: None))
     golden, _ = read_golden_file(folder.file("golden.npz").read_bytes())
     if precision == "bf16":
         fewer = torch_backend(folder, device="cpu", bf16=True)

@@ -147,7 +147,7 @@ def _of_scenes(net: Net, recipe: Recipe, data: OpenData) -> Feeds:
         changes=[step.params for step in settings.augment],
         on_bad_image=settings.on_bad_image,
     )
-    ordered = OrderedScenes(val, batch=settings.batch) if len(val) else None
+    ordered = OrderedScenes(val, batch=settings.batch, on_bad_image=settings.on_bad_image) if len(val) else None
     return Feeds(batches, ordered, _golden_scenes(val if len(val) else train))
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from medzoo import registry
 from medzoo.artifact import ModelFolder, write_folder
 from medzoo.commands.assess import assess
-from medzoo.commands.audit import checked_audit
+from medzoo.commands.audit import checked_audit, readable
 from medzoo.commands.catalog import Catalog, has_torch
 from medzoo.commands.data import OpenData, data_digest, open_data
 from medzoo.commands.environment import environment, installed
@@ -94,8 +94,9 @@ def _train(
     check_loggers(loaded.train.logger)
     console.print(f"[bold]{loaded.name}[/]: reading {loaded.data.type}")
     data = open_data(loaded)
-    # Data that leak are refused before anything is written.
+    # Data that leak or cannot be read are refused before anything is written.
     audit = checked_audit(loaded, data)
+    data = readable(loaded, data, audit, say=lambda text: console.print(text, markup=False))
     digest = data_digest(data.items)
     net = build_net(loaded)
     asked = loaded.digest if loaded.train.find else None

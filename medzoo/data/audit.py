@@ -61,12 +61,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Audit:
-    """`images`: how many were read; `splits`: images by side."""
+    """`images`: how many there are; `splits`: images by side; `unread`: ids of the items that cannot be read, or not
+    with their labels, about each of which there is a finding."""
 
     images: int
     splits: dict[str, int]
     leaks: tuple[Leak, ...] = ()
     findings: tuple[Finding, ...] = ()
+    unread: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The document that `medzoo data --json` prints."""
@@ -75,6 +77,7 @@ class Audit:
             "splits": self.splits,
             "leaks": [asdict(leak) | {"splits": list(leak.splits), "labels": list(leak.labels)} for leak in self.leaks],
             "findings": [asdict(finding) for finding in self.findings],
+            "unread": list(self.unread),
         }
 
     @classmethod
@@ -85,10 +88,10 @@ class Audit:
             for leak in document["leaks"]
         )
         findings = tuple(Finding(**finding) for finding in document["findings"])
-        return cls(document["images"], document["splits"], leaks, findings)
+        return cls(document["images"], document["splits"], leaks, findings, tuple(document["unread"]))
 
     def counts(self) -> dict[str, Any]:
-        """How many images were read, leaks by kind and findings by kind: what a manifest says; no names."""
+        """How many images there are, leaks by kind and findings by kind: what a manifest says; no names."""
         leaks = Counter(leak.kind for leak in self.leaks)
         return {
             "images": self.images,
@@ -135,7 +138,8 @@ def audit(data: DataSet, split: Split, *, mirrored: bool = True) -> Audit:
     findings += _conflicts([*same, *near]) + _repeats(same, near, side) + _unlikely(records, prints)
     findings += _balance(items, side) + _outliers(records)
     splits: dict[str, int] = {part: len(getattr(split, part)) for part in PARTS}
-    return Audit(len(items), splits, tuple(leaks), tuple(findings))
+    unread = tuple(record.item.id for record in records[len(prints or ()) :])
+    return Audit(len(items), splits, tuple(leaks), tuple(findings), unread)
 
 
 def image_name(item: Item) -> str:

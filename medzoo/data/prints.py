@@ -12,6 +12,7 @@ import numpy as np
 
 from medzoo.data.fingerprint import Fingerprints, fingerprints, shrink
 from medzoo.data.near_duplicates import WAYS, NearPair, near_duplicates, near_groups
+from medzoo.errors import UserError
 from medzoo.io import luma, read_image
 from medzoo.io.cache import code_digest, file_digest, kept
 from medzoo.types import Array, Image
@@ -36,8 +37,16 @@ def grey_view(image: Image) -> Array:
 
 
 def read_prints(paths: Sequence[Path]) -> Fingerprints:
-    """Fingerprints of the images at `paths` (not none), read by as many threads as there are processors."""
-    return prints_of([lambda path=path: grey_view(read_image(path)) for path in paths])  # type: ignore[misc]
+    """Fingerprints of the images at `paths` (not none), read by as many threads as there are processors; of one that
+    cannot be read that of an empty picture, which is like no other: the audit names it (medzoo.data.audit)."""
+
+    def view(path: Path) -> Array:
+        try:
+            return grey_view(read_image(path))
+        except UserError:
+            return np.zeros((1, 1), np.uint8)
+
+    return prints_of([lambda path=path: view(path) for path in paths])  # type: ignore[misc]
 
 
 def prints_of(readers: Sequence[Callable[[], Array]]) -> Fingerprints:
@@ -96,6 +105,14 @@ def near_duplicate_groups(paths: Mapping[str, Path]) -> dict[str, str]:
         return near_groups(len(names), ((p.a, p.b) for p in pairs))
 
     # The ending decides which reader a file gets.
-    files = [(paths[name].suffix, file_digest(paths[name])) for name in names]
+    files = [(paths[name].suffix, _digest(paths[name])) for name in names]
     numbers = kept(f"near-duplicate groups {code_digest()} {files}", groups)
     return {name: names[number] for name, number in zip(names, numbers, strict=True)}
+
+
+def _digest(path: Path) -> str:
+    """The digest of a file; of what cannot be read, that it cannot."""
+    try:
+        return file_digest(path)
+    except OSError as error:
+        return repr(error)

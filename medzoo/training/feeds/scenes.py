@@ -235,10 +235,14 @@ class SceneBatches:
 
 
 class OrderedScenes:
-    """Every picture exactly once, in order and unchanged; the last batch may be smaller, or a share empty."""
+    """Every picture exactly once, in order and unchanged; the last batch may be smaller, or a share empty.
 
-    def __init__(self, pictures: ScenePictures, *, batch: int) -> None:
-        self.pictures, self.size = pictures, batch
+    `on_bad_image` "skip" leaves a picture that cannot be read out.
+    """
+
+    def __init__(self, pictures: ScenePictures, *, batch: int, on_bad_image: Literal["stop", "skip"] = "stop") -> None:
+        self.pictures, self.size, self.on_bad_image = pictures, batch, on_bad_image
+        self.bad: set[int] = set()
 
     def __len__(self) -> int:
         return -(-len(self.pictures) // self.size)
@@ -247,7 +251,16 @@ class OrderedScenes:
         """See Batches.batch."""
         images, targets = [], []
         for index in range(step * self.size, min((step + 1) * self.size, len(self.pictures)))[rank::world]:
-            image, boxes, labels = self.pictures.scene(index)
+            if index in self.bad:
+                continue
+            try:
+                image, boxes, labels = self.pictures.scene(index)
+            except UserError as error:
+                if self.on_bad_image == "stop":
+                    raise
+                self.bad.add(index)
+                log.warning("left out: %s", error)
+                continue
             images.append(image)
             targets.append(_target(boxes, labels))
         shape = (0, self.pictures.channels, *self.pictures.size)

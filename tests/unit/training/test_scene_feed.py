@@ -90,6 +90,11 @@ def test_an_unreadable_picture_stops_or_is_left_out(caplog: pytest.LogCaptureFix
         images, targets = SceneBatches(pictures(data), batch=4, seed=0, on_bad_image="skip").batch(0, 0)
     assert len(images) == len(targets) == 4
     assert "s02.png" in caplog.text
+    with pytest.raises(UserError, match=r"s02\.png"):
+        OrderedScenes(pictures(data), batch=3).batch(0, 0)
+    ordered = OrderedScenes(pictures(data), batch=3, on_bad_image="skip")
+    for _ in range(2):
+        assert [len(ordered.batch(0, step)[1]) for step in range(2)] == [2, 1]
     none = ToyScenes(2, broken=["s00", "s01"])
     with pytest.raises(UserError, match="none of the training pictures"):
         SceneBatches(pictures(none), batch=2, seed=0, on_bad_image="skip").batch(0, 0)
