@@ -106,7 +106,7 @@ def read_token(path: Path | None) -> str | None:
 def _opened(
     models: Sequence[str], *, device: Device, precision: PrecisionName, gpu: GpuOptions | None = None
 ) -> tuple[list[OnnxBackend], list[Pipeline]]:
-    """The graphs to serve, those of pipelines among them, and the pipelines."""
+    """The graphs to serve, those of pipelines among them, warmed up; and the pipelines."""
     graphs: dict[Path, OnnxBackend] = {}
     pipelines = []
 
@@ -115,6 +115,7 @@ def _opened(
         if place not in graphs:  # a member may be asked for by itself as well
             opened = open_backend(path, backend="onnx", device=device, precision=precision, gpu=gpu)
             assert isinstance(opened, OnnxBackend)
+            opened.warm()
             graphs[place] = opened
         return graphs[place]
 

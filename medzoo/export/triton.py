@@ -23,12 +23,11 @@ from medzoo.runtime.metadata import KEY, Metadata
 from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.runtime.pipeline import KEY as PIPELINE
 from medzoo.runtime.pipeline import Pipeline
-from medzoo.runtime.tensors import TensorSpec, graph_spec
+from medzoo.runtime.tensors import WARM_SIDE, TensorSpec, graph_spec
 
 MAX_BATCH = 32
 MAX_ROWS = 1024
 _MAX_WAITING = 64
-_WARM_SIDE = 64  # pixels; a multiple of every graph's coarsest step so far
 
 
 def write_repository(graph: Path, out: Path) -> list[Path]:
@@ -100,7 +99,7 @@ def graph_config(metadata: Metadata, inputs: list[TensorSpec], outputs: list[Ten
     """config.pbtxt of the graph, from the ONNX file's own inputs and outputs (whose first axis is the batch)."""
     warm = "\n".join(
         f'    inputs {{ key: "{spec.name}" value {{ data_type: {_type(spec)} '
-        f"dims: {_dims(spec, free=_WARM_SIDE)} random_data: true }} }}"
+        f"dims: {_dims(spec, free=WARM_SIDE)} random_data: true }} }}"
         for spec in inputs
     )
     return f"""name: {_text(metadata.name)}

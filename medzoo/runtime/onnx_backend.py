@@ -16,6 +16,7 @@ from medzoo.runtime.cores import cores
 from medzoo.runtime.external_data import refuse_external_data
 from medzoo.runtime.gpu import GpuOptions
 from medzoo.runtime.metadata import Metadata
+from medzoo.runtime.tensors import DTYPES, WARM_SIDE, graph_spec
 from medzoo.types import Array
 
 Device = Literal["auto", "cpu", "cuda", "tensorrt"]
@@ -91,6 +92,13 @@ class OnnxBackend:
             shapes = ", ".join(f"{k} {v.dtype}{list(v.shape)}" for k, v in inputs.items())
             raise UserError(f"the graph cannot take {shapes}: {_first_line(error)}", where=self.where) from error
         return dict(zip(names, values, strict=True))
+
+    def warm(self) -> None:
+        """Answer one input of zeros, so that what ONNX Runtime makes at the first run alone (memory, the choice of
+        kernels, TensorRT's engine) is there when the first user asks. Raises UserError."""
+        specs = [graph_spec(value) for value in self.session.get_inputs()]
+        shapes = {spec.name: (1, *(WARM_SIDE if n == -1 else n for n in spec.shape[1:])) for spec in specs}
+        self.run({spec.name: np.zeros(shapes[spec.name], DTYPES[spec.datatype]) for spec in specs})
 
     def _emptied(self, arrays: Mapping[str, Array]) -> ort.RunOptions | None:
         """Has the arena give back after a run what stands free in it, if the shapes are not those of the run before.

@@ -73,6 +73,11 @@ class Question:
         return name in self.binary or (self.outputs is None and self.binary_by_default)
 
 
+WARM_SIDE = 64
+"""Length of an axis of any length in an input that a graph is warmed up with: pixels; a multiple of every graph's
+coarsest step so far."""
+
+
 def graph_spec(value: Any) -> TensorSpec:
     """Of an input or output of an ONNX Runtime session."""
     kind = _ONNX_TYPES[value.type.removeprefix("tensor(").removesuffix(")")]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from medzoo.commands.serve import _opened
 from medzoo.runtime.onnx_backend import OnnxBackend
 from tests.unit.serve.graphs import write_graph
 
@@ -38,3 +40,18 @@ def test_answers_do_not_depend_on_what_ran_before(tmp_path: Path) -> None:
     for image, expected in [*zip(images, first, strict=True)][::-1]:
         for name, value in backend.run({"image": image}).items():
             assert np.array_equal(value, expected[name]), name
+
+
+@pytest.mark.parametrize("task", ["segment", "classify", "detect"])
+def test_a_served_graph_has_run_before_anybody_asks(task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[dict[str, tuple[int, ...]]] = []
+    run = OnnxBackend.run
+
+    def noted(self: OnnxBackend, inputs: Any, outputs: Any = None) -> Any:
+        ran.append({name: array.shape for name, array in inputs.items()})
+        return run(self, inputs, outputs)
+
+    monkeypatch.setattr(OnnxBackend, "run", noted)
+    graph = write_graph(tmp_path / "graph.onnx", task)
+    _opened([str(graph), str(graph)], device="cpu", precision="auto")
+    assert ran == [{"image": (1, 1, 64, 64)}]
