@@ -24,7 +24,7 @@ def installed(package: str) -> str | None:
 
 
 def environment() -> dict[str, Any]:
-    """Python, package versions, processor and cores."""
+    """Python, package versions, processor and cores; and GPUs, as far as torch is there to see them."""
     packages = {name: found for name in _PACKAGES if (found := installed(name))}
     return {
         "python": platform.python_version(),
@@ -34,8 +34,17 @@ def environment() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         # More threads add in another order, so they change the last digits.
         "threads": sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None,
+        **_gpus(),
         "packages": packages,
     }
+
+
+def _gpus() -> dict[str, Any]:
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return {}
+    names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    return {"gpus": names, **({"cuda": torch.version.cuda} if names else {})}
 
 
 def processor() -> str:

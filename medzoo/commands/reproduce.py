@@ -10,11 +10,16 @@ from typing import Any
 from rich.console import Console
 
 from medzoo.artifact import ModelFolder
+from medzoo.artifact.folder import left_out
+from medzoo.commands.catalog import has_torch
+from medzoo.commands.environment import environment
 from medzoo.commands.locate import find_model
 from medzoo.commands.train import train
-from medzoo.errors import UserError
+from medzoo.errors import UserError, missing_extra
 
 _PACKAGES = "package "
+_MACHINE = ("python", "system", "machine", "processor", "cores", "threads", "gpus", "cuda")
+_WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class Reproduction:
         if self.weights_identical:
             found.append("weights: identical, to the bit")
         elif self.largest_weight_difference is None:
-            found.append("weights: of another shape")
+            found.append("weights: not those of then, and not to be compared (another shape, or not in this copy)")
         else:
             found.append(f"weights: differ by up to {self.largest_weight_difference:.3g}")
         for name, (then, now) in self.figures.items():
@@ -56,30 +61,42 @@ class Reproduction:
 
 
 def reproduce(model: str | Path, *, out: str | Path | None = None, console: Console | None = None) -> Reproduction:
-    """Train MODEL again from the recipe in its folder. Raises UserError where it cannot be trained."""
-    from safetensors.numpy import load_file
+    """Train MODEL again from the recipe in its folder; what differs of versions and hardware is told of at once, of
+    the data once the training has read them. Raises UserError where it cannot be trained."""
+    if not has_torch():
+        raise missing_extra("torch", "train")
+    import torch  # noqa: F401  (its threads and devices are part of the hardware)
 
+    console = console or Console(stderr=True)
     path = find_model(model)
     if not path.is_dir():
         raise UserError("an ONNX file does not say how it was made", str(path), "give the model folder")
     old = ModelFolder.open(path)
+    if "members" in old.manifest:
+        names = ", ".join(member["name"] for member in old.manifest["members"].values())
+        raise UserError("is a pipeline, nothing in it was trained", str(path), f"reproduce its members: {names}")
     target = Path(out) if out is not None else Path("runs") / f"{old.name}-again"
     if target.resolve() == path.resolve():
         raise UserError("is the model itself", str(target), "choose another -o")
+    for name, (then, now) in differences(old.manifest, {**old.manifest, "environment": environment()}).items():
+        console.print(f"{name}: {then}, now {now}", markup=False)
     run = train(old.file("recipe.yaml"), out=target, console=console)
     new = ModelFolder.open(run.folder)
-    name = "model.safetensors"
-    identical = old.manifest["files"][name]["sha256"] == new.manifest["files"][name]["sha256"]
-    largest: float | None = 0.0
-    if not identical:
-        one, two = load_file(old.file(name)), load_file(new.file(name))
-        shapes = [{key: value.shape for key, value in side.items()} for side in (one, two)]
-        largest = (
-            max(float(abs(one[key].astype(float) - two[key]).max(initial=0)) for key in one)
-            if shapes[0] == shapes[1]
-            else None
-        )
+    identical = old.manifest["files"][_WEIGHTS]["sha256"] == new.manifest["files"][_WEIGHTS]["sha256"]
+    largest = 0.0 if identical else _largest(old, new)
     return Reproduction(run.folder, differences(old.manifest, new.manifest), identical, largest, _figures(old, new))
+
+
+def _largest(old: ModelFolder, new: ModelFolder) -> float | None:
+    """Between the weights of two folders; None where their shapes differ, or this copy has not those of the old one."""
+    from safetensors.numpy import load_file
+
+    if _WEIGHTS in left_out(old.path):
+        return None
+    one, two = (load_file(folder.file(_WEIGHTS)) for folder in (old, new))
+    if {key: value.shape for key, value in one.items()} != {key: value.shape for key, value in two.items()}:
+        return None
+    return max(float(abs(one[key].astype(float) - two[key]).max(initial=0)) for key in one)
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -91,8 +108,9 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tup
             "recipe": manifest["recipe_digest"],
             "data": manifest["data"]["sha256"],
             "split": manifest["split"]["digest"],
+            "weights started from": manifest.get("model", {}).get("started_from", {}).get("sha256"),
             "seed": manifest["seed"],
-            **{name: made.get(name) for name in ("python", "system", "machine", "processor", "cores", "threads")},
+            **{name: made.get(name) for name in _MACHINE},
             **{f"{_PACKAGES}{name}": version for name, version in made["packages"].items()},
         }
 

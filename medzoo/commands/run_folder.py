@@ -18,6 +18,7 @@ _WORDS = {
     "recipe_digest": "another recipe",
     "data_sha256": "other data",
     "split_digest": "another split of the data",
+    "weights_sha256": "other weights to start from",
     "medzoo": "another version of medzoo",
     "torch": "another version of torch",
 }

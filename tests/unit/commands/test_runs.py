@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,15 +14,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from PIL import Image as Pillow
 from rich.console import Console
+from safetensors.torch import save_file
 
 from medzoo.artifact import ModelFolder
 from medzoo.cli import main
+from medzoo.commands.assess import rewrite
 from medzoo.commands.compare import compare
 from medzoo.commands.folds import cross_validate
-from medzoo.commands.reproduce import reproduce
+from medzoo.commands.reproduce import differences, reproduce
 from medzoo.commands.run_folder import held
 from medzoo.commands.train import train
 from medzoo.errors import UserError
@@ -121,6 +126,71 @@ def test_a_model_trained_again_is_the_same_and_what_differs_is_named(trained: Pa
     assert "every figure is the same" in found.lines()
     with pytest.raises(UserError, match="is the model itself"):
         reproduce(trained, out=trained)
+
+
+def test_what_differs_is_named_before_the_training_and_after(trained: Path, tmp_path: Path) -> None:
+    old = ModelFolder.open(shutil.copytree(trained, tmp_path / "old"))
+    made = {**old.manifest["environment"], "processor": "an abacus"}
+    made["packages"] = {**made["packages"], "torch": "0.1"}
+    rewrite(old, environment=made, data={**old.manifest["data"], "sha256": "0" * 64})
+    with (tmp_path / "said").open("w") as file:
+        found = reproduce(old.path, out=tmp_path / "again", console=Console(file=file, width=200))
+    assert found.weights_identical
+    assert set(found.differences) == {"processor", "package torch", "data"}
+    told = (tmp_path / "said").read_text().splitlines()
+    assert told.index(f"package torch: 0.1, now {torch.__version__.split('+')[0]}") < told.index(
+        "toy: reading image-folder"
+    )
+    assert any(line.startswith("processor: an abacus, now ") for line in told)
+    assert f"data: {'0' * 64}, now {ModelFolder.open(trained).manifest['data']['sha256']}" in found.lines()
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"recipe_digest": "1"}, "recipe"),
+        ({"split": {"digest": "1"}}, "split"),
+        ({"seed": 7}, "seed"),
+        ({"model": {"started_from": {"name": "w", "sha256": "1"}}}, "weights started from"),
+        ({"environment": {"gpus": ["NVIDIA H100"], "packages": {}}}, "gpus"),
+        ({"environment": {"gpus": [], "packages": {"timm": "1"}}}, "package timm"),
+    ],
+)
+def test_each_thing_that_differs_has_its_name(change: dict[str, Any], name: str) -> None:
+    one: dict[str, Any] = {
+        "recipe_digest": "0",
+        "data": {"sha256": "0"},
+        "split": {"digest": "0"},
+        "seed": 0,
+        "model": {"started_from": {"name": "w", "sha256": "0"}},
+        "environment": {"gpus": [], "packages": {}},
+    }
+    assert set(differences(one, {**one, **change})) == {name}
+    assert not differences({**one, "model": {}}, {**one, "model": {}})
+
+
+def test_a_pipeline_is_no_training() -> None:
+    with pytest.raises(UserError, match=r"nothing in it was trained .*reproduce its members: breast-lesion-rcnn, "):
+        reproduce("breast-cascade")
+
+
+def test_the_weights_that_a_training_starts_from_are_known_by_their_digest(recipe: Path, tmp_path: Path) -> None:
+    start = tmp_path / "start.safetensors"
+    model = {"type": "timm", "network": "test_efficientnet", "weights": str(start), "size": [32, 32], "channels": 3}
+    change = [f"model={json.dumps(model)}", "train.max_steps=1"]
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        save_file(timm.create_model("test_efficientnet", pretrained=False).state_dict(), start)
+        if not seed:
+            run = train(recipe, change, out=tmp_path / "run", console=QUIET)
+            digest = hashlib.sha256(start.read_bytes()).hexdigest()
+            assert run.manifest["model"]["started_from"] == {"name": str(start), "sha256": digest}
+            assert (
+                f"Started from the weights `{start}` (SHA-256 `{digest[:16]}`)"
+                in (run.folder / "README.md").read_text()
+            )
+    with pytest.raises(UserError, match=f"other weights to start from: {digest[:12]}, now "):
+        train(recipe, change, out=run.folder, resume=True, console=QUIET)
 
 
 def test_models_are_compared_on_the_same_items(recipe: Path, trained: Path, tmp_path: Path) -> None:
