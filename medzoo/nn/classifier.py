@@ -5,6 +5,7 @@ Knows the room nn. A model type adds its network: (B, C, H, W) of one size -> lo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from medzoo.errors import UserError
 from medzoo.metrics import ClassifyScores
 from medzoo.metrics.interval import point
 from medzoo.nn.calibration import OperatingRule, calibrate
@@ -111,11 +113,18 @@ class Classifier(Net):
         return [(row, int(true)) for row, true in zip(rows, target.cpu(), strict=True)]
 
     def figure(self, name: str, answers: Sequence[Answer]) -> float:
-        """See Net.figure."""
+        """See Net.figure. Raises UserError where the validation items, whatever is answered, leave it undefined."""
         scores = ClassifyScores([str(k) for k in range(self.classes)], [name])
         for number, (logits, true) in enumerate(answers):
             scores.add(true, torch.from_numpy(logits).softmax(dim=0).numpy(), item=str(number))
-        return point(scores.measures()[0].statistic, len(answers))
+        value = point(scores.measures()[0].statistic, len(answers))
+        if math.isnan(value):
+            raise UserError(
+                f"{name} is not defined on the {len(answers)} validation items: a class is missing there",
+                where="train.monitor",
+                hint="a larger data.split.val, or another figure",
+            )
+        return value
 
     def conclude(self, answers: Sequence[Answer]) -> None:
         """Calibrate: set the temperature, the operating point and what the metadata tells of them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -172,7 +173,8 @@ def _fit_net(net: Net, settings: TrainSection, train: Batches, val: Batches | No
         best = BestWeights(checkpoints, **judged)
         callbacks.append(best)
         if settings.early_stopping:
-            callbacks.append(EarlyStopping(patience=settings.early_stopping, **judged))
+            # A figure that is not defined yet is no better one, and no reason to stop.
+            callbacks.append(EarlyStopping(patience=settings.early_stopping, check_finite=False, **judged))
     if sharded:
         callbacks.append(gathered)
     if settings.ema:
@@ -223,7 +225,11 @@ def _fit_net(net: Net, settings: TrainSection, train: Batches, val: Batches | No
     state, score = gathered.state, None
     if best is not None and best.best_model_path:
         weights, score = best.weights()
-        state = weights if settings.choose == "best" else state
+        if score is not None and not math.isfinite(score):  # of a detector that never found anything
+            console.print(f"{settings.monitor} was never defined on the validation items: the last state is taken")
+            score = None
+        elif settings.choose == "best":
+            state = weights
     net.cpu().eval()
     if state:
         net.load_state_dict({name.removeprefix("net."): tensor for name, tensor in state.items()})

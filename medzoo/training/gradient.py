@@ -72,7 +72,10 @@ class GradientModule(pl.LightningModule):  # type: ignore[misc]
         if not count:  # the share of this process in a small last batch
             return
         image = self._laid_out(batch[0])
-        total = torch.stack(list(self.net.loss(image, *batch[1:]).values())).sum()
+        losses = self.net.loss(image, *batch[1:])
+        total = torch.stack(list(losses.values())).sum()
+        if not torch.isfinite(total):
+            self._refuse(losses, index, validation=True)
         self._losses.append((float(total) * count, count))
         if self.settings.monitor not in (None, LOSS):
             self._answers += self.net.answers(image, batch[1])
@@ -106,15 +109,16 @@ class GradientModule(pl.LightningModule):  # type: ignore[misc]
             return 1.0
         return count * world / _added([float(count)], device=self.device)[0]
 
-    def _refuse(self, losses: dict[str, Tensor], index: int) -> None:
+    def _refuse(self, losses: dict[str, Tensor], index: int, *, validation: bool = False) -> None:
         values = ", ".join(f"{name} = {float(value):g}" for name, value in losses.items())
-        feed: Any = getattr(getattr(self.trainer, "datamodule", None), "train", None)
+        feed: Any = getattr(getattr(self.trainer, "datamodule", None), "val" if validation else "train", None)
         files = ""
         if hasattr(feed, "names"):
             rank, world = self.trainer.global_rank, self.trainer.world_size
             files = f" on {', '.join(feed.names(self.trainer.current_epoch, index, rank=rank, world=world))}"
         raise UserError(
-            f"the loss is not finite at step {self.trainer.global_step} ({values}){files}",
+            f"the {'validation ' if validation else ''}loss is not finite at step {self.trainer.global_step} "
+            f"({values}){files}",
             where="train",
             hint="the last checkpoint is kept; lower train.lr or set train.clip",
         )

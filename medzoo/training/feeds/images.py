@@ -161,6 +161,10 @@ class OrderedImages:
         shape = (0, self.pictures.channels, *self.pictures.size)
         return torch.stack(images) if images else torch.zeros(shape), torch.tensor(targets, dtype=torch.int64)
 
+    def names(self, epoch: int, step: int, *, rank: int = 0, world: int = 1) -> list[str]:
+        """The ids of a batch's items."""
+        return [item.id for item in self.pictures.items[step * self.size : (step + 1) * self.size][rank::world]]
+
 
 def _read(pictures: Pictures, index: int, on_bad_image: BadImage, bad: set[int]) -> Tensor | None:
     try:

@@ -266,6 +266,10 @@ class OrderedScenes:
         shape = (0, self.pictures.channels, *self.pictures.size)
         return torch.stack(images) if images else torch.zeros(shape), targets
 
+    def names(self, epoch: int, step: int, *, rank: int = 0, world: int = 1) -> list[str]:
+        """The ids of a batch's items."""
+        return [item.id for item in self.pictures.items[step * self.size : (step + 1) * self.size][rank::world]]
+
 
 def _target(boxes: Array, labels: Array) -> dict[str, Tensor]:
     return {"boxes": torch.from_numpy(boxes.astype(np.float32)), "labels": torch.from_numpy(labels.astype(np.int64))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,37 @@ def test_a_loss_that_is_not_finite_names_step_and_files_and_keeps_the_last_check
     state = torch.load(saved(tmp_path / "checkpoints")[0], weights_only=True)
     assert state["global_step"] == 5
     assert all(torch.isfinite(tensor).all() for tensor in state["state_dict"].values())
+
+
+def test_a_validation_loss_that_is_not_finite_names_step_and_files(tmp_path: Path) -> None:
+    name = Toys(24).items()[-1].id
+    with pytest.raises(UserError, match=rf"the validation loss is not finite at step 3 .* on .*{name}"):
+        fit(tmp_path, data=Toys(24, blank=[name]))
+
+
+def test_a_figure_that_no_answer_could_define_is_refused_at_once(tmp_path: Path) -> None:
+    data = Toys(24)
+    settings = TrainSection(epochs=9, batch=6, monitor="auc")
+    net = LeNet(LeNetParams(variant="full"), Spec("classify", LABELS))
+    items = data.items()
+    parts = (items, [item for item in items if item.stratum == "dark"])
+    train, val = (Pictures(data, part, (), labels=LABELS, channels=1, size=net.canvas) for part in parts)
+    feeds = ImageBatches(train, batch=6, seed=0), OrderedImages(val, batch=4)
+    with pytest.raises(UserError, match=r"train\.monitor: auc is not defined on the 8 validation items"):
+        fit_gradient(net, settings, *feeds, folder=tmp_path, console=Console(quiet=True))
+
+
+@pytest.mark.parametrize("early_stopping", [None, 5])
+def test_a_figure_that_was_never_defined_chooses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, early_stopping: int | None
+) -> None:
+    last, _ = fit(tmp_path / "last", monitor="auc", choose="last")
+    monkeypatch.setattr(LeNet, "figure", lambda *_: float("nan"))
+    net, report = fit(tmp_path / "undefined", monitor="auc", early_stopping=early_stopping)
+    assert report.best is None
+    assert report.steps == 6
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), last.parameters(), strict=True))
+    json.dumps(report.to_dict(), allow_nan=False)
 
 
 def test_a_figure_that_the_net_is_not_judged_by_is_refused_before_training(tmp_path: Path) -> None:
