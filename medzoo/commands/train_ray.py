@@ -109,6 +109,7 @@ def _work(config: Mapping[str, Any]) -> None:
     """What each worker runs; whatever it refuses is left for the process that was asked."""
     import torch
 
+    from medzoo.training.company import LostProcessError
     from medzoo.training.launch import ray_worker
 
     os.chdir(config["here"])
@@ -129,6 +130,8 @@ def _work(config: Mapping[str, Any]) -> None:
                 console=Console(file=words, width=200),
                 launched=ray_worker,
             )
+        except LostProcessError as error:
+            raise RuntimeError(str(error)) from error  # Ray starts all of them again
         except UserError as error:
             raw = json.dumps([[f.message, f.where, f.hint] for f in error.faults]).encode()
             atomic_write(work / _REFUSED, lambda handle: handle.write(raw))

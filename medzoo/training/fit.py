@@ -24,6 +24,7 @@ from medzoo.errors import UserError
 from medzoo.nn.net import Net
 from medzoo.recipe import TrainSection
 from medzoo.training.checkpoints import AtomicCheckpoints, BestWeights, Checkpoints, Preempted, forget, newest, step_of
+from medzoo.training.company import Company, LostProcessError
 from medzoo.training.curve import FILE, CurvePicture
 from medzoo.training.feeds.batches import Batches, Loader
 from medzoo.training.feeds.images import ImageBatches, OrderedImages
@@ -165,7 +166,8 @@ def _fit_net(net: Net, settings: TrainSection, train: Batches, val: Batches | No
         forget(checkpoints)
     start = step_of(resume_from) if resume_from else 0
     picture = CurvePicture(folder / FILE, bar, title=how.name)
-    callbacks: list[pl.Callback] = [bar, states, picture]
+    company = Company(console)
+    callbacks: list[pl.Callback] = [bar, states, picture, company]
     best = None
     if val is not None:
         watched = settings.monitor or LOSS
@@ -206,12 +208,13 @@ def _fit_net(net: Net, settings: TrainSection, train: Batches, val: Batches | No
             default_root_dir=folder,
         )
         try:
-            trainer.fit(
-                module,
-                datamodule=_Data(train, val, workers=settings.workers),
-                ckpt_path=resume_from,
-                weights_only=True,
-            )
+            with company.watched(trainer):
+                trainer.fit(
+                    module,
+                    datamodule=_Data(train, val, workers=settings.workers),
+                    ckpt_path=resume_from,
+                    weights_only=True,
+                )
         except Preempted:
             console.print("SIGTERM: the state is saved; go on with --resume")
             raise
@@ -221,6 +224,11 @@ def _fit_net(net: Net, settings: TrainSection, train: Batches, val: Batches | No
                 where=str(error.filename or folder),
                 hint="free space, then go on with --resume",
             ) from error
+        except RuntimeError as error:
+            if company.lost is None:
+                raise
+            hint = "the last state is kept, go on with --resume"
+            raise LostProcessError(company.lost, hint=hint) from error
     seconds = bar.seconds
     state, score = gathered.state, None
     if best is not None and best.best_model_path:

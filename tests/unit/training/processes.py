@@ -1,6 +1,6 @@
 """One of two processes that train LeNet on toys; started by torchrun, or by hand without it.
 
-    processes.py FOLDER [--devices N] [--die RANK] [--batch B] [--strategy S] [--resume]
+    processes.py FOLDER [--devices N] [--die RANK [--kill]] [--batch B] [--strategy S] [--resume]
 
 Writes the weights and what validation found to FOLDER/weights.pt, and FOLDER/written-by-RANK for each process
 that reached the end.
@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
+import sys
 from pathlib import Path
 
 import torch
@@ -28,12 +30,15 @@ from tests.unit.training.pictures_toys import LABELS, Toys
 
 
 class Failing(ImageBatches):
-    """Cannot make the third batch in one of the processes."""
+    """Cannot make the third batch in one of the processes, or is killed there."""
 
     die = -1
+    kill = False
 
     def batch(self, epoch: int, step: int, *, rank: int = 0, world: int = 1) -> Batch:
         if rank == self.die and step == 2:
+            if self.kill:
+                os.kill(os.getpid(), signal.SIGKILL)
             raise UserError("is truncated", where="p05.png")
         return super().batch(epoch, step, rank=rank, world=world)
 
@@ -43,6 +48,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--die", type=int, default=-1)
+    parser.add_argument("--kill", action="store_true")
     parser.add_argument("--batch", type=int, default=6)
     parser.add_argument("--strategy", default="ddp")
     parser.add_argument("--resume", action="store_true")
@@ -66,7 +72,7 @@ def main() -> None:
     # Seven validation pictures in batches of four: the shares of two processes are uneven.
     parts = [Pictures(data, part, (), labels=LABELS, channels=1, size=net.canvas) for part in (items[:-7], items[-7:])]
     train = Failing(parts[0], batch=settings.batch, seed=0, mixup=settings.mixup)
-    train.die = asked.die
+    train.die, train.kill = asked.die, asked.kill
     val = OrderedImages(parts[1], batch=4)
     report = fit_gradient(
         net, settings, train, val, folder=asked.folder / "work", console=Console(quiet=True), resume=asked.resume
@@ -79,4 +85,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:  # as the command line says it
+        sys.exit(f"error: {error}")

@@ -52,3 +52,15 @@ def test_an_error_in_one_process_ends_all_and_is_named(tmp_path: Path, launcher:
     assert "p05.png: is truncated" in ended.stderr + ended.stdout
     assert time.monotonic() - begun < 200
     assert not list((tmp_path / "two").glob("written-by-*"))
+
+
+@pytest.mark.parametrize("launcher", [TORCHRUN, ()], ids=["torchrun", "by hand"])
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_a_process_that_is_killed_ends_all_and_is_named(tmp_path: Path, launcher: tuple[str, ...], rank: str) -> None:
+    ended = start(tmp_path / "two", "--devices", "2", "--die", rank, "--kill", launcher=launcher)
+    assert ended.returncode != 0
+    said = [line for line in (ended.stderr + ended.stdout).splitlines() if line.startswith("error: ")]
+    assert len(said) == 1, ended.stderr
+    how = "was ended by SIGKILL" if (rank, launcher) == ("1", ()) else "is gone"
+    assert said[0] == f"error: process {rank} of 2 {how} (the last state is kept, go on with --resume)"
+    assert not list((tmp_path / "two").glob("written-by-*"))
