@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,7 @@ from medzoo.io.atomic import atomic_write
 from medzoo.metrics import Figure, Scores, read_scores, restored
 from medzoo.metrics.scores import FILE
 from medzoo.recipe import load_recipe
+from medzoo.training.processes import REQUEUE, endings, is_restarted
 
 _ROOM = 3 << 30  # bytes of free memory that a training is given
 
@@ -50,7 +54,8 @@ def cross_validate(
 
     Every item is tested once, by the model that saw neither it nor its group; the next fold validates. `jobs`: how
     many run at once (0: as there are cores, free memory and GPUs). `resume`: finished folds are kept, others go on.
-    Raises UserError if a fold fails, with what it said; the others end first.
+    Raises UserError if a fold fails, with what it said; the others end first. SIGTERM is passed on: each fold saves
+    its state, and the command ends as a single training does, for a scheduler to requeue.
     """
     console = console or Console(stderr=True)
     given = [f"{k}={json.dumps(v)}" for k, v in overrides.items()] if isinstance(overrides, Mapping) else [*overrides]
@@ -58,6 +63,7 @@ def cross_validate(
     mine = [*given, f"data.split.folds={folds}", "data.split.test=null"]
     loaded = load_recipe(source, [*mine, "data.split.fold=0"], catalog=Catalog())
     folder = Path(out) if out is not None else Path("runs") / f"{loaded.name}-folds"
+    resume = resume or is_restarted()
     places = [folder / f"fold-{k}" for k in range(folds)]
     with held(folder):
         waiting = [k for k in range(folds) if not (resume and _finished(places[k]))]
@@ -66,22 +72,25 @@ def cross_validate(
         options = [*(["--resume"] if resume else []), *(["--force"] if force else [])]
         failed: dict[int, str] = {}
         running: dict[int, subprocess.Popen[str]] = {}
-        try:
-            while waiting or running:
-                while waiting and len(running) < at_once:
+        with _passed_on(running) as told:
+            while running or (waiting and not told):
+                while waiting and not told and len(running) < at_once:
                     k = waiting.pop(0)
                     command = [sys.executable, "-m", "medzoo", "train", str(source), *mine, f"data.split.fold={k}"]
                     running[k] = _start([*command, "-o", str(places[k]), *options], k, at_once, places[k])
                 for k in [k for k, process in running.items() if process.poll() is not None]:
-                    process = running.pop(k)
-                    words = f"fold {k} ended" if not process.returncode else f"fold {k} failed"
-                    console.print(words)
-                    if process.returncode:
+                    code = running.pop(k).returncode
+                    if code == REQUEUE or (code and told):
+                        console.print(f"fold {k} was stopped")
+                        told.append(code)
+                        continue
+                    console.print(f"fold {k} failed" if code else f"fold {k} ended")
+                    if code:
                         failed[k] = _last_line(places[k])
                 time.sleep(0.2)
-        finally:
-            for process in running.values():
-                process.terminate()
+    if told:
+        console.print("SIGTERM: the states of the folds are saved; go on with --resume")
+        raise SystemExit(REQUEUE)
     if failed:
         k, said = next(iter(failed.items()))
         raise UserError(f"fold {k} of {folds} failed: {said}", str(places[k]), "mend it, then the same with --resume")
@@ -105,6 +114,27 @@ def pooled(folders: Sequence[Path]) -> list[Figure]:
         for protocol, scores in part.protocols.items():
             restored(everything.accumulated(protocol), scores.records())
     return everything.figures()
+
+
+@contextmanager
+def _passed_on(running: Mapping[int, subprocess.Popen[str]]) -> Iterator[list[int]]:
+    """Passes on to the trainings what tells this process to end, and lists it; ends them if the block is left early."""
+    told: list[int] = []
+
+    def tell(number: int, _: object) -> None:
+        told.append(number)
+        for process in running.values():
+            process.send_signal(number)
+
+    main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, tell) for number in endings()} if main else {}
+    try:
+        yield told
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for process in running.values():
+            process.terminate()
 
 
 def _start(command: list[str], fold: int, at_once: int, place: Path) -> subprocess.Popen[str]:

@@ -63,7 +63,7 @@ def train(
     """
     if not has_torch():
         raise missing_extra("torch", "train")
-    from medzoo.training.processes import is_restarted
+    from medzoo.training.processes import is_first, is_restarted
 
     console = console or Console(stderr=True)
     loaded = load_recipe(find_recipe(recipe), overrides, catalog=Catalog())
@@ -72,6 +72,8 @@ def train(
     if loaded.members:
         from medzoo.commands.compose import compose
 
+        if not is_first():
+            raise SystemExit(0)
         console.print(f"[bold]{loaded.name}[/]: {', '.join(loaded.members.values())}")
         return Run(folder, compose(loaded, out=folder, console=console).manifest)
     resume = resume or is_restarted()
@@ -89,6 +91,7 @@ def _train(
     from medzoo.training.fit import fit_both, fit_closed_form, fit_gradient
     from medzoo.training.launch import local
     from medzoo.training.loggers import check_loggers
+    from medzoo.training.processes import is_first
 
     started = time.perf_counter()
     check_loggers(loaded.train.logger)
@@ -129,6 +132,8 @@ def _train(
     else:
         report = fit_closed_form(net, feeds.train)
 
+    if not is_first():
+        raise SystemExit(0)  # of processes that a launcher started the first alone writes, whatever was trained
     console.print("exporting to ONNX, and comparing its answers with torch's")
     metadata = _metadata(loaded, net, feeds.golden)
     halved = loaded.export.store == "fp16"

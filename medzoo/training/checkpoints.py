@@ -29,9 +29,9 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from medzoo.errors import UserError
 from medzoo.io.atomic import atomic_write
 from medzoo.recipe.train import CheckpointSection
+from medzoo.training.processes import REQUEUE, endings
 
 log = logging.getLogger("medzoo.training")
-REQUEUE = 75  # EX_TEMPFAIL of sysexits.h: "try again later", what a scheduler may requeue on
 _NAME = re.compile(r"step-(\d+)-([0-9a-f]{16})\.ckpt")
 
 
@@ -78,9 +78,7 @@ class Checkpoints(pl.Callback):  # type: ignore[misc]
         self._saved_step = trainer.global_step
         self._saved_at = time.monotonic()
         if threading.current_thread() is threading.main_thread():
-            # SLURM's early warning (--signal=USR1@90), as Lightning reads it.
-            signals = [signal.SIGTERM, *([signal.SIGUSR1] if "SLURM_JOB_ID" in os.environ else [])]
-            self._before = {number: signal.signal(number, self._terminate) for number in signals}
+            self._before = {number: signal.signal(number, self._terminate) for number in endings()}
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, index: int) -> None:
         step = trainer.global_step
@@ -98,12 +96,15 @@ class Checkpoints(pl.Callback):  # type: ignore[misc]
         if step > self._saved_step and (due or stop):
             self.save(trainer)
         if stop:
-            if self._requeue and trainer.is_global_zero:
-                requeue()
-            raise Preempted(self.folder)
+            self._stop(trainer)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._restore_handler()
+        stop = self._terminated
+        if trainer.world_size > 1:
+            stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
+        if stop:  # in the last validation: what follows takes time too, and the newest state leads here again
+            self._stop(trainer)
 
     def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
         self._restore_handler()
@@ -118,6 +119,11 @@ class Checkpoints(pl.Callback):  # type: ignore[misc]
                 path.unlink(missing_ok=True)
         self._saved_step, self._saved_at = step, time.monotonic()
         self.seconds += self._saved_at - start
+
+    def _stop(self, trainer: pl.Trainer) -> None:
+        if self._requeue and trainer.is_global_zero:
+            requeue()
+        raise Preempted(self.folder)
 
     def _terminate(self, number: int, frame: Any) -> None:
         self._terminated = True

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Mapping
 
 RANKS = ("RANK", "NODE_RANK", "LOCAL_RANK", "SLURM_PROCID")
+REQUEUE = 75  # EX_TEMPFAIL of sysexits.h: "try again later", what a scheduler may requeue on
 RESTARTS = ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT")
 
 
@@ -17,3 +19,9 @@ def is_first(environment: Mapping[str, str] = os.environ) -> bool:
 def is_restarted(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether a launcher started this job again, so that it goes on as with --resume."""
     return any(environment.get(name, "0") not in ("", "0") for name in RESTARTS)
+
+
+def endings(environment: Mapping[str, str] = os.environ) -> tuple[signal.Signals, ...]:
+    """What tells a training to save its state and end: SIGTERM, and SLURM's early warning (--signal=USR1@90), as
+    Lightning reads it."""
+    return (signal.SIGTERM, *([signal.SIGUSR1] if "SLURM_JOB_ID" in environment else []))

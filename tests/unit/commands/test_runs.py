@@ -30,6 +30,8 @@ from medzoo.commands.run_folder import held
 from medzoo.commands.train import train
 from medzoo.errors import UserError
 from medzoo.recipe import load_recipe
+from medzoo.training.fit import FitReport
+from medzoo.training.processes import REQUEUE
 
 QUIET = Console(quiet=True)
 RECIPE = """medzoo: 1
@@ -253,3 +255,40 @@ def test_the_command_line_tells_the_differences(trained: Path, capsys: pytest.Ca
         main(["compare", str(trained), str(trained)])
     assert not ended.value.code
     assert "toy-2 minus toy-1" in capsys.readouterr().out
+
+
+def test_only_the_first_of_several_processes_writes(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where they trained nothing together, as for a model that is solved."""
+    monkeypatch.setattr("medzoo.training.fit.fit_gradient", lambda *_, **__: FitReport(1, 0.0))
+    monkeypatch.setenv("SLURM_PROCID", "1")
+    with pytest.raises(SystemExit) as ended:
+        train(recipe, out=tmp_path / "run", console=QUIET)
+    assert ended.value.code == 0
+    with pytest.raises(SystemExit):
+        train("breast-cascade", out=tmp_path / "run", console=QUIET)
+    assert not [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+
+
+@pytest.mark.long
+def test_sigterm_reaches_the_folds_which_go_on_later(recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "folds"
+    command = [sys.executable, "-m", "medzoo", "train", str(recipe), "-o", str(out), "--folds", "2", "--jobs", "2"]
+    with (tmp_path / "said").open("wb") as log:
+        first = subprocess.Popen([*command, "train.epochs=60"], stderr=log)
+        states = [out / f"fold-{k}" / "training" / "checkpoints" for k in range(2)]
+        while not all(list(place.glob("step-*.ckpt")) for place in states):
+            assert first.poll() is None, (tmp_path / "said").read_text()
+        first.send_signal(signal.SIGTERM)
+        assert first.wait(120) == REQUEUE
+    told = (tmp_path / "said").read_text()
+    assert told.count("was stopped") == 2
+    assert "go on with --resume" in told
+    for k in range(2):
+        assert "SIGTERM: the state is saved" in (out / f"fold-{k}" / "log.txt").read_text()
+        with held(out / f"fold-{k}"):  # nothing goes on by itself
+            pass
+    done = subprocess.run([*command, "train.epochs=60", "--resume"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert all("goes on from step" in (out / f"fold-{k}" / "log.txt").read_text() for k in range(2))

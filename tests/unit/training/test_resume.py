@@ -18,11 +18,12 @@ from medzoo.models.lenet import LeNet, LeNetParams
 from medzoo.nn.net import Spec
 from medzoo.recipe import TrainSection
 from medzoo.training.augment import Flip, Intensity
-from medzoo.training.checkpoints import REQUEUE, Preempted, newest, saved
+from medzoo.training.checkpoints import Preempted, newest, saved
 from medzoo.training.feeds.batches import Batch
 from medzoo.training.feeds.images import ImageBatches, OrderedImages
 from medzoo.training.feeds.pictures import Pictures
 from medzoo.training.fit import FitReport, fit_gradient
+from medzoo.training.processes import REQUEUE
 from tests.unit.training.pictures_toys import LABELS, Toys
 
 HARD: dict[str, Any] = {"judged": True, "ema": 0.9, "accumulate": 2, "mixup": 0.3, "warmup": 2, "monitor": "auc"}
@@ -199,3 +200,23 @@ def test_a_new_run_forgets_the_states_of_the_old_one(tmp_path: Path) -> None:
     with pytest.raises(PowerError):
         run(tmp_path, at=(0, 2), lr=1e-4)
     assert not old & {path.name for path in saved(tmp_path / "checkpoints")}
+
+
+def test_sigterm_in_the_last_validation_ends_the_run_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, said = run(tmp_path / "whole", judged=True)
+    made = OrderedImages.batch
+    asked = []
+
+    def told(self: OrderedImages, epoch: int, step: int, *, rank: int = 0, world: int = 1) -> Batch:
+        asked.append(step)
+        if len(asked) == 2 * 4:  # two batches, after each of four epochs
+            os.kill(os.getpid(), signal.SIGTERM)
+        return made(self, epoch, step, rank=rank, world=world)
+
+    monkeypatch.setattr(OrderedImages, "batch", told)
+    with pytest.raises(Preempted):
+        run(tmp_path / "cut", judged=True)
+    monkeypatch.undo()
+    resumed, report = run(tmp_path / "cut", judged=True, resume=True)
+    assert same(whole, resumed)
+    assert (report.steps, report.best) == (said.steps, said.best)
