@@ -175,6 +175,15 @@ def test_bounds_on_a_request(toy_graphs: dict[str, Path], start: Callable[..., S
         response = web.post(address, content=bomb, headers={"Content-Encoding": "gzip"})
         assert response.status_code == 413
         assert "when decompressed" in response.json()["error"]
+    import tritonclient.grpc as by_grpc
+    from tritonclient.utils import InferenceServerException
+
+    with by_grpc.InferenceServerClient(f"127.0.0.1:{server.grpc_port}") as client:
+        tensor = by_grpc.InferInput("image", [1, 1, 200, 200], "FP32")
+        tensor.set_data_from_numpy(np.zeros((1, 1, 200, 200), np.float32))
+        with pytest.raises(InferenceServerException, match="larger than max") as caught:
+            client.infer("toy-segment", [tensor])
+        assert "RESOURCE_EXHAUSTED" in str(caught.value.status())
 
 
 def test_a_full_queue_is_said_and_a_deadline_kept(toy_graphs: dict[str, Path], start: Callable[..., Server]) -> None:
