@@ -27,15 +27,14 @@ Definitions = Mapping[str, Any]
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages."""
     files.append(File.generated(config, "reference/recipe.md", content=recipe_reference()))
-    names = []
     for folder in sorted(path.parent for path in ROOT.glob("zoo/*/manifest.json")):
-        names.append(folder.name)
         card = (folder / "README.md").read_text(encoding="utf-8")
         files.append(File.generated(config, f"zoo/{folder.name}/README.md", content=card))
         for picture in folder.glob("*.jpg"):
             files.append(File.generated(config, f"zoo/{folder.name}/{picture.name}", content=picture.read_bytes()))
-    rows = "\n".join(f"- [{name}](../zoo/{name}/README.md)" for name in names)
-    files.append(File.generated(config, "reference/zoo.md", content=f"# The zoo\n\nThe models' cards.\n\n{rows}\n"))
+    table = (ROOT / "README.md").read_text(encoding="utf-8").split("<!-- zoo -->")[1].split("<!-- /zoo -->")[0]
+    table = table.replace("](zoo/", "](../zoo/")
+    files.append(File.generated(config, "reference/zoo.md", content=f"# The zoo\n\nA card a model.\n{table}\n"))
     speed = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
     speed = speed.replace("[results/](results)", "`benchmarks/results`")
     files.append(File.generated(config, "reference/speed.md", content=speed))
@@ -64,6 +63,9 @@ def _section(title: str, section: Mapping[str, Any], definitions: Definitions, *
     yield ""
     if section.get("description"):
         yield " ".join(section["description"].split()).replace("<", "&lt;")
+        yield ""
+    elif "oneOf" in section:
+        yield "One of the types below; `type` says which."
         yield ""
     properties = section.get("properties", {})
     if properties:

@@ -39,7 +39,7 @@ def row(manifest: Mapping[str, Any]) -> str:
     name = manifest["name"]
     return (
         f"| [{name}](zoo/{name}/README.md) | {input_words(manifest)} | {measured_words(manifest)} "
-        f"| {', '.join(shown)} | {size:.2g} |"
+        f"| {', '.join(shown)} | {f'{size:.2g}' if size else 'its members'} |"
     )
 
 

@@ -21,6 +21,8 @@ from medzoo.report.sections import SHEET, again, calibration_words, fact_words
 BUNDLE = "niivue.umd.js"
 VOLUMES = {"scan": "worst.nii.gz", "answer": "worst-answer.nii.gz", "truth": "worst-truth.nii.gz"}
 _TILES = 4
+# Of a detector, which has many figures of one kind; of other tasks those that the recipe names first.
+_FIRST = {"detect": ("ap50", "ap10", "cpm", "cpm-centre", "sensitivity", "false-positives")}
 
 
 def bundle() -> str | None:
@@ -44,7 +46,7 @@ def render_page(folder: ModelFolder, *, version: str) -> str:
         style=_read("page.css"),
         summary=escape(manifest.get("summary") or f"A model for task {manifest['task']}."),
         intended=escape(manifest.get("intended") or ""),
-        tiles="".join(_tile(figure) for figure in _telling(metrics["figures"])),
+        tiles="".join(_tile(figure) for figure in _telling(metrics["figures"], task=manifest["task"])),
         viewer=viewer,
         measured=escape(
             f"On the {metrics['split']} part ({metrics['items']} items), which training did not see."
@@ -61,9 +63,11 @@ def render_page(folder: ModelFolder, *, version: str) -> str:
     )
 
 
-def _telling(figures: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The first figures that are defined, and of the model itself rather than of a baseline."""
-    return [one for one in figures if one["value"] is not None and "baseline" not in one["protocol"]][:_TILES]
+def _telling(figures: Sequence[Mapping[str, Any]], *, task: str) -> list[Mapping[str, Any]]:
+    """The figures that say most, of those that are defined and of the model itself rather than of a baseline."""
+    own = [one for one in figures if one["value"] is not None and "baseline" not in one["protocol"]]
+    first = [one for name in _FIRST.get(task, ()) for one in own if one["name"] == name]
+    return [*first, *[one for one in own if one not in first]][:_TILES]
 
 
 def _tile(figure: Mapping[str, Any]) -> str:

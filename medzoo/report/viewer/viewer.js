@@ -6,7 +6,7 @@
   try {
     const view = new niivue.Niivue({
       backColor: [0, 0, 0, 1], show3Dcrosshair: false, isRadiologicalConvention: true, dragMode: 1, loadingText: "",
-      crosshairWidth: 0.5, crosshairColor: [1, 1, 1, 0.5],
+      crosshairWidth: 0.2, crosshairColor: [1, 1, 1, 0.5],
     });
     await view.attachToCanvas(at("gl"));
     const volume = (base64, name, opacity) => niivue.NVImage.loadFromBase64({ base64, name, opacity, colormap: "gray" });
