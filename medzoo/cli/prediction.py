@@ -117,12 +117,15 @@ def _answered(
 
     chosen = one_of("--format", form, FORMATS)
     predictor = load(model, **load_options)
-    asked = ", ".join(str(load_options[name]) for name in ("backend", "device", "precision"))
     runs = predictor.backend
+    asked = [str(load_options[name]) for name in ("backend", "device", "precision")]
+    told = f"ran on {runs.name}, {runs.device}, {runs.metadata.precision}"
+    if set(asked) != {"auto"}:
+        told += f" (asked for {', '.join(asked)})"
     said = False
     for result in predict_files(predictor, inputs, form=chosen, **options):
         if not said and not isinstance(result, Failure):
-            say(f"asked for {asked}; ran on {runs.name}, {runs.device}, {runs.metadata.precision}")
+            say(told)
             said = True
         yield result.to_dict()
 
