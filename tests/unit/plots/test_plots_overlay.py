@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image as Pillow
 
 from medzoo.plots.canvas import fitted, legend, overlay, rim, text_width
 from medzoo.plots.colours import PALETTE, colour_of
 from medzoo.plots.overlay import PAD, draw_boxes, draw_classification, draw_mask
+from medzoo.plots.sheet import GAP, in_rows, sheet
 from medzoo.types import Image
 
 GREY = Image(np.full((1, 700, 900), 60, np.uint8))
@@ -92,3 +94,9 @@ def test_text_is_cut_to_fit_and_legends_wrap() -> None:
     assert short.endswith(".gz")
     names = [(f"label {n}", PALETTE[n]) for n in range(7)]
     assert legend(names, 2000).height * 2 <= legend(names, 250).height
+
+
+def test_rows_of_a_sheet_hold_tiles_of_any_width() -> None:
+    wide, narrow = (Pillow.new("RGB", size, (9, 9, 9)) for size in ((90, 20), (40, 30)))
+    assert sheet([[narrow, narrow], [wide]]).size == (90, 30 + GAP + 20)
+    assert [len(row) for row in in_rows([wide] * 5, 3)] == [3, 2]

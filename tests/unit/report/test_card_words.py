@@ -1,0 +1,45 @@
+"""Words of cards and pages: what all figures share is said once, and a speed says what else the machine had to do."""
+
+from __future__ import annotations
+
+from medzoo.report.figure import shared_interval
+from medzoo.report.page import _telling
+from medzoo.report.sections import again, speed_section
+
+DRAWN = "95 % interval: percentile bootstrap over 3 groups"
+
+
+def test_what_all_intervals_share_is_said_once() -> None:
+    assert shared_interval([f"AP; {DRAWN}", f"FROC; {DRAWN}", "undefined"]) == (
+        ["AP", "FROC", "undefined"],
+        "percentile bootstrap over 3 groups",
+    )
+
+
+def test_intervals_that_differ_stay_where_they_are() -> None:
+    protocols = [f"AP; {DRAWN}", "accuracy; 95 % interval: Wilson"]
+    assert shared_interval(protocols) == (protocols, "")
+
+
+def test_a_speed_tells_of_other_work_on_the_machine() -> None:
+    row = {"backend": "onnx", "device": "cpu", "precision": "fp32", "p50_ms": 1.234, "p95_ms": 2, "per_second": 810.0}
+    speed = {"input": {"image": [1, 1, 8, 8]}, "rounds": 9, "rows": [{**row, "batch": 4}]}
+    machine = {"processor": "made", "cores": 2}
+    assert "on 2 cores of made." in speed_section({**speed, "environment": machine})
+    assert "on 2 cores of made." in speed_section({**speed, "environment": {**machine, "load": 1.5}})
+    busy = speed_section({**speed, "environment": {**machine, "load": 9.1}})
+    assert "made, which had other work beside it (load 9.1)." in busy
+    assert "| onnx | cpu | fp32 | 1.23 | 2 | 810 (batch 4) |" in busy
+
+
+def test_a_pipeline_is_put_together_again_where_a_model_is_trained_again() -> None:
+    assert again({"name": "a", "training": {}}) == "medzoo reproduce a"
+    assert again({"name": "a"}) == "medzoo train a"
+
+
+def test_a_detector_leads_with_figures_of_different_kinds() -> None:
+    names = ["ap50", "ap", "ap75", "ap-large", "froc/1", "cpm", "sensitivity", "false-positives"]
+    figures = [{"name": name, "value": 0.5, "protocol": ""} for name in names]
+    led = [figure["name"] for figure in _telling(figures, task="detect")]
+    assert led == ["ap50", "cpm", "sensitivity", "false-positives"]
+    assert [figure["name"] for figure in _telling(figures, task="classify")] == names[:4]
