@@ -47,6 +47,11 @@ def shuffled(seed: int, *, number: int, batch: int, count: int) -> Array:
     return np.array([passes[int(p // count)][p % count] for p in places])
 
 
+def in_order(step: int, *, batch: int, count: int, rank: int, world: int) -> range:
+    """Indices below `count` of a step that takes all in order; the last one may be shorter, or a share of it empty."""
+    return range(step * batch, min((step + 1) * batch, count))[rank::world]
+
+
 class _Indexed(Dataset["Batch | UserError"]):
     def __init__(self, batches: Batches, rank: int, world: int) -> None:
         self.batches, self.rank, self.world = batches, rank, world

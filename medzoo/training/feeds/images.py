@@ -14,7 +14,7 @@ from medzoo.data.split import NO_GROUP, make_split
 from medzoo.errors import UserError
 from medzoo.training.augment import Augmentation, augment
 from medzoo.training.changes import refuse_objects
-from medzoo.training.feeds.batches import Batch, generator, shuffled
+from medzoo.training.feeds.batches import Batch, generator, in_order, shuffled
 from medzoo.training.feeds.pictures import Pictures
 from medzoo.types import Array
 
@@ -153,7 +153,7 @@ class OrderedImages:
     def batch(self, epoch: int, step: int, *, rank: int = 0, world: int = 1) -> Batch:
         """See Batches.batch."""
         images, targets = [], []
-        for index in range(step * self.size, min((step + 1) * self.size, len(self.pictures)))[rank::world]:
+        for index in in_order(step, batch=self.size, count=len(self.pictures), rank=rank, world=world):
             image = None if index in self.bad else _read(self.pictures, index, self.on_bad_image, self.bad)
             if image is not None:
                 images.append(image)

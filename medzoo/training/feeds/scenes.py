@@ -22,7 +22,7 @@ from medzoo.preprocess.step import HostStep
 from medzoo.preprocess.steps import apply_steps
 from medzoo.training.augment import Augmentation
 from medzoo.training.augment_boxes import augment_boxes, check_changes
-from medzoo.training.feeds.batches import Batch, generator, shuffled
+from medzoo.training.feeds.batches import Batch, generator, in_order, shuffled
 from medzoo.training.feeds.shards import Shards
 from medzoo.training.lesion_paste import Lesion, LesionPaste, cut_out
 from medzoo.types import Array
@@ -250,7 +250,7 @@ class OrderedScenes:
     def batch(self, epoch: int, step: int, *, rank: int = 0, world: int = 1) -> Batch:
         """See Batches.batch."""
         images, targets = [], []
-        for index in range(step * self.size, min((step + 1) * self.size, len(self.pictures)))[rank::world]:
+        for index in in_order(step, batch=self.size, count=len(self.pictures), rank=rank, world=world):
             if index in self.bad:
                 continue
             try:
