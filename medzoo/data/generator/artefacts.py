@@ -48,6 +48,16 @@ def add_noise(image: Array, rng: np.random.Generator, *, noise: float) -> Array:
     return result
 
 
+def add_smooth_noise(image: Array, rng: np.random.Generator, *, noise: float) -> Array:
+    """The magnitude of `image` with Gaussian noise of that deviation that neighbours share, as in a scan that was
+    brought to another grid."""
+    reach = rng.uniform(0.45, 0.8)
+    grain = gaussian_filter(rng.standard_normal(image.shape, dtype=np.float32), reach, mode="nearest", truncate=3)
+    grain *= np.float32(noise / max(float(grain.std()), 1e-9))
+    result: Array = np.abs(image + grain)
+    return result
+
+
 def gamma(image: Array, rng: np.random.Generator, *, amount: float) -> Array:
     """`image` >= 0 to the power of exp(N(0, 0.15 * amount)), which leaves 0 and 1 where they are."""
     exponent = np.float32(np.exp(rng.normal(0, 0.15 * amount)))

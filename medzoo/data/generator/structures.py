@@ -1,4 +1,4 @@
-"""FreeSurfer's label numbers: the tissue each belongs to, and what it looks like in a T1-weighted scan.
+"""FreeSurfer's label numbers: the tissue each belongs to, and what it looks like in T1-weighted and FLAIR scans.
 
 Knows numbers only. Label maps are held as one byte a voxel: numbers below 256 as they are, numbers from 500
 on (tissues outside the brain, as in the label maps of SynthSeg) as number - OUTSIDE.
@@ -13,7 +13,7 @@ import numpy as np
 
 from medzoo.types import Array
 
-CSF, GREY, WHITE = 1, 2, 3
+CSF, GREY, WHITE, LESION = 1, 2, 3, 4
 OUTSIDE = 400  # 500 becomes 100, which FreeSurfer's numbers in use leave free up to 135
 FIRST_OUTSIDE, LAST_OUTSIDE = 500, 534
 
@@ -51,6 +51,31 @@ BETWEEN: Mapping[tuple[int, ...], tuple[float, float]] = MappingProxyType(
     }
 )
 
+# The same in FLAIR scans, where cortex (0) is brighter than white matter (1): above 1 is darker than white matter.
+BETWEEN_FLAIR: Mapping[tuple[int, ...], tuple[float, float]] = MappingProxyType(
+    {
+        (3, 42): (0.0, 0.0),
+        (8, 47): (-0.1, 0.6),  # cerebellar cortex
+        (10, 49): (0.2, 0.9),  # thalamus
+        (11, 50): (-0.2, 0.5),  # caudate
+        (12, 51): (0.0, 0.7),  # putamen
+        (13, 52): (0.6, 1.6),  # pallidum, which holds iron
+        (17, 53): (-0.5, 0.3),  # hippocampus
+        (18, 54): (-0.6, 0.3),  # amygdala
+        (26, 58): (-0.2, 0.4),  # accumbens
+        (28, 60): (0.2, 1.1),  # ventral diencephalon
+        (2, 41, 77, 25, 57): (1.0, 1.0),  # lesions of the label maps look like white matter: none of ours are there
+        (7, 46): (0.5, 1.1),  # cerebellar white matter
+        (16,): (0.0, 1.0),  # brain stem
+        (85,): (0.0, 1.0),  # optic chiasm
+        (251, 252, 253, 254, 255): (0.9, 1.5),  # corpus callosum
+        (30, 62): (-0.5, 2.0),  # vessels
+    }
+)
+PLEXUS = (136, 137, 163, 164)  # choroid plexus and the like inside the ventricles
+SUPRATENTORIAL_WHITE = (2, 41, 77, 25, 57, 251, 252, 253, 254, 255)
+INFRATENTORIAL_WHITE = (7, 46, 16)
+
 # Outside the brain: intensities as multiples of white matter.
 BEYOND: Mapping[tuple[int, ...], tuple[float, float]] = MappingProxyType(
     {
@@ -64,16 +89,23 @@ BEYOND: Mapping[tuple[int, ...], tuple[float, float]] = MappingProxyType(
 )
 
 
+def table(*numbers: int) -> Array:
+    """(256,) bool: the bytes of these label numbers."""
+    chosen = np.zeros(256, bool)
+    chosen[[byte_of(number) for number in numbers]] = True
+    return chosen
+
+
 def compact(labels: Array) -> Array:
     """Label numbers as one byte a voxel. Raises ValueError for a number that is neither."""
     numbers = np.asarray(labels)
     found = np.flatnonzero(np.bincount(numbers.ravel(order="K"))) if numbers.min() >= 0 else np.array([-1])
-    table = np.zeros(LAST_OUTSIDE + 1, np.uint8)
+    bytes_of = np.zeros(LAST_OUTSIDE + 1, np.uint8)
     for number in found.tolist():
         if not (0 <= number < 256 or FIRST_OUTSIDE <= number <= LAST_OUTSIDE):
             raise ValueError(f"label numbers are 0 to 255 and {FIRST_OUTSIDE} to {LAST_OUTSIDE}, here is {number}")
-        table[number] = byte_of(number)
-    result: Array = table[numbers]
+        bytes_of[number] = byte_of(number)
+    result: Array = bytes_of[numbers]
     return result
 
 
@@ -85,15 +117,15 @@ def byte_of(number: int) -> int:
 def tissues(*, unnamed: int = 0) -> Array:
     """(256,) uint8: tissue of each byte; what the numbers above do not name is 0, background, outside the brain
     and `unnamed` inside it (lesions, vessels, choroid plexus)."""
-    table = np.where(within_brain(), unnamed, 0).astype(np.uint8)
+    found = np.where(within_brain(), unnamed, 0).astype(np.uint8)
     for tissue, numbers in TISSUE_NUMBERS.items():
-        table[list(numbers)] = tissue
-    return table
+        found[list(numbers)] = tissue
+    return found
 
 
 def within_brain() -> Array:
     """(256,) bool: bytes of structures inside the brain's envelope, fluid included."""
-    table = np.ones(256, bool)
-    table[0] = False
-    table[byte_of(FIRST_OUTSIDE) : byte_of(LAST_OUTSIDE) + 1] = False
-    return table
+    inside = np.ones(256, bool)
+    inside[0] = False
+    inside[byte_of(FIRST_OUTSIDE) : byte_of(LAST_OUTSIDE) + 1] = False
+    return inside

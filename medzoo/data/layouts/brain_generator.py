@@ -4,6 +4,12 @@ An item is one label map and the number of a variant; what it looks like is a pu
 the seed, so nothing is stored and every run sees the same scans. Splits by "subject" leave label maps out.
 Fluid: the label maps of SynthSeg count all of it (24 is that outside the ventricles, sulci included), while
 FreeSurfer's own segmentations of real scans hold little but the ventricles; compare CSF with that in mind.
+
+With `real`, real scans and their label maps are the data's own test part (`split: {given: true}`): what was learned
+from synthetic scans is measured on people.
+
+With `lesions` the scans are FLAIR-like and hold lesions of multiple sclerosis: one more label of a segmentation, or the
+objects of a detection (a box about each connected lesion).
 """
 
 from __future__ import annotations
@@ -15,11 +21,13 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from medzoo.data.dataset import DataEntry, DataParams, Item, Sample
+from medzoo import registry
+from medzoo.data.dataset import DataEntry, DataParams, DataSet, Item, Objects, Sample
 from medzoo.data.generator.scan import Look, synthesise
-from medzoo.data.generator.structures import compact, tissues
+from medzoo.data.generator.structures import LESION, compact, tissues
+from medzoo.data.objects import component_boxes
 from medzoo.errors import UserError
 from medzoo.io.cache import cached, code_digest
 from medzoo.io.read import read_labels
@@ -27,7 +35,16 @@ from medzoo.preprocess.orient import Orient
 from medzoo.types import Array, Frame, Image
 
 LABELS = ("background", "csf", "grey-matter", "white-matter")
+LESION_LABEL = "lesion"
 _MARGIN = 18  # millimetres kept around grey and white matter, for what deformation moves
+
+
+class RealScans(DataParams):
+    """Real scans that what is learned from synthetic ones is tested on; `image` and `label` as in `nifti-pairs`."""
+
+    root: Path = Field(description="folder of the scans")
+    image: str = Field(description='pattern of their paths below it, such as "{subject}/flair.nii.gz"')
+    label: str = Field(description="pattern of their label maps, with the same places in braces")
 
 
 class BrainGeneratorParams(DataParams):
@@ -37,23 +54,52 @@ class BrainGeneratorParams(DataParams):
     pattern: str = Field("*.nii.gz", min_length=1, description="which files of the folder are label maps")
     variants: int = Field(2, ge=1, le=10_000, description="scans made from each label map")
     renew: int = Field(0, ge=0, description="training scans replaced by new ones at each epoch")
-    contrast: Literal["t1-like", "random"] = Field("t1-like", description="intensities of the tissues")
+    contrast: Literal["t1-like", "flair-like", "random"] = Field("t1-like", description="intensities of the tissues")
     whole_head: float = Field(0.0, ge=0, le=1, description="share of scans without brain extraction")
     deformation: float = Field(1.0, ge=0, le=2, description="strength of the deformation, 0 for none")
     bias: float = Field(1.0, ge=0, le=3, description="strength of the bias field, 0 for none")
     gamma: float = Field(1.0, ge=0, le=3, description="strength of the change of the contrast curve")
     noise: float = Field(0.04, ge=0, le=1, description="largest standard deviation of noise; white matter is 1")
     thick: float = Field(0.1, ge=0, le=1, description="share of scans in slices of up to 3 mm")
+    resampled: float = Field(0.0, ge=0, le=1, description="share of scans whose noise is smooth, as after resampling")
+    blur: tuple[float, float] = Field((0.4, 1.0), description="least and largest point spread, mm (standard deviation)")
+    lesions: tuple[int, int] | None = Field(
+        None, description="least and largest number of lesions drawn into a scan; flair-like only"
+    )
+    smallest_mm3: float = Field(0.0, ge=0, description="detect: lesions below this volume are no box")
+    real: RealScans | None = Field(None, description="real scans, the test part of a split that is `given`")
     seed: int = Field(0, ge=0, lt=2**32, description="seed of all scans")
+
+    @model_validator(mode="after")
+    def _agrees(self) -> BrainGeneratorParams:
+        if not 0 <= self.blur[0] <= self.blur[1]:
+            raise ValueError("blur must be two numbers of at least 0, the smaller first")
+        if self.lesions is None:
+            return self
+        if not 1 <= self.lesions[0] <= self.lesions[1]:
+            raise ValueError("lesions must be two numbers of at least 1, the smaller first")
+        if self.contrast != "flair-like":
+            raise ValueError("lesions are drawn into scans of contrast: flair-like alone")
+        return self
 
 
 class BrainGenerator:
-    """Items are label map x variant; groups "subject" and "scan"."""
+    """Items are label map x variant; groups "subject" and "scan".
+
+    Samples of a detection hold the lesions' boxes, and their mask as `Sample.mask`.
+    """
 
     def __init__(self, params: BrainGeneratorParams, task: str, labels: Sequence[str]) -> None:
-        if tuple(labels) != LABELS:
-            raise UserError(f"brain-generator has the labels {', '.join(LABELS)}", where="labels")
-        self.params = params
+        if task == "detect" and params.lesions is None:
+            raise UserError("there is nothing to detect in scans without lesions", "data.lesions", "lesions: [10, 100]")
+        if task == "detect" and params.renew:
+            raise UserError("a detector sees every scan from the first epoch on", "data.renew", "use variants")
+        known: tuple[str, ...] = (*LABELS, LESION_LABEL) if params.lesions else LABELS
+        if task == "detect":
+            known = (LESION_LABEL,)
+        if tuple(labels) != known:
+            raise UserError(f"brain-generator has the labels {', '.join(known)}", where="labels")
+        self.params, self.task = params, task
         self.look = Look(
             contrast=params.contrast,
             whole_head=params.whole_head,
@@ -62,26 +108,37 @@ class BrainGenerator:
             gamma=params.gamma,
             noise=params.noise,
             thick=params.thick,
+            resampled=params.resampled,
+            blur=params.blur,
+            lesions=params.lesions,
         )
         self._maps = lru_cache(maxsize=64)(label_map)
+        self._real: DataSet | None = None
+        if params.real is not None:
+            entry, chosen = registry.entry("data", "nifti-pairs"), params.real.model_dump()
+            if task == "detect":
+                chosen["smallest_mm3"] = params.smallest_mm3
+            self._real = entry.open(entry.params.model_validate(chosen), task, labels)
 
     def items(self) -> Sequence[Item]:
         files = sorted(self.params.root.glob(self.params.pattern)) if self.params.root.is_dir() else []
         if not files:
             raise UserError(f"no label maps {self.params.pattern} here", where=str(self.params.root))
+        real = self._real.items() if self._real is not None else ()
         return [
             Item(
                 f"{file.name.split('.')[0]}/{variant:03d}",
                 {"label": file},
                 {"subject": file.name.split(".")[0], "scan": f"{file.name}/{variant}"},
+                part="train",
                 facts={"map": index, "variant": variant, "generation": 0},
             )
             for variant in range(self.params.variants)
             for index, file in enumerate(files)
-        ]
+        ] + [replace(item, part="test", groups={"subject": item.id, "scan": item.id}) for item in real]
 
     def renewed(self, items: Sequence[Item], epoch: int) -> list[Item]:
-        """`items` as they are in `epoch`: in turn, `renew` of them have been replaced before each epoch."""
+        """Made `items` as they are in `epoch`: in turn, `renew` of them have been replaced before each epoch."""
         replaced = epoch * self.params.renew
         return [
             replace(item, facts={**item.facts, "generation": (replaced + len(items) - 1 - place) // len(items)})
@@ -89,6 +146,9 @@ class BrainGenerator:
         ]
 
     def load(self, item: Item) -> Sample:
+        if "map" not in item.facts:
+            assert self._real is not None
+            return self._real.load(item)
         path = item.files["label"]
         labels, affine = self._maps(path)
         key = [self.params.seed, item.facts["map"], item.facts["variant"], item.facts["generation"]]
@@ -100,7 +160,13 @@ class BrainGenerator:
             said = f"{code_digest()} {self.look} {key}"
             scan = np.array(cached(path, f"scan {said}", lambda: make()[0]))
             target = np.array(cached(path, f"tissues {said}", lambda: make()[1]))
-        return Sample(item, Image(scan[None], affine, source=item.id), target)
+        image = Image(scan[None], affine, source=item.id)
+        if self.task == "segment":
+            return Sample(item, image, target)
+        mask = (target == LESION).astype(np.uint8)
+        smallest = max(1, int(np.ceil(self.params.smallest_mm3 / np.prod(image.spacing))))
+        boxes = component_boxes(mask, smallest=smallest)
+        return Sample(item, image, Objects(boxes, np.zeros(len(boxes), np.int64)), mask)
 
 
 def label_map(path: Path) -> tuple[Array, Array]:
@@ -128,4 +194,9 @@ def label_map(path: Path) -> tuple[Array, Array]:
     return np.ascontiguousarray(labels[tuple(box)]), affine
 
 
-ENTRY = DataEntry(params=BrainGeneratorParams, tasks=("segment",), open=BrainGenerator, image="brain-extracted T1 scan")
+ENTRY = DataEntry(
+    params=BrainGeneratorParams,
+    tasks=("segment", "detect"),
+    open=BrainGenerator,
+    image="brain-extracted T1 or FLAIR scan",
+)

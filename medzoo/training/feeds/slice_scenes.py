@@ -53,13 +53,15 @@ class SliceScenes(ScenePictures):
         room: int = LIMIT,
     ) -> None:
         self.geometry = geometry
-        self._stacks: dict[str, Array] = {}
-        self._places: list[tuple[str, int]] = []
+        # By file and facts: slabs of one volume share it, while scans that are made of one file do not.
+        self._stacks: dict[tuple[str, str], Array] = {}
+        self._places: list[tuple[tuple[str, str], int]] = []
         self._found: list[tuple[Array, Array, Array]] = []
         slices: list[Item] = []
         for item in items:
             sample = data.load(whole(item))
             where = str(next(iter(item.files.values()), item.id))
+            volume = where, repr(whole(item).facts)
             if sample.mask is None or sample.mask.ndim != 3:
                 raise UserError("is no volume with a label map", where, "detectors learn slices from label maps")
             image, frame = apply_steps(to_channels(sample.image, geometry.channels), steps)
@@ -69,11 +71,11 @@ class SliceScenes(ScenePictures):
                 for mask in (sample.mask, of_slab(item, sample.mask.shape))
             )
             for place in np.flatnonzero(stack.any(axis=(1, 2, 3)) & mine.any(axis=(1, 2))):
-                self._places.append((where, int(place)))
+                self._places.append((volume, int(place)))
                 outlines = (target[place] > 0) & (target[place] <= labels)
                 self._found.append((*_objects(target[place], labels), outlines))
                 slices.append(replace(item, id=f"{item.id}#{place}"))
-            if where in self._stacks:
+            if volume in self._stacks:
                 continue
             path = next(iter(item.files.values()), None)
             if room <= 0 and path is not None:
@@ -81,15 +83,15 @@ class SliceScenes(ScenePictures):
                 said = repr((key, whole(item).id, [step.model_dump() for step in steps], geometry))
                 stack = cached(path, f"slices {said}", made)
             room -= stack.nbytes
-            self._stacks[where] = stack
+            self._stacks[volume] = stack
         channels = geometry.channels * geometry.slices
         super().__init__(data, slices, steps, channels=channels, size=size)
 
     def stored(self, index: int) -> Scene:
         """See ScenePictures.stored."""
-        where, place = self._places[index]
-        array = np.array(slice_with_neighbours(self._stacks[where], place, self.geometry.slices // 2))
-        release(self._stacks[where])
+        volume, place = self._places[index]
+        array = np.array(slice_with_neighbours(self._stacks[volume], place, self.geometry.slices // 2))
+        release(self._stacks[volume])
         return Scene(array, *self._found[index])
 
 
