@@ -16,10 +16,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medzoo.metrics.detect import Boxes
-from medzoo.metrics.match import Rule, match
 from medzoo.nn.answer import SCORE_FLOOR, best_rows
 from medzoo.nn.boxes import decode, encode, iou, large_enough
-from medzoo.nn.detector import Detector, Judged
+from medzoo.nn.detector import Detector, Judged, hits_of
 from medzoo.nn.layers import start_small
 from medzoo.nn.net import Entry, Geometry, Params, Regions, Spec
 from medzoo.nn.network import create_network, layers_under
@@ -205,7 +204,7 @@ class RcnnClassic(Detector):
     def conclude(self, answers: Sequence[Judged]) -> None:
         """Calibrate the margins on validation pictures, then choose the threshold; see Detector.conclude."""
         margins = [_logit(found.scores) for _, found in answers]
-        hits = [_hits(truth, found, len(self.labels)) for truth, found in answers]
+        hits = [hits_of(truth, found, len(self.labels)) for truth, found in answers]
         counted, said, right = (
             np.concatenate(rows) for rows in ([found.labels for _, found in answers], margins, hits)
         )
@@ -268,15 +267,6 @@ def _kept(highest: Tensor, usable: Tensor, params: RcnnClassicParams, rng: np.ra
     touching = np.flatnonzero(usable & (highest >= params.negative))
     background = rng.permutation(np.flatnonzero(usable & (highest < params.negative)))[: params.background]
     return torch.from_numpy(np.sort(np.concatenate([touching, background])))
-
-
-def _hits(truth: Boxes, found: Boxes, labels: int) -> Array:
-    """(D,) 1 where a detection found an object of its class, 0 where not."""
-    hits = np.zeros(len(found.labels), np.int64)
-    for label in range(labels):
-        mine = np.flatnonzero(found.labels == label)
-        hits[mine] = match(truth.boxes[truth.labels == label], found.boxes[mine], rule=Rule())
-    return hits
 
 
 def _logit(scores: Array) -> Array:

@@ -8,15 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from medzoo.nn.answer import best_rows
+from medzoo.metrics.detect import Boxes
+from medzoo.nn.answer import SCORE_FLOOR, best_rows
 from medzoo.nn.backbone import Backbone, FeaturePyramid
+from medzoo.nn.border import BorderCurve, closeness
 from medzoo.nn.boxes import Weights, clip, decode, encode, large_enough
 from medzoo.nn.canvas import fit
-from medzoo.nn.detector import Detector
+from medzoo.nn.detector import Detector, Judged, hits_of
 from medzoo.nn.layers import start_small
 from medzoo.nn.mirror import Mirror, mirror_boxes, mirror_deltas, mirror_picture
 from medzoo.nn.net import Entry, Geometry, Params, Scenes, Spec
@@ -80,6 +83,11 @@ class RegionCnnParams(Params):
         gt=0,
         description="false positives an image on validation data at the operating threshold; null: where F1 is best",
     )
+    calibrate: bool = Field(
+        False,
+        description="after training, scores become chances: a logistic curve a class, of the score and of how close a "
+        "box lies to the picture's border, through the answers to validation pictures",
+    )
     background_low: float = Field(0.0, ge=0, lt=0.5, description="background overlaps an object at least this much")
 
     @model_validator(mode="after")
@@ -128,6 +136,8 @@ class RegionCnn(Detector):
 
     With `views` every region of the picture is judged in its mirrored copies too, and moved by the mean.
 
+    With `calibrate` a score is the chance that validation pictures give a box of that score, as close to the border.
+
     `forward` takes images (B, C, H, W) of stored values and gives boxes in their pixels; see `Net`. The
     images are fitted into the canvas first, then the graph steps run, so that training on pictures that
     were fitted beforehand (`medzoo.nn.canvas.fit`) sees what prediction sees.
@@ -161,6 +171,7 @@ class RegionCnn(Detector):
             RegionHead(params.pyramid, params.hidden, self.classes, params.dropout) for _ in range(params.stages)
         )
         self.later = nn.ModuleList(later)
+        self.curve = BorderCurve(self.classes) if params.calibrate else None
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
         """Boxes (B, N, 4), scores (B, N), labels (B, N), count (B,); best first, zeros after `count`."""
@@ -180,12 +191,15 @@ class RegionCnn(Detector):
         usable = (valid & large_enough(regions))[..., None]
         scores = torch.where(usable, scores, torch.zeros_like(scores)).transpose(1, 2)
         boxes = regions[:, None].expand(-1, self.classes, -1, -1)
-        return self._answer(boxes, scores, source / extent, source)
+        chances = None if self.curve is None else self.curve(scores, closeness(regions, extent))
+        return self._answer(boxes, scores, chances, source / extent, source)
 
-    def _answer(self, boxes: Tensor, scores: Tensor, scale: Tensor, source: Tensor) -> dict[str, Tensor]:
-        """The output rows from boxes (B, classes, K, 4) on the canvas and their scores (B, classes, K)."""
+    def _answer(
+        self, boxes: Tensor, scores: Tensor, chances: Tensor | None, scale: Tensor, source: Tensor
+    ) -> dict[str, Tensor]:
+        """The output rows from boxes (B, classes, K, 4) on the canvas, their scores and chances (B, classes, K)."""
         rows = min(self.params.detections, scores.shape[1] * scores.shape[2])
-        answer = best_rows(boxes, scores, overlap=self.params.overlap, rows=rows)
+        answer = best_rows(boxes, scores, chances, overlap=self.params.overlap, rows=rows)
         return {**answer, "boxes": clip(answer["boxes"] * torch.cat([scale, scale]), source)}
 
     def loss(self, image: Tensor, target: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
@@ -264,6 +278,40 @@ class RegionCnn(Detector):
             wanted[row, places] = labels[row][owner]
             coded[row, places] = encode(boxes[owner], pool[pick][hit], weights=weights)
         return drawn, wanted, coded
+
+    def conclude(self, answers: Sequence[Judged]) -> None:
+        """Calibrate, where that is asked for, then choose the threshold; see Detector.conclude.
+
+        Validation pictures lie on whole canvases: where their shape is another, what is blank beside them counts as
+        theirs, and its edge as their border.
+        """
+        super().conclude(answers if self.curve is None else self._calibrate(self.curve, answers))
+
+    def _calibrate(self, curve: BorderCurve, answers: Sequence[Judged]) -> list[Judged]:
+        """Fit the curve to the answers of a net whose curve changes nothing, and these as they are answered with it."""
+        extent = torch.tensor(self.params.size[::-1], dtype=torch.float32)
+        near = [closeness(torch.from_numpy(found.boxes), extent).numpy() for _, found in answers]
+        close, right = np.concatenate(near), np.concatenate([hits_of(*pair, self.classes) for pair in answers])
+        labels = np.concatenate([found.labels for _, found in answers])
+        scores = np.concatenate([found.scores for _, found in answers])
+        fitted = [curve.fit(k, *(row[labels == k] for row in (scores, close, right))) for k in range(self.classes)]
+        again: list[Judged] = []
+        for (truth, found), mine in zip(answers, near, strict=True):
+            rows = torch.from_numpy(found.scores).expand(1, self.classes, -1)
+            every = curve(rows, torch.from_numpy(mine)[None])[0].numpy()
+            chances = every[found.labels.astype(np.int64), np.arange(len(found.labels))]
+            order = np.argsort(-chances, kind="stable")
+            order = order[chances[order] > SCORE_FLOOR]
+            again.append((truth, Boxes(found.boxes[order], found.labels[order], chances[order])))
+        self.calibration = {
+            "method": "a logistic curve a class, of score and closeness to the border, through the answers to "
+            "validation pictures",
+            "items": len(answers),
+            "answers": len(scores),
+            "classes": sum(fitted),
+            **{name: [round(float(value), 4) for value in values] for name, values in curve.named_buffers()},
+        }
+        return again
 
     def _canvas(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What the backbone sees, and (width, height) of the image on the canvas and of its own."""

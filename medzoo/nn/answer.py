@@ -12,16 +12,22 @@ from medzoo.nn.ranking import best
 SCORE_FLOOR = 0.01
 
 
-def best_rows(boxes: Tensor, scores: Tensor, *, overlap: float, rows: int) -> dict[str, Tensor]:
+def best_rows(
+    boxes: Tensor, scores: Tensor, chances: Tensor | None = None, *, overlap: float, rows: int
+) -> dict[str, Tensor]:
     """`boxes` (B, rows, 4), `scores` (B, rows), `labels` (B, rows), `count` (B,) of boxes (B, K, R, 4) and scores
     (B, K, R); what follows the count is zero.
 
-    `overlap`: the IoU above which the weaker of two boxes of one class goes.
+    `overlap`: the IoU above which the weaker of two boxes of one class goes. `chances` (B, K, R): what is answered in
+    place of the scores, and ranked by, where scores alone say which box is the weaker.
     """
     places_of_one = scores.shape[2]
     # Suppression is among boxes of one class: each class is a row of its own.
     keep = nms(boxes.flatten(0, 1), scores.flatten(0, 1), overlap, SCORE_FLOOR)
-    kept = torch.where(keep.reshape(scores.shape), scores, torch.zeros_like(scores)).flatten(1)
+    keep = keep.reshape(scores.shape)
+    if chances is not None:
+        keep, scores = keep & (chances > SCORE_FLOOR), chances
+    kept = torch.where(keep, scores, torch.zeros_like(scores)).flatten(1)
     # As many rows as asked for, however few regions there are.
     kept = _followed(kept, rows)
     every = _followed(boxes.flatten(1, 2).transpose(1, 2), rows).transpose(1, 2)

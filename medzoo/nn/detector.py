@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 from torch import Tensor
 
 from medzoo.metrics.detect import Boxes, DetectScores
 from medzoo.metrics.interval import point
+from medzoo.metrics.match import Rule, match
 from medzoo.nn.net import Net, Regions, Scenes
 from medzoo.runtime.detections import detections
+from medzoo.types import Array
 
 Judged = tuple[Boxes, Boxes]  # what is there (its scores are 1), and what was found
 
@@ -46,6 +49,15 @@ class Detector(Net):
         scores, rate = _scores(answers, ("cpm",)), self.feed.false_positives
         chosen = scores.best_f1() if rate is None else scores.threshold_at(rate)
         self.operating_point = (chosen.threshold, chosen.protocol)
+
+
+def hits_of(truth: Boxes, found: Boxes, labels: int) -> Array:
+    """(D,) 1 where a detection found an object of its class, 0 where not, -1 where it counts as neither."""
+    hits = np.zeros(len(found.labels), np.int64)
+    for label in range(labels):
+        mine = np.flatnonzero(found.labels == label)
+        hits[mine] = match(truth.boxes[truth.labels == label], found.boxes[mine], rule=Rule())
+    return hits
 
 
 def _scores(pairs: Sequence[Judged], names: Sequence[str]) -> DetectScores:

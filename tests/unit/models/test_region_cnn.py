@@ -236,6 +236,79 @@ def test_a_region_is_judged_in_the_mirror_as_on_a_mirrored_picture(trained: Regi
     torch.testing.assert_close(deltas[0], (here + mirrored) / 2)
 
 
+@pytest.fixture(scope="module")
+def calibrated(trained: RegionCnn) -> RegionCnn:
+    """The trained net, calibrated on pictures whose objects at the border nobody labelled."""
+    net = net_of(calibrate=True)
+    net.load_state_dict(trained.state_dict() | {f"curve.{n}": t for n, t in net.curve.state_dict().items()})
+    net.eval()
+    images, targets = scenes()
+    shifted = images.roll((-8, -11), dims=(2, 3))
+    inner = [{**target, "boxes": target["boxes"] - torch.tensor([11.0, 8, 11, 8])} for target in targets]
+    for target in inner:
+        whole = (target["boxes"] >= 3).all(dim=1)
+        target["boxes"], target["labels"] = target["boxes"][whole], target["labels"][whole]
+    with torch.inference_mode():
+        net.conclude([*net.answers(images, targets), *net.answers(shifted, inner)])
+    return net
+
+
+def test_calibration_lowers_what_is_close_to_the_border_and_is_told(calibrated: RegionCnn, trained: RegionCnn) -> None:
+    assert calibrated.calibration is not None
+    assert calibrated.calibration["items"] == 8
+    assert min(calibrated.calibration["border"]) < -0.1
+    assert calibrated.operating_point is not None
+    # Half of the object lies outside: on the left border.
+    image = scenes()[0][1:2].roll(-14, dims=3)
+    image[..., 50:] = 30
+    before, after = torch_answer(trained, image), torch_answer(calibrated, image)
+    first, later = before["scores"][0, 0], after["scores"][0, 0]
+    assert before["boxes"][0, 0, 0] < 2
+    assert later < first
+    np.testing.assert_allclose(after["boxes"][0, 0], before["boxes"][0, 0], atol=1e-4)
+
+
+def test_calibrated_scores_are_the_same_in_onnx_and_in_company(calibrated: RegionCnn, trained: RegionCnn) -> None:
+    answer_of = runner(exported(calibrated))
+    for size in SIZES:
+        image = batch_of(3, size)
+        expected, answer = torch_answer(calibrated, image), answer_of(image)
+        np.testing.assert_array_equal(answer["count"], expected["count"])
+        np.testing.assert_allclose(answer["boxes"], expected["boxes"], atol=0.01, rtol=0)
+        np.testing.assert_allclose(answer["scores"], expected["scores"], atol=1e-4, rtol=0)
+        assert (np.diff(answer["scores"], axis=1) <= 0).all()
+        assert (answer["scores"][answer["scores"] > 0] > SCORE_FLOOR).all()
+        for row in range(3):
+            for name, values in answer_of(image[row : row + 1]).items():
+                np.testing.assert_array_equal(values[0], answer[name][row], err_msg=name)
+    assert np.abs(expected["scores"] - torch_answer(trained, image)["scores"]).max() > 1e-3
+
+
+def test_the_threshold_is_chosen_among_calibrated_scores(calibrated: RegionCnn) -> None:
+    """What `conclude` saw is what the calibrated net answers."""
+    net = net_of(calibrate=True)
+    state = calibrated.state_dict()
+    net.load_state_dict(state)
+    net.eval()
+    fresh = net_of(calibrate=True)
+    fresh.load_state_dict(state | {f"curve.{n}": t for n, t in fresh.curve.state_dict().items()})
+    fresh.eval()
+    images, targets = scenes()
+    with torch.inference_mode():
+        raw, wanted = fresh.answers(images, targets), net.answers(images, targets)
+    fresh.curve.load_state_dict(net.curve.state_dict())
+    fresh.curve.fit = lambda *given: False  # type: ignore[method-assign]
+    told = fresh._calibrate(fresh.curve, raw)
+    for (_, mine), (_, theirs) in zip(told, wanted, strict=True):
+        np.testing.assert_allclose(mine.scores, theirs.scores, atol=1e-5)
+        np.testing.assert_allclose(mine.boxes, theirs.boxes, atol=1e-4)
+        np.testing.assert_array_equal(mine.labels, theirs.labels)
+
+
+def test_a_net_without_calibration_holds_nothing_of_it() -> None:
+    assert not [name for name in net_of().state_dict() if name.startswith("curve")]
+
+
 @pytest.mark.parametrize("damage", ["a channel doubled", "a threshold moved", "an operator exchanged"])
 def test_a_damaged_graph_answers_visibly_otherwise(
     graph: onnx.ModelProto, run: Callable[[Tensor], Answer], damage: str
