@@ -198,5 +198,5 @@ ENTRY = DataEntry(
     params=BrainGeneratorParams,
     tasks=("segment", "detect"),
     open=BrainGenerator,
-    image="brain-extracted T1 or FLAIR scan",
+    image="brain-extracted scan",
 )
