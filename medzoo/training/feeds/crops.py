@@ -15,7 +15,7 @@ from medzoo.types import Array
 
 
 class CropBatches:
-    """(B, C * slices, *size) float32 and labels (B, *size) int64; 255 marks what lies outside the scan."""
+    """(B, slices * C, *size) float32 and labels (B, *size) int64; 255 marks what lies outside the scan."""
 
     def __init__(
         self, volumes: Sequence[Volume], feed: Crops, *, geometry: Geometry, batch: int, steps: int, seed: int

@@ -15,7 +15,8 @@ from medzoo.types import Array
 
 
 class PatchBatches:
-    """(B, C * slices, size, size) float32 and labels (B,) int64, drawn from slices (S first) of scans."""
+    """(B, slices * C, size, size) float32 and labels (B,) int64, drawn from slices (S first) of scans. Channels stand
+    as runtime.slices.slice_with_neighbours gives them: slice by slice, in each its C sequences."""
 
     def __init__(
         self,
@@ -49,7 +50,7 @@ class PatchBatches:
         return torch.from_numpy(patches), torch.from_numpy(labels)
 
     def _gather(self, volume: Volume, flat: Array) -> Array:
-        """(n, C * slices, size, size): the windows of a volume around flat indices of its target, zeros outside it as
+        """(n, slices * C, size, size): the windows of a volume around flat indices of its target, zeros outside it as
         in the graph and in the Predictor."""
         size, slices = self.feed.size, 2 * self.reach + 1
         centres = np.stack(np.unravel_index(flat, volume.target.shape), axis=1)
@@ -64,4 +65,4 @@ class PatchBatches:
         for place in np.flatnonzero(~inside):
             picked[place] = window(volume.array, starts[place], (slices, size, size), 0)
         volume.release()
-        return picked.reshape(len(flat), -1, size, size)
+        return picked.swapaxes(1, 2).reshape(len(flat), -1, size, size)

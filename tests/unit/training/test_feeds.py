@@ -7,6 +7,7 @@ import torch
 from medzoo.errors import UserError
 from medzoo.nn.net import Crops, Geometry, Patches
 from medzoo.nn.segmenter import IGNORED
+from medzoo.runtime.slices import slice_with_neighbours
 from medzoo.training.feeds.batches import Loader
 from medzoo.training.feeds.crops import CropBatches
 from medzoo.training.feeds.patches import PatchBatches
@@ -38,6 +39,30 @@ def test_patches_lie_around_their_pixel_with_neighbouring_slices_and_carry_its_l
         expected = padded[s[n] : s[n] + 3, y[n] : y[n] + 5, x[n] : x[n] + 5]
         assert np.array_equal(patches[n].numpy(), expected)
     assert torch.bincount(labels).tolist() == [100, 100, 100]
+
+
+@pytest.mark.parametrize("kind", ["patches", "crops"])
+def test_sequences_and_slices_are_trained_on_in_the_order_in_which_they_are_predicted(kind: str) -> None:
+    """Two sequences and three slices: six channels, which the Predictor stacks slice by slice."""
+    shape = (6, 20, 24)
+    array = np.random.default_rng(0).normal(0, 1, (2, *shape)).astype(np.float32)
+    target = np.zeros(shape, np.uint8)
+    target[3, 10, 12] = 1  # the place that balanced drawing must find in every second item
+    volume = Volume(array, target, tuple(np.flatnonzero(target == label) for label in range(2)))
+    options = {"geometry": Geometry(channels=2, slices=3, margin=2), "batch": 8, "steps": 2, "seed": 0}
+    predicted = slice_with_neighbours(array.transpose(1, 0, 2, 3), 3, 1)
+    if kind == "patches":
+        images, labels = PatchBatches([volume], Patches(5), **options).batch(0, 0)  # type: ignore[arg-type]
+        found = images[labels == 1]
+        assert len(found) == 4
+        assert all(np.array_equal(one, predicted[:, 8:13, 10:15]) for one in found.numpy())
+        return
+    images, targets = CropBatches([volume], Crops((8, 8)), **options).batch(0, 0)  # type: ignore[arg-type]
+    found = [(image, np.argwhere(t == 1)) for image, t in zip(images.numpy(), targets.numpy(), strict=True)]
+    marked = [(image, places[0]) for image, places in found if len(places)]
+    assert len(marked) >= 4
+    for image, (y, x) in marked:
+        assert np.array_equal(image[:, y, x], predicted[:, 10, 12])
 
 
 def test_batches_depend_on_seed_epoch_and_step_alone(volume: Volume) -> None:
