@@ -112,6 +112,7 @@ def _distance_moments(contour: Array) -> tuple[float, float, float, float]:
 
 def chord_lengths(contour: Array) -> Array:
     """All N (N - 1) / 2 distances between the points of a contour (N, 2), in its unit."""
+    import scipy.spatial  # noqa: F401  (the whole first: threads import at once)
     from scipy.spatial.distance import pdist
 
     return np.asarray(pdist(check_contour(contour)))

@@ -35,6 +35,7 @@ def write_mask(path: str | Path, mask: Array, like: Image) -> Path:
 
 def nifti_image(array: Array, like: Image) -> Any:
     """A nibabel NIfTI image of `array` (I, J, K) that lies where `like` lies, codes as in its source."""
+    import nibabel  # noqa: F401  (the whole first: threads import at once)
     from nibabel.nifti1 import Nifti1Header, Nifti1Image
     from nibabel.nifti2 import Nifti2Header, Nifti2Image
 

@@ -50,6 +50,7 @@ def read_nifti(path: Path, *, empty: bool = False) -> Image:
 
 def read_mgh(path: Path, *, empty: bool = False) -> Image:
     """A FreeSurfer MGH or MGZ file as an Image (1, I, J, K). Raises UserError that names the file."""
+    import nibabel  # noqa: F401  (the whole first: threads import at once)
     from nibabel.freesurfer.mghformat import MGHHeader
 
     head = read_head(path)
@@ -65,6 +66,7 @@ def read_mgh(path: Path, *, empty: bool = False) -> Image:
 
 def from_nibabel(image: Any, *, empty: bool = False) -> Image:
     """Any spatial nibabel image as an Image, under the rules for files. Raises UserError."""
+    import nibabel  # noqa: F401  (the whole first: threads import at once)
     from nibabel.nifti1 import Nifti1Header
 
     where = image.get_filename() or "nibabel image"
@@ -105,6 +107,7 @@ def read_head(path: Path, size: int = 1024) -> bytes:
 
 
 def _nifti_header(head: bytes, where: str) -> Any:
+    import nibabel  # noqa: F401  (the whole first: threads import at once)
     from nibabel.nifti1 import Nifti1Header
     from nibabel.nifti2 import Nifti2Header
 

@@ -196,6 +196,7 @@ def _read(base: sqlite3.Connection) -> list[Nodule]:
 
 def _clustered(readings: Sequence[Reading]) -> list[tuple[Reading, ...]]:
     """Readings of one scan by nodule: centroids within 8 mm on average (average linkage)."""
+    import scipy.spatial  # noqa: F401  (the whole first: threads import at once)
     from scipy.cluster.hierarchy import fcluster, linkage
 
     if len(readings) == 1:

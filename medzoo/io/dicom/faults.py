@@ -18,6 +18,7 @@ def said(error: BaseException) -> str:
 
 
 def _known(quoted: re.Match[str]) -> str:
+    import pydicom  # noqa: F401  (the whole first: threads import at once)
     from pydicom.datadict import tag_for_keyword
 
     word = quoted[0][1:-1]

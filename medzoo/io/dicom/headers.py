@@ -58,6 +58,7 @@ class Header:
 
 def read_dataset(source: Path | BinaryIO, where: str, *, stop_before_pixels: bool = False) -> Any:
     """A pydicom dataset from a path or an open file, with `stop_before_pixels` its header. Raises UserError."""
+    import pydicom  # noqa: F401  (the whole first: threads import at once)
     from pydicom.filereader import read_partial
 
     last: list[Any] = []
@@ -178,6 +179,7 @@ def _header(name: str, handle: BinaryIO, data: bytes | None) -> Header | None:
 def _check_deflated(handle: BinaryIO, where: str) -> None:
     """Refuse a deflated dataset that unpacks beyond reason, which pydicom would unpack whole; leaves `handle` at its
     start."""
+    import pydicom  # noqa: F401  (the whole first: threads import at once)
     from pydicom.filereader import _read_file_meta_info, read_preamble
     from pydicom.uid import DeflatedExplicitVRLittleEndian
 

@@ -18,6 +18,7 @@ HINT = "for compressed files: pip install 'medzoo[dicom]'"
 
 def pixels(dataset: Any, where: str) -> Array:
     """(1 or 3, H, W) values of a single frame, after the modality LUT. Raises UserError."""
+    import pydicom  # noqa: F401  (the whole first: threads import at once)
     from pydicom.pixels import apply_color_lut, apply_modality_lut
 
     _check(dataset, where)
@@ -67,6 +68,7 @@ def frames_of(dataset: Any, where: str) -> Array:
 def is_plain(head: Any) -> bool:
     """Whether pixels lie in the file as they are: grey, uncompressed, little endian, whole bytes, all bits used
     in the plain way, rescaled by slope and intercept alone."""
+    import pydicom  # noqa: F401  (the whole first: threads import at once)
     from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
     syntax = head.file_meta.get("TransferSyntaxUID") if hasattr(head, "file_meta") else None
@@ -97,6 +99,7 @@ def slope_and_intercept(head: Any) -> tuple[float, float]:
 
 def _stored(dataset: Any) -> Array:
     """What pydicom decodes; run lengths by its own decoder, since others abort on damaged ones."""
+    import pydicom  # noqa: F401  (the whole first: threads import at once)
     from pydicom.uid import RLELossless
 
     if dataset.file_meta.TransferSyntaxUID == RLELossless:
@@ -127,6 +130,7 @@ def _check(dataset: Any, where: str) -> None:
         size = " x ".join(map(str, shape))
         raise UserError(f"its header claims {size} pixels, {held} bytes are stored for them", where)
     if "file_meta" not in dataset.__dict__ or "TransferSyntaxUID" not in dataset.file_meta:
+        import pydicom  # noqa: F401  (the whole first: threads import at once)
         from pydicom.dataset import FileMetaDataset
         from pydicom.uid import ImplicitVRLittleEndian
 

@@ -41,6 +41,7 @@ def write_segmentation(
         import highdicom as hd
     except ImportError:
         raise missing_extra("highdicom", "dicom") from None
+    import pydicom  # noqa: F401  (the whole first: threads import at once)
     from pydicom.uid import generate_uid
 
     path = Path(path)

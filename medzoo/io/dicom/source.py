@@ -48,6 +48,7 @@ def source_headers(image: Image, *, deidentify: bool = False) -> list[Any]:
 
 def deidentified(head: Any) -> Any:
     """A header without who and when, in place; its UIDs exchanged consistently."""
+    import pydicom  # noqa: F401  (the whole first: threads import at once)
     from pydicom.uid import UID, generate_uid
 
     for key in IDENTIFYING:
