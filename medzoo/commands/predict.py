@@ -14,6 +14,7 @@ from medzoo.errors import UserError
 from medzoo.imaging.blanking import blanked
 from medzoo.io.dicom.web import is_dicomweb
 from medzoo.io.formats import FORMATS, stem, suffix
+from medzoo.io.sequences import sequence_files
 from medzoo.results import Result, Segmentation
 from medzoo.runtime.predictor import Failure, Predictor
 
@@ -119,6 +120,8 @@ def write_result(result: Any, base: Path, *, pictures: bool) -> Any:
 def output_names(inputs: Sequence[str]) -> list[PurePath]:
     """A name for each input, relative and without suffix: its own, with as many of its parent folders as are
     needed to tell it from the others; a number where the same input is given twice."""
+    # Sequences of one scan are called as the first of them.
+    inputs = [sequence_files(one)[0] for one in inputs]
     # The last dot of a UID begins no suffix, and a series is named behind a number sign.
     inputs = [one.replace(".", "-").replace("#", "-") if is_dicomweb(one) else one for one in inputs]
     stems = [Path(text).with_name(stem(text)) if Path(text).name else Path(text) for text in inputs]

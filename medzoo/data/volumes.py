@@ -13,8 +13,8 @@ import numpy as np
 from pydantic import Field
 
 from medzoo.data.dataset import DataParams, Item, Sample
-from medzoo.errors import OffGridError, UserError
-from medzoo.io.read import read_image, read_labels
+from medzoo.errors import UserError
+from medzoo.io.read import read_labels
 from medzoo.types import Array, Image
 
 Values = Mapping[str, tuple[int, ...]]
@@ -52,20 +52,6 @@ class Described:
         """The image with the item's label map on its grid, as indices of the labels. Raises UserError."""
         stored = read_labels(item.files["label"], like=image).array[0]
         return Sample(item, image, index_labels(stored, self.labels, self.table, where=str(item.files["label"])))
-
-
-def read_channels(paths: Sequence[Path]) -> Image:
-    """Several volumes on one grid as the channels (C, I, J, K) of one image.
-
-    Raises OffGridError that names the file whose grid is another.
-    """
-    first, *others = (read_image(path, kind="volume") for path in paths)
-    assert first.affine is not None
-    for other in others:
-        assert other.affine is not None
-        if other.shape != first.shape or not np.allclose(other.affine, first.affine, atol=1e-2):
-            raise OffGridError(f"lies on another grid than {first.source}", other.source)
-    return first.replace(array=np.concatenate([image.array for image in (first, *others)])) if others else first
 
 
 def label_table(labels: Sequence[str], named: Mapping[str, Sequence[int]], *, where: str) -> Values:

@@ -20,10 +20,22 @@ def luma(array: Array) -> Array:
 
 
 def to_channels(image: Image, channels: int) -> Image:
-    """The image with 1 channel (colour by its luma) or 3 (grey repeated); dtype kept. Raises UserError."""
+    """A picture with 1 channel (colour by its luma) or 3 (grey repeated); dtype kept.
+
+    The channels of a volume are sequences, of which none stands for another: it is returned as it is. Raises UserError
+    for what has other channels.
+    """
     have = image.array.shape[0]
     if have == channels:
         return image
+    if image.affine is not None:
+        raise UserError(
+            f"holds {have} sequence{'s' * (have > 1)}, the model takes {channels}",
+            image.source,
+            "give them as one input in the recipe's order, joined by commas: T1.nii.gz,FLAIR.nii.gz"
+            if channels > 1
+            else "give the one that the model was trained on",
+        )
     if have == 3 and channels == 1:
         return image.replace(array=luma(image.array))
     if have == 1:

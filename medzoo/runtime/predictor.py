@@ -20,6 +20,7 @@ from medzoo.imaging.holes import holes
 from medzoo.io.channels import to_channels
 from medzoo.io.contours import read_outline
 from medzoo.io.read import read_image, read_labels
+from medzoo.io.sequences import read_sequences
 from medzoo.preprocess.mass import Hint, measured_of, with_hint
 from medzoo.preprocess.proposed import proposed_of
 from medzoo.preprocess.steps import apply_steps, parse_steps
@@ -133,22 +134,26 @@ class Predictor:
         return any(step.measures and not step.outlines_only for step in self.steps)
 
     def prepare(self, source: Any, *, mask: Any = None, box: Any = None) -> Prepared:
-        """Read one input and take the host steps.
+        """Read one input and take the host steps; of a model of several sequences see `read_sequences`.
 
         `mask`: an outline drawn on the image (a path, or an array (H, W)); `box`: [x0, y0, x1, y1] around a mass;
         for models that measure one.
         """
-        if isinstance(source, Image):
-            image = source
-        else:
-            image = read_outline(source) if any(step.outlines_only for step in self.steps) else read_image(source)
-        image = to_channels(image, self.metadata.geometry.channels)
+        image = to_channels(self._read(source), self.metadata.geometry.channels)
         if mask is not None or box is not None:
             image = with_hint(image, self._hint(image, mask, box))
         self._require_depth(image)
         prepared, frame = apply_steps(image, self.steps)
         prepared = prepared.replace(array=np.asarray(prepared.array, np.float32))
         return Prepared(_name(source), image, prepared, frame)
+
+    def _read(self, source: Any) -> Image:
+        if isinstance(source, Image):
+            return source
+        if any(step.outlines_only for step in self.steps):
+            return read_outline(source)
+        channels = self.metadata.geometry.channels
+        return read_image(source) if channels == 1 else read_sequences(source, channels)
 
     def _require_depth(self, image: Image) -> None:
         """A detector that sees stored values as they are finds nothing in values 256 times as large."""

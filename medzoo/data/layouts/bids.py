@@ -10,9 +10,10 @@ from pathlib import Path
 from pydantic import Field
 
 from medzoo.data.dataset import DataEntry, DataParams, Item, Sample
-from medzoo.data.volumes import check_values, index_labels, read_channels
+from medzoo.data.volumes import check_values, index_labels
 from medzoo.errors import UserError
 from medzoo.io import read_labels
+from medzoo.io.sequences import read_channels
 
 _NAME = re.compile(r"(?P<entities>(?:[a-zA-Z0-9]+-[a-zA-Z0-9]+_)+)(?P<suffix>[a-zA-Z0-9]+)\.nii(?:\.gz)?")
 

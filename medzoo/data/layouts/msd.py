@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from medzoo.data.dataset import DataEntry, Item, Sample
 from medzoo.data.volumes import Described, DescribedParams, inside
 from medzoo.errors import UserError
 from medzoo.io.read import read_image
+from medzoo.io.sequences import read_stacked
 from medzoo.types import Image
 
 
@@ -41,19 +39,7 @@ class Msd(Described):
         modalities = self.document.get("modality") or {"0": ""}
         if len(modalities) == 1:
             return read_image(path, kind="volume")
-        import nibabel
-        from nibabel.filebasedimages import ImageFileError
-
-        try:
-            stored: Any = nibabel.load(path)
-        except (OSError, ImageFileError) as error:
-            raise UserError(f"cannot be read: {error}", str(path)) from error
-        if len(stored.shape) != 4 or stored.shape[3] != len(modalities):
-            size = " x ".join(map(str, stored.shape))
-            raise UserError(f"has the shape {size}, dataset.json names {len(modalities)} modalities", str(path))
-        channels = [read_image(stored.slicer[..., c], kind="volume") for c in range(len(modalities))]
-        array = np.concatenate([channel.array for channel in channels])
-        return channels[0].replace(array=array, source=str(path))
+        return read_stacked(path, len(modalities))
 
 
 ENTRY = DataEntry(params=DescribedParams, tasks=("segment",), open=Msd, image="scan")

@@ -15,9 +15,10 @@ from medzoo.data.dataset import DataEntry, DataParams, Item, Objects, Sample
 from medzoo.data.objects import checked_objects, component_boxes
 from medzoo.data.patterns import check_places, filled, matches
 from medzoo.data.slabs import slab_places
-from medzoo.data.volumes import Values, check_values, index_labels, read_channels
+from medzoo.data.volumes import Values, check_values, index_labels
 from medzoo.errors import UserError
 from medzoo.io import read_image, read_labels
+from medzoo.io.sequences import read_channels
 from medzoo.types import Array, Image
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from medzoo.data.dataset import DataEntry, Item, Sample
-from medzoo.data.volumes import Described, DescribedParams, read_channels
+from medzoo.data.volumes import Described, DescribedParams
 from medzoo.errors import UserError
+from medzoo.io.sequences import read_channels
 
 
 class Nnunet(Described):

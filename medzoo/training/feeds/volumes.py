@@ -20,6 +20,7 @@ import numpy as np
 from medzoo.data.dataset import DataSet, Item
 from medzoo.errors import UserError
 from medzoo.io.cache import cached, file_digest
+from medzoo.io.channels import to_channels
 from medzoo.io.mapping import map_of, mapped, release
 from medzoo.nn.net import Geometry
 from medzoo.nn.segmenter import IGNORED
@@ -122,7 +123,8 @@ def load_volumes(
     """Read and prepare `items`; slices of a scan come first where the graph takes slices of a volume.
 
     `key`: what the data set makes of its files, for the cache; `limit`: bytes that are held in memory.
-    Raises UserError that names the file if a target has values outside the labels.
+    Raises UserError that names the file if a target has values outside the labels, or a scan other sequences than the
+    graph.
     """
     renewed = getattr(data, "renewed", None)
     left = limit
@@ -131,7 +133,7 @@ def load_volumes(
     def prepared(item: Item) -> _Prepared:
         with mapped():
             sample = data.load(item)
-            image, frame = apply_steps(sample.image, steps)
+            image, frame = apply_steps(to_channels(sample.image, geometry.channels), steps)
         target = frame.mask_from_source(np.asarray(sample.target, np.uint8))
         in_file = map_of(image.array) is not None
         array = image.array if in_file else np.asarray(image.array, np.float32)
