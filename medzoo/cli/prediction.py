@@ -27,7 +27,10 @@ from medzoo.errors import UserError
 
 def predict(
     model: Model,
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Images, scans, or DICOM folders; sequences of one scan as A,B.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="INPUT...", help="Images, scans, DICOM folders; sequences of a scan as A,B."),
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where masks and pictures go.")] = Path(
         "predictions"
     ),
