@@ -76,6 +76,14 @@ def _of_volumes(net: Net, recipe: Recipe, data: OpenData) -> Feeds:
         for part in ("train", "val")
     )
 
+    absent = [label for label, count in zip(recipe.labels, train.sizes.sum(axis=0), strict=True) if not count]
+    if unlearnt := [label for label in absent if label != recipe.labels[0]]:
+        raise UserError(
+            f"no voxel of {' or '.join(unlearnt)} is in any of the {len(train)} training scans",
+            f"{recipe.source}: labels",
+            "leave it out, or see data.values and data.split",
+        )
+
     def batches(volumes: Sequence[Volume], steps: int, seed: int) -> Batches:
         options = {"geometry": net.geometry, "batch": settings.batch, "steps": steps, "seed": seed}
         if isinstance(feed, Patches):

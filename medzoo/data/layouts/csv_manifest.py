@@ -97,7 +97,8 @@ class CsvManifest:
             return Sample(item, image, self.labels.index(item.stratum))
         stored = read_labels(item.files["mask"], like=image).array[0]
         if stored.min() < 0 or stored.max() >= len(self.labels):
-            raise UserError(f"holds the value {stored.max()}, which is no label", str(item.files["mask"]), "see labels")
+            bad = stored.min() if stored.min() < 0 else stored.max()
+            raise UserError(f"holds the value {bad}, which is no label", str(item.files["mask"]), "see labels")
         return Sample(item, image, stored.astype(np.uint8))
 
 

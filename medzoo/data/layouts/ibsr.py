@@ -74,7 +74,8 @@ class Ibsr:
         image = read_image(item.files["image"], kind="volume")
         target = read_labels(item.files["label"], like=image).array[0]
         if int(target.max()) >= len(LABELS) or int(target.min()) < 0:
-            raise UserError("a tissue map holds 0 to 3", str(item.files["label"]))
+            bad = int(target.min()) if int(target.min()) < 0 else int(target.max())
+            raise UserError(f"holds the value {bad}, a tissue map 0 to 3", str(item.files["label"]))
         mask = read_labels(item.files["mask"], like=image).array[0] > 0
         return Sample(item, image, target.astype(np.uint8), mask)
 

@@ -68,8 +68,9 @@ class MaskBoxes:
             return Sample(item, image, none, np.zeros(image.shape, np.uint8))
         where = str(item.files["mask"])
         stored = read_labels(item.files["mask"], like=image).array[0]
-        if self.params.values == "label" and stored.max(initial=0) > len(self.labels):
-            raise UserError(f"the value {stored.max()} is no label", where, f"1 to {len(self.labels)}: see labels")
+        highest = len(self.labels) if self.params.values == "label" else None
+        if (bad := _outside(stored, highest)) is not None:
+            raise UserError(f"the value {bad} is no label", where, f"1 to {len(self.labels)}: see labels")
         numbers = stored if self.params.values == "label" else stored > 0
         return Sample(item, image, self._objects(stored, image.shape, where), numbers.astype(np.uint8))
 
@@ -87,6 +88,13 @@ class MaskBoxes:
         found = [component_boxes(source == value, smallest=smallest) for value in values]
         labels = [number for number, boxes in enumerate(found) for _ in boxes]
         return checked_objects(np.concatenate(found).tolist(), labels, shape, where)
+
+
+def _outside(stored: Array, highest: int | None) -> int | None:
+    """A value of a label map below 0 or above `highest` (None: no limit), if there is one."""
+    if stored.min(initial=0) < 0:
+        return int(stored.min())
+    return int(stored.max()) if highest is not None and stored.max(initial=0) > highest else None
 
 
 def _around(mask: Array) -> list[float]:

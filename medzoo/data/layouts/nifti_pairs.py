@@ -117,6 +117,8 @@ class NiftiPairs:
             own = values or {label: (k,) for k, label in enumerate(self.labels)}
             return index_labels(stored, self.labels, own, where=where)
         if values is None:
+            if stored.min(initial=0) < 0:
+                raise UserError(f"the value {stored.min()} is no label", where, "what is above 0 is a lesion")
             return (stored > 0).astype(np.uint8)
         return index_labels(stored, ("", *self.labels), values, where=where)
 
