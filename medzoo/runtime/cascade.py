@@ -50,6 +50,11 @@ class Cascade(Predictor):
         judges = {role: predictor for role, predictor in members.items() if role != FINDER}
         return cls(name, members[FINDER], judges, threshold=threshold)
 
+    @property
+    def only_pictures(self) -> bool:
+        """A lesion is outlined and judged in a picture, whatever finds it."""
+        return True
+
     def _detect(self, prepared: Prepared, start: float) -> Detections:
         found = super()._detect(prepared, start)
         whole: dict[str, Classification] = {}

@@ -133,6 +133,12 @@ class Predictor:
         """Whether a mass is measured in the image, so that `mask` and `box` may say where it is."""
         return any(step.measures and not step.outlines_only for step in self.steps)
 
+    @property
+    def only_pictures(self) -> bool:
+        """Whether an image that is still a volume after the host steps cannot be answered."""
+        metadata = self.metadata
+        return metadata.task == "classify" and metadata.inputs[0] == "image" and metadata.geometry.dims == 2
+
     def prepare(self, source: Any, *, mask: Any = None, box: Any = None) -> Prepared:
         """Read one input and take the host steps; of a model of several sequences see `read_sequences`.
 
@@ -145,6 +151,10 @@ class Predictor:
         self._require_depth(image)
         prepared, frame = apply_steps(image, self.steps)
         prepared = prepared.replace(array=np.asarray(prepared.array, np.float32))
+        if self.only_pictures and prepared.array.ndim > 3:
+            raise UserError(
+                f"is a volume, {self.metadata.name} takes pictures", image.source, "give it one slice as a picture"
+            )
         return Prepared(_name(source), image, prepared, frame)
 
     def _read(self, source: Any) -> Image:
