@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ DICOM = (
 )  # fmt: skip
 EXIF = {0x010E: "ImageDescription", 0x013B: "Artist", 0x8298: "Copyright", 0x8825: "GPSInfo", 0x9286: "UserComment"}
 HARMLESS = ("software", "date:create", "date:modify", "adobe", "progression", "compression")
+MOST_LINES = 1 << 16  # bytes of a header in lines that are looked at
 NIFTI_EXTENSIONS = {2: "a DICOM header as extension", 6: "a comment as extension"}
 
 
@@ -35,6 +37,8 @@ def _fields(path: Path) -> list[str]:
         return _dicom(path)
     if kind == "nifti":
         return _nifti(path)
+    if kind in ("nrrd", "metaimage"):
+        return _lines(path)
     return _picture(path) if kind == "picture" else []
 
 
@@ -62,6 +66,26 @@ def _nifti(path: Path) -> list[str]:
     return [key for key in text if key == "db_name"] + [
         NIFTI_EXTENSIONS[code] for code in codes if code in NIFTI_EXTENSIONS
     ]
+
+
+def _lines(path: Path) -> list[str]:
+    """Of a header in lines (NRRD `key:=value`, MetaImage `key = value`): fields of a DICOM header that ITK took along
+    (0010|0010), and what is called after a patient."""
+    import pydicom  # noqa: F401  (the whole first: threads import at once)
+    from pydicom.datadict import keyword_for_tag
+
+    with path.open("rb") as handle:
+        text = handle.read(MOST_LINES).decode("latin-1")
+    found = []
+    for line in text.splitlines():
+        if not line.strip() or line.startswith("ElementDataFile"):
+            break
+        key, value = (part.strip() for part in re.split(r":=|=", line, maxsplit=1)) if "=" in line else ("", "")
+        tag = re.fullmatch(r"([0-9a-fA-F]{4})\|([0-9a-fA-F]{4})", key)
+        name = keyword_for_tag(int(tag[1] + tag[2], 16)) if tag else key
+        if value and (name in DICOM or "patient" in name.lower()):
+            found.append(name)
+    return found
 
 
 def _picture(path: Path) -> list[str]:

@@ -47,15 +47,16 @@ def read_nrrd(path: Path, *, empty: bool = False) -> Image:
     fields, offset = _header(path)
     try:
         sizes = tuple(int(n) for n in fields["sizes"].split())
+        dimension = int(fields.get("dimension", "3"))
         kind = TYPES[fields["type"].lower()]
         packing = PACKINGS[fields.get("encoding", "raw").lower()]
     except KeyError as error:
         raise UserError(f"has no {error.args[0]} in its header, or one that medzoo does not read", where) from None
     except ValueError:
-        raise UserError("its header is damaged: sizes are not whole numbers", where) from None
+        raise UserError("its header is damaged: dimension and sizes are not whole numbers", where) from None
     if "data file" in fields or "datafile" in fields:
         raise UserError("keeps its data in another file", where, "save it as one .nrrd file")
-    if len(sizes) != 3 or int(fields.get("dimension", "3")) != len(sizes):
+    if len(sizes) != 3 or dimension != len(sizes):
         raise UserError(f"has {len(sizes)} dimensions", where, "medzoo reads one 3D volume: save the wanted one alone")
     order = ">" if fields.get("endian", "little").lower() == "big" else "<"
     array = read_voxels(path, offset=offset, shape=sizes, dtype=np.dtype(order + kind), packing=packing)[None]

@@ -174,3 +174,17 @@ def test_headers_that_identify(tmp_path: Path) -> None:
     Pillow.new("L", (8, 8)).save(tmp_path / "d.jpg", exif=exif)
     Pillow.new("L", (8, 8)).save(tmp_path / "e.png")
     assert identifying([tmp_path / "d.jpg", tmp_path / "e.png"]) == ["ImageDescription"]
+
+
+def test_headers_in_lines_that_identify(tmp_path: Path) -> None:
+    """As ITK leaves them: it takes the DICOM header of a series along into the volume."""
+    sitk = pytest.importorskip("SimpleITK", reason="SimpleITK (extra dev) writes the files of this test")
+    image = sitk.GetImageFromArray(np.ones((3, 4, 5), np.int16))
+    for name in ("clean.mha", "clean.nrrd"):
+        sitk.WriteImage(image, str(tmp_path / name))
+        assert identifying([tmp_path / name]) == []
+    for key, value in (("0010|0010", "DOE^JANE"), ("0010|0020", "4711"), ("0008|0060", "CT"), ("0010|0030", "")):
+        image.SetMetaData(key, value)
+    for name in ("filled.mha", "filled.nrrd"):
+        sitk.WriteImage(image, str(tmp_path / name))
+        assert sorted(identifying([tmp_path / name])) == ["PatientID", "PatientName"], name

@@ -61,3 +61,13 @@ def test_data_of_another_folder_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "a.mhd").write_text(text.replace("a.raw", "../a.raw"))
     with pytest.raises(UserError, match=r"keeps its data in '../a.raw'"):
         read_image(tmp_path / "a.mhd")
+
+
+@pytest.mark.parametrize("field", ["dimension", "sizes"])
+def test_a_header_whose_numbers_are_none(tmp_path: Path, field: str) -> None:
+    written(tmp_path / "a.nrrd", "uint8", packed=False)
+    whole = (tmp_path / "a.nrrd").read_bytes()
+    at = whole.index(field.encode() + b": ") + len(field) + 2
+    (tmp_path / "a.nrrd").write_bytes(whole[:at] + b"x" + whole[at + 1 :])
+    with pytest.raises(UserError, match=r"a\.nrrd: its header is damaged: dimension and sizes are not whole numbers"):
+        read_image(tmp_path / "a.nrrd")
