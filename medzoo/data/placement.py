@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -20,6 +20,7 @@ VOTES = 3  # features that must agree on one placement
 BIN = 20.0  # canvas pixels within which they agree
 CROWD = 16  # in one bucket each feature is paired with this many others at most
 ALIKE = 0.65  # least cosine of two features that hash alike
+FOLLOWED = 3  # placements of one picture in another (mirrored in one way) that are followed up at most
 PER_PICTURE = 8  # placements that are followed up, on average
 
 
@@ -37,7 +38,11 @@ class Placement:
 
 
 def guess_placements(prints: Fingerprints, ways: Sequence[int]) -> list[Placement]:
-    """Placements that at least VOTES features support, most votes first, PER_PICTURE a picture at most."""
+    """Placements that at least VOTES features support, most votes first, PER_PICTURE a picture at most.
+
+    A straight edge looks the same all along, so that its features match each other many times over and agree on wrong
+    placements too: a feature votes once, and the best placement is not the only one that is followed up.
+    """
     n, count, _ = prints.features.shape
     matches = _matches(prints, ways)
     if not len(matches):
@@ -52,22 +57,60 @@ def guess_placements(prints: Fingerprints, ways: Sequence[int]) -> list[Placemen
     # Where the middle of the canvas goes: a wrong ratio moves that less than it moves the corner.
     middle = there + ratio * (CANVAS / 2 - here)
     pair = (a * n + b) * 4 + way
-    best: dict[int, tuple[int, Array]] = {}
+    best: dict[int, list[_Bin]] = {}
     for shift_y in (0.0, 0.5):
         for shift_x in (0.0, 0.5):
             cell = np.floor(middle / BIN + (shift_y, shift_x)).astype(np.int64) + 512
-            _, bins, votes = np.unique(
-                ((pair * 32 + step + 16) * 1024 + cell[:, 0]) * 1024 + cell[:, 1],
-                return_inverse=True,
-                return_counts=True,
-            )
-            strong = np.flatnonzero(votes[bins] >= VOTES)
-            order = strong[np.argsort(bins[strong], kind="stable")]
-            for members in np.split(order, np.flatnonzero(np.diff(bins[order])) + 1):
-                if len(members) > best.get(int(pair[members[0]]), (0,))[0] if len(members) else False:
-                    best[int(pair[members[0]])] = (len(members), members)
-    chosen = sorted(best.values(), key=lambda m: -m[0])[: PER_PICTURE * n]
-    return [_fit(int(a[m[0]]), int(b[m[0]]), int(way[m[0]]), here[m], there[m], ratio[m]) for _, m in chosen]
+            keys = ((pair * 32 + step + 16) * 1024 + cell[:, 0]) * 1024 + cell[:, 1]
+            for members, votes in _voted(keys, first, second):
+                one = _Bin(votes, int(step[members[0]]), middle[members].mean(axis=0), members)
+                _keep(best.setdefault(int(pair[members[0]]), []), one)
+    chosen = sorted((one for some in best.values() for one in some), key=lambda one: -one.votes)[: PER_PICTURE * n]
+    return [
+        _fit(int(a[m[0]]), int(b[m[0]]), int(way[m[0]]), here[m], there[m], ratio[m])
+        for m in (one.members for one in chosen)
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class _Bin:
+    """Matches (by number) that agree on a step of levels and on where the middle goes; `votes`: of single features."""
+
+    votes: int
+    step: int
+    middle: Array
+    members: Array
+
+
+def _voted(keys: Array, first: Array, second: Array) -> Iterator[tuple[Array, int]]:
+    """Matches of one key each and how many features vote for it, of the picture that has fewer; VOTES at least."""
+    _, bins, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    strong = np.flatnonzero(counts[bins] >= VOTES)
+    order = strong[np.argsort(bins[strong], kind="stable")]
+    if not len(order):
+        return
+    ends = np.flatnonzero(np.diff(bins[order])) + 1
+    numbers = np.repeat(np.arange(len(ends) + 1), np.diff(np.r_[0, ends, len(order)]))
+    singles = []
+    for feature in (first[order], second[order]):
+        width = int(feature.max()) + 1
+        singles.append(np.bincount(np.unique(numbers * width + feature) // width))
+    votes = np.minimum(*singles)
+    for members, count in zip(np.split(order, ends), votes.tolist(), strict=True):
+        if count >= VOTES:
+            yield members, count
+
+
+def _keep(kept: list[_Bin], one: _Bin) -> None:
+    """Add `one` to the FOLLOWED best, unless a better one says the same."""
+    for place, other in enumerate(kept):
+        if other.step == one.step and np.abs(other.middle - one.middle).max() < BIN:
+            if one.votes > other.votes:
+                kept[place] = one
+            return
+    kept.append(one)
+    if len(kept) > FOLLOWED:
+        kept.remove(min(kept, key=lambda some: some.votes))
 
 
 def _fit(a: int, b: int, way: int, here: Array, there: Array, ratio: Array) -> Placement:

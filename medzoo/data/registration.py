@@ -21,7 +21,7 @@ COARSE, FINE = (2.0, 2.0, 2.0, 1.0, 1.0), (1.0, 1.0, 1.0)  # blur of each round,
 BLURS = (1.0, 1.4, 2.0, 2.8)
 PLAUSIBLE = 0.8  # least correlation at half size
 SAME = 0.9  # least correlation of what is shared, the worst tenth of pixels left out
-SAME_IN_ALL = 1.72  # least sum of that and of the correlation of fine detail
+SAME_IN_ALL = 1.8  # least sum of that and of the correlation of fine detail
 # Layers alone fit layers anywhere: least change along one axis over that along the other, and the same where the two
 # scales differ by more than STRETCHED, which a wrong fit needs more often than a copy.
 STRUCTURE, STRUCTURE_STRETCHED, STRETCHED = 0.1, 0.3, 1.05
@@ -64,23 +64,37 @@ def _confirmed(prints: Fingerprints, guesses: Sequence[Placement]) -> list[tuple
     high = np.minimum(prints.extent[a] - 2, (prints.extent[b] - 2 - shift) / scale)
     left = np.flatnonzero(((scale > 0.25) & (scale < 4) & (high - low > 16)).all(axis=1))
     middle, radius = (low + high)[left] / 2, (high - low)[left] / 2
-    fit = _Fit(middle, radius, scale[left] * middle + shift[left], scale[left] * radius)
+    guess = fit = _Fit(middle, radius, scale[left] * middle + shift[left], scale[left] * radius)
     for factor, rounds, side in ((0.5, COARSE, 24), (1.0, FINE, 48)):
         if not len(left):
             return []
         views = _views(prints, a[left], b[left], way[left], half=factor < 1)
         fit = _align(*views, fit.scaled(factor), rounds, side).scaled(1 / factor)
         score, detail = _scores(*views, fit.scaled(factor), side)
+        if factor == 1:
+            # At half size it may have slid along an edge: the guess itself, aligned at full size, may fit better.
+            other = _align(*views, guess, rounds, side)
+            fit, score, detail = _better((fit, score, detail), (other, *_scores(*views, other, side)))
         good = score > PLAUSIBLE if factor < 1 else (score > SAME) & (score + detail > SAME_IN_ALL)
         if factor == 1:
             good &= _structured(views[0], fit, side)
         left, fit, score, detail = left[good], fit.of(good), score[good], detail[good]
+        guess = guess.of(good)
     shared = [
         4 * radius.prod(axis=1) / prints.extent[picture[left]].astype(float).prod(axis=1)
         for picture, radius in ((a, fit.radius), (b, fit.reach))
     ]
     kept = np.maximum(*shared) > SHARE
     return [(guesses[k], float(s), float(d)) for k, s, d in zip(left[kept], score[kept], detail[kept], strict=True)]
+
+
+def _better(one: tuple[_Fit, Array, Array], other: tuple[_Fit, Array, Array]) -> tuple[_Fit, Array, Array]:
+    """Pair by pair the fit whose correlations are higher, with them."""
+    chosen = other[1] + other[2] > one[1] + one[2]
+    fields = [
+        np.where(chosen[:, None], b, a) for a, b in zip(vars(one[0]).values(), vars(other[0]).values(), strict=True)
+    ]
+    return _Fit(*fields), np.where(chosen, other[1], one[1]), np.where(chosen, other[2], one[2])
 
 
 class _View:

@@ -1,5 +1,5 @@
-"""Of a hundred leaks planted among real ultrasound pictures at most one is missed, and that a crop; a thousand
-unrelated pictures give no group."""
+"""A hundred leaks planted among real ultrasound pictures are all found, in one draw as in another; a thousand unrelated
+pictures give no group."""
 
 from __future__ import annotations
 
@@ -69,17 +69,15 @@ def planted(pictures: list[Array], draw: Draw) -> tuple[list[Array], dict[tuple[
 
 
 @pytest.mark.long
-def test_leaks_among_real_pictures_are_found(shared_data: Path) -> None:
+@pytest.mark.parametrize("seed", range(3))
+def test_leaks_among_real_pictures_are_found(shared_data: Path, seed: int) -> None:
     paths = [p for p in sorted((shared_data / "busi").glob("*/*.png")) if "_mask" not in p.name]
     pictures = [np.asarray(Pillow.open(path).convert("L")) for path in paths]
-    every, truth = planted(pictures, np.random.default_rng(0))
+    every, truth = planted(pictures, np.random.default_rng(seed))
     assert len(truth) == 100
     pairs = near_duplicates(prints_of([lambda a=a: a for a in every]))  # type: ignore[misc]
     found = {(pair.a, pair.b) for pair in pairs}
-    missed = [name for pair, name in truth.items() if pair not in found]
-    # The straight edge of a sector fits itself at more places than the content of a small crop has features.
-    assert set(missed) <= {"crop, larger"}
-    assert len(missed) <= 1
+    assert not [(name, paths[pair[0]].name) for pair, name in truth.items() if pair not in found]
     # What was not planted is what the pictures hold without plants: 112 groups alike at 32 x 32, a few crops more.
     among = [(pair.a, pair.b) for pair in pairs if pair.b < len(pictures)]
     sizes = np.unique(near_groups(len(pictures), among), return_counts=True)[1]
