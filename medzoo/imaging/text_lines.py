@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +14,11 @@ from medzoo.types import Array
 # far from their own brightest value they and their neighbours stray.
 LEVELS = (0.3, 0.45, 0.6, 0.7, 0.8, 0.9)
 RISE, FLAT, ALIKE = 0.2, 0.1, 0.08
+# The same of what is thinner than STROKE pixels alone, taken off its ground (a top-hat): letters little brighter than
+# tissue. Speckle is thin too, so that its lines must be longer.
+STROKE, THIN_LEVELS, THIN_RISE = 7, (0.12, 0.2, 0.3), 0.1
 # In a line; layers of tissue put streaks above each other, so that lines that run upwards must be longer.
-LETTERS, UPRIGHT = 3, 6
+LETTERS, UPRIGHT, THIN = 3, 6, 5
 LOWEST, HIGHEST = 5, 60  # pixels of a letter
 BESIDE, ABOVE = 3.0, 0.6  # margins of a line, in heights of its letters
 
@@ -35,9 +39,11 @@ def text_lines(picture: Array) -> list[tuple[int, int, int, int]]:
     """Boxes (x0, y0, x1, y1), half open, about each line of text in a picture (C, H, W), wide margins included.
 
     A line is three marks or more side by side, or six one above the other, of one height and value with sharp edges,
-    brighter or darker than what surrounds them in some channel. It is made to miss little: marks of calipers
-    and streaks of tissue in a row are taken along.
+    brighter or darker than what surrounds them in some channel; five where only thin strokes stand out. It is made to
+    miss little: marks of calipers and streaks of tissue in a row are taken along.
     """
+    from scipy.ndimage import grey_opening
+
     low, span = float(picture.min()), float(picture.max()) - float(picture.min())
     if not span > 0:
         return []
@@ -46,6 +52,7 @@ def text_lines(picture: Array) -> list[tuple[int, int, int, int]]:
     for view in ((picture.max(axis=0) - low) / span, (low + span - picture.min(axis=0)) / span):
         grey = view.astype(np.float32)
         found += _lines(grey, LETTERS)
+        found += _lines(grey - grey_opening(grey, (STROKE, STROKE)), THIN, levels=THIN_LEVELS, rise=THIN_RISE)
         found += [(top, left, bottom, right) for left, top, right, bottom in _lines(grey.T, UPRIGHT)]
     return [(max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)) for x0, y0, x1, y1 in found]
 
@@ -60,12 +67,14 @@ def without_text(picture: Array) -> tuple[Array, int]:
     return blanked, len(lines)
 
 
-def _lines(grey: Array, least: int) -> list[tuple[int, int, int, int]]:
+def _lines(
+    grey: Array, least: int, *, levels: Sequence[float] = LEVELS, rise: float = RISE
+) -> list[tuple[int, int, int, int]]:
     """Boxes about lines of at least so many marks along the rows of a picture (H, W) of values 0 to 1."""
     from scipy.ndimage import find_objects, label
 
     found = []
-    for level in LEVELS:
+    for level in levels:
         numbers, _ = label(grey >= level, np.ones((3, 3)))
         marks = [
             _Mark(columns.start, columns.stop, rows.start, rows.stop, number)
@@ -74,7 +83,7 @@ def _lines(grey: Array, least: int) -> list[tuple[int, int, int, int]]:
         ]
         # Rows first, they cost little; the look at each mark's values only where there is one.
         marks = [mark for row in _rows(marks, least) for mark in row]
-        letters = [letter for mark in marks if (letter := _letter(grey, numbers, mark)) is not None]
+        letters = [letter for mark in marks if (letter := _letter(grey, numbers, mark, rise)) is not None]
         for row in _rows(letters, least):
             tallest = max(mark.bottom - mark.top for mark in row)
             beside, above = round(BESIDE * tallest), max(2, round(ABOVE * tallest))
@@ -83,7 +92,7 @@ def _lines(grey: Array, least: int) -> list[tuple[int, int, int, int]]:
     return found
 
 
-def _letter(grey: Array, numbers: Array, mark: _Mark) -> _Mark | None:
+def _letter(grey: Array, numbers: Array, mark: _Mark, rise: float) -> _Mark | None:
     """The mark with its value, if it is drawn in one value and rises sharply above what surrounds it."""
     from scipy.ndimage import binary_dilation
 
@@ -93,7 +102,7 @@ def _letter(grey: Array, numbers: Array, mark: _Mark) -> _Mark | None:
     ring = binary_dilation(inside, iterations=3) & ~binary_dilation(inside)
     if (values[inside] >= peak - FLAT).mean() < 0.25 or not ring.any():
         return None
-    if peak - np.percentile(values[ring], 75) < RISE:
+    if peak - np.percentile(values[ring], 75) < rise:
         return None
     return _Mark(mark.left, mark.right, mark.top, mark.bottom, mark.number, peak)
 

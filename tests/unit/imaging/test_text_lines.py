@@ -51,6 +51,21 @@ def plant(style: str, name: str, size: int, seed: int) -> tuple[Array, Array]:
     return (array[None] if array.ndim == 2 else array.transpose(2, 0, 1)), np.asarray(where) > 100
 
 
+def test_names_little_brighter_than_the_tissue_are_blanked() -> None:
+    """Grey letters on smooth tissue of their own brightness but for a tenth of the picture's span."""
+    for number, name in enumerate(NAMES):
+        tissue_ = gaussian_filter(np.random.default_rng(number).normal(0, 1, (300, 440)), 12)
+        ground = np.clip(120 + 18 * tissue_ / tissue_.std(), 60, 180).astype(np.uint8)
+        ground[:20, :20], ground[-20:, -20:] = 0, 255
+        level = int(ground[140:170, 60:300].max()) + 34
+        picture, where = Pillow.fromarray(ground), Pillow.new("L", (440, 300))
+        for canvas, fill in ((picture, level), (where, 255)):
+            ImageDraw.Draw(canvas).text((60, 140), name, fill, font=ImageFont.load_default(16))
+        letters = np.asarray(where) > 100
+        blanked, _ = without_text(np.asarray(picture)[None])
+        assert (blanked[0, letters] == 0).mean() > 0.99, name
+
+
 @pytest.mark.parametrize(
     "style", ["white", "upright", "yellow", "red box", "black on white", "grey on black", "JPEG"]
 )  # fmt: skip
