@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from medzoo.metrics.detect import Boxes
-from medzoo.nn.answer import SCORE_FLOOR, best_rows
+from medzoo.nn.answer import best_rows
 from medzoo.nn.backbone import Backbone, FeaturePyramid
 from medzoo.nn.border import BorderCurve, closeness
 from medzoo.nn.boxes import Weights, clip, decode, encode, large_enough
@@ -301,7 +301,6 @@ class RegionCnn(Detector):
             every = curve(rows, torch.from_numpy(mine)[None])[0].numpy()
             chances = every[found.labels.astype(np.int64), np.arange(len(found.labels))]
             order = np.argsort(-chances, kind="stable")
-            order = order[chances[order] > SCORE_FLOOR]
             again.append((truth, Boxes(found.boxes[order], found.labels[order], chances[order])))
         self.calibration = {
             "method": "a logistic curve a class, of score and closeness to the border, through the answers to "

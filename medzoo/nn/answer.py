@@ -25,9 +25,9 @@ def best_rows(
     # Suppression is among boxes of one class: each class is a row of its own.
     keep = nms(boxes.flatten(0, 1), scores.flatten(0, 1), overlap, SCORE_FLOOR)
     keep = keep.reshape(scores.shape)
-    if chances is not None:
-        keep, scores = keep & (chances > SCORE_FLOOR), chances
-    kept = torch.where(keep, scores, torch.zeros_like(scores)).flatten(1)
+    # What its score keeps is answered, however small its chance: figures over all thresholds need the tail.
+    told = scores if chances is None else chances
+    kept = torch.where(keep, told, torch.zeros_like(told)).flatten(1)
     # As many rows as asked for, however few regions there are.
     kept = _followed(kept, rows)
     every = _followed(boxes.flatten(1, 2).transpose(1, 2), rows).transpose(1, 2)

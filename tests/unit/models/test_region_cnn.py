@@ -277,7 +277,8 @@ def test_calibrated_scores_are_the_same_in_onnx_and_in_company(calibrated: Regio
         np.testing.assert_allclose(answer["boxes"], expected["boxes"], atol=0.01, rtol=0)
         np.testing.assert_allclose(answer["scores"], expected["scores"], atol=1e-4, rtol=0)
         assert (np.diff(answer["scores"], axis=1) <= 0).all()
-        assert (answer["scores"][answer["scores"] > 0] > SCORE_FLOOR).all()
+        # No answer is lost because its chance is small.
+        np.testing.assert_array_equal(answer["count"], torch_answer(trained, image)["count"])
         for row in range(3):
             for name, values in answer_of(image[row : row + 1]).items():
                 np.testing.assert_array_equal(values[0], answer[name][row], err_msg=name)
