@@ -40,11 +40,24 @@ _MARGIN = 18  # millimetres kept around grey and white matter, for what deformat
 
 
 class RealScans(DataParams):
-    """Real scans that what is learned from synthetic ones is tested on; `image` and `label` as in `nifti-pairs`."""
+    """Real scans that what is learned from synthetic ones is tested on; `image` and `label` as in `nifti-pairs`.
+
+    With `test`, they are cut into `slabs`, of which those are tested on and the others learned from, `repeat` times.
+    """
 
     root: Path = Field(description="folder of the scans")
     image: str = Field(description='pattern of their paths below it, such as "{subject}/flair.nii.gz"')
     label: str = Field(description="pattern of their label maps, with the same places in braces")
+    slabs: int = Field(1, ge=1, description="blocks of slices that each scan is cut into")
+    gap: int = Field(3, ge=0, description="slices left out between two of them")
+    test: tuple[int, ...] | None = Field(None, description="numbers of the slabs tested on; without: everything is")
+    repeat: int = Field(1, ge=1, description="how often a slab that is learned from stands among the synthetic scans")
+
+    @model_validator(mode="after")
+    def _agrees(self) -> RealScans:
+        if self.test is not None and (self.slabs == 1 or not all(0 <= number < self.slabs for number in self.test)):
+            raise ValueError("test must name some of the slabs, which are numbered from 0")
+        return self
 
 
 class BrainGeneratorParams(DataParams):
@@ -115,7 +128,7 @@ class BrainGenerator:
         self._maps = lru_cache(maxsize=64)(label_map)
         self._real: DataSet | None = None
         if params.real is not None:
-            entry, chosen = registry.entry("data", "nifti-pairs"), params.real.model_dump()
+            entry, chosen = registry.entry("data", "nifti-pairs"), params.real.model_dump(exclude={"test", "repeat"})
             if task == "detect":
                 chosen["smallest_mm3"] = params.smallest_mm3
             self._real = entry.open(entry.params.model_validate(chosen), task, labels)
@@ -124,7 +137,6 @@ class BrainGenerator:
         files = sorted(self.params.root.glob(self.params.pattern)) if self.params.root.is_dir() else []
         if not files:
             raise UserError(f"no label maps {self.params.pattern} here", where=str(self.params.root))
-        real = self._real.items() if self._real is not None else ()
         return [
             Item(
                 f"{file.name.split('.')[0]}/{variant:03d}",
@@ -135,7 +147,20 @@ class BrainGenerator:
             )
             for variant in range(self.params.variants)
             for index, file in enumerate(files)
-        ] + [replace(item, part="test", groups={"subject": item.id, "scan": item.id}) for item in real]
+        ] + self._real_items()
+
+    def _real_items(self) -> list[Item]:
+        """Real scans, or the slabs of them, those that are learned from as often as `repeat` says."""
+        if self._real is None or self.params.real is None:
+            return []
+        asked, found = self.params.real, []
+        for item in self._real.items():
+            item = replace(item, groups={"subject": item.id, "scan": item.id})
+            if asked.test is None or int(item.id.rpartition("#")[2]) in asked.test:
+                found.append(replace(item, part="test"))
+            else:
+                found += [replace(item, id=f"{item.id}/{n:03d}", part="train") for n in range(asked.repeat)]
+        return found
 
     def renewed(self, items: Sequence[Item], epoch: int) -> list[Item]:
         """Made `items` as they are in `epoch`: in turn, `renew` of them have been replaced before each epoch."""

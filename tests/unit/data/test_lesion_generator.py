@@ -225,6 +225,32 @@ def test_real_scans_are_the_test_part_and_are_read_as_they_are(maps: Path, tmp_p
     assert sample.target.boxes.tolist() == [[4, 5, 6, 7, 9, 8]]  # type: ignore[union-attr]
 
 
+def test_slabs_of_real_scans_are_learned_from_beside_synthetic_ones_and_the_named_ones_tested(
+    maps: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "real" / "patient07"
+    folder.mkdir(parents=True)
+    scan = np.random.default_rng(0).uniform(1, 2, (20, 22, 18)).astype(np.float32)
+    for name, array in {"flair": scan, "lesions": (scan > 1.9).astype(np.uint8)}.items():
+        nib.save(nib.Nifti1Image(array, np.eye(4)), folder / f"{name}.nii.gz")
+    real = {"root": folder.parent, "image": "{patient}/flair.nii.gz", "label": "{patient}/lesions.nii.gz"}
+    data = opened(maps, real={**real, "slabs": 3, "gap": 1, "test": [1], "repeat": 4})
+    found = [item for item in data.items() if item.id.startswith("patient07")]
+    assert [item.id for item in found if item.part == "test"] == ["patient07/flair.nii.gz#1"]
+    learned = [item for item in found if item.part == "train"]
+    assert len({item.id for item in learned}) == 8  # two slabs, four times each
+    # Every copy is the same slab, and belongs with the others.
+    assert {item.groups["subject"] for item in learned} == {"patient07/flair.nii.gz#0", "patient07/flair.nii.gz#2"}
+    for item in learned[:4]:
+        assert np.array_equal(data.load(item).image.array[0], scan[..., :5])
+
+
+@pytest.mark.parametrize("chosen", [{"test": [0]}, {"slabs": 3, "test": [3]}, {"slabs": 3, "test": [-1]}])
+def test_slabs_to_test_that_are_not_there(maps: Path, chosen: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match="test must name"):
+        opened(maps, real={"root": maps, "image": "{a}.nii.gz", "label": "{a}.nii.gz", **chosen})
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [
