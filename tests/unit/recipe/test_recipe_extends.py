@@ -37,7 +37,7 @@ def test_another_model_type_drops_the_fields_of_the_first(recipe_file: Path, cat
         load_recipe(recipe_file, ["model.type=svm"], catalog=catalog)
     # The order of overrides does not matter for what a changed type drops.
     svm = load_recipe(recipe_file, ["model.c=2.0", "model.type=svm"])
-    assert svm.model.mapping == {"type": "svm", "c": 2.0}
+    assert (svm.model.chosen, svm.model.fields) == ("svm", {"c": 2.0})
 
 
 def test_places_point_into_the_file_in_which_a_value_stands(recipe_file: Path) -> None:

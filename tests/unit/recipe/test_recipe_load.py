@@ -78,7 +78,8 @@ def test_typed_parts_with_a_catalog(text: str, catalog: object) -> None:
     assert recipe.data.params.root == Path("data/ibsr")
     assert [step.to for step in recipe.host_steps] == ["RAS"]
     assert [step.where for step in recipe.graph_steps] == ["nonzero"]
-    assert recipe.preprocess.graph[0].mapping == {"op": "zscore", "where": "nonzero"}
+    step = recipe.preprocess.graph[0]
+    assert (step.chosen, step.fields) == ("zscore", {"where": "nonzero"})
     assert recipe.data.split.amounts == {"train": 12, "val": 2, "test": 4}
     assert (recipe.train.lr, recipe.train.max_steps, recipe.train.checkpoint.keep) == (1e-3, None, 2)
 
