@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy  # noqa: F401  (whole, 10 ms, before functions import its parts when they need them: several threads may)
 
 Array = npt.NDArray[Any]
 

@@ -16,8 +16,16 @@ from medzoo.types import Image
 
 
 def sequence_files(source: str) -> list[str]:
-    """The inputs that stand joined by commas in one: "t1.nii.gz,flair.nii.gz". A name that is there is one input."""
-    return [source] if "," not in source or Path(source).exists() else source.split(",")
+    """The inputs that stand joined by commas in one: "t1.nii.gz,flair.nii.gz". A name that is there is one input.
+
+    Raises UserError for a comma that has no name on one side.
+    """
+    if "," not in source or Path(source).exists():
+        return [source]
+    files = source.split(",")
+    if not all(files):
+        raise UserError("has a comma with no file on one side", source, "name a file on either side of each comma")
+    return files
 
 
 def read_sequences(source: Any, count: int) -> Image:

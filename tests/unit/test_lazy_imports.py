@@ -16,6 +16,8 @@ CODE = """
 import ast, random, sys, threading
 from pathlib import Path
 
+import medzoo.types  # which every module imports
+
 packages, seed = sys.argv[2].split(","), int(sys.argv[3])
 blocks = set()
 for path in Path(sys.argv[1]).rglob("*.py"):
