@@ -35,15 +35,19 @@ REST = 0.2
 
 
 def in_turns(jobs: dict[str, Callable[[], Any]], *, rounds: int = ROUNDS) -> dict[str, list[float]]:
-    """Seconds of each job, `rounds` times in turns with a rest before each, after one call that warms it up."""
+    """Seconds of each job, `rounds` times in turns with a rest before each, after one call that warms it up.
+
+    Each round begins with the next job: what ran before leaves cores awake or asleep.
+    """
     for job in jobs.values():
         job()
     times: dict[str, list[float]] = {name: [] for name in jobs}
-    for _ in range(rounds):
-        for name, job in jobs.items():
+    for number in range(rounds):
+        for place in range(len(jobs)):
+            name = list(jobs)[(number + place) % len(jobs)]
             time.sleep(REST)
             start = time.perf_counter()
-            job()
+            jobs[name]()
             times[name].append(time.perf_counter() - start)
     return times
 
