@@ -68,7 +68,7 @@ def test_the_graph_answers_as_torch_and_each_picture_alone_as_in_company(
     image = pictures(name, size, graph.metadata.geometry.channels, shared_data)
     # Where torch itself answers otherwise once the input moves by a millionth, nothing can be compared.
     decided, moved = steady(torch_side, Golden(name, {"image": image}))
-    assert moved <= 3  # of five; those stand shifted by some pixels, and are compared all the same
+    assert moved <= 2
     image = decided.inputs["image"]
     alone = [graph.run({"image": image[row : row + 1]}) for row in range(len(image))]
     for count in BATCHES:
