@@ -40,6 +40,9 @@ def _t1_like(rng: np.random.Generator) -> tuple[Array, Array]:
     spread = rng.uniform(0.005, 0.03) * rng.uniform(0.7, 1.4, 256)
     spread[[3, 42]] *= rng.uniform(1, 2)
     spread[[byte_of(n) for n in range(500, 535)]] = rng.uniform(0.02, 0.15)
+    # Tracts and nuclei of the brain stem carry one label: white at its rim, as dark as cortex in the pons.
+    spread[16] = rng.uniform(0.02, 0.12)
+    spread[[10, 28, 49, 60]] *= rng.uniform(1, 3)
     spread[24] = rng.uniform(0.02, 0.09)
     spread[0] = 0.01
     return means.astype(np.float32), spread.astype(np.float32)

@@ -42,8 +42,8 @@ BETWEEN: Mapping[tuple[int, ...], tuple[float, float]] = MappingProxyType(
         (26, 58): (0.0, 0.35),  # accumbens
         (28, 60): (0.45, 0.95),  # ventral diencephalon
         (2, 41): (1.0, 1.0),
-        (7, 46): (0.75, 1.1),  # cerebellar white matter
-        (16,): (0.6, 1.05),  # brain stem
+        (7, 46): (0.6, 1.1),  # cerebellar white matter
+        (16,): (0.2, 1.05),  # brain stem
         (85,): (0.3, 1.0),  # optic chiasm
         (77, 25, 57): (-0.2, 0.8),  # white matter lesions
         (251, 252, 253, 254, 255): (0.95, 1.15),  # corpus callosum
