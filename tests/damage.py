@@ -143,7 +143,7 @@ class Gate:
         probes, _ = read_golden_file(folder.file("golden.npz").read_bytes())
         self.goldens = [
             *probes,
-            *(steady(torch_side, one)[0] for one in open_feeds(torch_side.net, recipe, data).golden),
+            *(steady(torch_side, one)[0] for one in open_feeds(torch_side.net, recipe, data).golden()),
         ]
         self.torch = _Remembered(torch_side, self.goldens)
         sound = self.opened(self.raw)

@@ -31,12 +31,23 @@ def environment() -> dict[str, Any]:
         "system": platform.system(),
         "machine": platform.machine(),
         "processor": processor(),
+        **_instructions(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         # More threads add in another order, so they change the last digits.
         "threads": sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None,
         **_gpus(),
         "packages": packages,
     }
+
+
+def _instructions() -> dict[str, str]:
+    """The widest arithmetic that an x86 processor has: sums of other widths differ in their last digits, and one name
+    stands for processors with and without bf16."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(errors="replace").splitlines() if cpuinfo.is_file() else []
+    flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
+    found = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in flags]
+    return {"instructions": " ".join(found)} if found else {}
 
 
 def _gpus() -> dict[str, Any]:

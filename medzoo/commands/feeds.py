@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from rich.console import Console
@@ -36,12 +37,12 @@ _WHOLE = 24  # pictures of a detector, uncut, among its golden inputs
 
 @dataclass(frozen=True)
 class Feeds:
-    """Training and validation batches, and golden inputs for the export's gate; `whole` and `judged`: what a net
-    that learns both ways is solved on and concludes from."""
+    """Training and validation batches, and what reads golden inputs for the export's gate, which the first step does
+    not wait for; `whole` and `judged`: what a net that learns both ways is solved on and concludes from."""
 
     train: Batches
     val: Batches | None
-    golden: list[Golden]
+    golden: Callable[[], list[Golden]]
     whole: Batches | None = None
     judged: Batches | None = None
 
@@ -95,7 +96,7 @@ def _of_volumes(net: Net, recipe: Recipe, data: OpenData) -> Feeds:
         batches(train, settings.steps_per_epoch or _STEPS, settings.seed),
         # Another seed than training's: the same draws would tie the two losses together.
         batches(val, min(_VAL_STEPS, settings.steps_per_epoch or _STEPS), settings.seed + 1) if val else None,
-        _golden(net, val or train),
+        partial(_golden, net, val or train),
     )
 
 
@@ -127,7 +128,7 @@ def _of_pictures(net: Net, recipe: Recipe, data: OpenData) -> Feeds:
         group=recipe.data.split.group,
     )
     ordered = OrderedImages(val, batch=settings.batch, on_bad_image=settings.on_bad_image) if len(val) else None
-    return Feeds(batches, ordered, _golden_pictures(val if len(val) else train))
+    return Feeds(batches, ordered, partial(_golden_pictures, val if len(val) else train))
 
 
 def _golden_pictures(pictures: Pictures) -> list[Golden]:
@@ -156,7 +157,7 @@ def _of_scenes(net: Net, recipe: Recipe, data: OpenData) -> Feeds:
         on_bad_image=settings.on_bad_image,
     )
     ordered = OrderedScenes(val, batch=settings.batch, on_bad_image=settings.on_bad_image) if len(val) else None
-    return Feeds(batches, ordered, _golden_scenes(val if len(val) else train))
+    return Feeds(batches, ordered, partial(_golden_scenes, val if len(val) else train))
 
 
 def _scenes(net: Net, recipe: Recipe, data: OpenData, part: Part) -> ScenePictures:
@@ -233,7 +234,7 @@ def _of_regions(net: Net, recipe: Recipe, data: OpenData) -> Feeds:
     return Feeds(
         windows(train, steps, settings.seed, changes),
         windows(val, min(_VAL_STEPS, steps), settings.seed + 1, ()) if len(val.items) else None,
-        _golden_regions(WholePictures(seen)),
+        partial(_golden_regions, WholePictures(seen)),
         WholePictures(train),
         WholePictures(val) if len(val.items) else None,
     )
@@ -267,12 +268,17 @@ def _of_vectors(feed: Vectors, recipe: Recipe, data: OpenData) -> Feeds:
         on_bad_image=recipe.train.on_bad_image,
         watch=lambda items: track(items, description="measuring", console=Console(stderr=True)),
     )
-    rows = train.batch(0, 0)[0].numpy().astype(np.float32)
-    golden = []
+    return Feeds(train, None, partial(_golden_vectors, train))
+
+
+def _golden_vectors(vectors: VectorBatches) -> list[Golden]:
+    """Real batches of 1, 2, 3 and 5 rows of features."""
+    rows = vectors.batch(0, 0)[0].numpy().astype(np.float32)
+    found = []
     for count in (1, 2, 3, 5):
         picked = np.resize(np.arange(len(rows)), count)
-        golden.append(Golden(f"data {count}x{rows.shape[1]}", {"features": rows[picked]}))
-    return Feeds(train, None, golden)
+        found.append(Golden(f"data {count}x{rows.shape[1]}", {"features": rows[picked]}))
+    return found
 
 
 def _golden(net: Net, volumes: Sequence[Volume]) -> list[Golden]:

@@ -18,7 +18,7 @@ from medzoo.commands.train import train
 from medzoo.errors import UserError, missing_extra
 
 _PACKAGES = "package "
-_MACHINE = ("python", "system", "machine", "processor", "cores", "threads", "gpus", "cuda")
+_MACHINE = ("python", "system", "machine", "processor", "instructions", "cores", "threads", "gpus", "cuda")
 _WEIGHTS = "model.safetensors"
 
 

@@ -135,11 +135,12 @@ def _train(
     if not is_first():
         raise SystemExit(0)  # of processes that a launcher started the first alone writes, whatever was trained
     console.print("exporting to ONNX, and comparing its answers with torch's")
-    metadata = _metadata(loaded, net, feeds.golden)
+    golden = feeds.golden()
+    metadata = _metadata(loaded, net, golden)
     halved = loaded.export.store == "fp16"
     if halved:
         round_weights(net)
-    exported = export_checked(net, metadata, feeds.golden, where=str(folder / "model.onnx"), halved=halved)
+    exported = export_checked(net, metadata, golden, where=str(folder / "model.onnx"), halved=halved)
 
     predictor = Predictor(OnnxBackend(exported.onnx, where="model.onnx", device="cpu"))
     found = assess(predictor, loaded, data, console=console)

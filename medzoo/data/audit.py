@@ -15,10 +15,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from medzoo.data.burnt_in import has_burnt_in_text
-from medzoo.data.dataset import DataSet, Item, Objects, Sample
+from medzoo.data.dataset import MADE, DataSet, Item, MadeDataSet, Objects, Sample
 from medzoo.data.fingerprint import Fingerprints, fingerprints, shrink
 from medzoo.data.header import identifying
 from medzoo.data.label_noise import suspects
+from medzoo.data.near_duplicates import NearPair
 from medzoo.data.prints import BATCH, grey_view, near_pairs
 from medzoo.data.split import PARTS, Split
 from medzoo.errors import EmptyMaskError, OffGridError, UserError
@@ -31,6 +32,8 @@ IMBALANCE = 10.0  # times more images in one class than in another
 OUTLIER = 6.0  # robust standard deviations
 # Brains of different people, alike as they lie, agree in fine detail to 0.93, copies of one scan from 0.96 on.
 VOLUME_DETAIL = 0.945
+# Label maps, which have no texture, to 0.73 as wholes (16 people), copies moved and turned from 0.88 on.
+MAP_DETAIL = 0.8
 FEWEST = 8  # images, below which there is no telling what an outlier is
 FAULTS: dict[type[UserError], str] = {OffGridError: "off-grid", EmptyMaskError: "empty-mask"}
 
@@ -110,6 +113,7 @@ class _Record:
     spacing: tuple[float, ...] = ()
     level: float = 0.0
     contrast: float = 0.0
+    made: bool = False
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -127,7 +131,7 @@ def audit(data: DataSet, split: Split, *, mirrored: bool = True) -> Audit:
     same = list(_identical(records))
     known = {(a.item.id, b.item.id) for a, b in same}
     found = near_pairs(prints, mirrored=mirrored) if prints is not None else []
-    found = [p for p in found if p.whole or p.detail > VOLUME_DETAIL or not records[p.a].spacing]
+    found = [p for p in found if _same_thing(records[p.a], p)]
     near = [(records[p.a], records[p.b]) for p in found]
     # Parts of one file (slabs of a volume, outlines of a database) are alike by nature; the split's group
     # says what they share.
@@ -167,7 +171,7 @@ def _read_batch(data: DataSet, batch: Sequence[Item]) -> tuple[list[_Record], li
     good, bad, shrunk = [], [], []
     for item in batch:
         try:
-            sample = data.load(item)
+            sample = data.source(item) if isinstance(data, MadeDataSet) else data.load(item)
         except UserError as error:
             record = _Record(item, image_name(item), "")
             kind = next((kind for fault, kind in FAULTS.items() if isinstance(error, fault)), "unreadable")
@@ -184,6 +188,7 @@ def _examine(item: Item, sample: Sample, view: Array) -> _Record:
     name = image_name(item)
     record = _Record(item, name, _digest(item, sample))
     record.spacing = sample.image.spacing if sample.image.affine is not None else ()
+    record.made = MADE in sample.image.meta
     record.level, record.contrast = float(view.mean()), float(view.std())
     text = record.findings
     if record.contrast == 0:
@@ -209,7 +214,9 @@ def _digest(item: Item, sample: Sample) -> str:
     if outlines := sample.image.meta.get(OUTLINES):
         points = [np.append(points, z) for slices in outlines.values() for z, points in slices]
         return hashlib.sha256(np.concatenate(points).tobytes()).hexdigest()
-    return hashlib.sha256(np.ascontiguousarray(sample.image.array).tobytes()).hexdigest()
+    # Two images made from one file are no copies of each other.
+    which = str(sample.image.meta.get(MADE, "")).encode()
+    return hashlib.sha256(np.ascontiguousarray(sample.image.array).tobytes() + which).hexdigest()
 
 
 def _identical(records: Sequence[_Record]) -> Iterator[tuple[_Record, _Record]]:
@@ -244,6 +251,13 @@ def _leaks(
         sides = side.get(a.item.id), side.get(b.item.id)
         if sides[0] is not None and sides[1] is not None and sides[0] != sides[1]:
             yield Leak(kind, a.name, b.name, (sides[0], sides[1]), (a.item.stratum, b.item.stratum))
+
+
+def _same_thing(record: _Record, pair: NearPair) -> bool:
+    """Whether a near pair, `record` being one of it, is more than two people's likeness."""
+    if record.made:
+        return pair.whole and pair.detail > MAP_DETAIL
+    return pair.whole or not record.spacing or pair.detail > VOLUME_DETAIL
 
 
 def _conflicts(pairs: Sequence[tuple[_Record, _Record]]) -> list[Finding]:

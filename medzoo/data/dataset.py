@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
 from medzoo.types import Array, Image
 
 Part = Literal["train", "val", "test"]
+MADE = "made"  # key of Image.meta: which of the images made from one file this stands for
 
 
 class DataParams(BaseModel):
@@ -65,6 +66,17 @@ class DataSet(Protocol):
 
     def load(self, item: Item) -> Sample:
         """Read one item. Raises UserError that names the file."""
+
+
+@runtime_checkable
+class MadeDataSet(DataSet, Protocol):
+    """A data set whose images are made when they are asked for."""
+
+    def renewed(self, items: Sequence[Item], epoch: int) -> list[Item]:
+        """`items` as they are in `epoch`: some are made anew."""
+
+    def source(self, item: Item) -> Sample:
+        """What `item` is made from, which an audit looks at in its place; its image's meta says MADE."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -9,9 +10,12 @@ import torch
 from torch import Tensor
 
 from medzoo.errors import UserError
+from medzoo.nn.bfloat16 import SLOW, emulated
 from medzoo.nn.net import Net
 from medzoo.runtime.metadata import Metadata
 from medzoo.types import Array
+
+log = logging.getLogger("medzoo.nn")
 
 
 class TorchBackend:
@@ -28,6 +32,8 @@ class TorchBackend:
         self.device = "cpu" if device == "cpu" or not torch.cuda.is_available() else "cuda:0"
         self.net = net.to(self.device).eval()
         self.metadata = metadata.model_copy(update={"precision": "bf16"}) if bf16 else metadata
+        if bf16 and emulated(self.device):
+            log.warning("bf16: %s", SLOW)
         self._bf16 = bf16
         if bf16 and metadata.geometry.dims == 2:
             self.net = self.net.to(memory_format=torch.channels_last)  # as its kernels want them, twice as fast

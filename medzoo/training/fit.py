@@ -21,6 +21,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from rich.console import Console
 
 from medzoo.errors import UserError
+from medzoo.nn.bfloat16 import SLOW, emulated
 from medzoo.nn.net import Net
 from medzoo.recipe import TrainSection
 from medzoo.training.checkpoints import AtomicCheckpoints, BestWeights, Checkpoints, Preempted, forget, newest, step_of
@@ -34,6 +35,8 @@ from medzoo.training.loggers import make_loggers
 from medzoo.training.processes import is_first
 from medzoo.training.progress import ProgressBar
 from medzoo.training.strategies import Gathered
+
+log = logging.getLogger("medzoo.training")
 
 Launched = Callable[[TrainSection], Launch]
 FALLING = (LOSS, "ece", "brier")  # figures of which less is better
@@ -358,6 +361,8 @@ def _precision(settings: TrainSection) -> tuple[dict[str, Any], list[Any]]:
     name = settings.precision
     if name == "auto":
         name = "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
+    if name == "bf16" and not torch.cuda.is_available() and emulated("cpu") and is_first():
+        log.warning("train.precision: bf16: %s", SLOW)
     if name == "fp16" and not torch.cuda.is_available() and settings.strategy != "fsdp":
         # Lightning would take bf16 on a CPU, without a word; torch can do what was asked.
         return {}, [MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))]

@@ -22,6 +22,15 @@ def draw_contrast(rng: np.random.Generator, kind: Contrast) -> tuple[Array, Arra
     return {"t1-like": _t1_like, "flair-like": _flair_like, "random": _random}[kind](rng)
 
 
+def plain_contrast() -> Array:
+    """(256,) uint8: one fixed T1-like brightness of every label byte, white matter 100 and what is outside brains 0."""
+    means = np.zeros(256)
+    for numbers, (low, high) in BETWEEN.items():
+        means[list(numbers)] = 70 + 30 * (low + high) / 2
+    means[[*VENTRICLES, 24]] = 25
+    return means.astype(np.uint8)
+
+
 def _t1_like(rng: np.random.Generator) -> tuple[Array, Array]:
     grey = rng.uniform(0.6, 0.83)
     fluid = rng.uniform(0.08, grey - 0.22)

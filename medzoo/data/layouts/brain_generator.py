@@ -24,7 +24,8 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from medzoo import registry
-from medzoo.data.dataset import DataEntry, DataParams, DataSet, Item, Objects, Sample
+from medzoo.data.dataset import MADE, DataEntry, DataParams, DataSet, Item, Objects, Sample
+from medzoo.data.generator.contrast import plain_contrast
 from medzoo.data.generator.scan import Look, synthesise
 from medzoo.data.generator.structures import LESION, compact, tissues
 from medzoo.data.objects import component_boxes
@@ -170,6 +171,15 @@ class BrainGenerator:
             for place, item in enumerate(items)
         ]
 
+    def source(self, item: Item) -> Sample:
+        """The label map that `item` is made from, as a plain image of the brain: a copy of it under another name cannot
+        be seen in the scans, each of which is deformed and shaded in its own way."""
+        if "map" not in item.facts:
+            return self.load(item)
+        labels, affine = self._maps(item.files["label"])
+        image = Image(plain_contrast()[labels][None], affine, source=item.id, meta={MADE: item.facts["variant"]})
+        return Sample(item, image, tissues()[labels])
+
     def load(self, item: Item) -> Sample:
         if "map" not in item.facts:
             assert self._real is not None
@@ -200,11 +210,12 @@ def label_map(path: Path) -> tuple[Array, Array]:
     Raises UserError for a file that is no label map, or holds no grey or white matter.
     """
     image = read_labels(path)
-    image, _ = Orient(to="RAS").apply(image, Frame.of(image))
     try:
-        labels = compact(image.array[0])
+        image = image.replace(array=compact(image.array))  # first, for a byte a voxel is turned in no time
     except ValueError as error:
         raise UserError(str(error), where=str(path)) from error
+    image, _ = Orient(to="RAS").apply(image, Frame.of(image))
+    labels = image.array[0]
     tissue = tissues()[labels] > 1
     if not tissue.any():
         raise UserError("has no grey and no white matter by FreeSurfer's numbers", where=str(path))

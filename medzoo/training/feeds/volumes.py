@@ -11,13 +11,13 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import overload
 
 import numpy as np
 
-from medzoo.data.dataset import DataSet, Item
+from medzoo.data.dataset import DataSet, Item, MadeDataSet
 from medzoo.errors import UserError
 from medzoo.io.cache import cached, file_digest
 from medzoo.io.channels import to_channels
@@ -66,7 +66,8 @@ class _InFile(Exception):  # noqa: N818  (no error: it tells the cache that ther
 class Volumes(Sequence[Volume]):
     """The scans of one side of the split. Data that make their scans (`renewed`) give others in later epochs.
 
-    What an epoch holds depends on the epoch alone, so that a resumed run sees what a stopped one would have.
+    What an epoch holds depends on the epoch alone, so that a resumed run sees what a stopped one would have. Scans that
+    are made are made when the first of them is asked for: a training does not wait for those of its validation.
     """
 
     def __init__(
@@ -74,13 +75,19 @@ class Volumes(Sequence[Volume]):
     ) -> None:
         self._items, self._load, self._renewed = items, load, renewed
         self._held = list(items(0))
-        if renewed:
-            # Scans that are made take long, and not in the interpreter.
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                self._volumes = list(pool.map(load, self._held))
-        else:
+        if not renewed:
             self._volumes = [load(item) for item in self._held]
-        self.sizes = np.array([[len(places) for places in volume.places] for volume in self._volumes])
+
+    @cached_property
+    def _volumes(self) -> list[Volume]:
+        # Scans that are made take long, and not in the interpreter.
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return list(pool.map(self._load, self._held))
+
+    @cached_property
+    def sizes(self) -> Array:
+        """(scans, classes) int: how many voxels of each class are remembered of each scan."""
+        return np.array([[len(places) for places in volume.places] for volume in self._volumes])
 
     def at(self, epoch: int) -> Volumes:
         """The same object, holding the scans of `epoch`."""
@@ -92,7 +99,7 @@ class Volumes(Sequence[Volume]):
         return self
 
     def __len__(self) -> int:
-        return len(self._volumes)
+        return len(self._held)
 
     @overload
     def __getitem__(self, index: int) -> Volume: ...
@@ -126,7 +133,7 @@ def load_volumes(
     Raises UserError that names the file if a target has values outside the labels, or a scan other sequences than the
     graph.
     """
-    renewed = getattr(data, "renewed", None)
+    renewed = data.renewed if isinstance(data, MadeDataSet) else None
     left = limit
     beginning = [item.facts for item in renewed(items, 0)] if renewed is not None else []
 
