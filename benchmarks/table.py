@@ -59,8 +59,10 @@ def _patch_cnn(found: Mapping[str, Any]) -> Iterator[Row]:
             ("rate over matmul rate", "at least 0.9"),
         ):
             yield Row(words + name, "patch_cnn", spread(speed[way][name]), aim)
-    fast = speed["bf16, the fast mode"]
-    yield Row("patch CNN in bf16: direct float32 over it", "patch_cnn", spread(fast["direct over it"]), "at least 2.3")
+    for name in ("bf16", "int8"):
+        if fast := speed.get(f"{name}, the fast mode"):
+            what = f"patch CNN in {name}: direct float32 over it"
+            yield Row(what, "patch_cnn", spread(fast["direct over it"]), "at least 2.3")
     unet = speed["U-Net"]["direct"]["U-Net over patch CNN, all slices"]
     yield Row("U-Net's seconds over the patch CNN's", "patch_cnn", f"{unet:.3g}", "at most 0.33")
 
