@@ -22,6 +22,12 @@ def summary(values: Sequence[float]) -> dict[str, float]:
     }
 
 
+def machine() -> dict[str, Any]:
+    """What rows measured at other times than the rest of a file say of where they were: processor and cores."""
+    found = environment()
+    return {name: found[name] for name in ("processor", "instructions", "cores") if name in found}
+
+
 def record(name: str, **results: Any) -> None:
     """Write results/NAME.json and print it."""
     FOLDER.mkdir(exist_ok=True)

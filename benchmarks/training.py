@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.record import FOLDER, record, summary
+from benchmarks.record import FOLDER, machine, record, summary
 
 ROUNDS = 3
 WARM = 3  # batches whose time does not count in a pace
@@ -272,7 +272,8 @@ def main() -> None:
                 # Written as each is done: what was not asked for stays as it was.
                 load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
                 rows = measured(Path(made), asked.rounds)
-                found[measured.__name__] = {"rounds": asked.rounds, "load_before": load, "rows": rows}
+                facts = {"rounds": asked.rounds, "load_before": load, "machine": machine()}
+                found[measured.__name__] = {**facts, "rows": rows}
                 record("training", **found)
 
 
