@@ -14,4 +14,5 @@ def emulated(device: str) -> bool:
     """
     if device != "cpu":
         return False
-    return not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    has_mkldnn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return not (has_mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported())
