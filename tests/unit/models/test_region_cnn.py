@@ -258,14 +258,25 @@ def test_calibration_lowers_what_is_close_to_the_border_and_is_told(calibrated: 
     assert calibrated.calibration["items"] == 8
     assert min(calibrated.calibration["border"]) < -0.1
     assert calibrated.operating_point is not None
-    # Half of the object lies outside: on the left border.
-    image = scenes()[0][1:2].roll(-14, dims=3)
-    image[..., 50:] = 30
-    before, after = torch_answer(trained, image), torch_answer(calibrated, image)
-    first, later = before["scores"][0, 0], after["scores"][0, 0]
-    assert before["boxes"][0, 0, 0] < 2
-    assert later < first
-    np.testing.assert_allclose(after["boxes"][0, 0], before["boxes"][0, 0], atol=1e-4)
+    assert calibrated.curve is not None
+    lowered = 0
+    for outside in range(12, 22):
+        # More and more of the object lies outside, on the left border; where it was found there, all of it counts.
+        image = scenes()[0][1:2].roll(-outside, dims=3)
+        image[..., 50:] = 30
+        before, after = torch_answer(trained, image), torch_answer(calibrated, image)
+        if before["boxes"][0, 0, 0] >= 2:
+            continue
+        box, label = before["boxes"][0, 0], int(before["labels"][0, 0])
+        same = int(np.abs(after["boxes"][0] - box).max(axis=1).argmin())
+        np.testing.assert_allclose(after["boxes"][0, same], box, atol=1e-4)
+        rows = torch.zeros(1, calibrated.classes, 1)
+        rows[0, label, 0] = float(before["scores"][0, 0])
+        inside = float(calibrated.curve(rows, torch.zeros(1, 1))[0, label, 0])
+        assert after["scores"][0, same] < before["scores"][0, 0]
+        assert after["scores"][0, same] < inside + 1e-6
+        lowered += after["scores"][0, same] < inside - 1e-6
+    assert lowered >= 2
 
 
 def test_calibrated_scores_are_the_same_in_onnx_and_in_company(calibrated: RegionCnn, trained: RegionCnn) -> None:
