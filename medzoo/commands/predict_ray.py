@@ -15,6 +15,7 @@ from typing import Any
 
 from medzoo.commands.predict import output_names, write_result
 from medzoo.errors import UserError, missing_extra
+from medzoo.io.atomic import forget_unfinished
 
 _INPUTS = 8  # that a worker is handed at once, and asked again if it dies
 
@@ -63,6 +64,7 @@ def predict_on_ray(
             if answer is None:
                 break
             yield answer
+        forget_unfinished(map(Path, bases))  # of workers that were killed as they wrote
     finally:
         if started:
             with contextlib.redirect_stdout(sys.stderr):

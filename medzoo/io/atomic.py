@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from medzoo.errors import UserError
+
+_BESIDE = re.compile(r"\.[0-9a-f]{12}\.(.+)")  # what `atomic_path` calls a file until it is whole
 
 
 @contextmanager
@@ -36,6 +39,19 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             beside.unlink()
+
+
+def forget_unfinished(bases: Iterable[Path]) -> None:
+    """Remove what killed processes left of their writing to files whose names begin as `bases` do."""
+    names: dict[Path, set[str]] = {}
+    for base in bases:
+        names.setdefault(base.parent, set()).add(base.name)
+    for folder, wanted in names.items():
+        for beside in folder.iterdir() if folder.is_dir() else ():
+            found = _BESIDE.match(beside.name)
+            if found and any(found[1][:end] in wanted for end in range(1, len(found[1]) + 1)):
+                with suppress(OSError):
+                    beside.unlink()
 
 
 def atomic_write(path: str | Path, write: Callable[[BinaryIO], object]) -> Path:
