@@ -26,8 +26,8 @@ ROOT = Path(__file__).resolve().parents[1]
 START, END = "<!-- zoo -->", "<!-- /zoo -->"
 # The figures that a row shows, the first two of these that a model has.
 SHOWN = (
-    "machine-outline/auc", "expert-outline/auc", "expert-outline/auc/size-only", "ap50", "cpm", "dice", "hd95", "auc",
-    "balanced-accuracy",
+    "machine-outline/auc", "expert-outline/auc", "expert-outline/auc/size-only", "ap10", "ap50", "cpm", "dice", "hd95",
+    "auc", "balanced-accuracy",
 )  # fmt: skip
 
 
