@@ -43,9 +43,7 @@ def environment() -> dict[str, Any]:
 def _instructions() -> dict[str, str]:
     """The widest arithmetic that an x86 processor has: sums of other widths differ in their last digits, and one name
     stands for processors with and without bf16."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(errors="replace").splitlines() if cpuinfo.is_file() else []
-    flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
+    flags = _cpuinfo("flags").split()
     found = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if name in flags]
     return {"instructions": " ".join(found)} if found else {}
 
@@ -60,9 +58,11 @@ def _gpus() -> dict[str, Any]:
 
 def processor() -> str:
     """The processor's name as the system gives it."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def _cpuinfo(field: str) -> str:
+    """What Linux says of the first processor under this name; "" where it says nothing."""
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    lines = cpuinfo.read_text(errors="replace").splitlines() if cpuinfo.is_file() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")

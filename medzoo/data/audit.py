@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from medzoo.data.burnt_in import has_burnt_in_text
-from medzoo.data.dataset import MADE, DataSet, Item, MadeDataSet, Objects, Sample
+from medzoo.data.dataset import MADE, DataSet, Deriving, Item, Objects, Sample
 from medzoo.data.fingerprint import Fingerprints, fingerprints, shrink
 from medzoo.data.header import identifying
 from medzoo.data.label_noise import suspects
@@ -169,9 +169,10 @@ def _read_all(data: DataSet, items: Sequence[Item]) -> tuple[list[_Record], Fing
 
 def _read_batch(data: DataSet, batch: Sequence[Item]) -> tuple[list[_Record], list[_Record], Fingerprints | None]:
     good, bad, shrunk = [], [], []
+    read = data.source if isinstance(data, Deriving) else data.load
     for item in batch:
         try:
-            sample = data.source(item) if isinstance(data, MadeDataSet) else data.load(item)
+            sample = read(item)
         except UserError as error:
             record = _Record(item, image_name(item), "")
             kind = next((kind for fault, kind in FAULTS.items() if isinstance(error, fault)), "unreadable")

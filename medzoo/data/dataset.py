@@ -69,14 +69,19 @@ class DataSet(Protocol):
 
 
 @runtime_checkable
-class MadeDataSet(DataSet, Protocol):
-    """A data set whose images are made when they are asked for."""
+class Renewing(Protocol):
+    """A data set of which a training sees other images in later epochs."""
 
     def renewed(self, items: Sequence[Item], epoch: int) -> list[Item]:
         """`items` as they are in `epoch`: some are made anew."""
 
+
+@runtime_checkable
+class Deriving(Protocol):
+    """A data set whose images are made from others, which an audit looks at in their place."""
+
     def source(self, item: Item) -> Sample:
-        """What `item` is made from, which an audit looks at in its place; its image's meta says MADE."""
+        """What `item` is made from; the meta of its image says MADE."""
 
 
 @dataclass(frozen=True)

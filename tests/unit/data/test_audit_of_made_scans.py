@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,22 +17,19 @@ from medzoo.data.layouts.brain_generator import LABELS
 from medzoo.data.split import Split
 from medzoo.types import Array
 
-MAPS = Path(os.environ.get("MEDZOO_DATA", "")) / "brain-labels"
-pytestmark = pytest.mark.skipif(not MAPS.is_dir(), reason="needs the label maps")
 
-
-def small(number: int) -> nib.Nifti1Image:
+def small(maps: Path, number: int) -> nib.Nifti1Image:
     """Every second voxel of a label map."""
-    whole = nib.load(MAPS / f"training_seg_{number:02}.nii.gz")
+    whole = nib.load(maps / f"training_seg_{number:02}.nii.gz")
     affine = whole.affine @ np.diag([2, 2, 2, 1])
     return nib.Nifti1Image(np.asarray(whole.dataobj)[::2, ::2, ::2].astype(np.int16), affine)
 
 
 @pytest.fixture(scope="module")
-def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def people(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Path:
     folder = tmp_path_factory.mktemp("maps")
     for number in (1, 2, 3):
-        small(number).to_filename(folder / f"person_{number}.nii.gz")
+        small(shared_data / "brain-labels", number).to_filename(folder / f"person_{number}.nii.gz")
     return folder
 
 
@@ -71,11 +67,11 @@ def turned(labels: Array) -> Array:
     ids=["as it is", "moved", "turned"],
 )
 def test_a_map_under_another_name_on_the_other_side_is_a_leak(
-    people: Path, tmp_path: Path, kind: str, change: Callable[[Array], Array]
+    people: Path, shared_data: Path, tmp_path: Path, kind: str, change: Callable[[Array], Array]
 ) -> None:
     for file in people.iterdir():
         (tmp_path / file.name).symlink_to(file)
-    again = small(1)
+    again = small(shared_data / "brain-labels", 1)
     array = change(np.asarray(again.dataobj).astype(np.int16))
     nib.Nifti1Image(array, again.affine).to_filename(tmp_path / "zz.nii.gz")
     data = opened(tmp_path, variants=1)
