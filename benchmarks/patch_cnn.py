@@ -2,11 +2,11 @@
 
 Everything compared runs in this one process on the same slice, with the same weights and threads, in turn,
 so that a busy machine slows all of it; with one thread (OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1) the seconds are
-those of the processor, which others' work lengthens little. Writes benchmarks/results/patch_cnn.json. The slice is
-the middle
-axial one of the MNI152 average brain (package nilearn). The Predictor cuts it to its foreground, and naive
-patches are counted for the same pixels; MONAI's inferer is given the slice as it is, for it cuts nothing. bf16 is left
-out on a processor that has no instructions for it, where int8 and Winograd's convolution are what is faster.
+those of the processor, which others' work lengthens little. Writes benchmarks/results/patch_cnn.json, or
+patch_cnn_without_bf16.json. The slice is the middle axial one of the MNI152 average brain (package nilearn). The
+Predictor cuts it to its foreground, and naive patches are counted for the same pixels; MONAI's inferer is given the
+slice as it is, for it cuts nothing. bf16 is left out on a processor that has no instructions for it, where int8 and
+Winograd's convolution are what is faster.
 """
 
 from __future__ import annotations
@@ -227,7 +227,9 @@ def main() -> None:
     if "--memory" in sys.argv:
         memory_here(Path(sys.argv[-1]))
         return
-    record("patch_cnn", speed=speed(), memory={name: memory(name) for name in ("direct", "winograd")})
+    # One file for each kind of processor: what is fast differs.
+    name = "patch_cnn_without_bf16" if emulated("cpu") else "patch_cnn"
+    record(name, speed=speed(), memory={name: memory(name) for name in ("direct", "winograd")})
 
 
 if __name__ == "__main__":

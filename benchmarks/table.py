@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def _region_cnn(found: Mapping[str, Any]) -> Iterator[Row]:
             yield Row(one["name"], "region_cnn", spread(one), aims[one["ratio"]])
 
 
-def _patch_cnn(found: Mapping[str, Any]) -> Iterator[Row]:
+def _patch_cnn(found: Mapping[str, Any], *, machine: str = "") -> Iterator[Row]:
     speed = found["speed"]
     for way in ("direct", "winograd, float32 too"):
         words = "patch CNN of 5.9 million, a 1 mm slice, " + way.partition(",")[0] + " convolution: "
@@ -58,13 +59,13 @@ def _patch_cnn(found: Mapping[str, Any]) -> Iterator[Row]:
             ("MONAI SlidingWindowInferer (64, 0.25) over it", "at least 4"),
             ("rate over matmul rate", "at least 0.9"),
         ):
-            yield Row(words + name, "patch_cnn", spread(speed[way][name]), aim)
+            yield Row(words + name + machine, "patch_cnn", spread(speed[way][name]), aim)
     for name in ("bf16", "int8"):
         if fast := speed.get(f"{name}, the fast mode"):
-            what = f"patch CNN in {name}: direct float32 over it"
+            what = f"patch CNN in {name}: direct float32 over it{machine}"
             yield Row(what, "patch_cnn", spread(fast["direct over it"]), "at least 2.3")
     unet = speed["U-Net"]["direct"]["U-Net over patch CNN, all slices"]
-    yield Row("U-Net's seconds over the patch CNN's", "patch_cnn", f"{unet:.3g}", "at most 0.33")
+    yield Row(f"U-Net's seconds over the patch CNN's{machine}", "patch_cnn", f"{unet:.3g}", "at most 0.33")
 
 
 def _classifier(found: Mapping[str, Any]) -> Iterator[Row]:
@@ -164,6 +165,7 @@ def _streams(found: Mapping[str, Any]) -> Iterator[Row]:
 _TABLES = {
     "region_cnn": _region_cnn,
     "patch_cnn": _patch_cnn,
+    "patch_cnn_without_bf16": partial(_patch_cnn, machine=" (processor without AVX-512 and bf16)"),
     "classifier": _classifier,
     "predict": _predict,
     "server": _server,
