@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from medzoo.nn.lrn import LocalResponseNorm, lrn_by_roots
 from medzoo.nn.net import Crops, Entry, Patches, Spec
 from medzoo.nn.segmenter import IGNORED, Segmenter, SegmenterParams
-from medzoo.nn.winograd import is_wide, product, winograd
+from medzoo.nn.winograd import from_tiles, in_tiles, is_wide, per_pixel, winograd
 
 
 class PatchCnnParams(SegmenterParams):
@@ -34,7 +34,8 @@ class PatchCnnParams(SegmenterParams):
     learn: Literal["patches", "crops"] = Field("patches", description="train on single patches or on crops")
     crop: int = Field(48, ge=1, description="side of the crops, for learn: crops")
     convolution: Literal["direct", "winograd"] = Field(
-        "direct", description="winograd: the exported float32 graph is more than twice as fast on a CPU if it is wide"
+        "direct",
+        description="winograd: the exported float32 graph is more than twice as fast on a CPU, if the last is wide",
     )
 
     @model_validator(mode="after")
@@ -77,15 +78,26 @@ class PatchCnn(Segmenter):
 
     def logits(self, x: Tensor) -> Tensor:
         """(B, C, h, w) after the graph steps -> (B, K, h - patch + 1, w - patch + 1), unpadded."""
-        if self.params.convolution == "winograd" and torch.compiler.is_exporting():
-            for layer in self.features:
-                x = winograd(x, layer.weight, layer.bias) if is_wide(layer) else layer(x)
-            x = lrn_by_roots(x, self.norm.size, self.norm.alpha, self.norm.k)
-            x = product(x, self.hidden) if self.params.rest == 1 else self.hidden(x)
+        last = self.features[-2]
+        x = self.features[:-2](x)
+        # The last alone: it is by far the widest, and what follows it need not leave the tiles.
+        if self.params.convolution == "winograd" and torch.compiler.is_exporting() and is_wide(last):
+            if self.params.rest == 1:
+                return self._logits_by_tiles(x, last)
+            x = torch.relu(winograd(x, last.weight, last.bias))
         else:
-            x = self.hidden(self.norm(self.dropout(self.features(x))))
+            x = self.features[-2:](x)
+        x = self.hidden(self.norm(self.dropout(x)))
         result: Tensor = self.classifier(torch.relu(x))
         return result
+
+    def _logits_by_tiles(self, x: Tensor, last: nn.Conv2d) -> Tensor:
+        """What `logits` does behind the last convolution but one: no pixel looks at another after the last."""
+        batch, _, height, width = x.shape
+        x = torch.relu(in_tiles(x, last.weight, last.bias))
+        x = lrn_by_roots(x, self.norm.size, self.norm.alpha, self.norm.k)
+        x = per_pixel(torch.relu(per_pixel(x, self.hidden)), self.classifier)
+        return from_tiles(x, batch, height - self.params.kernel + 1, width - self.params.kernel + 1)
 
     def whole(self, x: Tensor) -> Tensor:
         """See Segmenter.whole: half a patch of zeros around the image."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 _CACHED = 3 << 16  # numbers in float32 that lie in the second cache, with what is made of them
+_ON_A_GPU = 1 << 27  # numbers that a GPU is given at once: few calls, and bounded memory
 
 
 @torch.library.custom_op("medzoo::lrn", mutates_args=())
@@ -43,10 +44,10 @@ class LocalResponseNorm(nn.Module):
 
 
 def lrn_by_roots(x: Tensor, size: int, alpha: float, k: float) -> Tensor:
-    """LRN with beta 0.75 by square roots, for (B, C, H, W): ONNX Runtime's own takes a power for each value."""
-    squares = (x * x).flatten(2)[:, None]
-    mean = nn.functional.avg_pool2d(squares, (size, 1), stride=1, padding=(size // 2, 0))
-    root = torch.sqrt(k + alpha * mean[:, 0].reshape(x.shape))
+    """LRN with beta 0.75 by square roots, for (..., C): ONNX Runtime's own takes a power for each value."""
+    squares = (x * x).reshape(1, -1, x.shape[-1])
+    mean = nn.functional.avg_pool1d(squares, size, stride=1, padding=size // 2)
+    root = torch.sqrt(k + alpha * mean.reshape(x.shape))
     return x / (root * torch.sqrt(root))
 
 
@@ -59,7 +60,7 @@ def lrn_in_parts(x: Tensor, size: int, alpha: float, k: float) -> Tensor:
     channels, before = x.shape[1], size // 2
     pixels = x.movedim(1, -1).reshape(-1, channels)
     result = torch.empty_like(pixels)
-    part = max(1, _CACHED // channels)
+    part = max(1, (_CACHED if x.device.type == "cpu" else _ON_A_GPU) // channels)
     for some, into in zip(torch.split(pixels, part), torch.split(result, part), strict=True):
         values = some.float()
         squares = nn.functional.pad(values * values, (before, size - 1 - before))

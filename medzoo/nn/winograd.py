@@ -4,6 +4,9 @@ Winograd, Arithmetic Complexity of Computations (1980); Lavin and Gray, CVPR 201
 a product of 8 x 8 numbers, not of 25 x 16. The numbers are values of polynomials at seven points and at
 infinity; these points keep the error in float32 at about thirty times that of the plain sum (Barabasz et al.,
 ACM TOMS 46:37, 2020), a ten-thousandth of what the export gate allows for labels to change.
+
+Moving numbers about costs as much as multiplying them, so channels lie last throughout, tiles are moved as whole
+pixels, and what works on each pixel alone may work in the order of the tiles.
 """
 
 from __future__ import annotations
@@ -20,9 +23,9 @@ from medzoo.types import Array
 KERNEL, _OUT = 5, 4
 _IN = _OUT + KERNEL - 1
 _POINTS = (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5)
-# Below, moving tiles costs more than the multiplications that they save.
-WIDE = 64 * 256
-_PART = 128  # channels of output that are held at once: bounds memory, and what is freed is used again
+# Below, moving tiles costs as much as the multiplications that they save.
+WIDE = 256 * 256
+_PART = 256  # channels of output that are held at once: bounds memory
 
 
 def is_wide(conv: nn.Module) -> TypeGuard[nn.Conv2d]:
@@ -39,33 +42,47 @@ def is_wide(conv: nn.Module) -> TypeGuard[nn.Conv2d]:
 
 def winograd(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """(B, C, H, W) by weight (K, C, 5, 5) and bias (K,) -> (B, K, H - 4, W - 4), unpadded."""
+    batch, _, height, width = x.shape
+    return from_tiles(in_tiles(x, weight, bias), batch, height - KERNEL + 1, width - KERNEL + 1)
+
+
+def in_tiles(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """As `winograd`, but (16, tiles, K): the place in a tile of 4 x 4 pixels first, tiles row by row, channels last."""
     assert bias is not None
     batch, channels, height, width = x.shape
-    rows, columns = (height - KERNEL + _OUT) // _OUT, (width - KERNEL + _OUT) // _OUT
+    rows, columns = _tiles(height - KERNEL + 1), _tiles(width - KERNEL + 1)
     back, kernel, forth = (torch.from_numpy(m).to(x) for m in _matrices())
     wide = (0, _OUT * (columns + 1) - width, 0, _OUT * (rows + 1) - height)
-    tiles = nn.functional.pad(x, wide).reshape(batch, channels, rows + 1, _OUT, columns + 1, _OUT)
-    # Tiles of 8 overlap by half: each is a block of 4 and the next. Places in a tile first, tiles last.
-    tiles = tiles.permute(3, 5, 1, 0, 2, 4)
-    tiles = torch.cat([tiles[..., :-1, :], tiles[..., 1:, :]], 0)
-    tiles = torch.cat([tiles[..., :-1], tiles[..., 1:]], 1)
-    values = (forth @ tiles.reshape(_IN * _IN, -1)).reshape(_IN * _IN, channels, -1)
+    blocks = nn.functional.pad(x, wide).permute(0, 2, 3, 1)
+    blocks = blocks.reshape(batch, rows + 1, _OUT, columns + 1, _OUT, channels).permute(2, 4, 0, 1, 3, 5)
+    # Tiles of 8 overlap by half: each is a block of 4 and the next.
+    tiles = torch.cat([blocks[:, :, :, :-1], blocks[:, :, :, 1:]], 0)
+    tiles = torch.cat([tiles[:, :, :, :, :-1], tiles[:, :, :, :, 1:]], 1)
+    values = (forth @ tiles.reshape(_IN * _IN, -1)).reshape(_IN * _IN, -1, channels)
     parts = []
     for own, offset in zip(torch.split(weight, _PART), torch.split(bias, _PART), strict=True):
-        count = own.shape[0]
-        factors = (kernel @ own.reshape(count * channels, -1).T).reshape(_IN * _IN, count, channels)
-        product = back @ (factors @ values).reshape(_IN * _IN, -1)
-        out = product.reshape(_OUT, _OUT, count, batch, rows, columns).permute(3, 2, 4, 0, 5, 1)
-        out = out.reshape(batch, count, _OUT * rows, _OUT * columns)
-        parts.append(out[:, :, : height - KERNEL + 1, : width - KERNEL + 1] + offset[:, None, None])
-    return torch.cat(parts, 1)
+        factors = kernel @ own.permute(2, 3, 1, 0).reshape(KERNEL * KERNEL, -1)
+        product = values @ factors.reshape(_IN * _IN, channels, -1)
+        out = back @ product.reshape(_IN * _IN, -1)
+        parts.append(out.reshape(_OUT * _OUT, -1, own.shape[0]) + offset)
+    return torch.cat(parts, -1)
 
 
-def product(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    """A 1 x 1 convolution of (B, C, H, W) as a matrix product, which runtimes have tuned better."""
+def from_tiles(x: Tensor, batch: int, height: int, width: int) -> Tensor:
+    """(16, tiles, K) as `in_tiles` gives them -> (B, K, height, width)."""
+    rows, columns = _tiles(height), _tiles(width)
+    x = x.reshape(_OUT, _OUT, batch, rows, columns, -1).permute(2, 5, 3, 0, 4, 1)
+    return x.reshape(batch, -1, _OUT * rows, _OUT * columns)[:, :, :height, :width]
+
+
+def per_pixel(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """A 1 x 1 convolution of (..., C), channels last."""
     assert conv.bias is not None
-    out = conv.weight.flatten(1) @ x.flatten(2)
-    return out.reshape(x.shape[0], -1, *x.shape[2:]) + conv.bias[:, None, None]
+    return x @ conv.weight.flatten(1).T + conv.bias
+
+
+def _tiles(side: int) -> int:
+    return (side + _OUT - 1) // _OUT
 
 
 @lru_cache(maxsize=1)

@@ -152,12 +152,19 @@ def test_parameters_that_do_not_fit_together(params: dict[str, int], words: str)
         PatchCnnParams.model_validate(params)
 
 
-def test_the_graph_with_winograd_answers_as_torch_does() -> None:
-    # Wide enough for one of its convolutions to be rewritten; the gate compares it with torch.
-    net = build(channels=(6, 64, 256), hidden=12, convolution="winograd")
+@pytest.mark.parametrize(
+    ("channels", "patch", "convolutions", "norms"),
+    # The last convolution is rewritten with all behind it; it alone where more than a pixel is left of a patch.
+    [((6, 200, 330), 13, 2, 0), ((6, 200, 330), 15, 4, 1)],
+)
+def test_the_graph_with_winograd_answers_as_torch_does(
+    channels: tuple[int, ...], patch: int, convolutions: int, norms: int
+) -> None:
+    # The gate compares it with torch.
+    net = build(channels=channels, patch=patch, hidden=12, convolution="winograd")
     facts = Metadata(name="patch-cnn", task="segment", labels=LABELS, outputs=net.outputs, geometry=net.geometry)
     exported = export_checked(net, facts, [], where="winograd")
     kinds = [node.op_type for node in onnx.load_from_string(exported.onnx).graph.node]
-    assert kinds.count("Conv") == 3
-    assert "LRN" not in kinds
+    assert kinds.count("Conv") == convolutions
+    assert kinds.count("LRN") == norms
     assert exported.parity["largest"]["probabilities"] < 1e-4

@@ -37,4 +37,4 @@ def test_the_norm_by_roots_is_the_norm() -> None:
     torch.manual_seed(0)
     x = 20 * torch.rand(2, 9, 4, 5)
     norm = LocalResponseNorm(5, alpha=1e-2, k=1.0)
-    assert torch.allclose(norm(x), lrn_by_roots(x, 5, 1e-2, 1.0), rtol=1e-5)
+    assert torch.allclose(norm(x), lrn_by_roots(x.movedim(1, -1), 5, 1e-2, 1.0).movedim(-1, 1), rtol=1e-5)
