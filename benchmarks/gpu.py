@@ -16,7 +16,8 @@ from medzoo.commands.locate import find_model
 from medzoo.errors import UserError
 from medzoo.runtime.onnx_backend import cuda_usable
 
-MODELS = ("brain-tissue-unet", "breast-lesion-rcnn", "breast-ultrasound-cnn", "breast-mass-svm")
+MODELS = ("brain-tissue", "brain-tissue-unet", "breast-lesion-rcnn", "lenet-mass", "breast-mass-svm")
+SECONDS = 8.0  # of each
 
 
 def main(*models: str) -> None:
@@ -36,7 +37,7 @@ def main(*models: str) -> None:
                     export(folder, out=folder, precision="fp16")
                 except UserError as error:  # the gate refuses it: the float32 file is measured on both devices
                     print(f"{model}: {error}", file=sys.stderr)
-            found[model] = benchmark(folder).to_dict()
+            found[model] = benchmark(folder, seconds=SECONDS).to_dict()
     record("gpu", device=device, models=found)
 
 

@@ -15,7 +15,7 @@ HEAD = """# Benchmarks
 
 Ratios, both sides in turns in one run, median and spread; `python -m benchmarks.NAME` measures one again, `make
 benchmarks` all of them. Everything measured is in [results/](results), with the machine and the versions; this page is
-written from there by `python -m benchmarks.table`. Nothing was measured on a GPU.
+written from there by `python -m benchmarks.table`. Lines that name a GPU were measured on one, all others on a CPU.
 
 """
 
@@ -60,6 +60,8 @@ def _patch_cnn(found: Mapping[str, Any], *, machine: str = "") -> Iterator[Row]:
             ("rate over matmul rate", "at least 0.9"),
         ):
             yield Row(words + name + machine, "patch_cnn", spread(speed[way][name]), aim)
+    what = f"patch CNN by winograd, float32 too: direct over it{machine}"
+    yield Row(what, "patch_cnn", spread(speed["winograd, float32 too"]["direct over it"]))
     for name in ("bf16", "int8"):
         if fast := speed.get(f"{name}, the fast mode"):
             what = f"patch CNN in {name}: direct float32 over it{machine}"
@@ -162,6 +164,24 @@ def _streams(found: Mapping[str, Any]) -> Iterator[Row]:
         yield Row(words, "streams", f"{one['growth']:.4g}", "1: flat")
 
 
+def _gpu_head(found: Mapping[str, Any]) -> Iterator[Row]:
+    words = f"patch CNN of 5.9 million, a whole head on {found['device']}"
+    for way, one in found["rows"].items():
+        half = way.startswith("float16")
+        figure = spread(one["gpu_seconds"], unit=" s")
+        yield Row(f"{words}, {way}: seconds of GPU", "gpu_head", figure, "at most 0.25 s" if half else "")
+        yield Row(
+            f"{words}, {way}: rate over the card's matrix rate", "gpu_head", f"{one['rate over matrix rate']:.3g}"
+        )
+
+
+def _gpu_training(found: Mapping[str, Any]) -> Iterator[Row]:
+    words = f"training {found['network']} in bf16 on {found['device']}"
+    figure = f"{found['images_a_second']['trainer']['median']:.4g}"
+    yield Row(f"{words}: images a second", "gpu_training", figure)
+    yield Row(f"{words}: over a plain loop", "gpu_training", spread(found["trainer_over_plain"]))
+
+
 _TABLES = {
     "region_cnn": _region_cnn,
     "patch_cnn": _patch_cnn,
@@ -174,6 +194,8 @@ _TABLES = {
     "data_audit": _data_audit,
     "dicom_series": _dicom_series,
     "startup": _startup,
+    "gpu_head": _gpu_head,
+    "gpu_training": _gpu_training,
 }
 
 

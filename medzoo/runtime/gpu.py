@@ -41,6 +41,8 @@ class GpuOptions:
             # Trying every algorithm is worth it only where shapes repeat.
             "cudnn_conv_algo_search": "EXHAUSTIVE" if self.graphs else "HEURISTIC",
             "enable_cuda_graph": self.graphs,
+            # float32 means float32: products of 10 bits (TF32) would be a thousandth off what the export agreed to.
+            "use_tf32": False,
         }
         if self.memory is not None:
             cuda["gpu_mem_limit"] = self.memory

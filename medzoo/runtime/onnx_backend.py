@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import io
+import logging
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,9 +23,11 @@ from medzoo.runtime.metadata import Metadata
 from medzoo.runtime.tensors import DTYPES, WARM_SIDE, graph_spec
 from medzoo.types import Array
 
+log = logging.getLogger("medzoo.runtime")
 Device = Literal["auto", "cpu", "cuda", "tensorrt"]
 _CPU = "CPUExecutionProvider"
 _SPIN = 1000  # microseconds
+_LIBRARIES = "CUDA's or cuDNN's libraries are missing or of another version; pip install 'medzoo[gpu]' brings them"
 _NAMES: Mapping[str, str] = {"CUDAExecutionProvider": "cuda", "TensorrtExecutionProvider": "tensorrt"}
 
 
@@ -70,6 +76,8 @@ class OnnxBackend:
                 f"is not an ONNX model that can be loaded: {_first_line(error)}", where=self.where
             ) from error
         self.device = got(device, self.session.get_providers(), number=chosen.number, where=self.where)
+        if self.device == "cpu" and providers != [_CPU]:
+            log.warning("%s: there is a GPU, but ONNX Runtime could not start on it; %s", self.where, _LIBRARIES)
         # On a GPU inputs and outputs keep their place there; TensorRT's too is CUDA memory.
         on_gpu = self.device != "cpu"
         self._bound = Bound(self.session, device="cuda", number=chosen.number, graphs=chosen.graphs) if on_gpu else None
@@ -130,7 +138,7 @@ def got(asked: Device, providers: Sequence[str], *, number: int, where: str) -> 
         raise UserError(
             f"asked for {asked}, but ONNX Runtime could only start on {name}",
             where=where,
-            hint="its libraries may be missing or of another version; use --device cpu",
+            hint=f"{_LIBRARIES}, --device cpu does without",
         )
     return name if name == "cpu" else f"{name}:{number}"
 
@@ -153,9 +161,13 @@ def _providers(device: Device, asked: GpuOptions | None) -> list[Any]:
             hint="use --device cpu, or install onnxruntime-gpu on a machine with an NVIDIA driver",
         )
     if device == "tensorrt" and not tensorrt_usable():
-        raise UserError("asked for tensorrt, but this ONNX Runtime was built without it", hint="use --device cuda")
+        raise UserError(
+            "asked for tensorrt, but it is not installed, or this ONNX Runtime was built without it",
+            hint="use --device cuda",
+        )
     if not usable:
         return [_CPU]
+    _load_libraries()
     return gpu.providers(tensorrt=device == "tensorrt")
 
 
@@ -164,19 +176,41 @@ def cuda_usable() -> bool:
     return "CUDAExecutionProvider" in ort.get_available_providers() and cuda_device_present()
 
 
+@cache
+def _load_libraries() -> None:
+    """CUDA and cuDNN as pip installs them, torch's too, where the system's loader does not look by itself."""
+    # It prints of every plan of cuDNN's that it tries in vain, as an error; what ends a run is raised.
+    ort.set_default_logger_severity(4)
+    load = getattr(ort, "preload_dlls", None)  # from 1.21 on
+    if load is None:
+        return
+    said = io.StringIO()
+    with redirect_stdout(said):  # it prints what it misses, also where the system has it
+        load()
+    if said.getvalue():
+        log.debug("%s", said.getvalue())
+
+
 def tensorrt_usable() -> bool:
-    """Whether this ONNX Runtime was built with TensorRT."""
-    return "TensorrtExecutionProvider" in ort.get_available_providers()
+    """Whether this ONNX Runtime was built with TensorRT, and TensorRT's own library is there (no wheel brings it)."""
+    return "TensorrtExecutionProvider" in ort.get_available_providers() and _loads("libnvinfer.so.10")
 
 
 def cuda_device_present() -> bool:
     """Whether the NVIDIA driver counts at least one device (the GPU build of ONNX Runtime installs without)."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
+    if not _loads("libcuda.so.1"):
         return False
+    driver = ctypes.CDLL("libcuda.so.1")
     count = ctypes.c_int(0)
     return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def _first_line(error: Exception) -> str:

@@ -209,7 +209,7 @@ class Predictor:
         }
 
     def _segment(self, prepared: Prepared, start: float) -> Segmentation:
-        slab = 1 if self.backend.device == "cpu" else 16
+        slab = 1 if self.backend.device == "cpu" else 8
         array, frame = prepared.image.array, prepared.frame
         if is_regridded(frame) and "probabilities" in self.metadata.outputs:
             maps = probability_maps(self.backend, array, slab=slab)

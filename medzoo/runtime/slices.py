@@ -22,7 +22,8 @@ def segment_array(backend: Backend, array: Array, *, slab: int = 1) -> Array:
     """Labels uint8 (*spatial) of a prepared array float32 (C, *spatial).
 
     `slab`: slices of a volume that a graph of dims 2 is given at once; 1 is fastest on a CPU, whose
-    convolutions are wide enough already, and bounds memory best.
+    convolutions are wide enough already, and bounds memory best. More suit a GPU: its libraries plan anew for every
+    shape that comes, so all runs then have one, that of the volume's foreground.
     """
     labels = np.zeros(array.shape[1:], np.uint8)
     for place, answer in _answers(backend, array, slab=slab, output="labels"):
@@ -69,14 +70,20 @@ def _slice_by_slice(
     # Slices first: (S, C, H, W), a view.
     stack = np.moveaxis(array, geometry.axis + 1, 0)
     reach = geometry.slices // 2
+    only_inside = geometry.foreground == "nonzero"
+    plane: Box | None = (slice(0, stack.shape[2]), slice(0, stack.shape[3]))
+    shared = foreground_box(np.any(stack[:, 0], axis=0)) if only_inside and slab > 1 else plane
     for start in range(0, len(stack), slab):
-        chosen = range(start, min(start + slab, len(stack)))
-        if geometry.foreground == "nonzero":
-            box = foreground_box(np.any(stack[chosen.start : chosen.stop, 0], axis=0))
-            if box is None:
+        # The last slab reaches back over slices that are answered already rather than be a smaller one.
+        first = max(0, min(start, len(stack) - slab))
+        chosen = range(first, min(first + slab, len(stack)))
+        box = shared
+        if only_inside:
+            inside = np.any(stack[start : chosen.stop, 0], axis=0)
+            if not inside.any():
                 continue
-        else:
-            box = (slice(0, stack.shape[2]), slice(0, stack.shape[3]))
+            box = shared if slab > 1 else foreground_box(inside)
+        assert box is not None
         for tile in tiles(box, limit=geometry.tile):
             context, core = with_margin(tile, stack.shape[2:], margin=geometry.margin, multiple=geometry.multiple)
             batch = np.stack([slice_with_neighbours(stack, s, reach)[(slice(None), *context)] for s in chosen])

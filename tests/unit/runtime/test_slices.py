@@ -55,6 +55,22 @@ def test_slices_slabs_and_tiles_give_the_answer_of_whole_slices(axis: int, slab:
     assert answer.any()
 
 
+def test_slabs_of_several_slices_all_have_one_shape() -> None:
+    shapes = set()
+
+    class Shapes(Blur):
+        def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
+            shapes.add(inputs["image"].shape)
+            return super().run(inputs, outputs)
+
+    array = scan((26, 30, 22))
+    array[0, 8:11, 3:9] = 0  # slices whose own foreground is smaller
+    graph = Shapes(Geometry(axis=0, margin=2, foreground="nonzero"))
+    answer = segment_array(graph, array, slab=4)
+    assert shapes == {(4, 1, 25, 19)}
+    assert np.array_equal(answer, whole(array, 0))
+
+
 def test_a_volume_in_tiles_equals_the_volume_at_once_and_stays_small() -> None:
     array = scan((26, 30, 22))
     at_once = segment_array(Blur(Geometry(dims=3, margin=2)), array)
