@@ -55,7 +55,7 @@ class AlexNet(Classifier):
             layers.append(nn.ReLU(inplace=True))
             if not slides and i < 2:
                 # torch and ONNX divide alpha by the size: this is the paper's 1e-4.
-                layers.append(LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0))
+                layers.append(LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0, whole=False))
             if i in (0, 1, 4):
                 layers.append(nn.MaxPool2d(2, 2) if slides else nn.MaxPool2d(3, 2))
         self.features = nn.Sequential(*layers)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 import torch
 
-from medzoo.nn.lrn import LocalResponseNorm, lrn_in_parts
+from medzoo.export.half import half_bytes
+from medzoo.nn.lrn import LocalResponseNorm, lrn_by_shifts, lrn_in_parts
 from medzoo.nn.steps import GRAPH_STEPS, build_steps
 
 
@@ -55,6 +57,31 @@ def test_lrn_is_the_papers_formula() -> None:
 def test_a_channel_of_zeros_stays_finite() -> None:
     out = build_steps([{"op": "zscore", "where": "all"}])(torch.zeros(1, 1, 4, 4))
     assert out.abs().max() == pytest.approx(0)
+
+
+@pytest.mark.parametrize("size", [3, 4, 5])
+def test_lrn_by_shifts_is_the_norm(size: int) -> None:
+    torch.manual_seed(0)
+    x = 300 * torch.rand(2, 9, 4, 5)
+    norm = LocalResponseNorm(size, alpha=1e-2, k=2.0)
+    assert torch.allclose(norm(x), lrn_by_shifts(x, size, 1e-2, 2.0), rtol=1e-5)
+
+
+def test_lrn_by_shifts_stays_in_float32_where_a_graph_is_halved() -> None:
+    """Squares of 300 are beyond float16."""
+    torch.manual_seed(0)
+    layers = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 6, 1), torch.nn.ReLU(), LocalResponseNorm(5, alpha=5e-4, k=2.0, whole=False)
+    )
+    layers.eval()
+    x = 1000 * torch.rand(1, 1, 4, 5)
+    program = torch.onnx.export(layers, (x,), dynamo=True, verbose=False)
+    assert program is not None
+    raw = program.model_proto.SerializeToString()
+    assert "LRN" not in [node.op_type for node in program.model_proto.graph.node]
+    session = ort.InferenceSession(half_bytes(raw), providers=["CPUExecutionProvider"])
+    (answer,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    assert np.allclose(answer, layers(x).detach().numpy(), rtol=0.01, atol=0.5)
 
 
 def test_lrn_of_bfloat16_is_the_sum_in_float32_rounded() -> None:
