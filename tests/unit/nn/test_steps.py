@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
-import onnxruntime as ort
+import onnx
 import pytest
 import torch
 
@@ -74,14 +74,13 @@ def test_lrn_by_shifts_stays_in_float32_where_a_graph_is_halved() -> None:
         torch.nn.Conv2d(1, 6, 1), torch.nn.ReLU(), LocalResponseNorm(5, alpha=5e-4, k=2.0, whole=False)
     )
     layers.eval()
-    x = 1000 * torch.rand(1, 1, 4, 5)
-    program = torch.onnx.export(layers, (x,), dynamo=True, verbose=False)
+    program = torch.onnx.export(layers, (torch.rand(1, 1, 4, 5),), dynamo=True, verbose=False)
     assert program is not None
-    raw = program.model_proto.SerializeToString()
     assert "LRN" not in [node.op_type for node in program.model_proto.graph.node]
-    session = ort.InferenceSession(half_bytes(raw), providers=["CPUExecutionProvider"])
-    (answer,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
-    assert np.allclose(answer, layers(x).detach().numpy(), rtol=0.01, atol=0.5)
+    halved = onnx.load_from_string(half_bytes(program.model_proto.SerializeToString()))
+    # A CPU computes float16 in float32, so that what overflows elsewhere does not here.
+    in_half = {node.op_type for node in halved.graph.node if any(name.endswith("/half") for name in node.input)}
+    assert in_half == {"Conv", "Relu", "Cast"}
 
 
 def test_lrn_of_bfloat16_is_the_sum_in_float32_rounded() -> None:
