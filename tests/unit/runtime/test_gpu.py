@@ -19,6 +19,7 @@ def test_the_order_and_the_options_of_the_providers(tmp_path: Path) -> None:
     assert engine["device_id"] == facts["device_id"] == 1
     assert facts["gpu_mem_limit"] == engine["trt_max_workspace_size"] == 1 << 30
     assert facts["enable_cuda_graph"]
+    assert facts["use_tf32"] is False
     assert engine["trt_cuda_graph_enable"]
     assert engine["trt_fp16_enable"]
     assert engine["trt_engine_cache_path"] == str(tmp_path / "engines")
