@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from benchmarks.record import record
@@ -37,8 +38,9 @@ def main(*models: str) -> None:
                     export(folder, out=folder, precision="fp16")
                 except UserError as error:  # the gate refuses it: the float32 file is measured on both devices
                     print(f"{model}: {error}", file=sys.stderr)
-            found[model] = benchmark(folder, seconds=SECONDS).to_dict()
-    record("gpu", device=device, models=found)
+            # What was measured stays measured where the next one is cut off.
+            found[model] = benchmark(folder, seconds=SECONDS, say=partial(print, model, flush=True)).to_dict()
+            record("gpu", device=device, models=found)
 
 
 if __name__ == "__main__":

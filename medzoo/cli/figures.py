@@ -79,7 +79,7 @@ def benchmark(
     from medzoo.commands.benchmark import benchmark as run_benchmark
     from medzoo.report.speed import speed_table, write_speed
 
-    found = run_benchmark(model, size=size, seconds=seconds).to_dict()
+    found = run_benchmark(model, size=size, seconds=seconds, say=say).to_dict()
     if record:
         from medzoo.commands.assess import record_speed
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -22,7 +22,7 @@ from medzoo.commands.peak_memory import peak_mb, peak_of
 from medzoo.errors import UserError
 from medzoo.runtime.backend import Backend
 from medzoo.runtime.metadata import PRECISIONS, Precision, graph_file
-from medzoo.runtime.onnx_backend import cuda_usable, tensorrt_usable
+from medzoo.runtime.onnx_backend import cuda_usable, read_metadata, tensorrt_usable
 from medzoo.runtime.parity import Golden, compare, read_golden_file
 from medzoo.types import Array
 
@@ -40,17 +40,19 @@ Key = tuple[str, str, Precision]
 class Row:
     """One backend at one precision.
 
-    `p50_ms`, `p95_ms`: one input at a time; `spread_ms`: its quartiles. `per_second`: inputs a second at the
-    best of several batch sizes, `batch`, the median of a few rounds, and the least and most of them. `peak_mb`: most
-    memory of a process that loads it and answers once (of a server: of the server, and so far). `differences`:
-    largest difference of each output from the answers that torch gave at the export, as the gate counts it for this
-    precision. `metric`: the task's own on validation items, `loss`: what it lacks to the float32 graph on the CPU;
-    None where neither could be had.
+    `first_s`: seconds from opening the file to the first answer, which a server's start and a single `predict` wait
+    for (None for a server that runs already). `p50_ms`, `p95_ms`: one input at a time; `spread_ms`: its quartiles.
+    `per_second`: inputs a second at the best of several batch sizes, `batch`, the median of a few rounds, and the
+    least and most of them. `peak_mb`: most memory of a process that loads it and answers once (of a server: of the
+    server, and so far). `differences`: largest difference of each output from the answers that torch gave at the
+    export, as the gate counts it for this precision. `metric`: the task's own on validation items, `loss`: what it
+    lacks to the float32 graph on the CPU; None where neither could be had.
     """
 
     backend: str
     device: str
     precision: str
+    first_s: float | None
     p50_ms: float
     p95_ms: float
     spread_ms: tuple[float, float]
@@ -83,9 +85,16 @@ class Benchmark:
         return asdict(self) | {"environment": environment()}
 
 
-def benchmark(model: str | Path, *, size: int | None = None, seconds: float = 20.0) -> Benchmark:
+def _silent(_words: str) -> None:
+    pass
+
+
+def benchmark(
+    model: str | Path, *, size: int | None = None, seconds: float = 20.0, say: Callable[[str], object] = _silent
+) -> Benchmark:
     """Measure a model folder's backends. `size`: pixels of an input's side; `seconds`: about how long the runs may
-    take; scoring the validation part comes on top where the recipe's data are on this machine.
+    take; scoring the validation part comes on top where the recipe's data are on this machine. `say` is told what is
+    being done: a GPU's first answer may take long.
 
     Raises UserError if MODEL is no model folder, or a pipeline.
     """
@@ -98,7 +107,7 @@ def benchmark(model: str | Path, *, size: int | None = None, seconds: float = 20
         raise UserError("is a pipeline, which runs no graph of its own", where=str(path), hint=f"measure {names}")
     candidates, absent = _candidates(folder)
     with ExitStack() as stack:
-        return _measured(folder, candidates, absent, stack, size=size, seconds=seconds)
+        return _measured(folder, candidates, absent, stack, size=size, seconds=seconds, say=say)
 
 
 def _measured(
@@ -109,17 +118,23 @@ def _measured(
     *,
     size: int | None,
     seconds: float,
+    say: Callable[[str], object],
 ) -> Benchmark:
     goldens, answers = read_golden_file(folder.file("golden.npz").read_bytes())
-    backends: dict[Key, Backend] = {
-        (name, device, precision): open_backend(folder.path, backend=name, device=device, precision=precision)  # type: ignore[arg-type]
-        for name, device, precision in candidates
-    }
+    side = size or _SIDE[read_metadata(folder.file(graph_file("fp32"))).geometry.dims]
+    one = _inputs(goldens[0], 1, side)
+    backends: dict[Key, Backend] = {}
+    first: dict[Key, float] = {}
+    for key in candidates:
+        name, device, precision = key
+        say(f"{name} {device} {precision}: starting")
+        start = time.perf_counter()
+        backends[key] = open_backend(folder.path, backend=name, device=device, precision=precision)  # type: ignore[arg-type]
+        backends[key].run(one)
+        first[key] = round(time.perf_counter() - start, 3)
+        say(f"{name} {device} {precision}: first answer after {first[key]:.3f} s")
     server, served = _served(folder, stack, absent)
     backends |= served
-    metadata = next(iter(backends.values())).metadata
-    side = size or _SIDE[metadata.geometry.dims]
-    one = _inputs(goldens[0], 1, side)
     for backend in backends.values():
         for _ in range(_WARM):
             backend.run(one)
@@ -138,6 +153,7 @@ def _measured(
                 backend=key[0],
                 device=backend.device if key not in served else key[1],
                 precision=key[2],
+                first_s=first.get(key),
                 p50_ms=round(statistics.median(times), 3),
                 p95_ms=round(statistics.quantiles(times, n=20)[18], 3),
                 spread_ms=(round(quartiles[0], 3), round(quartiles[2], 3)),

@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -16,7 +17,7 @@ from medzoo.commands.locate import find_model
 from medzoo.commands.model import PrecisionName, open_backend
 from medzoo.errors import UserError, missing_extra
 from medzoo.runtime.gpu import GpuOptions
-from medzoo.runtime.onnx_backend import Device, OnnxBackend
+from medzoo.runtime.onnx_backend import Device, OnnxBackend, cuda_usable
 from medzoo.runtime.pipeline import Pipeline
 from medzoo.serve.settings import Settings
 
@@ -109,13 +110,21 @@ def _opened(
     """The graphs to serve, those of pipelines among them, warmed up; and the pipelines."""
     graphs: dict[Path, OnnxBackend] = {}
     pipelines = []
+    # A GPU's first answer may take long, and nothing else would say what is being waited for.
+    told = device != "cpu" and cuda_usable()
 
     def graph(path: Path) -> OnnxBackend:
         place = path.resolve()
         if place not in graphs:  # a member may be asked for by itself as well
+            if told:
+                print(f"{path.name}: starting on the GPU", file=sys.stderr, flush=True)
+            start = time.perf_counter()
             opened = open_backend(path, backend="onnx", device=device, precision=precision, gpu=gpu)
             assert isinstance(opened, OnnxBackend)
             opened.warm()
+            if told:
+                seconds = time.perf_counter() - start
+                print(f"{path.name}: first answer after {seconds:.1f} s", file=sys.stderr, flush=True)
             graphs[place] = opened
         return graphs[place]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -48,10 +48,18 @@ class TorchBackend:
         return {name: _plain(answer[name]).cpu().numpy() for name in outputs or answer}
 
 
-def _exact() -> AbstractContextManager[None]:
-    """A GPU's convolutions in float32 where they are said to be, which torch rounds to 10 bits (TF32) as it comes."""
-    chosen = torch.backends.cudnn
-    return chosen.flags(enabled=True, benchmark=chosen.benchmark, deterministic=chosen.deterministic, allow_tf32=False)
+@contextmanager
+def _exact() -> Iterator[None]:
+    """float32 where it is said to be: torch rounds a GPU's convolutions to 10 bits (TF32) as it comes, and products
+    where the caller's program lets it."""
+    chosen, asked = torch.backends.cudnn, torch.get_float32_matmul_precision()
+    kept = {"benchmark": chosen.benchmark, "deterministic": chosen.deterministic}
+    with chosen.flags(enabled=True, **kept, allow_tf32=False):
+        torch.set_float32_matmul_precision("highest")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(asked)
 
 
 def _plain(tensor: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ def speed_table(document: Mapping[str, Any]) -> Table:
     metric = document["metric"]
     name = f"{metric['name']}, {metric['items']} {metric['split']} items" if metric else "metric"
     table = Table(
-        *("backend", "p50 ms", "quartiles", "p95 ms", "per s", "batch", "peak MB", "file MB", "differs by"),
+        *("backend", "first s", "p50 ms", "quartiles", "p95 ms", "per s", "batch", "peak MB", "file MB", "differs by"),
         *(name, "loss"),
         title=f"{document['model']}, {_inputs(document)}, {document['rounds']} rounds in turns",
         box=None,
@@ -28,6 +28,7 @@ def speed_table(document: Mapping[str, Any]) -> Table:
         least, most = row["per_second_spread"]
         table.add_row(
             _label(row),
+            _or_dash(row["first_s"], ".2f"),
             f"{row['p50_ms']:.3g}",
             f"{low:.3g}-{high:.3g}",
             f"{row['p95_ms']:.3g}",
@@ -61,6 +62,11 @@ def write_speed(document: Mapping[str, Any], folder: Path) -> None:
             "inputs a second at the best batch size; median, and the best round",
             "/s",
             [(_label(row), row["per_second"], row["per_second_spread"][1]) for row in rows],
+        ),
+        (
+            "from opening the file to the first answer",
+            "s",
+            [(_label(row), row["first_s"], row["first_s"]) for row in rows if row["first_s"] is not None],
         ),
         (
             "most memory of a process that answers once",

@@ -54,6 +54,20 @@ class OnnxBackend:
         self._source = source
         if isinstance(source, Path):
             refuse_external_data(source)
+        chosen = gpu or GpuOptions()
+        providers = _providers(device, gpu)
+        self.session = self._session(providers, threads=threads)
+        self.device = got(device, self.session.get_providers(), number=chosen.number, where=self.where)
+        if self.device == "cpu" and providers != [_CPU]:
+            log.warning("%s: there is a GPU, but ONNX Runtime could not start on it; %s", self.where, _LIBRARIES)
+            self.session = self._session([_CPU], threads=threads)  # with what the CPU's own memory needs
+        # On a GPU inputs and outputs keep their place there; TensorRT's too is CUDA memory.
+        on_gpu = self.device != "cpu"
+        self._bound = Bound(self.session, device="cuda", number=chosen.number, graphs=chosen.graphs) if on_gpu else None
+        self._shapes: dict[str, tuple[int, ...]] | None = None
+        self.metadata = Metadata.read(self.session.get_modelmeta().custom_metadata_map, where=self.where)
+
+    def _session(self, providers: list[Any], *, threads: int) -> ort.InferenceSession:
         options = ort.SessionOptions()
         # Left to count them itself, ONNX Runtime ties each thread to a core: those of two sessions to the same ones.
         options.intra_op_num_threads = threads or cores()
@@ -61,28 +75,19 @@ class OnnxBackend:
         # Threads that slept between two operators of a light graph took as long to wake as the operators to run; as
         # ONNX Runtime comes, they would spin on after it, and take the cores from those that read, decode and write.
         options.add_session_config_entry("session.intra_op.spin_duration_us", str(_SPIN))
-        chosen = gpu or GpuOptions()
-        providers = _providers(device, gpu)
         # Without an arena the system hands out every large tensor anew, zeroed page by page: up to half of a run.
         options.enable_cpu_mem_arena = providers == [_CPU]
         # It would keep a plan, and a block as large as all tensors of it, for each shape that ever came.
         options.enable_mem_pattern = False
+        source = self._source
         try:
-            self.session = ort.InferenceSession(
+            return ort.InferenceSession(
                 str(source) if isinstance(source, Path) else source, options, providers=providers
             )
         except Exception as error:  # ONNX Runtime raises a family of classes with no common public base
             raise UserError(
                 f"is not an ONNX model that can be loaded: {_first_line(error)}", where=self.where
             ) from error
-        self.device = got(device, self.session.get_providers(), number=chosen.number, where=self.where)
-        if self.device == "cpu" and providers != [_CPU]:
-            log.warning("%s: there is a GPU, but ONNX Runtime could not start on it; %s", self.where, _LIBRARIES)
-        # On a GPU inputs and outputs keep their place there; TensorRT's too is CUDA memory.
-        on_gpu = self.device != "cpu"
-        self._bound = Bound(self.session, device="cuda", number=chosen.number, graphs=chosen.graphs) if on_gpu else None
-        self._shapes: dict[str, tuple[int, ...]] | None = None
-        self.metadata = Metadata.read(self.session.get_modelmeta().custom_metadata_map, where=self.where)
 
     def with_threads(self, threads: int) -> OnnxBackend:
         """The same graph in a session of its own on the CPU, of so many threads. Raises UserError."""

@@ -22,7 +22,11 @@ def test_each_backend_is_measured_beside_its_parity(
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 0
-    document = json.loads(capsys.readouterr().out)
+    printed = capsys.readouterr()
+    document = json.loads(printed.out)
+    said = printed.err.splitlines()
+    # Each is named before it is waited for.
+    assert said.index("onnx cpu fp32: starting") < said.index("torch cpu fp32: starting")
     assert json.loads((tmp_path / "benchmark.json").read_text()) == document
     with Pillow.open(tmp_path / "benchmark.png") as picture:
         assert picture.width > 600
@@ -34,6 +38,11 @@ def test_each_backend_is_measured_beside_its_parity(
         assert 0 < row["p50_ms"] <= row["p95_ms"]
         assert row["per_second"] > 0
         assert row["peak_mb"] > 30
+        if row["backend"] in ("onnx", "torch"):
+            assert row["first_s"] > 0
+            assert f"{row['backend']} cpu {row['precision']}: first answer after {row['first_s']:.3f} s" in said
+        else:
+            assert row["first_s"] is None
     assert rows["torch", "fp32"]["differences"]["probabilities"] <= 1e-4
     assert rows["onnx", "fp32"]["differences"]["probabilities"] <= 1e-4
     # torch itself takes more memory than all of the runtime.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnxruntime as ort
 import pytest
 
 from medzoo.errors import UserError
@@ -57,6 +58,25 @@ def test_without_a_device_nothing_falls_back_unsaid(device: str, tmp_path: Path)
     with pytest.raises(UserError, match=f"asked for {device}, but there is no usable CUDA device"):
         OnnxBackend(path, device=device)  # type: ignore[arg-type]
     assert OnnxBackend(path).device == "cpu"
+
+
+@pytest.mark.skipif(cuda_usable(), reason="there is a CUDA device here")
+def test_a_device_that_cannot_be_started_on_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As on a machine with a driver and without CUDA's libraries: ONNX Runtime itself then takes the CPU in silence."""
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
+        pytest.skip("this ONNX Runtime was built without CUDA")
+    monkeypatch.setattr("medzoo.runtime.onnx_backend.cuda_device_present", lambda: True)
+    path = write_graph(tmp_path / "graph.onnx", "classify")
+    backend = OnnxBackend(path)
+    assert backend.device == "cpu"
+    backend.warm()  # it is as a session on the CPU is
+    (warning,) = caplog.messages
+    assert warning.startswith(f"{path}: there is a GPU, but ONNX Runtime could not start on it; ")
+    assert "medzoo[gpu]" in warning
+    with pytest.raises(UserError, match="asked for cuda, but ONNX Runtime could only start on cpu"):
+        OnnxBackend(path, device="cuda")
 
 
 @pytest.mark.skipif(cuda_usable(), reason="there is a CUDA device here")
