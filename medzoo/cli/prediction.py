@@ -125,6 +125,8 @@ def _answered(
     told = f"ran on {runs.name}, {runs.device}, {runs.metadata.precision}"
     if set(asked) != {"auto"}:
         told += f" (asked for {', '.join(asked)})"
+    if runs.device.startswith(("cuda", "tensorrt")):  # nothing else would say what is being waited for
+        say(f"starting on {runs.device}; its first answer takes a while, which --device cpu does without")
     said = False
     for result in predict_files(predictor, inputs, form=chosen, **options):
         if not said and not isinstance(result, Failure):

@@ -49,6 +49,12 @@ def find_model(model: str | Path) -> Path:
     known = zoo()
     if str(model) in known:
         return known[str(model)]
+    if str(model) in recipes():
+        raise UserError(
+            "its recipe is here, the trained model is not",
+            where=str(model),
+            hint=f"medzoo fetch {model} --from BASE brings it from a zoo, medzoo train {model} trains it",
+        )
     raise _not_found("model", str(model), known)
 
 

@@ -263,6 +263,7 @@ def test_a_figure_that_does_not_follow_from_the_stored_answers_is_refused(
     ("arguments", "words"),
     [
         (["predict", "brain-tisue", "x.nii"], "there is no such model"),
+        (["predict", "nodule-svm-shape", "x.nii"], "medzoo fetch nodule-svm-shape --from BASE"),
         (["predict", "{model}", "{scan}", "--device", "gpu"], "--device: 'gpu' is not one of auto, cpu, cuda"),
         (["predict", "{model}", "{scan}", "--device", "cuda"], "asked for cuda"),
         (["predict", "{model}"], "Missing argument"),
@@ -280,6 +281,26 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(
     assert out == ""
     assert words in err
     assert len(err.strip().splitlines()) == 1, err
+
+
+def test_a_gpu_is_named_before_its_first_answer_is_waited_for(
+    run: Run, tiny_model: Path, small_scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medzoo.commands import model
+    from medzoo.runtime.predictor import Predictor
+
+    predictor = model.load(tiny_model, device="cpu")
+    assert isinstance(predictor, Predictor)
+    order: list[str] = []
+    answer = predictor.backend.run
+    monkeypatch.setattr(predictor.backend, "device", "cuda:0")
+    monkeypatch.setattr(predictor.backend, "run", lambda *a, **k: (order.append("answer"), answer(*a, **k))[1])
+    monkeypatch.setattr("medzoo.cli.prediction.say", order.append)
+    monkeypatch.setattr(model, "load", lambda *_, **__: predictor)
+    code, _, err = run("predict", tiny_model, small_scan, "-o", tmp_path, "--no-pictures")
+    assert code == 0, err
+    assert order[0].startswith("starting on cuda:0;")
+    assert order[1] == "answer"
 
 
 def test_output_that_cannot_be_written_is_named(run: Run, tiny_model: Path, small_scan: Path, tmp_path: Path) -> None:
