@@ -68,7 +68,7 @@ $(VIEWER):
 	mv build/npm/niivue.umd.js $@
 
 wheel: $(VENV)/.dev try-viewer ## dist/: the package with recipes and the models that fit in 60 MB
-	rm -rf dist build
+	rm -rf dist build/lib build/bdist.*
 	$(BIN)/python -m build --no-isolation
 
 bare: wheel ## a second environment, from the wheel and without torch, answers as the first one does
