@@ -5,6 +5,7 @@ Importing this module is light; everything is imported when it is first used.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,6 +13,15 @@ if TYPE_CHECKING:
     from medzoo.commands.model import load
     from medzoo.commands.train import train
     from medzoo.errors import UserError
+
+# Nothing that medzoo stands on tells its makers of the images of a clinic: ONNX Runtime (from 1.29 on, for Linux too), Ray
+# and the Hugging Face hub do so unless they are told not to, before they are imported. A value of the user's own stays.
+for _name, _value in (
+    ("ORT_DISABLE_TELEMETRY", "1"),
+    ("RAY_USAGE_STATS_ENABLED", "0"),
+    ("HF_HUB_DISABLE_TELEMETRY", "1"),
+):
+    os.environ.setdefault(_name, _value)
 
 __all__ = ["UserError", "evaluate", "load", "train"]
 

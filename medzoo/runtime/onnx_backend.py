@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import io
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from functools import cache
@@ -24,6 +25,9 @@ from medzoo.runtime.tensors import DTYPES, WARM_SIDE, graph_spec
 from medzoo.types import Array
 
 log = logging.getLogger("medzoo.runtime")
+# Said to the library too, for a program that imported it before medzoo (see medzoo/__init__.py).
+if os.environ.get("ORT_DISABLE_TELEMETRY") == "1":
+    ort.disable_telemetry_events()
 Device = Literal["auto", "cpu", "cuda", "tensorrt"]
 _CPU = "CPUExecutionProvider"
 _SPIN = 1000  # microseconds
