@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from medzoo.commands.train import train
     from medzoo.errors import UserError
 
-# Nothing that medzoo stands on tells its makers of the images of a clinic: ONNX Runtime (from 1.29 on, for Linux too), Ray
-# and the Hugging Face hub do so unless they are told not to, before they are imported. A value of the user's own stays.
+# Nothing that medzoo stands on tells its makers of what is done here: ONNX Runtime (from 1.29 on, on Linux too), Ray
+# and the Hugging Face hub do, unless they are told not to before they are imported. A value of the user's own stays.
 for _name, _value in (
     ("ORT_DISABLE_TELEMETRY", "1"),
     ("RAY_USAGE_STATS_ENABLED", "0"),

@@ -98,6 +98,8 @@ def predict(
             continue
         if "assumed" in answer:
             say(f"warning: {answer['input']}: {answer['assumed']}")
+        for note in answer.get("notes", ()):
+            say(f"note: {answer['input']}: {note}")
         if "blanked" in answer:
             say(f"warning: {answer['input']}: {answer['blanked']}")
         if not as_json:

@@ -10,7 +10,7 @@ from typing import Any
 from medzoo.commands.catalog import has_torch
 from medzoo.commands.locate import find_model
 from medzoo.commands.model import open_backend
-from medzoo.commands.predict import output_names, write_result
+from medzoo.commands.predict import output_names, spare_inputs, write_result
 from medzoo.errors import UserError
 from medzoo.plots.canvas import save_png
 from medzoo.plots.heat import draw_heat, draw_maps
@@ -98,7 +98,9 @@ def explain_files(
 
     A Failure, without an explanation, stands in the place of an input that cannot be answered or explained.
     """
-    for source, name in zip(inputs, output_names(inputs), strict=True):
+    names = output_names(inputs)
+    spare_inputs(inputs, [out / name for name in names], pictures=pictures)
+    for source, name in zip(inputs, names, strict=True):
         base = out / name
         try:
             prepared = explainer.predictor.prepare(source, **options)

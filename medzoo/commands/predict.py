@@ -19,6 +19,8 @@ from medzoo.results import Result, Segmentation
 from medzoo.runtime.predictor import Failure, Predictor
 
 # A file that is an image by itself; those of a DICOM series are one together.
+# What the file of an answer adds to the name that it is called by, of any --format.
+_ADDED = (".json", ".png", "_mask.png", "_mask.nii.gz", "_seg.dcm", "_sr.dcm", "_surfaces.glb", "_surfaces.png")
 SCANS = frozenset(s for form in FORMATS if form.name not in ("dicom", "archive") for s in form.suffixes)
 
 
@@ -43,11 +45,13 @@ def predict_files(
     refused. An input
     dicomweb://... is fetched, and its answer stored there as SEG or SR. A Failure stands in the place of an input
     that cannot be answered, or whose answer cannot be written. `batch`: see Predictor.stream; `options` go to
-    `Predictor.prepare` (mask, box).
+    `Predictor.prepare` (mask, box). Raises UserError before anything is written if an input is no name at all, or
+    would be written over.
     """
     if deidentify and surfaces:
         raise UserError("the surface of a head shows whose it is", "--surfaces", "leave it out with --deidentify")
     names = [PurePath(f"image-{n:04d}") for n in range(1, len(inputs) + 1)] if deidentify else output_names(inputs)
+    spare_inputs(inputs, [out / name for name in names], pictures=pictures)
     output = open_output(form, out, deidentify=deidentify)
 
     def keep(result: Result, base: Path) -> Result:
@@ -85,6 +89,17 @@ def predict_files(
     output.close()
 
 
+def spare_inputs(inputs: Sequence[str], bases: Sequence[Path], *, pictures: bool) -> None:
+    """Refuse to write an answer over one of the images that are to be answered."""
+    added = [one for one in _ADDED if pictures or one != ".png"]
+    written = {base.with_name(base.name + one).resolve() for base in bases for one in added}
+    for text in inputs:
+        for one in sequence_files(text):
+            if Path(one).resolve() in written:
+                way = "choose another -o" + (", or --no-pictures" if Path(one).suffix == ".png" and pictures else "")
+                raise UserError("an answer would be written over this input", where=one, hint=way)
+
+
 def _answer_alone(
     predictor: Predictor,
     source: str,
@@ -119,12 +134,16 @@ def write_result(result: Any, base: Path, *, pictures: bool) -> Any:
 
 def output_names(inputs: Sequence[str]) -> list[PurePath]:
     """A name for each input, relative and without suffix: its own, with as many of its parent folders as are
-    needed to tell it from the others; a number where the same input is given twice."""
+    needed to tell it from the others; a number where the same input is given twice. Raises UserError for ""."""
+    if any(not one.strip() for one in inputs):
+        raise UserError("is empty, where a file or a folder is to be named", where="INPUT")
     # Sequences of one scan are called as the first of them.
     inputs = [sequence_files(one)[0] for one in inputs]
     # The last dot of a UID begins no suffix, and a series is named behind a number sign.
     inputs = [one.replace(".", "-").replace("#", "-") if is_dicomweb(one) else one for one in inputs]
-    stems = [Path(text).with_name(stem(text)) if Path(text).name else Path(text) for text in inputs]
+    # A folder may be named from within: . or ..
+    paths = [Path(text) if Path(text).name not in ("", "..") else Path(text).resolve() for text in inputs]
+    stems = [one.with_name(stem(str(one))) if one.name else Path("root") for one in paths]
     for depth in range(1, max((len(one.parts) for one in stems), default=1) + 1):
         names = [PurePath(*[part for part in one.parts[-depth:] if part not in ("/", "..", ".")]) for one in stems]
         if len(set(names)) == len(set(stems)):

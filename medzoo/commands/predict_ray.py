@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from medzoo.commands.predict import output_names, write_result
+from medzoo.commands.predict import output_names, spare_inputs, write_result
 from medzoo.errors import UserError, missing_extra
 from medzoo.io.atomic import forget_unfinished
 
@@ -35,6 +35,8 @@ def predict_on_ray(
         raise missing_extra("ray", "ray") from error
     if not inputs:
         return
+    names = output_names(inputs)
+    spare_inputs(inputs, [out / name for name in names], pictures=pictures)
     started = not ray.is_initialized()
     if started:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR", configure_logging=False)
@@ -45,7 +47,7 @@ def predict_on_ray(
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.execution_options.verbose_progress = False
-        bases = [str((out / name).absolute()) for name in output_names(inputs)]
+        bases = [str((out / name).absolute()) for name in names]
         rows = [
             {"number": n, "input": text, "base": base} for n, (text, base) in enumerate(zip(inputs, bases, strict=True))
         ]

@@ -136,7 +136,7 @@ def _train(
         raise SystemExit(0)  # of processes that a launcher started the first alone writes, whatever was trained
     console.print("exporting to ONNX, and comparing its answers with torch's")
     golden = feeds.golden()
-    metadata = _metadata(loaded, net, golden)
+    metadata = _metadata(loaded, net, golden, data)
     halved = loaded.export.store == "fp16"
     if halved:
         round_weights(net)
@@ -264,10 +264,14 @@ def export_checked(
     return Exported(raw, golden_file(stored, answers[: len(stored)]), parity, inputs)
 
 
-def _metadata(recipe: Recipe, net: Any, seen: Sequence[Golden]) -> Metadata:
-    """`seen`: inputs from the data, which tell how deep its pictures are."""
+def _metadata(recipe: Recipe, net: Any, seen: Sequence[Golden], data: OpenData) -> Metadata:
+    """`seen`: inputs from the data, which tell how deep its pictures are; of features, the pictures themselves do."""
     point = net.operating_point
-    largest = max((float(value.max(initial=0)) for one in seen for value in one.inputs.values()), default=0.0)
+    if net.inputs == ("features",):
+        pictures = [data.data.load(item).image.array for item in data.part("train")[:8]]
+    else:
+        pictures = [value for one in seen for value in one.inputs.values()]
+    largest = max((float(value.max(initial=0)) for value in pictures), default=0.0)
     return Metadata(
         name=recipe.name,
         task=recipe.task,

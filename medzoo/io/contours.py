@@ -46,14 +46,19 @@ def read_contours(path: str | Path) -> Image:
     return Image(mask[None], None, where, {"outlines_mm": {0: outlines}, "spacing": (pixel, pixel)})
 
 
+_NO_SCALE = "a picture has no scale: a pixel is taken as a millimetre"
+
+
 def read_outline(source: Any) -> Image:
     """An outline in place of an image: a contour file, or what `read_labels` takes, a mask picture or volume.
 
-    Raises UserError, see `read_contours` and `read_labels`.
+    A picture has no scale: `meta["assumed"]` says what is taken for it. Raises UserError, see `read_contours` and
+    `read_labels`.
     """
     if isinstance(source, str | Path) and Path(source).suffix.lower() in SUFFIXES:
         return read_contours(source).replace(source=str(source))
-    return read_labels(source)
+    mask = read_labels(source)
+    return mask if mask.affine is not None else mask.replace(meta={**mask.meta, "assumed": _NO_SCALE})
 
 
 def _from_csv(text: str, where: str) -> dict[float, Array]:

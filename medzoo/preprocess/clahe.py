@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -15,6 +15,7 @@ from medzoo.types import Array, Frame, Image
 class Clahe(HostStep):
     """CLAHE (medzoo.imaging.clahe) of every channel; a volume is taken slice by slice of its last axis."""
 
+    scales: ClassVar[bool] = True
     op: Literal["clahe"] = "clahe"
     tiles: Annotated[int, Field(ge=1)] = 8
     clip_limit: Annotated[float, Field(gt=0, le=1)] = 0.01

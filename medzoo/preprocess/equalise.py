@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -19,6 +19,7 @@ class Equalise(HostStep):
     8- and 16-bit images keep their dtype; anything else, such as CT, needs a `window` [low, high].
     """
 
+    scales: ClassVar[bool] = True
     op: Literal["equalise"] = "equalise"
     method: Method = "textbook"
     bins: Annotated[int, Field(ge=2)] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -19,6 +19,7 @@ class LogSubtract(HostStep):
     Counts below `floor` are taken as that many.
     """
 
+    scales: ClassVar[bool] = True
     op: Literal["log-subtract"] = "log-subtract"
     mask: Annotated[int, Field(ge=0)] = 0
     floor: Annotated[float, Field(gt=0)] = 1.0

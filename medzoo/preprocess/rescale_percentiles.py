@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -20,6 +20,7 @@ class RescalePercentiles(HostStep):
     With `nonzero` zeros stay exactly zero.
     """
 
+    scales: ClassVar[bool] = True
     op: Literal["rescale-percentiles"] = "rescale-percentiles"
     low: Percent = 1.0
     high: Percent = 99.0

@@ -18,12 +18,14 @@ class HostStep(BaseModel):
     """One host step; `op` is its name in recipes and in the ONNX metadata.
 
     `measures`: it turns the image into a vector of named features (F,), with or without the outline of a mass
-    (medzoo.preprocess.mass). `outlines_only`: it takes outlines in place of an image.
+    (medzoo.preprocess.mass). `outlines_only`: it takes outlines in place of an image. `scales`: it brings grey values
+    to a scale of its own, so that it does not matter in how many bits they were stored.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     measures: ClassVar[bool] = False
     outlines_only: ClassVar[bool] = False
+    scales: ClassVar[bool] = False
     op: str
 
     @property

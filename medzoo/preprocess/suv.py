@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -17,6 +17,7 @@ class Suv(HostStep):
     Dose, half life, times, weight and correction are the DICOM header's; see medzoo.io.dicom.facts.
     """
 
+    scales: ClassVar[bool] = True
     op: Literal["suv"] = "suv"
 
     def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:

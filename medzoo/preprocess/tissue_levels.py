@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -21,6 +21,7 @@ class TissueLevels(HostStep):
     numbers, and are scaled as such.
     """
 
+    scales: ClassVar[bool] = True
     op: Literal["tissue-levels"] = "tissue-levels"
 
     def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:

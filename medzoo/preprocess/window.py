@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -18,6 +18,7 @@ class Window(HostStep):
     Without centre and width it is the first window that the image's DICOM header names.
     """
 
+    scales: ClassVar[bool] = True
     op: Literal["window"] = "window"
     centre: float | None = None
     width: Annotated[float | None, Field(gt=0)] = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -20,6 +20,7 @@ class ZScore(HostStep):
     With `nonzero` zeros stay exactly zero: they are the outside of a brain-extracted scan.
     """
 
+    scales: ClassVar[bool] = True
     op: Literal["zscore"] = "zscore"
     where: Literal["nonzero", "all"] = "nonzero"
     by: Literal["moments", "quartiles"] = "moments"

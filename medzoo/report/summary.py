@@ -45,7 +45,11 @@ def result_line(answer: Mapping[str, Any]) -> str:
         more = f", and {len(found) - 5} more" if len(found) > 5 else ""
         return head + (f"{len(found)} found: {', '.join(words)}{more}" if found else "nothing found")
     if "probabilities" in answer:
-        line = head + f"{answer['label']} ({', '.join(f'{k} {p:.2f}' for k, p in answer['probabilities'].items())})"
+        chances: Mapping[str, float] = answer["probabilities"]
+        likeliest = max(chances, key=chances.__getitem__)
+        # Set for few misses, or for few alarms, the threshold may lie on either side of a half.
+        point = "" if answer["label"] == likeliest else ", by the model's operating threshold"
+        line = head + f"{answer['label']} ({', '.join(f'{k} {p:.2f}' for k, p in chances.items())}{point})"
         return (
             line if answer.get("sure", True) else f"{line}, not sure: {' or '.join(answer['label_set']) or 'none fits'}"
         )

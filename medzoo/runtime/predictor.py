@@ -135,9 +135,14 @@ class Predictor:
 
     @property
     def only_pictures(self) -> bool:
-        """Whether an image that is still a volume after the host steps cannot be answered."""
-        metadata = self.metadata
-        return metadata.task == "classify" and metadata.inputs[0] == "image" and metadata.geometry.dims == 2
+        """Whether an image that is still a volume after the host steps cannot be answered.
+
+        A detector may have learnt from single slices, but not from volumes whose axes no step brought into order.
+        """
+        metadata, geometry = self.metadata, self.metadata.geometry
+        if metadata.inputs[0] != "image" or geometry.dims != 2:
+            return False
+        return metadata.task == "classify" or (metadata.task == "detect" and geometry.slices == 1 and not self.steps)
 
     def prepare(self, source: Any, *, mask: Any = None, box: Any = None) -> Prepared:
         """Read one input and take the host steps; of a model of several sequences see `read_sequences`.
@@ -166,14 +171,22 @@ class Predictor:
         return read_image(source) if channels == 1 else read_sequences(source, channels)
 
     def _require_depth(self, image: Image) -> None:
-        """A detector that sees stored values as they are finds nothing in values 256 times as large."""
-        metadata = self.metadata
-        if metadata.task == "detect" and not self.steps and metadata.bits == 8 and image.array.dtype == np.uint16:
-            raise UserError(
-                f"has 16 bits a pixel, {metadata.name} was trained on pictures of 8",
-                where=image.source,
-                hint="save it as an 8-bit picture, windowed as you would look at it",
-            )
+        """A model that sees stored values as they are is blind to values 256 times as large: it finds nothing in them,
+        or takes one class for another."""
+        metadata, array = self.metadata, image.array
+        as_stored = not any(step.scales or step.outlines_only for step in self.steps)
+        takes_pictures = metadata.task != "segment" and metadata.geometry.dims == 2 and metadata.geometry.slices == 1
+        if not takes_pictures or metadata.bits > 8 or not as_stored:
+            return
+        largest = array.max(initial=0)
+        if largest <= 255:
+            return
+        held = "has 16 bits a pixel" if array.dtype == np.uint16 else f"holds values up to {largest:g}"
+        raise UserError(
+            f"{held}, {metadata.name} was trained on pictures of 8",
+            where=image.source,
+            hint="save it as an 8-bit picture, windowed as you would look at it",
+        )
 
     def _hint(self, image: Image, mask: Any, box: Any) -> Hint:
         if not self.takes_outline:
@@ -182,6 +195,12 @@ class Predictor:
             raise UserError("a mask and a box were both given", where=image.source, hint="give one of them")
         if mask is not None:
             outline = mask if isinstance(mask, np.ndarray) else read_labels(mask).array[0]
+            named = image.source if isinstance(mask, np.ndarray) else str(mask)
+            if outline.shape == image.shape and len(values := np.unique(outline)) > 2:
+                way = "draw the mass in one value on 0, and save it without loss (PNG, not JPEG)"
+                raise UserError(f"is no mask, it has {len(values)} different values", where=named, hint=way)
+            if outline.shape == image.shape and outline.all():
+                raise UserError("is no mask, it leaves nothing of the image out", where=named, hint="0 is not the mass")
             return Hint(mask=outline)
         x0, y0, x1, y1 = (float(v) for v in box)
         height, width = image.shape[:2]
@@ -241,6 +260,8 @@ class Predictor:
             if reference is not None:
                 effects = contributions(self.backend, batch[0], np.asarray(reference, np.float32))
                 facts["contributions"] = dict(zip(mass.features, map(float, effects), strict=True))
+        elif prepared.source.affine is None and not np.ptp(prepared.source.array):
+            facts["notes"] = ("the picture has one value throughout, there is nothing in it to see",)
         probabilities = {label: float(p) for label, p in zip(self.metadata.labels, values[0], strict=True)}
         if (sets := self.metadata.conformal) is not None:
             facts["label_set"] = tuple(label for label, p in probabilities.items() if p >= sets.threshold)

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image as Pillow
 
 from medzoo.commands.outputs import run_lengths
-from medzoo.commands.predict import predict_files
+from medzoo.commands.predict import output_names, predict_files
+from medzoo.errors import UserError
 from medzoo.runtime.geometry import Geometry
 from medzoo.runtime.metadata import Metadata
 from medzoo.runtime.predictor import Failure, Predictor
@@ -181,3 +182,28 @@ def test_run_lengths_are_cocos() -> None:
         runs = run_lengths(mask)
         np.testing.assert_array_equal(decoded(runs, mask.shape), mask)
         assert sum(runs) == mask.size
+
+
+@pytest.mark.parametrize(("name", "pictures"), [("scan.png", True), ("scan_mask.nii.gz", False)])
+def test_an_input_is_never_written_over(name: str, pictures: bool, tmp_path: Path) -> None:
+    """`predict MODEL scan.png -o .`: the drawing would take the place of the scan, and be answered next time."""
+    scan, other = tmp_path / name, tmp_path / "scan.bmp"
+    Pillow.new("L", (64, 64), 90).save(tmp_path / "scan.png")
+    Pillow.new("L", (64, 64), 90).save(other)
+    scan.write_bytes((tmp_path / "scan.png").read_bytes())
+    before = scan.read_bytes()
+    inputs = [str(other), str(scan)]
+    found = predict_files(Predictor(Through("detect")), inputs, out=tmp_path / "x" / "..", pictures=pictures)
+    with pytest.raises(UserError, match=f"{name}: an answer would be written over this input .choose another -o"):
+        list(found)
+    assert scan.read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {"scan.png", "scan.bmp", name}
+
+
+def test_a_folder_is_called_by_its_name_from_within_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "series" / "inner").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "series" / "inner")
+    for text, name in ((".", "inner"), ("./", "inner"), ("..", "series"), ("../", "series"), ("/", "root")):
+        assert [str(one) for one in output_names([text])] == [name], text
+    with pytest.raises(UserError, match="INPUT: is empty"):
+        output_names([""])

@@ -126,13 +126,17 @@ def test_odd_shapes_are_answered_inside_the_picture(predictor: Predictor, shape:
     assert (found.boxes[:, 2:] <= [shape[1], shape[0]]).all()
 
 
-def test_colour_sixteen_bit_and_large_pictures_are_answered(predictor: Predictor) -> None:
+def test_colour_and_large_pictures_are_answered_and_sixteen_bits_by_what_learnt_them(predictor: Predictor) -> None:
     grey = scene((30, 25, 65, 55))
     one = predictor.predict(Image(grey, None, "grey"))
     three = predictor.predict(Image(np.repeat(grey, 3, axis=0), None, "colour"))
     assert np.allclose(one.boxes, three.boxes, atol=1e-3)
-    deep = predictor.predict(Image(grey.astype(np.uint16) * 257, None, "deep"))
-    assert np.isfinite(deep.scores).all()
+    deep = Image(grey.astype(np.uint16) * 257, None, "deep")
+    with pytest.raises(UserError, match="deep: has 16 bits a pixel, classic was trained on pictures of 8"):
+        predictor.predict(deep)
+    trained_deep = Predictor(predictor.backend)
+    trained_deep.metadata = predictor.metadata.model_copy(update={"bits": 16})
+    assert np.isfinite(trained_deep.predict(deep).scores).all()
     large = predictor.predict(Image(grey.repeat(40, axis=1).repeat(40, axis=2), None, "large"))
     assert np.abs(large.boxes[0] / 40 - one.boxes[0]).max() < 1.5
 
