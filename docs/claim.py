@@ -14,6 +14,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image as Pillow
@@ -28,6 +29,7 @@ from medzoo.plots.sheet import in_rows, sheet_jpeg, tile
 from medzoo.plots.three_views import three_views
 from medzoo.recipe import load_recipe
 from medzoo.report.figure import figure_text
+from medzoo.report.sections import elsewhere_lines
 from medzoo.results import Classification, Detections, Segmentation
 from medzoo.types import Array
 
@@ -238,22 +240,20 @@ def brains(*, fresh: bool) -> list[str]:
     ]
 
 
-def real_head() -> list[str]:
-    """Dice on one real head, as `python -m benchmarks.brain_scans` left it."""
+def real_head() -> dict[str, Any] | None:
+    """Dice on one real head, as `python -m benchmarks.brain_scans` left it, in the form of a manifest's `elsewhere`:
+    what it was measured on, by which metric, and a row of values for each method."""
     if not REAL_HEAD.is_file():
-        return []
+        return None
     dice = json.loads(REAL_HEAD.read_text(encoding="utf-8"))["real head"]
     names = {"k-means": "k-means", "Otsu": "Otsu's two thresholds"} | {name: f"`{name}`" for name, _ in BRAINS}
-    tissues = list(dice["k-means"])
-    return [
-        f"On a real head (MNI152, the average of 152 people, its {dice['shape'][2]} middle slices), beside Otsu's "
-        "thresholds as well; its tissue maps were drawn by nobody, but averaged from automatic classifications, which "
-        "favours grey values.",
-        "",
-        f"| Dice | {' | '.join(tissues)} |",
-        f"| --- {'| --- ' * len(tissues)}|",
-        *[f"| {words} | {' | '.join(f'{dice[key][one]:.3f}' for one in tissues)} |" for key, words in names.items()],
-    ]
+    return {
+        "on": f"On a real head (MNI152, the average of 152 people, its {dice['shape'][2]} middle slices), beside "
+        "k-means and Otsu's thresholds, which learn nothing; its tissue maps were drawn by nobody, but averaged from "
+        "automatic classifications, which favours grey values.",
+        "metric": "Dice",
+        "rows": {words: dice[key] for key, words in names.items()},
+    }
 
 
 def breast_pictures(common: Sequence[str], *, fresh: bool) -> list[tuple[str, str]]:
@@ -321,6 +321,8 @@ def page(*, fresh: bool) -> str:
         "# What the slides claim, measured",
         '"Hand-made features need much manual work and recognise little; deep features need little and recognise '
         'much." '
+        "So say the slides on medical image recognition whose methods medzoo began with: masses by features and an "
+        "SVM, AlexNet, a patch CNN for brain tissue, region CNNs. "
         "Here the models of the slides and today's stand side by side on the same images; every figure is counted from "
         "the answers in the model folders by `make claim`, with 95 % intervals, and differences are paired.",
         "\n".join(table_of_breasts),
@@ -333,8 +335,8 @@ def page(*, fresh: bool) -> str:
             parts.append("\n".join(lines))
     if picture := brain_picture(fresh=fresh):
         parts.append(f"![A test scan: truth, k-means, patch CNN, U-Net](images/{picture})")
-    if lines := real_head():
-        parts.append("\n".join(lines))
+    if found := real_head():
+        parts.append("\n".join(elsewhere_lines(found)))
     absent = [name for name, *_ in (*CLASSIFIERS, *DETECTORS, *BRAINS) if stored(name) is None]
     if absent:
         parts.append(f"Not measured here yet: {', '.join(f'`{name}`' for name in dict.fromkeys(absent))}.")

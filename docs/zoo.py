@@ -61,8 +61,11 @@ def renew_cards() -> None:
     """Cards as this code renders the manifests; what a card says is the manifest's, so no figure changes."""
     for manifest in sorted(ROOT.glob("zoo/*/manifest.json")):
         folder = ModelFolder.open(manifest.parent)
-        if folder.file("README.md").read_text(encoding="utf-8") != render_card(folder.manifest):
-            rewrite(folder)
+        brains = {name for name, _ in claim.BRAINS}
+        elsewhere = claim.real_head() if folder.manifest["name"] in brains else None
+        changes = {"elsewhere": elsewhere} if elsewhere != folder.manifest.get("elsewhere") else {}
+        if changes or folder.file("README.md").read_text(encoding="utf-8") != render_card(folder.manifest):
+            rewrite(folder, **changes)
 
 
 def main() -> None:

@@ -73,7 +73,7 @@ class ModelFolder:
             raise UserError(
                 f"this copy of the model has no {name}",
                 where=str(self.path),
-                hint=f"medzoo fetch {self.name} brings it",
+                hint=f"medzoo fetch {self.name} --from BASE brings it",
             )
         return self.path / name
 

@@ -26,9 +26,12 @@ def validate(recipe: RecipeName, overrides: Overrides = None) -> None:
 
 def schema() -> None:
     """JSON Schema of a recipe, for editors."""
-    from medzoo.commands.catalog import Catalog
+    from medzoo.commands.catalog import Catalog, has_torch
+    from medzoo.errors import missing_extra
     from medzoo.recipe import json_schema
 
+    if not has_torch():
+        raise missing_extra("torch", "train")
     print_json(json_schema(Catalog()))
 
 

@@ -34,7 +34,12 @@ class OpenData:
 def open_data(recipe: Recipe) -> OpenData:
     """Open and split a recipe's data. Raises UserError if the layout or the split cannot be had."""
     entry = registry.entry("data", recipe.data.type)
-    data: DataSet = entry.open(data_params(recipe), recipe.task, recipe.labels)
+    params = data_params(recipe)
+    root = getattr(params, "root", None)
+    if isinstance(root, Path) and not root.exists():
+        way = "data.root=FOLDER names another; of the recipes that come with medzoo, MEDZOO_DATA the folder around it"
+        raise UserError("there is no such folder of data", where=str(root), hint=way)
+    data: DataSet = entry.open(params, recipe.task, recipe.labels)
     items = data.items()
     if not items:
         raise UserError("the data set is empty", where=f"{recipe.source}: data")

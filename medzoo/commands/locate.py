@@ -29,7 +29,7 @@ def zoo() -> dict[str, Path]:
     for folder in zoo_folders():
         for manifest in sorted(folder.glob("*/manifest.json")):
             found.setdefault(manifest.parent.name, manifest.parent)
-    return found
+    return dict(sorted(found.items()))
 
 
 def recipes() -> dict[str, Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from medzoo.artifact import ModelFolder
 from medzoo.commands.catalog import has_torch
@@ -38,6 +38,13 @@ def load(
 
     Raises UserError if there is no such model, a file of it was changed, or the backend cannot be had.
     """
+    for name, given, known in (
+        ("backend", backend, get_args(BackendName)),
+        ("device", device, get_args(Device)),
+        ("precision", precision, get_args(PrecisionName)),
+    ):
+        if given not in known:
+            raise UserError(f"{given!r} is not one of {', '.join(known)}", where=name)
     if is_url(model):
         return _remote(str(model), threshold=threshold)
     path = find_model(model)

@@ -24,5 +24,7 @@ def report(model: str | Path, *, out: str | Path | None = None) -> tuple[Path, s
     page = render_page(folder, version=installed("medzoo") or "")
     target = atomic_write(Path(out or f"{folder.name}.html"), lambda file: file.write(page.encode()))
     volumes = any(name in folder.manifest["files"] for name in VOLUMES.values())
-    lacks = "the viewer of volumes is not in this checkout (make viewer brings it), so the page has pictures alone"
+    lacks = (
+        "the viewer of volumes is not installed (a checkout's `make viewer` brings it), so the page has pictures alone"
+    )
     return target, lacks if volumes and bundle() is None else None

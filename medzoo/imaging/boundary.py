@@ -97,7 +97,9 @@ def _box_mask(shape: tuple[int, ...], box: Box) -> Array:
     mask = np.zeros(shape, bool)
     mask[max(0, round(y0)) : max(0, round(y1)), max(0, round(x0)) : max(0, round(x1))] = True
     if mask.sum() < 9:
-        raise UserError(f"the box {box} holds next to nothing of the image", "box")
+        raise UserError(
+            "the box holds next to nothing of the image (9 pixels as it is measured)", hint="draw it larger"
+        )
     return mask
 
 

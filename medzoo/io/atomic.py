@@ -35,10 +35,17 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         beside.replace(target)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise UserError(f"cannot be written: {reason}", where=str(path)) from error
+        raise UserError(
+            f"cannot be written: {reason}", where=str(_blocking(path)), hint="choose another place"
+        ) from error
     finally:
         with suppress(OSError):
             beside.unlink()
+
+
+def _blocking(path: str | Path) -> Path:
+    """The file that stands where a folder of `path` is wanted, else `path`."""
+    return next((one for one in Path(path).parents if one.exists() and not one.is_dir()), Path(path))
 
 
 def forget_unfinished(bases: Iterable[Path]) -> None:

@@ -41,6 +41,8 @@ def read_picture(path: Path) -> Image:
         raise UserError("is no picture, or is damaged", where, "PNG, JPEG, TIFF or BMP is read") from error
     except UserError:
         raise
+    except PermissionError as error:
+        raise UserError("may not be read by this user", where, "its permissions say who may") from error
     except Exception as error:  # every decoder of Pillow has its own way of failing on damaged bytes
         raise UserError(f"is truncated or damaged: {error}", where) from error
     if orientation != 1:

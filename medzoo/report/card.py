@@ -9,7 +9,14 @@ from typing import Any
 from medzoo.report.figure import figure_text, number, shared_interval
 from medzoo.report.mass import findings_section, protocols_note
 from medzoo.report.regions import regions_section
-from medzoo.report.sections import again, calibration_words, speed_section, subgroups_section, worst_section
+from medzoo.report.sections import (
+    again,
+    calibration_words,
+    elsewhere_section,
+    speed_section,
+    subgroups_section,
+    worst_section,
+)
 from medzoo.report.tissue import tissue_section
 
 _DISCLAIMER = "Not a medical device. For research and teaching; not cleared for diagnosis or treatment of patients."
@@ -23,6 +30,7 @@ def render_card(manifest: Mapping[str, Any]) -> str:
         f"**{_DISCLAIMER}**",
         _uses(manifest),
         _measured(manifest["metrics"]),
+        elsewhere_section(manifest.get("elsewhere")),
         tissue_section(manifest["metrics"]),
         subgroups_section(manifest["metrics"]),
         _calibration(manifest),

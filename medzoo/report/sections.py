@@ -57,6 +57,26 @@ def calibration_words(manifest: Mapping[str, Any]) -> str:
     return "not calibrated: probabilities are as the training left them"
 
 
+def elsewhere_section(elsewhere: Mapping[str, Any] | None) -> str:
+    """What was measured on other data than those of the split; "" where nothing was."""
+    return "\n".join(["## Elsewhere", "", *elsewhere_lines(elsewhere)]) if elsewhere else ""
+
+
+def elsewhere_lines(elsewhere: Mapping[str, Any]) -> list[str]:
+    """Words and table of a manifest's `elsewhere`: `on`, `metric`, and by method its `rows` of label -> value."""
+    labels = list(next(iter(elsewhere["rows"].values())))
+    return [
+        elsewhere["on"],
+        "",
+        f"| {elsewhere['metric']} | {' | '.join(labels)} |",
+        f"| --- {'| --- ' * len(labels)}|",
+        *[
+            f"| {method} | {' | '.join(f'{row[label]:.3f}' for label in labels)} |"
+            for method, row in elsewhere["rows"].items()
+        ],
+    ]
+
+
 def again(manifest: Mapping[str, Any]) -> str:
     """The command that trains a model again; of a pipeline, that puts it together again."""
     return f"medzoo {'reproduce' if 'training' in manifest else 'train'} {manifest['name']}"

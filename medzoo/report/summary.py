@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from medzoo.report.figure import figure_text
 
 
 def figures_table(figures: Sequence[Mapping[str, Any]]) -> Table:
     """Name, value with interval, protocol."""
-    table = Table("figure", "value (95 % interval)", "protocol", box=None, pad_edge=False)
+    table = Table(Column("figure", overflow="fold"), "value (95 % interval)", "protocol", box=None, pad_edge=False)
     for figure in figures:
         table.add_row(figure["name"], figure_text(figure), figure["protocol"])
     return table
@@ -71,7 +71,13 @@ def _judged(members: Mapping[str, Mapping[str, float]]) -> str:
 def comparison_tables(document: Mapping[str, Any]) -> list[Table]:
     """Figures side by side, then each later model minus the first, then the recipe fields that differ."""
     names = document["models"]
-    side = Table("figure", *names, box=None, pad_edge=False, title=f"on the same {document['items']} items")
+    side = Table(
+        Column("figure", overflow="fold"),
+        *names,
+        box=None,
+        pad_edge=False,
+        title=f"on the same {document['items']} items",
+    )
     by_name = {name: {f["name"]: f for f in document["figures"][name]} for name in names}
     for figure in document["figures"][names[0]]:
         cells = [by_name[name].get(figure["name"]) for name in names]

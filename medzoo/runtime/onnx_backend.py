@@ -89,8 +89,11 @@ class OnnxBackend:
                 str(source) if isinstance(source, Path) else source, options, providers=providers
             )
         except Exception as error:  # ONNX Runtime raises a family of classes with no common public base
+            way = "MODEL is a name of the zoo, a model folder or an .onnx file, and comes before the images"
             raise UserError(
-                f"is not an ONNX model that can be loaded: {_first_line(error)}", where=self.where
+                f"is not an ONNX model that can be loaded: {_first_line(error)}",
+                where=self.where,
+                hint=None if self.where.endswith(".onnx") else way,
             ) from error
 
     def with_threads(self, threads: int) -> OnnxBackend:
@@ -162,12 +165,12 @@ def _providers(device: Device, asked: GpuOptions | None) -> list[Any]:
     if asked is not None and not usable:
         raise UserError(
             f"asked for {asked.words()}, but there is no usable CUDA device with this ONNX Runtime",
-            hint="leave it out, or install onnxruntime-gpu on a machine with an NVIDIA driver",
+            hint=f"leave it out; {_missing()}",
         )
     if device in ("cuda", "tensorrt") and not usable:
         raise UserError(
             f"asked for {device}, but there is no usable CUDA device with this ONNX Runtime",
-            hint="use --device cpu, or install onnxruntime-gpu on a machine with an NVIDIA driver",
+            hint=f"use --device cpu; {_missing()}",
         )
     if device == "tensorrt" and not tensorrt_usable():
         raise UserError(
@@ -178,6 +181,12 @@ def _providers(device: Device, asked: GpuOptions | None) -> list[Any]:
         return [_CPU]
     _load_libraries()
     return gpu.providers(tensorrt=device == "tensorrt")
+
+
+def _missing() -> str:
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
+        return "this ONNX Runtime was built without CUDA, onnxruntime-gpu is built with it"
+    return "this machine has no NVIDIA driver, or the driver sees no GPU"
 
 
 def cuda_usable() -> bool:

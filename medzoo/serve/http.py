@@ -166,12 +166,14 @@ def _timeout(question: Question) -> float | None:
 
 
 async def _predict(hub: Hub, request: Request) -> Response:
-    with hub.request(request.path_params["model"], "upload"):
+    with hub.request(request.path_params["model"], "upload") as told:
         served = _found(hub, request)
         options = _options(request)
         async with held_body(request, hub) as body:
             sent = await _uploads(request, body)
             answers, complete = await _unless_gone(request, answer_uploads(hub, served.name, sent, options))
+            if not complete:  # some of several files are answered, each in its place
+                told.outcome = Reason.INVALID.word
             return JSONResponse(answers, 200 if complete or len(answers) > 1 else 400)
 
 

@@ -125,6 +125,13 @@ class ServedPipeline:
         }
 
 
+@dataclass
+class Told:
+    """How a request ended, for the meter and the log: "ok", or a reason's word."""
+
+    outcome: str = "ok"
+
+
 class Hub:
     """Every model by name, and the bounds on what is in hand at once."""
 
@@ -210,26 +217,26 @@ class Hub:
             self.held -= size
 
     @contextmanager
-    def request(self, model: str, protocol: str) -> Iterator[None]:
-        """Around everything done for one request: counts and logs it. Raises only Refusal."""
+    def request(self, model: str, protocol: str) -> Iterator[Told]:
+        """Around everything done for one request: counts and logs it, as `Told` says it ended. Raises only Refusal."""
         started = time.perf_counter()
-        outcome = "ok"
+        told = Told()
         self.open += 1
         try:
             if self.stopping:
                 raise Refusal(Reason.STOPPING, "the server is stopping")
-            yield
+            yield told
         except Refusal as refusal:
-            outcome = refusal.reason.word
+            told.outcome = refusal.reason.word
             raise
         except UserError as error:
-            outcome = Reason.INVALID.word
+            told.outcome = Reason.INVALID.word
             raise Refusal(Reason.INVALID, str(error).replace("\n", "; ")) from error
         except asyncio.CancelledError:
-            outcome = Reason.CANCELLED.word
+            told.outcome = Reason.CANCELLED.word
             raise
         except Exception as error:
-            outcome = Reason.INTERNAL.word
+            told.outcome = Reason.INTERNAL.word
             log("failed", error=error)
             raise Refusal(Reason.INTERNAL, "the server failed, its log says where") from error
         finally:
@@ -237,8 +244,8 @@ class Hub:
             seconds = time.perf_counter() - started
             # A name that no model has came from outside: it goes neither into labels nor into the log.
             name = model if model in self.names else ""
-            self.meter.ended(name, protocol, outcome, seconds)
-            log("request", model=name, protocol=protocol, outcome=outcome, ms=round(seconds * 1000, 2))
+            self.meter.ended(name, protocol, told.outcome, seconds)
+            log("request", model=name, protocol=protocol, outcome=told.outcome, ms=round(seconds * 1000, 2))
 
     async def infer(self, served: Served, question: Question, *, timeout: float | None = None) -> Answer:
         """Run a question. Cancelled, it is dropped if it has not begun. Raises Refusal."""

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image as Pillow
 
 from medzoo.cli import main
+from medzoo.errors import UserError
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -349,6 +350,7 @@ class Blocked:
             raise ImportError(f"{name} is blocked")
 sys.meta_path.insert(0, Blocked())
 from medzoo.cli import main
+from medzoo.errors import UserError
 main(sys.argv[1:])
 """
     command = [sys.executable, "-c", program, "predict", tiny_model, small_scan, "-o", tmp_path / "out", "--json"]
@@ -405,3 +407,28 @@ def test_data_finds_the_copies_that_lie_on_two_sides_of_the_split(run: Run, tmp_
         assert len(set(leak["splits"])) == 2
     code, out, _ = run("data", recipe)
     assert "leaks between the sides of the split" in out
+
+
+def test_data_that_are_not_here_are_asked_for_by_the_names_that_say_where(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("MEDZOO_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run("data", "breast-mass-svm")
+    assert code == 2
+    assert err.startswith("error: data/busi: there is no such folder of data (")
+    assert "data.root=FOLDER" in err
+    assert "MEDZOO_DATA" in err
+
+
+def test_image_and_model_in_the_wrong_order_are_told_apart(run: Run, tiny_model: Path, small_scan: Path) -> None:
+    code, _, err = run("predict", small_scan, tiny_model)
+    assert code == 2
+    assert "MODEL is a name of the zoo, a model folder or an .onnx file, and comes before the images" in err
+
+
+def test_load_takes_the_values_that_the_command_line_takes() -> None:
+    from medzoo import load
+
+    with pytest.raises(UserError, match="device: 'gpu' is not one of auto, cpu, cuda, tensorrt"):
+        load("lenet-mass", device="gpu")  # type: ignore[arg-type]

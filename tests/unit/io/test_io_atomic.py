@@ -35,7 +35,7 @@ def test_a_failure_half_way_keeps_the_old_file(tmp_path: Path, error: BaseExcept
     with pytest.raises(expected) as caught:
         atomic_write(path, fail)
     if expected is UserError:
-        assert str(caught.value) == f"{path}: cannot be written: No space left on device"
+        assert str(caught.value) == f"{path}: cannot be written: No space left on device (choose another place)"
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
 
@@ -43,10 +43,10 @@ def test_a_failure_half_way_keeps_the_old_file(tmp_path: Path, error: BaseExcept
 def test_a_folder_in_the_way_or_a_file_as_parent(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
-    for path in (tmp_path / "folder", tmp_path / "file" / "a"):
+    for path, fault in ((tmp_path / "folder", tmp_path / "folder"), (tmp_path / "file" / "a", tmp_path / "file")):
         with pytest.raises(UserError) as caught:
             atomic_write(path, lambda handle: handle.write(b"x"))
-        assert str(caught.value).startswith(f"{path}: cannot be written: ")
+        assert str(caught.value).startswith(f"{fault}: cannot be written: ")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder"]
 
 

@@ -303,7 +303,7 @@ def test_logs_are_json_and_say_nothing_of_the_patient(
         web.post("/v2/models/smith-john/infer", json={})
     lines = [json.loads(JsonLines().format(record)) for record in caplog.records if record.name == "medzoo.serve"]
     assert [(line["protocol"], line["outcome"]) for line in lines if line["event"] == "request"] == [
-        ("upload", "ok"),
+        ("upload", "invalid"),
         ("http", "ok"),
         ("http", "unknown"),
     ]
