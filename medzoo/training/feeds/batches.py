@@ -7,7 +7,12 @@ share of the same global batch.
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import threading
+import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -86,6 +91,7 @@ class Loader:
             num_workers=self.workers,
             pin_memory=torch.cuda.is_available(),
             collate_fn=_as_it_is,
+            worker_init_fn=partial(_end_with, parent=os.getpid()),
             # Its own: a loader that is opened again draws nothing from what dropout draws from.
             generator=torch.Generator(),
         ):
@@ -96,3 +102,19 @@ class Loader:
 
 def _as_it_is(batch: Any) -> Any:
     return batch
+
+
+def _end_with(_worker: int, *, parent: int) -> None:
+    """Ends this worker when the training is killed.
+
+    torch's workers look themselves whether their parent lives, but take the one that they have when they are ready: of
+    a training that is killed before, they stay for ever, and hold its memory.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    if multiprocessing.get_start_method() != "forkserver":  # where the parent is another
+        threading.Thread(target=watch, daemon=True).start()
