@@ -13,15 +13,14 @@ from medzoo.cli.terminal import print_json, say
 
 def validate(recipe: RecipeName, overrides: Overrides = None) -> None:
     """Check a recipe; every error at once, as file:line:column."""
-    from medzoo.commands.catalog import catalog
+    from medzoo.commands.catalog import catalog, has_torch
     from medzoo.commands.locate import find_recipe
     from medzoo.recipe import load_recipe
 
-    known = catalog()
-    loaded = load_recipe(find_recipe(recipe), overrides or (), catalog=known)
+    loaded = load_recipe(find_recipe(recipe), overrides or (), catalog=catalog())
     say(f"{recipe}: valid ({loaded.name}, task {loaded.task}, digest {loaded.digest[:16]})")
-    if known is None:
-        say("torch is not installed, so the parameters of data, model and steps were not checked")
+    if not has_torch():
+        say("torch is not installed, so the options of model, graph steps and augmentations were not checked")
 
 
 def schema() -> None:

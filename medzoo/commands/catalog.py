@@ -1,14 +1,13 @@
 """What a recipe may name: joins the registry, the steps and the metrics into the catalog that recipes are
-checked against. The names and options of model types need torch; without it that part is left to the
-machine that trains."""
+checked against. The options of model types, graph steps and augmentations need torch; without it that part is left to
+the machine that trains."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from medzoo import registry
 from medzoo.metrics import METRICS
@@ -46,13 +45,7 @@ class Catalog:
         entry = registry.entry("model", recipe.model.type)
         if entry.task != recipe.task:
             yield ("model", "type"), f"{recipe.model.type} is for task {entry.task}, not {recipe.task}", None
-        data = registry.entry("data", recipe.data.type)
-        if recipe.task not in data.tasks:
-            yield (
-                ("data", "type"),
-                f"{recipe.data.type} does not serve task {recipe.task}",
-                f"it serves {', '.join(data.tasks)}",
-            )
+        yield from _data_serves(recipe)
         if entry.learns == "closed-form":
             for field in ("epochs", "max_steps", "devices", "nodes"):
                 given = getattr(recipe.train, field)
@@ -62,6 +55,42 @@ class Catalog:
                         f"{recipe.model.type} is solved once, in one process; {field} does not apply",
                         f"remove {field}",
                     )
+
+
+class Unchecked(BaseModel):
+    """Options that only the machine that trains can check."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class _All(tuple[str, ...]):
+    """Names of which none is known to be wrong."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+class WithoutTorch(Catalog):
+    """What can be checked where torch is not installed: data, host steps and metrics whole, models by name."""
+
+    def names(self, kind: Kind) -> Sequence[str]:
+        """See Catalog; of steps in the graph and of augmentations all names are taken."""
+        return _All() if kind in ("graph-step", "augment") else super().names(kind)
+
+    def schema(self, kind: Kind, name: str) -> type[BaseModel]:
+        """See Catalog; options of what torch computes are not looked at."""
+        return super().schema(kind, name) if kind in ("data", "host-step") else Unchecked
+
+    def cross_check(self, recipe: Recipe) -> Iterable[tuple[tuple[str | int, ...], str, str | None]]:
+        """See Catalog; the data alone."""
+        return _data_serves(recipe)
+
+
+def _data_serves(recipe: Recipe) -> Iterable[tuple[tuple[str | int, ...], str, str | None]]:
+    tasks = registry.entry("data", recipe.data.type).tasks
+    if recipe.task not in tasks:
+        wrong = f"{recipe.data.type} does not serve task {recipe.task}"
+        yield ("data", "type"), wrong, f"it serves {', '.join(tasks)}"
 
 
 def _steps(kind: str) -> Mapping[str, type[BaseModel]]:
@@ -78,6 +107,6 @@ def _steps(kind: str) -> Mapping[str, type[BaseModel]]:
     raise ValueError(kind)
 
 
-def catalog() -> Any:
-    """The catalog, or None where torch is not installed (only a recipe's fixed part is checked then)."""
-    return Catalog() if has_torch() else None
+def catalog() -> Catalog:
+    """The catalog, as far as it goes where torch is not installed."""
+    return Catalog() if has_torch() else WithoutTorch()
