@@ -51,6 +51,20 @@ def read_picture(path: Path) -> Image:
     return Image(array, None, where, meta)
 
 
+def from_pillow(picture: Any, *, source: str = "picture") -> Image:
+    """A picture that Pillow opened or made, as `read_picture` reads a file of it. Raises UserError.
+
+    What Pillow cut to 8 bits as it opened a file (colour of 16) is lost: such a file is read by its path.
+    """
+    _check_size(picture, source)
+    try:
+        array = _array(picture)
+    except Exception as error:  # an opened file is only decoded here
+        raise UserError(f"is truncated or damaged: {error}", source) from error
+    check_values(array, source)
+    return Image(array, None, source, {"format": picture.format or "", "bits": 8 * array.dtype.itemsize})
+
+
 def _check_size(opened: Any, where: str) -> None:
     if opened.width * opened.height > MAX_PIXELS:
         raise UserError(

@@ -19,7 +19,7 @@ ARRAY_PLACE = "an array has no header: 1 mm voxels, axes to the right, anterior,
 
 
 def read_image(source: Any, *, kind: Kind | None = None) -> Image:
-    """Read `source`: a path, DICOM folder, numpy array, nibabel image or pydicom dataset.
+    """Read `source`: a path, DICOM folder, numpy array, picture of Pillow, nibabel image or pydicom dataset.
 
     Pictures come as (C, H, W), C 1 or 3, without an affine; volumes as (1, I, J, K) with theirs. `kind` says
     which of the two is wanted, and settles what arrays and single DICOM files leave open; without it
@@ -67,7 +67,7 @@ def _read(source: Any, kind: Kind | None, *, empty: bool) -> Image:
         return _read_path(Path(source), kind, empty=empty).replace(source=os.fspath(source))
     if isinstance(source, np.ndarray):
         return from_array(source, kind=kind, empty=empty)
-    # An object of nibabel or pydicom can only exist where the package is loaded already.
+    # An object of nibabel, pydicom or Pillow can only exist where the package is loaded already.
     if "nibabel" in sys.modules and isinstance(source, sys.modules["nibabel"].spatialimages.SpatialImage):
         from medzoo.io.nifti import from_nibabel
 
@@ -77,9 +77,13 @@ def _read(source: Any, kind: Kind | None, *, empty: bool) -> Image:
 
         where = str(getattr(source, "filename", None) or "DICOM dataset")
         return from_dataset(source, where=where, volume=kind == "volume")
+    if "PIL.Image" in sys.modules and isinstance(source, sys.modules["PIL.Image"].Image):
+        from medzoo.io.picture import from_pillow
+
+        return from_pillow(source)
     raise UserError(
         f"an image cannot be read from {type(source).__name__}",
-        hint="give a path, a numpy array, a nibabel image, a pydicom dataset, or a DICOM folder",
+        hint="give a path, a numpy array, a picture of Pillow, a nibabel image, a pydicom dataset, or a DICOM folder",
     )
 
 

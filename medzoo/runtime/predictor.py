@@ -75,9 +75,9 @@ class Predictor:
     def predict(self, source: Any, **options: Any) -> Result: ...
 
     def predict(self, source: Any, **options: Any) -> Result | Iterator[Result]:
-        """One input (path, array, nibabel image, pydicom dataset, DICOM folder) gives one result; a list,
-        tuple or iterator gives a generator of results in order. Raises UserError for an input that cannot
-        be answered."""
+        """One input (path, array, picture of Pillow, nibabel image, pydicom dataset, DICOM folder) gives one result;
+        a list, tuple or iterator gives a generator of results in order. Raises UserError for an input that cannot be
+        answered. A `threshold` belongs to `medzoo.load`."""
         if isinstance(source, list | tuple | Iterator):
             return self._all(source, **options)
         return self.answer(self.prepare(source, **options))

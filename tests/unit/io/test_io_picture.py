@@ -119,6 +119,25 @@ def test_exif_orientation_is_undone(tmp_path: Path, orientation: int) -> None:
     assert image.array[0, :, 9:].max() < 15
 
 
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "F"])
+def test_a_picture_that_pillow_opened_is_read_as_its_file(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "a.tif"
+    made = Pillow.fromarray(DEEP if mode == "I;16" else GREY if mode in ("1", "L", "F") else COLOUR).convert(mode)
+    made.save(path)
+    from_file = read_image(path).array
+    with Pillow.open(path) as opened:
+        np.testing.assert_array_equal(read_image(opened).array, from_file)
+    np.testing.assert_array_equal(read_image(made).array, from_file)
+    turned = Pillow.fromarray(GREY)
+    turned.getexif()[274] = 6
+    assert read_image(turned).array.shape == (1, 7, 5)
+    cut = tmp_path / "cut.png"
+    Pillow.fromarray(RNG.integers(0, 256, (64, 64), np.uint8)).save(cut)
+    cut.write_bytes(cut.read_bytes()[:2000])
+    with Pillow.open(cut) as opened, pytest.raises(UserError, match="picture: is truncated or damaged"):
+        read_image(opened)
+
+
 def test_damaged_and_absurd_pictures_are_refused(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     noise = RNG.integers(0, 256, (200, 200), np.uint8)
