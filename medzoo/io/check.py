@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from medzoo.errors import UserError
+from medzoo.io.limits import limits
 from medzoo.types import Array
 
-# Voxels of the largest volume that is read (a 1290^3 cube), pixels of the largest picture.
-MAX_VOXELS = 2**31
-MAX_PIXELS = 2**27
 # Cosine between two axes of a grid above which it counts as sheared; rounded headers stay far below.
 SHEAR = 1e-3
 
@@ -52,16 +52,39 @@ def check_affine(affine: Array, where: str) -> None:
         raise UserError("the affine in its header is sheared", where, "resample it on a straight grid first")
 
 
-def check_extent(shape: tuple[int, ...], where: str) -> None:
-    """Refuse, before anything is allocated, a shape with an empty axis or beyond all reason."""
+def check_extent(shape: tuple[int, ...], where: str, *, itemsize: int = 1) -> None:
+    """Refuse, before anything is allocated, a shape with an empty axis or beyond the limits; `itemsize`: bytes a value.
+
+    Raises UserError that says what the header claims and what may be read (`medzoo.io.limits`).
+    """
     size = " x ".join(str(n) for n in shape)
-    voxels = 1
-    for n in shape:
-        voxels *= n
     if not shape or min(shape) <= 0:
         raise UserError(f"its header claims an empty array ({size})", where)
-    if voxels > MAX_VOXELS:
-        raise UserError(f"its header claims {size} voxels, more than medzoo reads", where)
+    voxels = math.prod(shape)
+    most = limits()
+    if voxels > most.voxels:
+        raise UserError(
+            f"its header claims {size} voxels, more than medzoo reads", where, f"at most {most.voxels} are read here"
+        )
+    if voxels * itemsize > most.decoded_bytes:
+        raise UserError(
+            f"its header claims {size} voxels of {itemsize} bytes, more than medzoo reads",
+            where,
+            f"at most {most.decoded_bytes} bytes are read here",
+        )
+
+
+def check_picture_size(width: int, height: int, where: str, *, itemsize: int = 1) -> None:
+    """`check_extent` for a picture; `itemsize`: bytes a pixel, all channels."""
+    most = limits()
+    if width <= 0 or height <= 0:
+        raise UserError(f"its header claims an empty picture ({width} x {height})", where)
+    if width * height > most.pixels or width * height * itemsize > most.decoded_bytes:
+        raise UserError(
+            f"its header claims {width} x {height} pixels, more than medzoo reads",
+            where,
+            f"at most {min(most.pixels, most.decoded_bytes // itemsize)} are read here",
+        )
 
 
 def squeeze_volume(array: Array, where: str) -> Array:

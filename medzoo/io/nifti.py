@@ -139,7 +139,7 @@ def _voxels(path: Path, header: Any, offset: int) -> Array:
         raise UserError(f"its header is damaged: {error}", where) from error
     if dtype.fields is not None:
         raise UserError("stores colours", where, "a volume holds one value a voxel")
-    check_extent(shape, where)
+    check_extent(shape, where, itemsize=dtype.itemsize)
     count = math.prod(shape)
     size = offset + count * dtype.itemsize
     if is_wanted() and not _checked_packed(path, size, shape):

@@ -25,7 +25,7 @@ def read_voxels(path: Path, *, offset: int, shape: tuple[int, ...], dtype: np.dt
     Raises UserError naming the file where it holds fewer bytes; never takes more memory than the file can fill.
     """
     where = str(path)
-    check_extent(shape, where)
+    check_extent(shape, where, itemsize=dtype.itemsize)
     size = math.prod(shape) * dtype.itemsize
     claim = f"its header claims {' x '.join(map(str, shape))} values ({size} bytes)"
     length = max(path.stat().st_size - offset, 0)

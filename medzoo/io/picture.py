@@ -11,7 +11,8 @@ from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 
 from medzoo.errors import UserError
-from medzoo.io.check import MAX_PIXELS, check_values
+from medzoo.io.check import check_picture_size, check_values
+from medzoo.io.limits import limits
 from medzoo.types import Array, Image
 
 READS = ("PNG", "JPEG", "TIFF", "BMP")
@@ -36,7 +37,7 @@ def read_picture(path: Path) -> Image:
                 meta = {"format": opened.format or "", "bits": 8 * array.dtype.itemsize}
                 orientation = opened.getexif().get(EXIF_ORIENTATION, 1)
     except (Pillow.DecompressionBombError, MemoryError) as error:
-        raise UserError("is larger than medzoo reads", where, f"at most {MAX_PIXELS} pixels") from error
+        raise UserError("is larger than medzoo reads", where, f"at most {limits().pixels} pixels") from error
     except UnidentifiedImageError as error:
         raise UserError("is no picture, or is damaged", where, "PNG, JPEG, TIFF or BMP is read") from error
     except UserError:
@@ -66,12 +67,7 @@ def from_pillow(picture: Any, *, source: str = "picture") -> Image:
 
 
 def _check_size(opened: Any, where: str) -> None:
-    if opened.width * opened.height > MAX_PIXELS:
-        raise UserError(
-            f"its header claims {opened.width} x {opened.height} pixels",
-            where,
-            f"at most {MAX_PIXELS} are read",
-        )
+    check_picture_size(opened.width, opened.height, where)
     if getattr(opened, "n_frames", 1) > 1 and opened.format != "MPO":
         raise UserError(f"holds {opened.n_frames} pages", where, "save the wanted page as a picture of its own")
 

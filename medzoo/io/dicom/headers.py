@@ -14,15 +14,15 @@ import numpy as np
 
 from medzoo.errors import UserError
 from medzoo.io.dicom.faults import said
+from medzoo.io.limits import limits
 from medzoo.types import Array
 
 SUFFIXES = (".dcm", ".dicom", ".ima")
 _PIXELS = 0x7FE00010
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 PIXEL_DATA = b"\xe0\x7f\x10\x00"
-MOST_IN_ARCHIVE = 4 << 30  # bytes that an archive may unpack to
+MOST_INFLATED = 1 << 30  # bytes that a deflated file may unpack to
 DEFLATE = 1032  # deflate cannot pack more than this many bytes into one
-MOST_INFLATED = 1 << 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +95,14 @@ def in_archive(path: Path) -> list[Header]:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = [e for e in archive.infolist() if not e.is_dir()]
+            if len(entries) > limits().archive_entries:
+                raise UserError(
+                    f"holds {len(entries)} files, more than medzoo reads",
+                    where,
+                    f"at most {limits().archive_entries} are read here",
+                )
             claimed = sum(e.file_size for e in entries)
-            if claimed > min(MOST_IN_ARCHIVE, DEFLATE * path.stat().st_size):
+            if claimed > min(limits().archive_bytes, DEFLATE * path.stat().st_size):
                 raise UserError(f"would unpack to {claimed / 1e9:.1f} GB, more than medzoo reads", where)
             found = []
             for entry in sorted(entries, key=lambda e: e.filename):
@@ -196,8 +202,8 @@ def _check_deflated(handle: BinaryIO, where: str) -> None:
             while piece:
                 size += len(unpacker.decompress(piece, 1 << 22))
                 piece = unpacker.unconsumed_tail
-                if size > MOST_INFLATED:
-                    raise UserError(f"would unpack to more than {MOST_INFLATED >> 20} MB", where)
+                if size > (most := min(limits().archive_bytes, MOST_INFLATED)):
+                    raise UserError(f"would unpack to more than {most >> 20} MB", where)
     finally:
         handle.seek(0)
 

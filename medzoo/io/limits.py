@@ -1,0 +1,63 @@
+"""The most that one input may claim, held against its header before anything is allocated.
+
+Every reader asks `limits()`. The command line and Python read under `DEFAULT`; a server puts its own, smaller limits
+around the reading of each request: `with limited(SERVER): read_image(path)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """The most that one input may hold.
+
+    `pixels`: rows times columns of a picture. `voxels`: values of a volume or of a label map, channels and frames
+    counted. `decoded_bytes`: bytes of the decoded array, as stored. `archive_entries`: files in a zip archive, and
+    files of a series. `archive_bytes`: bytes that an archive, or a deflated DICOM file, may unpack to. `pages`: pages
+    of a TIFF that are counted before it is refused. `detached_data`: whether a header may name a data file beside it
+    (.mhd, .nhdr); a server that was sent one file has no other to give.
+    """
+
+    pixels: int = 1 << 27
+    voxels: int = 1 << 31
+    decoded_bytes: int = 1 << 34
+    archive_entries: int = 100_000
+    archive_bytes: int = 4 << 30
+    pages: int = 10_000
+    detached_data: bool = True
+
+
+DEFAULT = Limits()
+# Sized so that reading and preparing one input stays below 1 GB above idle: 33 million pixels are 8K by 4K, 67 million
+# voxels are 512 x 512 x 256.
+SERVER = Limits(
+    pixels=1 << 25,
+    voxels=1 << 26,
+    decoded_bytes=1 << 28,
+    archive_entries=4096,
+    archive_bytes=1 << 28,
+    pages=100,
+    detached_data=False,
+)
+
+_current: ContextVar[Limits] = ContextVar("medzoo_limits", default=DEFAULT)
+
+
+def limits() -> Limits:
+    """The limits of this thread or task; a thread that was started meanwhile has `DEFAULT` of its own."""
+    return _current.get()
+
+
+@contextmanager
+def limited(to: Limits) -> Iterator[Limits]:
+    """Read under other limits inside the block. Applies to this thread or task alone."""
+    token = _current.set(to)
+    try:
+        yield to
+    finally:
+        _current.reset(token)
