@@ -45,6 +45,9 @@ def predict(
     cuda_graphs: CudaGraphs = False,
     engines: Engines = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Inputs of one size that share a run.")] = None,
+    time_limit: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Most that the model may compute for one input.")
+    ] = None,
     pictures: Annotated[bool, typer.Option(help="Also draw each answer as PNG.")] = True,
     surfaces: Annotated[
         bool, typer.Option("--surfaces", help="Also write the surfaces of a scan and its tissues, as GLB and PNG.")
@@ -71,6 +74,7 @@ def predict(
         "gpu": gpu_options(
             number=gpu, memory_mb=gpu_memory_mb, graphs=cuda_graphs, engines=engines, precision=precision
         ),
+        "time_limit": time_limit,
     }
     files: dict[str, Any] = {"out": out, "pictures": pictures}
     found: Iterator[dict[str, Any]]
@@ -86,6 +90,8 @@ def predict(
                 "explanations need the network itself, ONNX Runtime only answers", "--backend", "leave it out"
             )
         one_of("--device", device, ("auto", "cpu", "cuda"))
+        if time_limit is not None:
+            raise UserError("a run of torch, which explains, cannot be ended", "--time-limit", "leave it out")
         found = _explained(model, inputs, options, **files, device=device, threshold=threshold)
     else:
         files |= {"surfaces": surfaces, "batch": batch, "form": form, "deidentify": deidentify}

@@ -15,6 +15,7 @@ from medzoo.runtime.metadata import Precision, graph_file
 from medzoo.runtime.onnx_backend import Device, OnnxBackend, cuda_usable
 from medzoo.runtime.predictor import Predictor
 from medzoo.runtime.remote import RemoteBackend, is_url, remote_pipeline
+from medzoo.runtime.time_limit import check_time_limit
 
 if TYPE_CHECKING:
     from medzoo.nn.torch_backend import TorchBackend
@@ -31,10 +32,13 @@ def load(
     precision: PrecisionName = "auto",
     threshold: float | None = None,
     gpu: GpuOptions | None = None,
+    time_limit: float | None = None,
 ) -> Predictor:
     """A Predictor for MODEL: a zoo name, a model folder, an .onnx file, or a server's URL.
 
-    `gpu`: which one and how it is used; asked for, it is an error if there is none.
+    `gpu`: which one and how it is used; asked for, it is an error if there is none. `time_limit`: seconds that the
+    model's graphs may compute for one input, as a run that never ends would take the program with it; of a server's
+    URL, seconds that each of its answers may take.
 
     Raises UserError if there is no such model, a file of it was changed, or the backend cannot be had.
     """
@@ -45,27 +49,35 @@ def load(
     ):
         if given not in known:
             raise UserError(f"{given!r} is not one of {', '.join(known)}", where=name)
+    time_limit = check_time_limit(time_limit)
     if is_url(model):
-        return _remote(str(model), threshold=threshold)
+        return _remote(str(model), threshold=threshold, timeout=time_limit)
     path = find_model(model)
     if path.is_dir() and "members" in (folder := ModelFolder.open(path)).manifest:
         from medzoo.commands.compose import cascade, pipeline_members
 
         members = pipeline_members(folder)
         options = {"backend": backend, "device": device, "precision": precision, "gpu": gpu}
-        return cascade(folder.name, members, threshold=threshold, **options)
-    opened = open_backend(path, backend=backend, device=device, precision=precision, gpu=gpu)
-    return Predictor(opened, threshold=threshold)
+        predictor: Predictor = cascade(folder.name, members, threshold=threshold, **options)
+    else:
+        opened = open_backend(path, backend=backend, device=device, precision=precision, gpu=gpu)
+        predictor = Predictor(opened, threshold=threshold)
+    if time_limit is not None and predictor.backend.name == "torch":
+        raise UserError("a run of torch cannot be ended", where="time_limit", hint="--backend onnx")
+    predictor.time_limit = time_limit
+    return predictor
 
 
-def _remote(url: str, *, threshold: float | None) -> Predictor:
+def _remote(url: str, *, threshold: float | None, timeout: float | None) -> Predictor:
     """A model behind a server: a graph, or a pipeline whose members the same server has."""
-    if not (members := remote_pipeline(url)):
-        return Predictor(RemoteBackend(url), threshold=threshold)
+    wait = {} if timeout is None else {"timeout": timeout}
+    if not (members := remote_pipeline(url, **wait)):
+        return Predictor(RemoteBackend(url, **wait), threshold=threshold)
     from medzoo.runtime.cascade import Cascade
 
     name = url.rstrip("/").rpartition("/")[2]
-    return Cascade.of(name, {role: Predictor(RemoteBackend(one)) for role, one in members.items()}, threshold=threshold)
+    predictors = {role: Predictor(RemoteBackend(one, **wait)) for role, one in members.items()}
+    return Cascade.of(name, predictors, threshold=threshold)
 
 
 def open_backend(

@@ -7,6 +7,7 @@ at once, where a backend is faster for it.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -18,6 +19,7 @@ import numpy as np
 
 from medzoo.errors import UserError
 from medzoo.runtime.backend import Backend
+from medzoo.runtime.time_limit import TimeLimitError, budget, time_limit
 from medzoo.types import Array
 
 
@@ -26,7 +28,7 @@ class QueueFullError(Exception):
 
 
 class DeadlineError(Exception):
-    """The request's deadline passed before the backend came to it."""
+    """The request's deadline passed before the backend came to it, or while it ran."""
 
 
 class ClosedError(Exception):
@@ -48,6 +50,8 @@ class _Request:
     inputs: Mapping[str, Array]
     outputs: tuple[str, ...] | None
     deadline: float | None
+    limit: float = math.inf
+    """Seconds that its run may take."""
     future: Future[Answer] = field(default_factory=Future)
     entered: float = field(default_factory=time.monotonic)
 
@@ -57,6 +61,10 @@ class _Request:
         self.kind = (shapes, self.outputs)
         self.rows = len(next(iter(self.inputs.values())))
         self.bytes = sum(array.nbytes for array in self.inputs.values())
+
+    def is_late(self) -> bool:
+        """Whether its deadline has passed."""
+        return self.deadline is not None and time.monotonic() >= self.deadline
 
 
 class Batcher:
@@ -105,11 +113,14 @@ class Batcher:
     ) -> Future[Answer]:
         """A future of the answer; cancel it and the request is dropped if it has not begun.
 
-        `deadline`: on the clock of time.monotonic; a request that has not begun by then fails with
-        DeadlineError. `wait`: where the queue is full, wait for a place; otherwise raises QueueFullError.
+        `deadline`: on the clock of time.monotonic; a request that was not answered by then fails with DeadlineError,
+        and a run that nobody waits for any more is ended. A `time_limit` around the call bounds the request's run,
+        not its waiting. `wait`: where the queue is full, wait for a place; otherwise raises QueueFullError.
         Raises ClosedError after `close`.
         """
-        request = _Request(inputs, tuple(outputs) if outputs is not None else None, deadline)
+        allowed = budget()
+        limit = math.inf if allowed is None else allowed.left
+        request = _Request(inputs, tuple(outputs) if outputs is not None else None, deadline, limit)
         with self._changed:
             if wait:
                 self._changed.wait_for(lambda: self._closed or not self._full(request))
@@ -208,10 +219,14 @@ class Batcher:
             if len(batch) > 1 and isinstance(error, UserError):
                 # One that the graph cannot take must not cost the others their answers.
                 for request in batch:
-                    self._run([request])
+                    if request.is_late():
+                        request.future.set_exception(DeadlineError())
+                    else:
+                        self._run([request])
                 return
             for request in batch:
-                request.future.set_exception(error)
+                late = isinstance(error, TimeLimitError) and request.is_late()
+                request.future.set_exception(DeadlineError() if late else error)
             return
         ran = time.monotonic() - started
         first = 0
@@ -226,7 +241,10 @@ class Batcher:
             name: batch[0].inputs[name] if len(batch) == 1 else np.concatenate([r.inputs[name] for r in batch])
             for name in names
         }
-        return self.backend.run(inputs, batch[0].outputs)
+        # A batch may take as long as its requests would one by one, and no longer than somebody waits for it.
+        ends = max(math.inf if r.deadline is None else r.deadline for r in batch)
+        with time_limit(min(sum(r.limit for r in batch), ends - time.monotonic())):
+            return self.backend.run(inputs, batch[0].outputs)
 
 
 class BatchingBackend:
@@ -247,4 +265,7 @@ class BatchingBackend:
         """See Backend.run; waits for a place in the queue. Raises DeadlineError or ClosedError besides."""
         if self.stopped():
             raise ClosedError
-        return dict(self.batcher.submit(inputs, outputs, deadline=self.deadline, wait=True).result().outputs)
+        answer = self.batcher.submit(inputs, outputs, deadline=self.deadline, wait=True).result()
+        if (allowed := budget()) is not None:
+            allowed.left = max(0.0, allowed.left - answer.ran)
+        return dict(answer.outputs)

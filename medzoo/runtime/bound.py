@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from medzoo.runtime.time_limit import budget, spend
 from medzoo.types import Array
 
 _SHAPES = 8  # sets of buffers that are kept, the oldest goes first
@@ -77,7 +78,13 @@ class _Buffers:
     def run(self) -> dict[str, Array]:
         """Outputs as arrays on the host; the first run finds out how long they are, the next ones write into the same
         memory."""
-        self._session.run_with_iobinding(self._binding, self._options)
+        allowed = budget()
+        if allowed is None:
+            self._session.run_with_iobinding(self._binding, self._options)
+        else:
+            self._options.terminate = False  # an earlier run with them may have been ended
+            with spend(allowed, self._options):
+                self._session.run_with_iobinding(self._binding, self._options)
         values = self._binding.get_outputs()
         answer = {name: np.array(value.numpy()) for name, value in zip(self._outputs, values, strict=True)}
         if not self._fixed:

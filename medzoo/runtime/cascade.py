@@ -13,6 +13,7 @@ from medzoo.errors import UserError
 from medzoo.imaging.contour import trace
 from medzoo.results import Classification, Detections
 from medzoo.runtime.predictor import Predictor, Prepared
+from medzoo.runtime.time_limit import TimeLimitError
 from medzoo.types import Array, Image
 
 FINDER = "find"
@@ -80,6 +81,8 @@ class Cascade(Predictor):
             stage: dict[str, Any] = {"role": role, "model": name, "sees": "picture" if role in whole else "box"}
             try:
                 answer = whole[role] if role in whole else _classified(judge, picture, box=_inside(box, picture))
+            except TimeLimitError:
+                raise
             except UserError as error:  # a box of a few pixels: the lesion stays, unjudged by this one
                 stages.append(stage | {"error": str(error).replace("\n", "; ")})
                 continue

@@ -22,6 +22,7 @@ from medzoo.runtime.external_data import refuse_external_data
 from medzoo.runtime.gpu import GpuOptions
 from medzoo.runtime.metadata import Metadata
 from medzoo.runtime.tensors import DTYPES, WARM_SIDE, graph_spec
+from medzoo.runtime.time_limit import TimeLimitError, budget, spend
 from medzoo.types import Array
 
 log = logging.getLogger("medzoo.runtime")
@@ -101,13 +102,23 @@ class OnnxBackend:
         return OnnxBackend(self._source, device="cpu", threads=threads, where=self.where)
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
-        """See Backend.run."""
+        """See Backend.run; a `time_limit` around the call ends the run, which then raises TimeLimitError."""
         names = list(outputs or [output.name for output in self.session.get_outputs()])
+        allowed = budget()
         try:
             if self._bound is not None:
                 return self._bound.run(inputs, names)
             arrays = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
-            values = self.session.run(names, arrays, self._emptied(arrays))
+            options = self._emptied(arrays)
+            if allowed is None:
+                values = self.session.run(names, arrays, options)
+            else:
+                options = options or ort.RunOptions()
+                with spend(allowed, options):
+                    values = self.session.run(names, arrays, options)
+        except TimeLimitError as error:
+            fault = error.faults[0]
+            raise TimeLimitError(fault.message, where=self.where, hint=fault.hint) from error
         except Exception as error:
             shapes = ", ".join(f"{k} {v.dtype}{list(v.shape)}" for k, v in inputs.items())
             raise UserError(f"the graph cannot take {shapes}: {_first_line(error)}", where=self.where) from error

@@ -32,6 +32,7 @@ from medzoo.runtime.detections import detections
 from medzoo.runtime.regrid import is_regridded, labels_on_source
 from medzoo.runtime.slices import probability_maps, segment_array
 from medzoo.runtime.stream import Pace, batcher_of, in_order
+from medzoo.runtime.time_limit import TimeLimitError, time_limit
 from medzoo.runtime.volume_boxes import detect_volume
 from medzoo.types import Array, Frame, Image
 
@@ -59,7 +60,12 @@ class Failure:
 
 
 class Predictor:
-    """Answers images with one backend. `threshold` replaces the operating threshold that the model stores."""
+    """Answers images with one backend. `threshold` replaces the operating threshold that the model stores.
+
+    `time_limit`: seconds that graphs may compute for one input, which else raises TimeLimitError; None for no limit.
+    """
+
+    time_limit: float | None = None
 
     def __init__(self, backend: Backend, *, threshold: float | None = None) -> None:
         self.backend = backend
@@ -215,9 +221,19 @@ class Predictor:
         """Run the graph on a prepared input and bring the answer back to the input's own grid."""
         start = time.perf_counter()
         task = self.metadata.task
-        if task == "segment":
-            return self._segment(prepared, start)
-        return self._classify(prepared, start) if task == "classify" else self._detect(prepared, start)
+        try:
+            with time_limit(self.time_limit):
+                if task == "segment":
+                    return self._segment(prepared, start)
+                return self._classify(prepared, start) if task == "classify" else self._detect(prepared, start)
+        except TimeLimitError as error:
+            if self.time_limit is None:  # a limit around this call
+                raise
+            raise TimeLimitError(
+                f"{self.metadata.name} did not answer within {self.time_limit:g} seconds of computing",
+                where=prepared.name,
+                hint="a longer time limit lets it go on; a graph that never ends is damaged or hostile",
+            ) from error
 
     def _common(self, prepared: Prepared, start: float) -> dict[str, Any]:
         return {
