@@ -14,7 +14,7 @@ from medzoo.runtime.gpu import GpuOptions
 from medzoo.runtime.metadata import Precision, graph_file
 from medzoo.runtime.onnx_backend import Device, OnnxBackend, cuda_usable
 from medzoo.runtime.predictor import Predictor
-from medzoo.runtime.remote import RemoteBackend, is_url, remote_pipeline
+from medzoo.runtime.remote import TIMEOUT, RemoteBackend, is_url, remote_pipeline
 from medzoo.runtime.time_limit import check_time_limit
 
 if TYPE_CHECKING:
@@ -70,13 +70,13 @@ def load(
 
 def _remote(url: str, *, threshold: float | None, timeout: float | None) -> Predictor:
     """A model behind a server: a graph, or a pipeline whose members the same server has."""
-    wait = {} if timeout is None else {"timeout": timeout}
-    if not (members := remote_pipeline(url, **wait)):
-        return Predictor(RemoteBackend(url, **wait), threshold=threshold)
+    wait = TIMEOUT if timeout is None else timeout
+    if not (members := remote_pipeline(url, timeout=wait)):
+        return Predictor(RemoteBackend(url, timeout=wait), threshold=threshold)
     from medzoo.runtime.cascade import Cascade
 
     name = url.rstrip("/").rpartition("/")[2]
-    predictors = {role: Predictor(RemoteBackend(one, **wait)) for role, one in members.items()}
+    predictors = {role: Predictor(RemoteBackend(one, timeout=wait)) for role, one in members.items()}
     return Cascade.of(name, predictors, threshold=threshold)
 
 

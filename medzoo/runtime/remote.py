@@ -28,6 +28,8 @@ from medzoo.types import Array
 _Body = Sequence[bytes | memoryview]
 SCHEMES = ("http", "https", "grpc", "grpcs")
 TOKEN = "MEDZOO_TOKEN"
+TIMEOUT = 300.0
+"""Seconds for one answer."""
 AUTHORITIES = "MEDZOO_CA"
 """Environment variable with a PEM file of certificate authorities to trust besides the system's."""
 
@@ -46,7 +48,7 @@ class RemoteBackend:
 
     name = "remote"
 
-    def __init__(self, url: str, *, token: str | None = None, timeout: float = 300.0) -> None:
+    def __init__(self, url: str, *, token: str | None = None, timeout: float = TIMEOUT) -> None:
         self.url = url
         self.device = "{0.scheme}://{0.netloc}".format(urlsplit(url))
         self._wire = _wire(url, token, timeout)
@@ -64,7 +66,7 @@ class RemoteBackend:
         return answer
 
 
-def remote_pipeline(url: str, *, token: str | None = None, timeout: float = 300.0) -> dict[str, str]:
+def remote_pipeline(url: str, *, token: str | None = None, timeout: float = TIMEOUT) -> dict[str, str]:
     """The addresses of a served pipeline's members by role; none if the model at `url` is a graph. Raises UserError."""
     pipeline = Pipeline.read(_wire(url, token, timeout).properties(), where=url)
     if pipeline is None:
