@@ -40,6 +40,8 @@ _ONNX_TYPES = {
     "bool": "BOOL",
     **{f"{sign}int{bits}": f"{sign}int{bits}".upper() for sign in ("", "u") for bits in (8, 16, 32, 64)},
 }
+_REQUEST_FIELDS = ("id", "inputs", "outputs", "parameters")
+_TENSOR_FIELDS = ("data", "datatype", "name", "parameters", "shape")
 _MAX_DIMS = 8
 _MAX_TENSORS = 64
 
@@ -149,9 +151,15 @@ def read_question(body: memoryview, header_length: int | None) -> Question:
     """
     document = _document(body if header_length is None else body[:header_length])
     rest = None if header_length is None else body[header_length:]
+    _require_known(document, _REQUEST_FIELDS, "field", where="request")
     tensors = document.get("inputs")
     if not isinstance(tensors, list) or not tensors or len(tensors) > _MAX_TENSORS:
         raise UserError("'inputs' is not a list of tensors")
+    for tensor in tensors:
+        if isinstance(tensor, dict):
+            where = f"tensor {str(tensor.get('name'))[:80]!r}"
+            _require_known(tensor, _TENSOR_FIELDS, "field", where=where)
+            _require_known(_parameters(tensor, where), ("binary_data_size",), "parameter", where=where)
     arrays, used = _tensors(tensors, rest)
     if rest is not None and used != len(rest):
         raise UserError(f"the body has {len(rest) - used} bytes that belong to no tensor")
@@ -259,6 +267,12 @@ def _tensors(tensors: Sequence[Any], rest: memoryview | None) -> tuple[dict[str,
     return arrays, used
 
 
+def _require_known(given: Mapping[str, Any], known: Sequence[str], kind: str, *, where: str) -> None:
+    for name in given:
+        if name not in known:
+            raise UserError(f"the {kind} {name[:80]!r} is not known (known: {', '.join(known)})", where=where)
+
+
 def _parameters(document: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     parameters = document.get("parameters") or {}
     if not isinstance(parameters, dict):
@@ -273,6 +287,10 @@ def _wanted(wanted: Any, by_default: bool) -> tuple[tuple[str, ...], frozenset[s
         or not all(isinstance(one, dict) and isinstance(one.get("name"), str) for one in wanted)
     ):
         raise UserError("'outputs' is not a list of objects with a 'name'")
+    for one in wanted:
+        where = f"output {one['name'][:80]!r}"
+        _require_known(one, ("name", "parameters"), "field", where=where)
+        _require_known(_parameters(one, where), ("binary_data",), "parameter", where=where)
     binary = {
         one["name"]
         for one in wanted

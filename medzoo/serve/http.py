@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, TypeVar
 
@@ -22,13 +22,15 @@ from medzoo.runtime.tensors import HEADER_LENGTH, Question, read_question, write
 from medzoo.serve.body import header_length, held_body
 from medzoo.serve.hub import EXTENSIONS, Hub, Served, ServedPipeline
 from medzoo.serve.openapi import openapi
+from medzoo.serve.parameters import read_threshold, read_timeout, require_known, unique
 from medzoo.serve.refusal import Reason, Refusal
-from medzoo.serve.upload import Options, Upload, answer_uploads
+from medzoo.serve.upload import OPTIONS, Options, Upload, answer_uploads
 
 T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
 _LONG = 256 << 10  # bytes of JSON from which on reading it would hold up the other requests
 _PATIENCE = 0.005  # seconds
+_WITH_QUERY = ("/", "/predict/{model}")
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src 'self' data: blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -37,12 +39,24 @@ _PAGE_POLICY = (
 
 def http_app(hub: Hub) -> ASGIApp:
     """The ASGI application."""
-    routes = [Route(path, handler, methods=[method]) for method, path, handler in _routes(hub)]
+    routes = [
+        Route(path, handler if path in _WITH_QUERY else _without_query(handler), methods=[method])
+        for method, path, handler in _routes(hub)
+    ]
     app = Starlette(
         routes=routes,
         exception_handlers={Refusal: _refused, HTTPException: _http_error},
     )
     return _Guard(app, hub.settings.token)
+
+
+def _without_query(handler: Handler) -> Handler:
+    async def checked(request: Request) -> Response:
+        if request.scope["query_string"]:
+            require_known(request.query_params, (), kind="query parameter")
+        return await handler(request)
+
+    return checked
 
 
 def _routes(hub: Hub) -> list[tuple[str, str, Handler]]:
@@ -125,7 +139,8 @@ async def _infer(hub: Hub, request: Request) -> Response:
         async with held_body(request, hub, header=header) as body:
             long = (len(body) if header is None else header) > _LONG
             question = await _maybe_in_thread(long, read_question, body, header)
-            answer = await _unless_gone(request, hub.infer(served, question, timeout=_timeout(question)))
+            threshold, timeout = read_threshold(question.parameters), read_timeout(question.parameters)
+            answer = await _unless_gone(request, hub.infer(served, question, timeout=timeout, threshold=threshold))
             long = any(array.nbytes > _LONG and not question.as_bytes(name) for name, array in answer.outputs.items())
             return await _maybe_in_thread(long, _inference_response, served.name, answer.outputs, question)
 
@@ -155,52 +170,28 @@ class _Parts(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def _timeout(question: Question) -> float | None:
-    """The request's own deadline: Triton's parameter "timeout", in microseconds."""
-    value = question.parameters.get("timeout")
-    if value is None:
-        return None
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
-        raise Refusal(Reason.INVALID, "the parameter 'timeout' is not a whole number of microseconds")
-    return value / 1e6 if value else None
-
-
 async def _predict(hub: Hub, request: Request) -> Response:
     with hub.request(request.path_params["model"], "upload") as told:
         served = _found(hub, request)
-        options = _options(request)
+        query = unique(request.query_params.multi_items(), ("name", *OPTIONS), kind="query parameter")
+        asked = Options.read(query)
         async with held_body(request, hub) as body:
-            sent = await _uploads(request, body)
+            sent, fields = await _uploads(request, body)
+            if twice := sorted(query.keys() & fields.keys()):
+                raise Refusal(Reason.INVALID, f"{twice[0]!r} is given in the query and in the form")
+            options = Options.read({**query, **fields}) if fields else asked
             answers, complete = await _unless_gone(request, answer_uploads(hub, served.name, sent, options))
             if not complete:  # some of several files are answered, each in its place
                 told.outcome = Reason.INVALID.word
             return JSONResponse(answers, 200 if complete or len(answers) > 1 else 400)
 
 
-def _options(request: Request) -> Options:
-    query = request.query_params
-    threshold = query.get("threshold")
-    try:
-        value = None if threshold is None else float(threshold)
-    except ValueError:
-        value = -1.0
-    if value is not None and not 0 <= value <= 1:
-        raise Refusal(Reason.INVALID, "'threshold' is not a number from 0 to 1")
-    flags = {}
-    for name in ("series", "overlay"):
-        text = query.get(name, "false").lower()
-        if text not in ("true", "false", "1", "0"):
-            raise Refusal(Reason.INVALID, f"{name!r} is neither true nor false")
-        flags[name] = text in ("true", "1")
-    return Options(threshold=value, **flags)
-
-
-async def _uploads(request: Request, body: memoryview) -> list[Upload]:
-    """The files of a form, or the whole body as one file that `?name=` names. Raises Refusal."""
+async def _uploads(request: Request, body: memoryview) -> tuple[list[Upload], Mapping[str, str]]:
+    """The files of a form and its other fields, or the whole body as one file. Raises Refusal."""
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         if not len(body):
             raise Refusal(Reason.INVALID, "send an image file")
-        return [Upload(request.query_params.get("name", "upload"), body)]
+        return [Upload(request.query_params.get("name", "upload"), body)], {}
 
     async def stream() -> Any:
         for start in range(0, len(body), 1 << 20):
@@ -211,11 +202,14 @@ async def _uploads(request: Request, body: memoryview) -> list[Upload]:
     except (MultiPartException, KeyError, ValueError) as error:
         raise Refusal(Reason.INVALID, "the form cannot be read") from error
     try:
-        return [
-            Upload(value.filename or "upload", await value.read())
-            for _, value in form.multi_items()
-            if isinstance(value, UploadFile)
-        ]
+        files, fields = [], []
+        for name, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                require_known([name], ("file",), kind="form field with a file")
+                files.append(Upload(value.filename or "upload", await value.read()))
+            else:
+                fields.append((name, value))
+        return files, unique(fields, OPTIONS, kind="form field")
     finally:
         await form.close()
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -23,8 +23,10 @@ from medzoo.runtime.predictor import Predictor
 from medzoo.runtime.tensors import Question, TensorSpec, datatype, graph_spec
 from medzoo.serve.logs import log
 from medzoo.serve.meter import Meter
+from medzoo.serve.parameters import INFERENCE, require_known
 from medzoo.serve.refusal import Reason, Refusal
 from medzoo.serve.settings import Settings
+from medzoo.serve.threshold import NEEDED, above_threshold, require_tensors_with_threshold, require_threshold
 from medzoo.types import Array
 
 PLATFORM = "onnxruntime_onnx"
@@ -189,6 +191,8 @@ class Hub:
             return BatchingBackend(served.batcher, deadline=deadline, stopped=stopped)
 
         if isinstance(found, Served):
+            if threshold is not None:
+                require_threshold(found.metadata)
             return Predictor(queued(found), threshold=threshold)
         members = {role: Predictor(queued(self.models[one.name])) for role, one in found.pipeline.members.items()}
         return Cascade.of(name, members, threshold=threshold)
@@ -247,14 +251,23 @@ class Hub:
             self.meter.ended(name, protocol, told.outcome, seconds)
             log("request", model=name, protocol=protocol, outcome=told.outcome, ms=round(seconds * 1000, 2))
 
-    async def infer(self, served: Served, question: Question, *, timeout: float | None = None) -> Answer:
-        """Run a question. Cancelled, it is dropped if it has not begun. Raises Refusal."""
+    async def infer(
+        self, served: Served, question: Question, *, timeout: float | None = None, threshold: float | None = None
+    ) -> Answer:
+        """Run a question. Cancelled, it is dropped if it has not begun. Raises Refusal.
+
+        `threshold`: of a detector, leaves out the boxes whose score is below it.
+        """
+        require_known(question.parameters, INFERENCE, kind="parameter")
         served.check(question)
+        wanted = question.outputs
+        if threshold is not None:
+            require_tensors_with_threshold(served.metadata)
+            if wanted is not None:
+                wanted = (*wanted, *(name for name in NEEDED if name not in wanted))
         seconds = min(self.settings.timeout, timeout if timeout is not None else self.settings.timeout)
         try:
-            future = served.batcher.submit(
-                question.inputs, question.outputs, deadline=time.monotonic() + max(0.0, seconds)
-            )
+            future = served.batcher.submit(question.inputs, wanted, deadline=time.monotonic() + max(0.0, seconds))
         except QueueFullError as error:
             raise Refusal(Reason.FULL, f"{served.batcher.max_queue} requests wait already, try again later") from error
         except ClosedError as error:
@@ -265,7 +278,10 @@ class Hub:
         except (TimeoutError, DeadlineError) as error:
             raise Refusal(Reason.LATE, f"was not answered within {seconds:g} seconds") from error
         self.meter.ran(served.name, waited=answer.waited, ran=answer.ran, rows=answer.rows)
-        return answer
+        if threshold is None:
+            return answer
+        outputs = above_threshold(answer.outputs, threshold)
+        return replace(answer, outputs={name: outputs[name] for name in question.outputs or outputs})
 
     async def drain(self) -> int:
         """Refuse what comes, wait for what is in hand as long as the settings allow; how many were left."""

@@ -9,6 +9,15 @@ from medzoo.runtime.tensors import DTYPES
 
 _ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
 _PARAMETERS = {"type": "object", "additionalProperties": {"type": ["boolean", "integer", "number", "string"]}}
+_INFERENCE_PARAMETERS: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "binary_data_output": {"type": "boolean"},
+        "threshold": {"type": "number", "minimum": 0, "maximum": 1, "description": "Of detectors: the lowest score."},
+        "timeout": {"type": "integer", "minimum": 0, "description": "Microseconds."},
+    },
+    "additionalProperties": False,
+}
 _TENSOR: Mapping[str, Any] = {
     "type": "object",
     "required": ["name", "datatype", "shape"],
@@ -25,7 +34,7 @@ _REQUEST: Mapping[str, Any] = {
     "required": ["inputs"],
     "properties": {
         "id": {"type": "string"},
-        "parameters": _PARAMETERS,
+        "parameters": _INFERENCE_PARAMETERS,
         "inputs": {"type": "array", "minItems": 1, "items": _TENSOR},
         "outputs": {
             "type": "array",
@@ -44,17 +53,20 @@ def openapi(models: Sequence[str], *, version: str) -> dict[str, Any]:
     """OpenAPI 3.1 of the routes, for a server with these models."""
     model = {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "enum": list(models)}}
     flag = {"type": "string", "enum": ["true", "false", "1", "0"]}
+    options: dict[str, Any] = {
+        "threshold": {"type": "number", "minimum": 0, "maximum": 1},
+        "series": flag,
+        "overlay": flag,
+    }
     query = [
-        {"name": "name", "in": "query", "schema": {"type": "string"}},
-        {"name": "threshold", "in": "query", "schema": {"type": "number", "minimum": 0, "maximum": 1}},
-        {"name": "series", "in": "query", "schema": flag},
-        {"name": "overlay", "in": "query", "schema": flag},
+        {"name": name, "in": "query", "schema": schema}
+        for name, schema in {"name": {"type": "string"}, **options}.items()
     ]
     image = {"schema": {"type": "string", "format": "binary"}}
     form = {
         "schema": {
             "type": "object",
-            "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+            "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}, **options},
         }
     }
     at = "/v2/models/{model}"

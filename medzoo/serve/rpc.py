@@ -15,6 +15,7 @@ from medzoo.runtime.open_inference import METHODS, SERVICE, messages, parameter
 from medzoo.runtime.raw_contents import REQUEST, RESPONSE, join, split
 from medzoo.runtime.tensors import DTYPES, Question, datatype, from_bytes, from_json, to_bytes
 from medzoo.serve.hub import EXTENSIONS, Hub, Served
+from medzoo.serve.parameters import read_threshold, read_timeout, require_known
 from medzoo.serve.refusal import Reason, Refusal
 
 # Which field of InferTensorContents holds which datatype (FP16 travels only as raw bytes).
@@ -94,7 +95,11 @@ def _handlers(hub: Hub, known: dict[str, Any]) -> dict[str, Handler]:
             served = hub.model(request.model_name, request.model_version)
             with hub.hold(len(message)):
                 question = _question(request, tensors)
-                answer = await hub.infer(served, question, timeout=_timeout(question, context.time_remaining()))
+                # Triton's client sends no numbers with a fraction: it writes them out.
+                written = isinstance(question.parameters.get("threshold"), str)
+                threshold = read_threshold(question.parameters, text=written)
+                timeout = _timeout(question, context.time_remaining())
+                answer = await hub.infer(served, question, timeout=timeout, threshold=threshold)
                 return _response(known, served, question, answer.outputs)
 
     return {
@@ -142,6 +147,8 @@ def _question(request: Any, raw: Sequence[memoryview]) -> Question:
         raise Refusal(Reason.INVALID, f"there are {len(request.inputs)} inputs, but {len(raw)} raw contents")
     arrays: dict[str, Any] = {}
     for number, tensor in enumerate(request.inputs):
+        if tensor.parameters:
+            require_known(tensor.parameters, (), kind=f"parameter of the input {tensor.name[:80]!r},")
         if tensor.name in arrays:
             raise Refusal(Reason.INVALID, f"the input {tensor.name[:80]!r} is given twice")
         kind, shape = tensor.datatype, list(tensor.shape)
@@ -152,6 +159,9 @@ def _question(request: Any, raw: Sequence[memoryview]) -> Question:
             arrays[tensor.name] = from_json(tensor.name, values, kind, shape)
         else:
             raise Refusal(Reason.INVALID, f"tensor {tensor.name[:80]!r}: {kind[:40]!r} has no contents to be read")
+    for output in request.outputs:
+        if output.parameters:
+            require_known(output.parameters, (), kind=f"parameter of the output {output.name[:80]!r},")
     outputs = tuple(dict.fromkeys(one.name for one in request.outputs)) or None
     parameters = {name: parameter(value) for name, value in request.parameters.items()}
     return Question(arrays, outputs, request.id, parameters)
@@ -159,11 +169,8 @@ def _question(request: Any, raw: Sequence[memoryview]) -> Question:
 
 def _timeout(question: Question, remaining: float | None) -> float | None:
     """The nearer of the call's deadline and Triton's parameter "timeout" (microseconds)."""
-    asked = question.parameters.get("timeout")
-    times = [remaining] if remaining is not None else []
-    if isinstance(asked, int) and asked > 0:
-        times.append(asked / 1e6)
-    return min(times, default=None)
+    times = (remaining, read_timeout(question.parameters))
+    return min((time for time in times if time is not None), default=None)
 
 
 def _response(known: dict[str, Any], served: Served, question: Question, outputs: Any) -> bytes:

@@ -8,8 +8,8 @@ import re
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -19,6 +19,7 @@ from medzoo.results import Result, Segmentation
 from medzoo.runtime.batching import ClosedError, DeadlineError
 from medzoo.runtime.predictor import Predictor
 from medzoo.serve.hub import Hub
+from medzoo.serve.parameters import read_flag, read_threshold
 from medzoo.serve.refusal import Reason, Refusal
 
 _MOST_FILES = 4096
@@ -39,6 +40,18 @@ class Options:
     series: bool = False
     overlay: bool = False
     threshold: float | None = None
+
+    @classmethod
+    def read(cls, given: Mapping[str, str]) -> Options:
+        """Options written out, as in a query or a form. Raises Refusal that names the one that cannot be read."""
+        return cls(
+            series=read_flag(given, "series"),
+            overlay=read_flag(given, "overlay"),
+            threshold=read_threshold(given, text=True),
+        )
+
+
+OPTIONS = tuple(field.name for field in fields(Options))
 
 
 async def answer_uploads(

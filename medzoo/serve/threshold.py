@@ -1,0 +1,59 @@
+"""A request's own threshold on the tensors of a detector: boxes below it leave the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from medzoo.runtime.detections import detections
+from medzoo.runtime.metadata import Metadata
+from medzoo.serve.refusal import Reason, Refusal
+from medzoo.types import Array
+
+NEEDED = ("scores", "count")
+"""Outputs without which boxes cannot be told apart by their scores."""
+
+
+def require_tensors_with_threshold(metadata: Metadata) -> None:
+    """Raise Refusal for a model whose tensors do not depend on a threshold."""
+    if metadata.task != "detect":
+        raise Refusal(
+            Reason.INVALID,
+            f"'threshold' has no effect on the tensors of {metadata.name}, which gives {', '.join(metadata.outputs)}: "
+            "leave it out"
+            + ("" if not has_threshold(metadata) else f", or POST an image file to /predict/{metadata.name}"),
+        )
+
+
+def require_threshold(metadata: Metadata) -> None:
+    """Raise Refusal for a model whose answer to an image does not depend on a threshold."""
+    if not has_threshold(metadata):
+        raise Refusal(Reason.INVALID, f"'threshold' has no effect on the answers of {metadata.name}: leave it out")
+
+
+def has_threshold(metadata: Metadata) -> bool:
+    """Whether answers depend on a threshold: boxes found, and which of two labels is given."""
+    return metadata.task == "detect" or (metadata.task == "classify" and len(metadata.labels) == 2)
+
+
+def above_threshold(outputs: Mapping[str, Array], threshold: float) -> dict[str, Array]:
+    """A detector's outputs with the boxes whose score is at least `threshold`, in their order, then zeros.
+
+    Outputs of shape (B, N, ...) hold one row a box, "count" (B,) says how many of the N are boxes.
+    """
+    named = detections(outputs)
+    scores, count = named["scores"], named["count"].reshape(-1)
+    kept = (np.arange(scores.shape[1]) < count[:, None]) & (scores >= threshold)
+    result = {}
+    for name, values in outputs.items():
+        if name == "count":
+            result[name] = kept.sum(axis=1).astype(values.dtype).reshape(values.shape)
+        elif values.shape[:2] == scores.shape:
+            filtered = np.zeros_like(values)
+            for row, chosen in enumerate(kept):
+                filtered[row, : chosen.sum()] = values[row][chosen]
+            result[name] = filtered
+        else:
+            result[name] = values
+    return result
