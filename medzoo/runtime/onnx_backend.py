@@ -18,9 +18,9 @@ import onnxruntime as ort
 from medzoo.errors import UserError
 from medzoo.runtime.bound import Bound
 from medzoo.runtime.cores import cores
-from medzoo.runtime.external_data import refuse_external_data
 from medzoo.runtime.gpu import GpuOptions
 from medzoo.runtime.metadata import Metadata
+from medzoo.runtime.onnx_check import NoOnnxError, check_onnx
 from medzoo.runtime.tensors import DTYPES, WARM_SIDE, graph_spec
 from medzoo.runtime.time_limit import TimeLimitError, budget, spend
 from medzoo.types import Array
@@ -57,8 +57,10 @@ class OnnxBackend:
     ) -> None:
         self.where = where or str(source if isinstance(source, Path) else "ONNX model")
         self._source = source
-        if isinstance(source, Path):
-            refuse_external_data(source)
+        try:
+            check_onnx(source, where=self.where)
+        except NoOnnxError as error:
+            raise self._not_loaded(error) from error
         chosen = gpu or GpuOptions()
         providers = _providers(device, gpu)
         self.session = self._session(providers, threads=threads)
@@ -90,12 +92,15 @@ class OnnxBackend:
                 str(source) if isinstance(source, Path) else source, options, providers=providers
             )
         except Exception as error:  # ONNX Runtime raises a family of classes with no common public base
-            way = "MODEL is a name of the zoo, a model folder or an .onnx file, and comes before the images"
-            raise UserError(
-                f"is not an ONNX model that can be loaded: {_first_line(error)}",
-                where=self.where,
-                hint=None if self.where.endswith(".onnx") else way,
-            ) from error
+            raise self._not_loaded(error) from error
+
+    def _not_loaded(self, error: Exception) -> UserError:
+        way = "MODEL is a name of the zoo, a model folder or an .onnx file, and comes before the images"
+        return UserError(
+            f"is not an ONNX model that can be loaded: {_first_line(error)}",
+            where=self.where,
+            hint=None if self.where.endswith(".onnx") else way,
+        )
 
     def with_threads(self, threads: int) -> OnnxBackend:
         """The same graph in a session of its own on the CPU, of so many threads. Raises UserError."""
