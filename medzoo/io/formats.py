@@ -21,15 +21,24 @@ class Format:
 FORMATS = (
     Format("nifti", (".nii.gz", ".nii"), ((344, b"n+1\0"), (4, b"n+2\0"))),
     Format("mgh", (".mgh.gz", ".mgz", ".mgh"), ()),
-    Format("nrrd", (".nrrd",), ((0, b"NRRD"),)),
+    Format("nrrd", (".nrrd", ".nhdr"), ((0, b"NRRD"),)),
     Format("metaimage", (".mha", ".mhd"), ((0, b"ObjectType = Image"),)),
     Format("dicom", (".dcm", ".dicom", ".ima"), ((128, b"DICM"),)),
-    Format("archive", (".zip",), ((0, b"PK\3\4"),)),
+    Format("archive", (".zip",), ((0, b"PK\3\4"), (0, b"PK\5\6"), (0, b"PK\7\x08"))),
     Format(
         "picture",
         (".png", ".jpeg", ".jpg", ".tiff", ".tif", ".bmp"),
         ((0, b"\x89PNG"), (0, b"\xff\xd8\xff"), (0, b"II*\0"), (0, b"MM\0*"), (0, b"BM")),
     ),
+)
+_ARCHIVE = next(f for f in FORMATS if f.name == "archive")
+_FOREIGN = (
+    ("a tar archive", 257, b"ustar"),
+    ("a 7z archive", 0, b"7z\xbc\xaf\x27\x1c"),
+    ("a rar archive", 0, b"Rar!\x1a\x07"),
+    ("an xz file", 0, b"\xfd7zXZ\0"),
+    ("a zstd file", 0, b"\x28\xb5\x2f\xfd"),
+    ("a bzip2 file", 0, b"BZh91AY&SY"),
 )
 SUFFIXES = tuple(suffix for f in FORMATS for suffix in f.suffixes)
 
@@ -47,7 +56,12 @@ def stem(path: str | PurePath) -> str:
 
 
 def format_of(path: str | PurePath, head: bytes = b"") -> FormatName | None:
-    """The format by suffix, else by `head`, the file's first bytes (unpacked if gzip); None if it is none."""
+    """The format by suffix, else by `head`, the file's first bytes (unpacked if gzip); None if it is none.
+
+    A zip archive is known by its bytes whatever its suffix: no other format that medzoo reads begins like one.
+    """
+    if any(head.startswith(mark) for _, mark in _ARCHIVE.marks):
+        return "archive"
     known = suffix(path)
     for f in FORMATS:
         if known in f.suffixes:
@@ -56,3 +70,8 @@ def format_of(path: str | PurePath, head: bytes = b"") -> FormatName | None:
         if any(head[at : at + len(mark)] == mark for at, mark in f.marks):
             return f.name
     return None
+
+
+def foreign_archive(head: bytes) -> str | None:
+    """The name of a kind of archive that medzoo does not read, by a file's first bytes; None if it is none."""
+    return next((name for name, at, mark in _FOREIGN if head[at : at + len(mark)] == mark), None)

@@ -1,18 +1,25 @@
-"""NRRD files (attached data) as an Image; https://teem.sourceforge.net/nrrd/format.html."""
+"""NRRD files (.nrrd, or .nhdr with its data beside it) as an Image.
+
+Fields, types and encodings by https://teem.sourceforge.net/nrrd/format.html.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from medzoo.errors import UserError
 from medzoo.io.check import check_affine, check_values, check_volume
-from medzoo.io.payload import Packing, read_voxels
+from medzoo.io.detached import data_file
+from medzoo.io.payload import Encoding, read_voxels
+from medzoo.io.regular import open_regular
 from medzoo.types import Array, Image
 
+T = TypeVar("T")
 MOST_HEADER = 1 << 20
 TYPES = {
     **dict.fromkeys(("signed char", "int8", "int8_t"), "i1"),
@@ -21,46 +28,86 @@ TYPES = {
     **dict.fromkeys(("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"), "u2"),
     **dict.fromkeys(("int", "signed int", "int32", "int32_t"), "i4"),
     **dict.fromkeys(("uint", "unsigned int", "uint32", "uint32_t"), "u4"),
-    **dict.fromkeys(("longlong", "long long", "long long int", "int64", "int64_t"), "i8"),
-    **dict.fromkeys(("ulonglong", "unsigned long long", "uint64", "uint64_t"), "u8"),
+    **dict.fromkeys(
+        ("longlong", "long long", "long long int", "signed long long", "signed long long int", "int64", "int64_t"), "i8"
+    ),
+    **dict.fromkeys(("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"), "u8"),
     "float": "f4",
     "double": "f8",
 }
-# Which RAS direction each of a space's axes has.
+# Which RAS direction each axis of an anatomical space has.
 SPACES = {
-    "right-anterior-superior": (1, 1, 1),
-    "ras": (1, 1, 1),
-    "left-anterior-superior": (-1, 1, 1),
-    "las": (-1, 1, 1),
-    "left-posterior-superior": (-1, -1, 1),
-    "lps": (-1, -1, 1),
+    **dict.fromkeys(("right-anterior-superior", "ras"), (1, 1, 1)),
+    **dict.fromkeys(("left-anterior-superior", "las"), (-1, 1, 1)),
+    **dict.fromkeys(("left-posterior-superior", "lps"), (-1, -1, 1)),
 }
-PACKINGS: dict[str, Packing] = {"raw": "raw", "gzip": "gzip", "gz": "gzip"}
+LPS = (-1, -1, 1)
+# Three axes that are not a patient's.
+OTHER_SPACES = ("scanner-xyz", "3d-right-handed", "3d-left-handed")
+ENCODINGS: dict[str, Encoding] = {
+    "raw": "raw",
+    **dict.fromkeys(("gzip", "gz"), "deflate"),
+    **dict.fromkeys(("bzip2", "bz2"), "bzip2"),
+    **dict.fromkeys(("ascii", "text", "txt"), "ascii"),
+    "hex": "hex",
+}
+UNITS_IN_MM = {"um": 0.001, "\u00b5m": 0.001, "\u03bcm": 0.001, "micron": 0.001, "mm": 1.0, "cm": 10.0, "m": 1000.0}
+SPATIAL = ("domain", "space", "???", "none")
+SYNONYMS = {
+    "datafile": "data file",
+    "lineskip": "line skip",
+    "byteskip": "byte skip",
+    "axismins": "axis mins",
+    "axismaxs": "axis maxs",
+    "centers": "centerings",
+    "sampleunits": "sample units",
+    "oldmin": "old min",
+    "oldmax": "old max",
+    "blocksize": "block size",
+}
+READ = (
+    *("type", "dimension", "sizes", "encoding", "endian", "line skip", "byte skip", "data file", "kinds", "centerings"),
+    *("space", "space dimension", "space directions", "space origin", "space units", "units", "spacings"),
+    *("axis mins", "axis maxs"),
+)
+# Fields that say nothing of where the values lie.
+SPARE = (
+    *("content", "number", "thicknesses", "labels", "min", "max", "old min", "old max", "sample units"),
+    *("measurement frame",),
+)
 
 
 def read_nrrd(path: Path, *, empty: bool = False) -> Image:
     """A NRRD volume as an Image (1, I, J, K) in its stored dtype; `empty` lets a volume of zeros pass.
 
-    The space gives the affine; without one `meta["assumed"]` says so. Raises UserError that names the file.
+    The space gives the affine; without one `meta["assumed"]` says so. A data file is read from the header's own folder
+    alone. Raises UserError that names the file.
     """
     where = str(path)
-    fields, offset = _header(path)
-    try:
-        sizes = tuple(int(n) for n in fields["sizes"].split())
-        dimension = int(fields.get("dimension", "3"))
-        kind = TYPES[fields["type"].lower()]
-        packing = PACKINGS[fields.get("encoding", "raw").lower()]
-    except KeyError as error:
-        raise UserError(f"has no {error.args[0]} in its header, or one that medzoo does not read", where) from None
-    except ValueError:
-        raise UserError("its header is damaged: dimension and sizes are not whole numbers", where) from None
-    if "data file" in fields or "datafile" in fields:
-        raise UserError("keeps its data in another file", where, "save it as one .nrrd file")
-    if len(sizes) != 3 or dimension != len(sizes):
-        raise UserError(f"has {len(sizes)} dimensions", where, "medzoo reads one 3D volume: save the wanted one alone")
-    order = ">" if fields.get("endian", "little").lower() == "big" else "<"
-    array = read_voxels(path, offset=offset, shape=sizes, dtype=np.dtype(order + kind), packing=packing)[None]
-    affine, meta = _place(fields, where)
+    fields, end = _header(path)
+    sizes = tuple(_wholes(fields, "sizes", where))
+    (dimension,) = _wholes(fields, "dimension", where, default=str(len(sizes))) or [0]
+    if dimension != len(sizes):
+        raise UserError(f"its header is damaged: it has {len(sizes)} sizes for {dimension} dimensions", where)
+    axes = _axes_of_space(fields, sizes, where)
+    kind = _known(fields, "type", TYPES, where)
+    encoding = _known(fields, "encoding", ENCODINGS, where)
+    lines, skip = (_wholes(fields, name, where, default="0")[0] for name in ("line skip", "byte skip"))
+    if lines < 0 or (skip < 0 and encoding in ("ascii", "hex")):
+        raise UserError(f"skips {lines} lines and {skip} bytes, which does not say where its data begin", where)
+    source, end = (data_file(path, fields["data file"]), 0) if "data file" in fields else (path, end)
+    stored = read_voxels(
+        source,
+        offset=end,
+        shape=sizes,
+        dtype=np.dtype(_byte_order(fields, kind, encoding, where) + kind),
+        encoding=encoding,
+        lines=lines,
+        skip=skip,
+        header=path if "data file" in fields else None,
+    )
+    array = stored.reshape(tuple(sizes[axis] for axis in axes), order="F")[None]
+    affine, meta = _place(fields, axes, where)
     check_affine(affine, where)
     check_values(array, where)
     if not empty:
@@ -69,42 +116,166 @@ def read_nrrd(path: Path, *, empty: bool = False) -> Image:
 
 
 def _header(path: Path) -> tuple[dict[str, str], int]:
-    """The fields in lower case, and where the data begin."""
-    with path.open("rb") as handle:
+    """The fields in lower case, and where the data begin if they are in this file."""
+    where = str(path)
+    with open_regular(path) as handle:
         head = handle.read(MOST_HEADER)
     if not head.startswith(b"NRRD"):
-        raise UserError("is no NRRD file", str(path))
-    end = re.search(rb"\r?\n\r?\n", head)
-    if end is None:
-        raise UserError("is truncated: its header has no end", str(path))
+        raise UserError("is no NRRD file", where)
+    found = re.search(rb"\r?\n\r?\n", head)
     fields: dict[str, str] = {}
-    for line in head[: end.start()].decode("latin-1").splitlines()[1:]:
-        key, colon, value = line.partition(": ")
-        if colon and not line.startswith("#") and ":=" not in key:
-            fields[key.strip().lower()] = value.strip()
-    return fields, end.end()
+    text = head[: found.start() if found else len(head)].decode("utf-8", "surrogateescape")
+    for line in text.replace("\r", "").split("\n")[1:]:
+        if line.startswith("#") or not line.strip():
+            continue
+        field = re.match(r"([^:]*):([= ])(.*)", line)
+        if field is None:
+            raise UserError(f"has the line {line[:40]!r} in its header, which is no field", where)
+        if field[2] == "=":  # a key and value of the user's own
+            continue
+        name = " ".join(field[1].lower().split())
+        name = SYNONYMS.get(name, name)
+        if name not in (*READ, *SPARE):
+            raise UserError(f"has the field {field[1][:40]!r}, which medzoo does not know", where, "leave it out")
+        if name in fields:
+            raise UserError(f"gives its field {name!r} twice", where, "repair the header")
+        fields[name] = field[3].strip()
+        if name == "data file" and re.match(r"(SKIP)?LIST\b|.*%", fields[name]):
+            raise UserError(f"keeps its data in several files ({fields[name]!r})", where, "save it as one .nrrd file")
+    if found is None and "data file" not in fields:
+        raise UserError("is truncated: its header has no end", where)
+    return fields, found.end() if found else len(head)
 
 
-def _place(fields: dict[str, str], where: str) -> tuple[Array, dict[str, Any]]:
-    affine = np.eye(4)
+def _wholes(fields: dict[str, str], name: str, where: str, *, default: str | None = None) -> list[int]:
+    text = fields.get(name, default)
+    if text is None:
+        raise UserError(f"has no {name} in its header", where)
     try:
-        if "space directions" in fields:
-            vectors = [_vector(text) for text in re.findall(r"\([^)]*\)", fields["space directions"])]
-            affine[:3, :3] = np.array(vectors).T
-            affine[:3, 3] = _vector(fields.get("space origin", "(0,0,0)"))
-            space = SPACES.get(fields.get("space", "").lower())
-            if space is not None:
-                return np.diag([*space, 1.0]) @ affine, {}
-            return affine, {"assumed": "the header names no anatomical space: taken as right, anterior, superior"}
-        if "spacings" in fields:
-            affine[:3, :3] = np.diag([float(s) for s in fields["spacings"].split()])
+        numbers = [int(n) for n in text.split()]
     except ValueError:
-        raise UserError("its header is damaged: its space is not given in three numbers an axis", where) from None
-    return affine, {"assumed": "the header gives no orientation: axes to the right, anterior, superior"}
+        numbers = []
+    if not numbers:
+        raise UserError(f"its header is damaged: dimension and sizes are not whole numbers ({name})", where)
+    return numbers
 
 
-def _vector(text: str) -> list[float]:
-    vector = [float(v) for v in text.strip("() ").split(",")]
+def _known(fields: dict[str, str], name: str, table: Mapping[str, T], where: str) -> T:
+    if name not in fields:
+        raise UserError(f"has no {name} in its header", where)
+    value = " ".join(fields[name].lower().split())
+    if value not in table:
+        raise UserError(f"has the {name} {fields[name][:40]!r}, which medzoo does not read", where)
+    return table[value]
+
+
+def _byte_order(fields: dict[str, str], kind: str, encoding: Encoding, where: str) -> str:
+    if kind.endswith("1") or encoding == "ascii":
+        return "<"
+    order = {"little": "<", "big": ">"}.get(fields.get("endian", "").lower())
+    if order is None:
+        raise UserError("does not say the order of its bytes", where, "add the field endian: little, or big")
+    return order
+
+
+def _axes_of_space(fields: dict[str, str], sizes: tuple[int, ...], where: str) -> list[int]:
+    """Numbers of the three axes of space; what else there is has length one. Raises UserError."""
+    kinds = fields.get("kinds", "").split() or ["???"] * len(sizes)
+    directions = _directions(fields, where)
+    if len(kinds) != len(sizes) or (directions is not None and len(directions) != len(sizes)):
+        raise UserError(f"its header is damaged: kinds and space directions are not {len(sizes)}, one an axis", where)
+    axes = [
+        axis
+        for axis in range(len(sizes))
+        if kinds[axis].lower() in SPATIAL and (directions is None or directions[axis] is not None)
+    ]
+    while len(axes) > 3 and sizes[axes[-1]] == 1:
+        axes.pop()
+    others = [axis for axis in range(len(sizes)) if axis not in axes]
+    if len(axes) != 3 or any(sizes[axis] != 1 for axis in others):
+        size = " x ".join(map(str, sizes))
+        raise UserError(
+            f"has {len(sizes)} dimensions ({size}), {len(axes)} of them of space",
+            where,
+            "medzoo reads one 3D volume: save the wanted one alone",
+        )
+    return axes
+
+
+def _directions(fields: dict[str, str], where: str) -> list[list[float] | None] | None:
+    """The direction of each axis, None for an axis that has none; None if the header gives none at all."""
+    if "space directions" not in fields:
+        return None
+    parts = re.findall(r"none|\([^)]*\)", fields["space directions"], re.IGNORECASE)
+    return [None if "none" in part.lower() else _vector(part, where) for part in parts]
+
+
+def _vector(text: str, where: str) -> list[float]:
+    try:
+        vector = [float(v) for v in text.strip("() ").split(",")]
+    except ValueError:
+        vector = []
     if len(vector) != 3:
-        raise ValueError
+        raise UserError("its header is damaged: its space is not given in three numbers an axis", where)
     return vector
+
+
+def _place(fields: dict[str, str], axes: list[int], where: str) -> tuple[Array, dict[str, Any]]:
+    """The affine to RAS millimetres, and what was assumed for it. ITK takes a space that is not named as LPS, too."""
+    directions = _directions(fields, where)
+    space = " ".join(fields.get("space", "").lower().split())
+    if space and space not in SPACES and space not in OTHER_SPACES:
+        raise UserError(f"has the space {fields['space'][:40]!r}, which medzoo does not read", where)
+    affine = np.eye(4)
+    if directions is not None:
+        affine[:3, :3] = np.array([directions[axis] for axis in axes]).T
+        affine[:3, 3] = _vector(fields.get("space origin", "(0,0,0)"), where)
+        unit, assumed = _unit(fields, "space units", [0, 1, 2], where)
+    else:
+        affine[:3, :3], affine[:3, 3] = _spacing_and_origin(fields, axes, where)
+        unit, assumed = _unit(fields, "units", axes, where)
+    affine[:3] *= unit
+    affine = np.diag([*SPACES.get(space, LPS), 1.0]) @ affine
+    if directions is None:
+        assumed = "the header gives no orientation: axes to the left, posterior, superior"
+    elif space not in SPACES:
+        assumed = "the header names no anatomical space: taken as left, posterior, superior"
+    return affine, {"assumed": assumed} if assumed else {}
+
+
+def _spacing_and_origin(fields: dict[str, str], axes: list[int], where: str) -> tuple[Array, Array]:
+    """Of a header without directions: spacings along the diagonal, and the centre of the first voxel."""
+    count = len(fields["sizes"].split())
+
+    def numbers(name: str, default: float) -> Array:
+        try:
+            values = [float(v) for v in fields[name].split()] if name in fields else [default] * count
+        except ValueError:
+            values = []
+        if len(values) != count:
+            raise UserError(f"its header is damaged: {name} are not {count} numbers", where)
+        return np.array(values)[axes]
+
+    if "spacings" not in fields and ("axis mins" in fields or "axis maxs" in fields):
+        raise UserError("gives its axes by their ends alone", where, "give the field spacings")
+    spacing, least = numbers("spacings", 1.0), numbers("axis mins", np.nan)
+    if not (spacing > 0).all():
+        raise UserError(f"the voxel spacing in its header is {' x '.join(f'{s:g}' for s in spacing)} mm", where)
+    centres = fields.get("centerings", "").lower().split() or ["cell"] * count
+    edge = np.array([0.0 if centre == "node" else 0.5 for centre in centres])
+    if len(edge) != count:
+        raise UserError(f"its header is damaged: centerings are not {count}, one an axis", where)
+    return np.diag(spacing), np.where(np.isfinite(least), least + edge[axes] * spacing, 0.0)
+
+
+def _unit(fields: dict[str, str], name: str, axes: list[int], where: str) -> tuple[float, str | None]:
+    """Millimetres of a unit of length, and what was assumed if medzoo does not know the unit."""
+    named = re.findall(r'"([^"]*)"', fields.get(name, ""))
+    if not named:
+        return 1.0, None
+    units = {named[axis].strip() for axis in axes if axis < len(named)} - {"", "???"}
+    known = {UNITS_IN_MM.get(unit) for unit in units}
+    if len(known) > 1:
+        raise UserError(f"gives its axes in different units ({fields[name][:60]!r})", where, "give all in mm")
+    unit = known.pop() if known else 1.0
+    return (1.0, f"the unit {fields[name][:40]!r} is taken as mm") if unit is None else (unit, None)

@@ -11,7 +11,8 @@ import numpy as np
 
 from medzoo.errors import OffGridError, UserError
 from medzoo.io.check import check_extent, check_values, check_volume, squeeze_volume
-from medzoo.io.formats import SUFFIXES, format_of
+from medzoo.io.formats import SUFFIXES, foreign_archive, format_of
+from medzoo.io.regular import open_regular
 from medzoo.types import Array, Image
 
 Kind = Literal["picture", "volume"]
@@ -113,9 +114,13 @@ def _read_path(path: Path, kind: Kind | None, *, empty: bool) -> Image:
         head = nifti.read_head(path)
         name = format_of(path, head)
     except UserError:
-        name = format_of(path)
+        head, name = b"", format_of(path)
         if name is None:
             raise
+    if (foreign := foreign_archive(head)) is not None:
+        raise UserError(f"is {foreign}", where, "unpack it first, or give DICOM files in a zip archive")
+    if name not in ("nifti", "mgh", None) and _is_gzip(path):
+        raise UserError(f"is a gzip file that holds {name}", where, "unpack it first: gunzip")
     if name == "nifti":
         return nifti.read_nifti(path, empty=empty)
     if name == "mgh":
@@ -141,6 +146,11 @@ def _read_path(path: Path, kind: Kind | None, *, empty: bool) -> Image:
 
         return read_picture(path)
     raise UserError("is no image that medzoo reads", where, f"it reads DICOM and {' '.join(SUFFIXES)}")
+
+
+def _is_gzip(path: Path) -> bool:
+    with open_regular(path) as handle:
+        return handle.read(2) == b"\x1f\x8b"
 
 
 def from_array(array: Array, *, kind: Kind | None = None, empty: bool = False, source: str = "array") -> Image:
