@@ -64,7 +64,7 @@ class Classification:
         if self.contributions is not None:
             answer["contributions"] = {k: round(float(v), 4) for k, v in self.contributions.items()}
         if self.notes:
-            answer["notes"] = list(self.notes)
+            answer["notes"] = [*answer.get("notes", ()), *self.notes]
         if self.label_set is not None:
             answer |= {"label_set": list(self.label_set), "coverage": self.coverage, "sure": self.sure}
         return answer
@@ -267,6 +267,9 @@ def _head(result: Result) -> dict[str, Any]:
     if result.image is not None and "assumed" in result.image.meta:
         # What the source does not say of its place, and was taken for it.
         head["assumed"] = result.image.meta["assumed"]
+    if result.image is not None and result.image.meta.get("notes"):
+        # Where the source's header contradicts itself, and what was done.
+        head["notes"] = list(result.image.meta["notes"])
     if result.image is not None and "blanked" in result.image.meta:
         head["blanked"] = result.image.meta["blanked"]
     return head

@@ -19,7 +19,11 @@ class Format:
 
 
 FORMATS = (
-    Format("nifti", (".nii.gz", ".nii"), ((344, b"n+1\0"), (4, b"n+2\0"))),
+    Format(
+        "nifti",
+        (".nii.gz", ".nii", ".hdr.gz", ".hdr", ".img.gz", ".img"),
+        ((344, b"n+1\0"), (4, b"n+2\0"), (344, b"ni1\0"), (4, b"ni2\0")),
+    ),
     Format("mgh", (".mgh.gz", ".mgz", ".mgh"), ()),
     Format("nrrd", (".nrrd", ".nhdr"), ((0, b"NRRD"),)),
     Format("metaimage", (".mha", ".mhd"), ((0, b"ObjectType = Image"),)),
@@ -53,6 +57,11 @@ def stem(path: str | PurePath) -> str:
     """The file name of `path` without its suffix (".nii.gz" counts as one)."""
     name = PurePath(path).name
     return name[: len(name) - len(suffix(path))] or name
+
+
+def is_image_file(path: PurePath) -> bool:
+    """Whether a file found in a folder is an image by its suffix; of a NIfTI pair the header stands for both."""
+    return suffix(path) in SUFFIXES and not suffix(path).startswith(".img")
 
 
 def format_of(path: str | PurePath, head: bytes = b"") -> FormatName | None:

@@ -11,14 +11,15 @@ import numpy as np
 from medzoo.errors import UserError
 from medzoo.io.atomic import atomic_write
 from medzoo.io.formats import suffix
+from medzoo.io.nifti_geometry import NiftiFields
 from medzoo.types import Array, Image
 
 
 def write_mask(path: str | Path, mask: Array, like: Image) -> Path:
     """Write labels (*spatial), 0 to 255, on the grid of `like`; returns the path.
 
-    A volume becomes uint8 NIfTI (.nii.gz or .nii) with the affine and the sform and qform codes of its
-    source; a picture an 8-bit grey PNG whose pixel value is the label. Raises UserError naming the path.
+    A volume becomes uint8 NIfTI (.nii.gz or .nii): of a NIfTI source with its pixdim, qform, sform, codes and units as
+    they are stored; a picture an 8-bit grey PNG whose pixel value is the label. Raises UserError naming the path.
     """
     labels = np.ascontiguousarray(mask, np.uint8)
     if labels.shape != like.shape:
@@ -33,36 +34,48 @@ def write_mask(path: str | Path, mask: Array, like: Image) -> Path:
     return atomic_write(path, lambda handle: _write_nifti(handle, labels, like, packed=packed))
 
 
-def nifti_image(array: Array, like: Image) -> Any:
-    """A nibabel NIfTI image of `array` (I, J, K) that lies where `like` lies, codes as in its source."""
-    import nibabel  # noqa: F401  (the whole first: threads import at once)
-    from nibabel.nifti1 import Nifti1Header, Nifti1Image
-    from nibabel.nifti2 import Nifti2Header, Nifti2Image
+def nifti_header(shape: tuple[int, ...], dtype: Any, like: Image) -> Any:
+    """A nibabel NIfTI header for an array (I, J, K) that lies where `like` lies.
 
-    large = max(array.shape) > np.iinfo(np.int16).max
-    header = Nifti2Header() if large else Nifti1Header()
-    header.set_data_shape(array.shape)
-    header.set_data_dtype(array.dtype)
+    The geometry of a NIfTI source is repeated field by field as it is stored; else sform and qform say the affine.
+    """
+    import nibabel  # noqa: F401  (the whole first: threads import at once)
+    from nibabel.nifti1 import Nifti1Header
+    from nibabel.nifti2 import Nifti2Header
+
+    fields: NiftiFields | None = like.meta.get("nifti")
+    large = max(shape) > np.iinfo(np.int16).max
+    header = Nifti2Header() if large or (fields is not None and fields.version == 2) else Nifti1Header()
+    header.set_data_shape(shape)
+    header.set_data_dtype(dtype)
+    header["vox_offset"] = int(header["sizeof_hdr"]) + 4
+    header["scl_slope"], header["scl_inter"] = 1, 0
+    if fields is not None:
+        fields.write_to(header)
+        return header
+    assert like.affine is not None
     header.set_xyzt_units("mm")
     header.set_zooms(like.spacing)
-    meta = like.meta
-    sform, qform = int(meta.get("sform_code", 1)), int(meta.get("qform_code", 1))
+    sform, qform = int(like.meta.get("sform_code", 1)), int(like.meta.get("qform_code", 1))
     if sform:
         header.set_sform(like.affine, sform)
     if qform:
-        header.set_qform(meta.get("qform", like.affine), qform)
+        header.set_qform(like.affine, qform)
         header["pixdim"][1:4] = like.spacing
-    return (Nifti2Image if large else Nifti1Image)(array, None, header)
+    return header
 
 
 def _write_nifti(handle: BinaryIO, labels: Array, like: Image, *, packed: bool) -> None:
-    image = nifti_image(labels, like)
+    # By hand: nibabel would write its own reading of the matrices in place of what the source stores.
+    head = nifti_header(labels.shape, labels.dtype, like).binaryblock + bytes(4)
     if not packed:
-        image.to_stream(handle)
+        handle.write(head)
+        handle.write(labels.tobytes(order="F"))
         return
     # No name and no time in the gzip header: the same mask is the same bytes.
     with gzip.GzipFile(filename="", fileobj=handle, mode="wb", compresslevel=6, mtime=0) as stream:
-        image.to_stream(stream)
+        stream.write(head)
+        stream.write(labels.tobytes(order="F"))
 
 
 def _write_png(handle: BinaryIO, labels: Array) -> None:

@@ -27,7 +27,8 @@ def read_image(source: Any, *, kind: Kind | None = None) -> Image:
     - an array (H, W) is a grey picture, a uint8 array (H, W, 3 or 4) a colour picture, any other array
       (I, J, K) a volume, whose place `meta["assumed"]` then tells;
     - a single DICOM file is a picture, unless its frames say where they lie;
-    - FOLDER#NAME (or ARCHIVE.zip#NAME) is the DICOM series of that description or number in it.
+    - FOLDER#NAME (or ARCHIVE.zip#NAME) is the DICOM series of that description or number in it;
+    - FILE.nii.gz#N (or .mgz) is volume N, counted from 0, of a file with four axes.
     Raises UserError in one line that names the file for whatever cannot be answered.
     """
     return _wanted(_read(source, kind, empty=False), kind)
@@ -122,9 +123,15 @@ def _read_path(path: Path, kind: Kind | None, *, empty: bool) -> Image:
     if name not in ("nifti", "mgh", None) and _is_gzip(path):
         raise UserError(f"is a gzip file that holds {name}", where, "unpack it first: gunzip")
     if name == "nifti":
-        return nifti.read_nifti(path, empty=empty)
+        return nifti.read_nifti(path, volume=series, empty=empty)
     if name == "mgh":
-        return nifti.read_mgh(path, empty=empty)
+        return nifti.read_mgh(path, volume=series, empty=empty)
+    if series is not None and name != "archive":
+        raise UserError(
+            f"holds nothing called {series!r}",
+            where,
+            "#NAME chooses a series of a DICOM folder or archive, #N a volume of a NIfTI or MGH file",
+        )
     if name == "nrrd":
         from medzoo.io.nrrd import read_nrrd
 

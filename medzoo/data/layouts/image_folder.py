@@ -11,8 +11,8 @@ from typing import get_args
 from medzoo.data.dataset import DataEntry, DataParams, Item, Part, Sample
 from medzoo.data.prints import NearGroups, near_duplicate_groups
 from medzoo.errors import UserError
-from medzoo.io import read_image, suffix
-from medzoo.io.formats import SUFFIXES
+from medzoo.io import read_image
+from medzoo.io.formats import is_image_file
 
 
 class Params(DataParams):
@@ -49,7 +49,7 @@ class ImageFolder:
             if others:
                 raise UserError("is a folder of no label", str(top / others[0]), f"labels: {', '.join(self.labels)}")
             for label in self.labels:
-                images = sorted(p for p in (top / label).rglob("*") if suffix(p) in SUFFIXES)
+                images = sorted(p for p in (top / label).rglob("*") if is_image_file(p))
                 if not images and part in (None, "train"):
                     raise UserError(f"the class {label!r} has no images", str(top / label))
                 found |= {p.relative_to(self.root).as_posix(): (p, label, part) for p in images}
