@@ -9,9 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from medzoo.errors import UserError
+from medzoo.io.limits import limited
 from medzoo.runtime.batching import Answer, Batcher, BatchingBackend, ClosedError, DeadlineError, QueueFullError
 from medzoo.runtime.cascade import Cascade
 from medzoo.runtime.metadata import KEY, Metadata
@@ -19,13 +21,15 @@ from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.runtime.pipeline import KEY as PIPELINE_KEY
 from medzoo.runtime.pipeline import PLATFORM as PIPELINE
 from medzoo.runtime.pipeline import Pipeline
-from medzoo.runtime.predictor import Predictor
+from medzoo.runtime.predictor import Predictor, Prepared
 from medzoo.runtime.tensors import Question, TensorSpec, datatype, graph_spec
+from medzoo.serve.decoders import Decoders, supported
 from medzoo.serve.logs import log
 from medzoo.serve.meter import Meter
 from medzoo.serve.parameters import INFERENCE, require_known
 from medzoo.serve.refusal import Reason, Refusal
 from medzoo.serve.settings import Settings
+from medzoo.serve.spool import Spool
 from medzoo.serve.threshold import NEEDED, above_threshold, require_tensors_with_threshold, require_threshold
 from medzoo.types import Array
 
@@ -157,6 +161,18 @@ class Hub:
         self.held = 0
         self.uploads = ThreadPoolExecutor(settings.uploads, thread_name_prefix="medzoo-upload")
         self.uploading = 0
+        self.spool = Spool.shared() or Spool()
+        self.decoders = (
+            Decoders(
+                count=settings.uploads,
+                memory=settings.decoder_memory,
+                seconds=settings.decoder_seconds,
+                limits=settings.limits,
+                folder=self.spool.path,
+            )
+            if supported()
+            else None
+        )
         self.version = version("medzoo")
         self.meter.watch(open_=lambda: self.open, held=lambda: self.held)
 
@@ -196,6 +212,21 @@ class Hub:
             return Predictor(queued(found), threshold=threshold)
         members = {role: Predictor(queued(self.models[one.name])) for role, one in found.pipeline.members.items()}
         return Cascade.of(name, members, threshold=threshold)
+
+    def start_decoders(self) -> None:
+        """Have the processes that read image files at hand before the first one comes; does not wait for them."""
+        if self.decoders is not None:
+            self.uploads.submit(self.decoders.start)
+
+    def prepare(
+        self, predictor: Predictor, path: Path, *, deadline: float, stopped: Callable[[], bool] = lambda: False
+    ) -> Prepared:
+        """Read and prepare a file from outside, under the settings' limits and, where the system allows it, in a
+        process of its own. Raises what `Decoders.prepare` raises."""
+        if self.decoders is not None:
+            return self.decoders.prepare(predictor, path, deadline=deadline, stopped=stopped)
+        with limited(self.settings.limits):
+            return predictor.prepare(path)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -296,6 +327,9 @@ class Hub:
         for served in self.models.values():
             served.batcher.close()
         self.uploads.shutdown(wait=False, cancel_futures=True)
+        if self.decoders is not None:
+            self.decoders.close()
+        self.spool.close()
 
 
 def _check_array(spec: TensorSpec, array: Array) -> None:

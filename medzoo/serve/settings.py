@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from medzoo.io.limits import SERVER, Limits
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -15,7 +17,8 @@ class Settings:
     (seconds) and `max_queue`: see medzoo.runtime.batching. `max_body`: bytes of one request; `max_held`:
     bytes of all requests that are being read or wait. `timeout`: seconds after which a request that has not
     begun is refused. `uploads`: image files answered at the same time; as many again may wait. `drain`:
-    seconds that requests have to end once the server is told to stop.
+    seconds that requests have to end once the server is told to stop. `limits`: the most that an image file may claim.
+    `decoder_memory`: bytes that reading and preparing one may take, `decoder_seconds`: of computing time.
     """
 
     host: str = "127.0.0.1"
@@ -28,7 +31,10 @@ class Settings:
     max_delay: float = 0.0
     max_queue: int = 64
     max_body: int = 256 << 20
-    max_held: int = 1 << 30
+    max_held: int = 512 << 20
     timeout: float = 60.0
     uploads: int = 2
     drain: float = 30.0
+    limits: Limits = SERVER
+    decoder_memory: int = 1 << 30
+    decoder_seconds: float = 60.0
