@@ -14,10 +14,10 @@ from rich.console import Console
 from medzoo.artifact import MANIFEST, ModelFolder, write_folder
 from medzoo.commands.audit import checked_audit
 from medzoo.commands.catalog import catalog
-from medzoo.commands.data import OpenData, data_digest, open_data
 from medzoo.commands.environment import environment
 from medzoo.commands.locate import zoo
 from medzoo.data.dataset import Objects
+from medzoo.data.opened import OpenData, data_digest, open_data
 from medzoo.data.split import SPLIT_FILE, Split, split_digest
 from medzoo.errors import UserError
 from medzoo.metrics import ClassifyScores

@@ -24,7 +24,7 @@ from medzoo.data.prints import BATCH, grey_view, near_pairs
 from medzoo.data.split import PARTS, Split
 from medzoo.errors import EmptyMaskError, OffGridError, UserError
 from medzoo.io.cache import file_digest
-from medzoo.preprocess.outline_features import OUTLINES
+from medzoo.preprocess.host.outline_features import OUTLINES
 from medzoo.types import Array
 
 PERSONS = ("patient", "subject")  # groups that name a person

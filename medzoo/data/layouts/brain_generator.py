@@ -32,7 +32,7 @@ from medzoo.data.objects import component_boxes
 from medzoo.errors import UserError
 from medzoo.io.cache import cached, code_digest
 from medzoo.io.read import read_labels
-from medzoo.preprocess.orient import Orient
+from medzoo.preprocess.host.orient import Orient
 from medzoo.types import Array, Frame, Image
 
 LABELS = ("background", "csf", "grey-matter", "white-matter")
