@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import track
 
 from medzoo import registry
@@ -27,6 +26,7 @@ from medzoo.metrics.scores import FILE as EVALUATION
 from medzoo.metrics.subgroups import subgroups
 from medzoo.recipe import Recipe, load_recipe
 from medzoo.report.card import render_card
+from medzoo.report.console import Console
 from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.runtime.predictor import Predictor
 

@@ -156,7 +156,7 @@ def readable(recipe: Recipe, opened: OpenData, found: Audit, *, say: Callable[[s
         rest = [Fault(f"and {len(faults) - _NAMED} more that cannot be read")] if len(faults) > _NAMED else []
         raise UserError.of([*faults[:_NAMED], *rest])
     for fault in unread.values():
-        say(f"left out: {fault.where}: {fault.message}")
+        say(f"left out: {Fault(fault.message, fault.where)}")
     left = replace(opened, items=[item for item in opened.items if item.id not in unread])
     for part in PARTS:
         if getattr(opened.split, part) and not left.part(part):

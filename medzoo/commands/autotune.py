@@ -6,8 +6,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from medzoo import registry
 from medzoo.commands.catalog import Catalog
 from medzoo.commands.run_folder import found_before
@@ -15,6 +13,7 @@ from medzoo.data.opened import OpenData
 from medzoo.errors import UserError
 from medzoo.nn.net import Net
 from medzoo.recipe import Recipe, read_recipe_text
+from medzoo.report.console import Console
 
 _LIMIT = 1024
 _STEPS = 10  # that an epoch is left with, at least

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.console import Console
 
 from medzoo.artifact import MANIFEST, ModelFolder, write_folder
 from medzoo.commands.audit import checked_audit
@@ -24,6 +23,7 @@ from medzoo.metrics import ClassifyScores
 from medzoo.metrics.match import iou
 from medzoo.recipe import Recipe, load_recipe
 from medzoo.report.card import render_card
+from medzoo.report.console import Console
 from medzoo.results import Detections
 from medzoo.runtime.cascade import FINDER, Cascade
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import track
 
 from medzoo.artifact import ModelFolder
@@ -22,6 +21,7 @@ from medzoo.errors import UserError
 from medzoo.evaluation import evaluate as score
 from medzoo.metrics import Figure, Scores
 from medzoo.recipe import load_recipe
+from medzoo.report.console import Console
 from medzoo.runtime.onnx_backend import Device
 
 

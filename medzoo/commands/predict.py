@@ -10,13 +10,13 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from medzoo.commands.outputs import DicomOutput, FormatName, open_output
-from medzoo.errors import UserError
+from medzoo.errors import UserError, as_user_error
 from medzoo.imaging.blanking import blanked
 from medzoo.io.dicom.web import is_dicomweb
 from medzoo.io.formats import FORMATS, stem, suffix
 from medzoo.io.sequences import sequence_files
-from medzoo.results import Result, Segmentation
-from medzoo.runtime.predictor import Failure, Predictor
+from medzoo.results import Failure, Result, Segmentation
+from medzoo.runtime.predictor import Predictor
 
 # A file that is an image by itself; those of a DICOM series are one together.
 # What the file of an answer adds to the name that it is called by, of any --format.
@@ -83,8 +83,8 @@ def predict_files(
         if output.together and not isinstance(answer, Failure):
             try:
                 answer = keep(answer, out / names[number])
-            except UserError as error:
-                answer = Failure(input=answer.input, error=error)
+            except Exception as error:  # of one answer, which must not cost the others theirs
+                answer = Failure(input=answer.input, error=as_user_error(error, answer.input))
         yield answer
     output.close()
 
@@ -120,8 +120,8 @@ def _answer_alone(
             stored.write(result, base)
             web.store(source, stored.paths)
             return write(result)
-    except UserError as error:
-        return Failure(input=source, error=error)
+    except Exception as error:  # of one input, which must not cost the others their answers
+        return Failure(input=source, error=as_user_error(error, source))
 
 
 def write_result(result: Any, base: Path, *, pictures: bool) -> Any:

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from medzoo import registry
 from medzoo.artifact import ModelFolder, write_folder
 from medzoo.commands.assess import assess
@@ -25,6 +23,7 @@ from medzoo.data.split import SPLIT_FILE
 from medzoo.errors import UserError, missing_extra
 from medzoo.recipe import Recipe, load_recipe
 from medzoo.report.card import render_card
+from medzoo.report.console import Console
 from medzoo.runtime.metadata import Metadata, OperatingPoint, Precision, graph_file
 from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.runtime.parity import Golden

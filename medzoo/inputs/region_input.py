@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from rich.console import Console
+from medzoo.report.console import Console
 from rich.progress import track
 
 from medzoo.augment.augmentation import Augmentation

@@ -18,7 +18,6 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging
 from pytorch_lightning.plugins.precision import MixedPrecision
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
-from rich.console import Console
 
 from medzoo.errors import UserError
 from medzoo.inputs.batches import Batches, Loader
@@ -26,6 +25,7 @@ from medzoo.inputs.images import ImageBatches, OrderedImages
 from medzoo.nn.bfloat16 import SLOW, emulated
 from medzoo.nn.net import Net
 from medzoo.recipe import TrainSection
+from medzoo.report.console import Console
 from medzoo.training.checkpoints import AtomicCheckpoints, BestWeights, Checkpoints, Preempted, forget, newest, step_of
 from medzoo.training.company import Company, LostProcessError
 from medzoo.training.curve import FILE, CurvePicture

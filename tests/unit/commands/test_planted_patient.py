@@ -20,7 +20,8 @@ from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
 from medzoo.commands.predict import predict_files
 from medzoo.commands.train import train
 from medzoo.io import read_image
-from medzoo.runtime.predictor import Failure, Predictor
+from medzoo.results import Failure
+from medzoo.runtime.predictor import Predictor
 from tests.unit.commands.test_outputs import Flat
 from tests.unit.imaging.test_text_lines import tissue
 from tests.unit.io.test_io_geometry import Through, as_dicom, body
