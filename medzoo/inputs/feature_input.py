@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from medzoo.report.console import Console
 from rich.progress import track
 
 from medzoo.data.opened import OpenData
 from medzoo.inputs.features import FeatureBatches
 from medzoo.inputs.training_input import Loaders, TrainingInput
 from medzoo.recipe import Recipe
+from medzoo.report.console import Console
 from medzoo.runtime.geometry import Geometry
 from medzoo.runtime.metadata import Metadata
 from medzoo.runtime.parity import Golden

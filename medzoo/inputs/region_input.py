@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from medzoo.report.console import Console
 from rich.progress import track
 
 from medzoo.augment.augmentation import Augmentation
@@ -21,6 +20,7 @@ from medzoo.inputs.training_input import VALIDATION_STEPS, Loaders, TrainingInpu
 from medzoo.preprocess.host.selective_search import SelectiveSearch
 from medzoo.preprocess.steps import parse_steps
 from medzoo.recipe import Recipe
+from medzoo.report.console import Console
 from medzoo.runtime.geometry import Geometry
 from medzoo.runtime.metadata import Metadata
 from medzoo.runtime.parity import Golden

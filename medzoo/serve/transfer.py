@@ -22,13 +22,14 @@ from typing import Any
 
 import numpy as np
 
+from medzoo.io.nifti_geometry import NiftiFields
 from medzoo.preprocess.mass import Hint, Measured
 from medzoo.runtime.predictor import Prepared
 from medzoo.runtime.tensors import Question
 from medzoo.types import Array, Frame, Image
 
 CLASSES: Mapping[str, type] = MappingProxyType(
-    {kind.__name__: kind for kind in (Image, Frame, Prepared, Hint, Measured, Question)}
+    {kind.__name__: kind for kind in (Image, Frame, NiftiFields, Prepared, Hint, Measured, Question)}
 )
 _HEAD = struct.Struct("<II?")  # bytes of JSON, bytes of arrays, whether those lie in a memory file
 _MAX_TREE = 64 << 20

@@ -19,6 +19,7 @@ from medzoo.results import Result, Segmentation
 from medzoo.runtime.batching import ClosedError, DeadlineError
 from medzoo.runtime.predictor import Predictor, Prepared
 from medzoo.serve.hub import Hub
+from medzoo.serve.logs import log
 from medzoo.serve.parameters import read_flag, read_threshold
 from medzoo.serve.refusal import Reason, Refusal
 
@@ -116,7 +117,18 @@ def answer_files(
                 path = folder / f"{number:04}{_suffix(file.name)}"
                 path.write_bytes(file.raw)
                 inputs.append((path, _shown(file.name)))
-        answers = [_one(predictor, prepare, path, shown, folder, options) for path, shown in inputs]
+        answers = []
+        for path, shown in inputs:
+            try:
+                answers.append(_one(predictor, prepare, path, shown, folder, options))
+            except (ClosedError, DeadlineError, Refusal):
+                raise
+            except Exception as error:
+                if len(inputs) == 1:
+                    raise
+                # A fault of ours with one file is no reason to leave the others; its words may quote the file.
+                log("failed", error=error)
+                answers.append({"input": shown, "error": f"{shown}: could not be answered ({type(error).__name__})"})
     return answers, not any("error" in answer for answer in answers)
 
 
