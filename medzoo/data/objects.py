@@ -57,7 +57,7 @@ def checked_objects(
     array = np.asarray(boxes, np.float64).reshape(-1, 2 * n)
     limit = np.array(shape[::-1] if n == 2 else shape, float)
     cut = np.clip(array, 0, np.tile(limit, 2))
-    outside: Array = ((array[:, :n] < -1e-6) | (array[:, n:] > limit + 1e-6)).any(axis=1)
+    outside: Array = np.any((array[:, :n] < -1e-6) | (array[:, n:] > limit + 1e-6), axis=1)
     empty = (cut[:, n:] <= cut[:, :n]).any(axis=1)
     for number, box in enumerate(array, 1):
         text = f"box {number} [{', '.join(f'{v:g}' for v in box)}]"

@@ -34,7 +34,7 @@ def stated_size(width: Any, height: Any, where: str) -> Size | None:
         size = float(width), float(height)
     except (TypeError, ValueError):
         raise UserError(f"states a size of {width!r} x {height!r}", where, "width and height are pixels") from None
-    if size == (0, 0):
+    if not any(size):
         return None
     if not all(np.isfinite(value) and value > 0 for value in size):
         raise UserError(f"states a size of {width} x {height}", where, "width and height are pixels")
