@@ -58,7 +58,7 @@ def checked_objects(
     limit = np.array(shape[::-1] if n == 2 else shape, float)
     cut = np.clip(array, 0, np.tile(limit, 2))
     outside: Array = np.any((array[:, :n] < -1e-6) | (array[:, n:] > limit + 1e-6), axis=1)
-    empty = (cut[:, n:] <= cut[:, :n]).any(axis=1)
+    empty: Array = np.any(cut[:, n:] <= cut[:, :n], axis=1)
     for number, box in enumerate(array, 1):
         text = f"box {number} [{', '.join(f'{v:g}' for v in box)}]"
         if not np.isfinite(box).all():
