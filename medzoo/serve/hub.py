@@ -22,7 +22,7 @@ from medzoo.runtime.pipeline import KEY as PIPELINE_KEY
 from medzoo.runtime.pipeline import PLATFORM as PIPELINE
 from medzoo.runtime.pipeline import Pipeline
 from medzoo.runtime.predictor import Predictor, Prepared
-from medzoo.runtime.tensors import Question, TensorSpec, datatype, graph_spec
+from medzoo.runtime.tensors import Question, TensorSpec, datatype, graph_spec, read_question
 from medzoo.serve.decoders import Decoders, supported
 from medzoo.serve.logs import log
 from medzoo.serve.meter import Meter
@@ -35,6 +35,7 @@ from medzoo.types import Array
 
 PLATFORM = "onnxruntime_onnx"
 VERSION = "1"
+_SMALL = 4 << 20  # bytes of a request that is let in where large ones wait
 EXTENSIONS = ("binary_tensor_data", "model_repository", "model_configuration")
 
 
@@ -138,6 +139,27 @@ class Told:
     outcome: str = "ok"
 
 
+class Holding:
+    """The bytes of one request that are in memory, as they come."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub, self.size = hub, 0
+
+    def grow(self, size: int) -> None:
+        """Count more bytes. Raises Refusal if the request is too large, or too much of others is held already.
+
+        An eighth of what may be held is for small requests alone, so that no number of large ones keeps them out.
+        """
+        hub, total = self._hub, self.size + size
+        settings = hub.settings
+        if total > settings.max_body:
+            raise Refusal(Reason.TOO_LARGE, f"a request has at most {settings.max_body} bytes, this has more")
+        room = settings.max_held if total <= _SMALL else settings.max_held - settings.max_held // 8
+        if hub.held + size > room and hub.held > self.size:
+            raise Refusal(Reason.FULL, "too many bytes of other requests are in hand, try again later")
+        self.size, hub.held = total, hub.held + size
+
+
 class Hub:
     """Every model by name, and the bounds on what is in hand at once."""
 
@@ -228,6 +250,33 @@ class Hub:
         with limited(self.settings.limits):
             return predictor.prepare(path)
 
+    async def read_question(self, body: memoryview, header: int | None) -> Question:
+        """`medzoo.runtime.tensors.read_question` of long JSON, by a decoder. Raises Refusal and UserError."""
+        if self.decoders is None:
+            return await asyncio.to_thread(read_question, body, header)
+        if self.uploading >= 2 * self.settings.uploads:
+            raise Refusal(Reason.FULL, "enough long requests are in hand already, send tensors as bytes or try later")
+        deadline = time.monotonic() + self.settings.timeout
+        self.uploading += 1
+        task = asyncio.get_running_loop().run_in_executor(self.uploads, self._read_question, body, header, deadline)
+        task.add_done_callback(self._read)
+        try:
+            return await asyncio.shield(task)
+        except DeadlineError as error:
+            seconds = self.settings.timeout
+            raise Refusal(Reason.LATE, f"was not read within {seconds:g} seconds") from error
+        except ClosedError as error:
+            raise Refusal(Reason.STOPPING, "the server is stopping") from error
+
+    def _read_question(self, body: memoryview, header: int | None, deadline: float) -> Question:
+        assert self.decoders is not None
+        return self.decoders.question(body, header, deadline=deadline)
+
+    def _read(self, task: asyncio.Future[Any]) -> None:
+        self.uploading -= 1
+        if not task.cancelled():
+            task.exception()
+
     @property
     def names(self) -> tuple[str, ...]:
         """Of graphs and pipelines."""
@@ -239,17 +288,14 @@ class Hub:
         return [{"name": name, "version": VERSION, "state": state, "reason": ""} for name in self.names]
 
     @contextmanager
-    def hold(self, size: int) -> Iterator[None]:
-        """Count `size` bytes as held. Raises Refusal if a request is too large, or too much is held already."""
-        if size > self.settings.max_body:
-            raise Refusal(Reason.TOO_LARGE, f"a request has at most {self.settings.max_body} bytes, this has {size}")
-        if self.held + size > self.settings.max_held and self.held:
-            raise Refusal(Reason.FULL, "too many bytes of other requests are in hand, try again later")
-        self.held += size
+    def hold(self, size: int = 0) -> Iterator[Holding]:
+        """Count `size` bytes as held, and those that `Holding.grow` adds. Raises what that raises."""
+        holding = Holding(self)
         try:
-            yield
+            holding.grow(size)
+            yield holding
         finally:
-            self.held -= size
+            self.held -= holding.size
 
     @contextmanager
     def request(self, model: str, protocol: str) -> Iterator[Told]:

@@ -17,11 +17,11 @@ import uvicorn
 from medzoo.errors import UserError, missing_extra
 from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.runtime.pipeline import Pipeline
+from medzoo.serve.connections import bounded_protocol
 from medzoo.serve.http import http_app
 from medzoo.serve.hub import Hub
 from medzoo.serve.listen import listen
 from medzoo.serve.logs import log
-from medzoo.serve.pieces import Pieces
 from medzoo.serve.settings import Settings
 from medzoo.serve.supervisor import keep_alive
 
@@ -64,7 +64,7 @@ class Server:
             web = _Web(
                 uvicorn.Config(
                     http_app(self.hub),
-                    http=Pieces,
+                    http=bounded_protocol(settings),
                     log_config=None,
                     access_log=False,
                     server_header=False,

@@ -19,6 +19,9 @@ class Settings:
     begun is refused. `uploads`: image files answered at the same time; as many again may wait. `drain`:
     seconds that requests have to end once the server is told to stop. `limits`: the most that an image file may claim.
     `decoder_memory`: bytes that reading and preparing one may take, `decoder_seconds`: of computing time.
+    `max_json`: bytes of a request's JSON, or of the tensors that a gRPC message does not carry as raw bytes.
+    `max_connections`: HTTP connections, `max_client_connections`: of one address; `max_header`: bytes of a request's
+    header, and `header_timeout`: seconds in which it must come.
     """
 
     host: str = "127.0.0.1"
@@ -38,3 +41,8 @@ class Settings:
     limits: Limits = SERVER
     decoder_memory: int = 1 << 30
     decoder_seconds: float = 60.0
+    max_json: int = 32 << 20
+    max_connections: int = 512
+    max_client_connections: int = 128
+    max_header: int = 64 << 10
+    header_timeout: float = 10.0

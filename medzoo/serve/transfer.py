@@ -2,7 +2,8 @@
 
 A message is a JSON tree and the bytes of its arrays: behind the tree where they are few, else in a sealed memory file
 (memfd_create(2)) whose descriptor travels with it (SCM_RIGHTS), so that arrays are never copied by the receiver. The
-receiver trusts nothing in it: lengths are bounded, the memory must be sealed, and only the classes named here are made.
+receiver trusts nothing in it: lengths are bounded, the memory must be sealed, and the only objects made are dataclasses
+of medzoo's rooms that hold data.
 """
 
 from __future__ import annotations
@@ -15,22 +16,17 @@ import mmap
 import os
 import socket
 import struct
+import sys
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from types import MappingProxyType
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from medzoo.io.nifti_geometry import NiftiFields
-from medzoo.preprocess.mass import Hint, Measured
-from medzoo.runtime.predictor import Prepared
-from medzoo.runtime.tensors import Question
-from medzoo.types import Array, Frame, Image
+from medzoo.types import Array
 
-CLASSES: Mapping[str, type] = MappingProxyType(
-    {kind.__name__: kind for kind in (Image, Frame, NiftiFields, Prepared, Hint, Measured, Question)}
-)
+_ROOMS = ("types", "io", "preprocess", "runtime")
 _HEAD = struct.Struct("<II?")  # bytes of JSON, bytes of arrays, whether those lie in a memory file
 _MAX_TREE = 64 << 20
 _MAX_INLINE = 64 << 10
@@ -44,7 +40,7 @@ class TransferError(Exception):
 
 
 def send(connection: socket.socket, value: Any) -> None:
-    """Send `value`: numbers, text, bytes, lists, tuples, dicts, arrays, and objects of `CLASSES`, nested in any way.
+    """Send `value`: numbers, text, bytes, lists, tuples, dicts, arrays, and dataclasses of medzoo, nested in any way.
 
     Raises TransferError for anything else, and OSError if the other side is gone.
     """
@@ -98,7 +94,7 @@ def receive(connection: socket.socket) -> Any:
             os.close(descriptor)
     try:
         return _decode(json.loads(tree), memoryview(data))
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError, AttributeError, ImportError) as error:
         raise TransferError("a message cannot be read") from error
 
 
@@ -149,9 +145,9 @@ def _encode(value: Any, add: Any) -> Any:
         return {"bytes": base64.b64encode(value).decode()}
     if isinstance(value, np.ndarray | np.generic):
         return _encode_array(np.asarray(value), add)
-    if is_dataclass(value) and CLASSES.get(type(value).__name__) is type(value):
-        own = {one.name: _encode(getattr(value, one.name), add) for one in fields(value)}
-        return {"class": type(value).__name__, "fields": own}
+    if is_dataclass(value) and _is_ours(type(value), type(value).__module__):
+        own = {one.name: _encode(getattr(value, one.name), add) for one in fields(value) if one.init}
+        return {"class": [type(value).__module__, type(value).__name__], "fields": own}
     raise TransferError(f"a value of type {type(value).__name__} cannot be sent")
 
 
@@ -179,8 +175,27 @@ def _decode(tree: Any, data: memoryview) -> Any:
         return {_decode(key, data): _decode(one, data) for key, one in tree["dict"]}
     if "bytes" in tree:
         return base64.b64decode(tree["bytes"])
-    kind = CLASSES[tree["class"]]
+    kind = _class(*tree["class"])
     return kind(**{name: _decode(one, data) for name, one in tree["fields"].items()})
+
+
+def _class(module: str, name: str) -> type:
+    """The dataclass of that name. Raises TransferError if there is none, or not in a room whose objects hold data."""
+    if not _is_named_ours(module):
+        raise TransferError("a message names a class that is not medzoo's")
+    kind = getattr(sys.modules.get(module) or import_module(module), name)
+    if not isinstance(kind, type) or not is_dataclass(kind) or not _is_ours(kind, module):
+        raise TransferError("a message names a class that is not medzoo's")
+    return kind
+
+
+def _is_ours(kind: type, module: str) -> bool:
+    return kind.__module__ == module and _is_named_ours(module)
+
+
+def _is_named_ours(module: str) -> bool:
+    package, _, rest = module.partition(".")
+    return package == "medzoo" and rest.partition(".")[0] in _ROOMS
 
 
 def _decode_array(tree: Mapping[str, Any], data: memoryview) -> Array:
