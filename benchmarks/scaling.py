@@ -43,7 +43,8 @@ def of_data(folder: Path, count: int) -> dict[str, Any]:
     from rich.console import Console
 
     from medzoo.commands.catalog import Catalog
-    from medzoo.data.opened import open_data
+    from medzoo.commands.data import open_data
+    from medzoo.commands.feeds import open_feeds
     from medzoo.nn.weights import build_net
     from medzoo.recipe import load_recipe
     from medzoo.training.fit import fit_gradient
@@ -57,9 +58,9 @@ def of_data(folder: Path, count: int) -> dict[str, Any]:
     start = time.perf_counter()
     loaded = load_recipe(recipe, (), catalog=Catalog())
     net = build_net(loaded)
-    loaders = net.training_input.open(net.geometry, loaded, open_data(loaded))
+    feeds = open_feeds(net, loaded, open_data(loaded))
     opened = time.perf_counter() - start
-    report = fit_gradient(net, loaded.train, loaders.train, None, folder=folder / "run", console=Console(quiet=True))
+    report = fit_gradient(net, loaded.train, feeds.train, None, folder=folder / "run", console=Console(quiet=True))
     return {"pictures": count, "opening": opened, "epoch": report.seconds, "memory": peak()}
 
 

@@ -121,16 +121,17 @@ def train(recipe: Path, out: Path) -> None:
     from rich.console import Console
 
     from medzoo.commands.catalog import Catalog
-    from medzoo.data.opened import open_data
+    from medzoo.commands.data import open_data
+    from medzoo.commands.feeds import open_feeds
     from medzoo.nn.weights import build_net
     from medzoo.recipe import load_recipe
     from medzoo.training.fit import fit_gradient
 
     loaded = load_recipe(recipe, (), catalog=Catalog())
     net = build_net(loaded)
-    loaders = net.training_input.open(net.geometry, loaded, open_data(loaded))
+    feeds = open_feeds(net, loaded, open_data(loaded))
     report = fit_gradient(
-        net, loaded.train, loaders.train, loaders.val, folder=out / "training", console=Console(stderr=True)
+        net, loaded.train, feeds.train, feeds.val, folder=out / "training", console=Console(stderr=True)
     )
     (out / "report.json").write_text(json.dumps(report.to_dict()))
 

@@ -16,10 +16,8 @@ from monai.networks.nets.basic_unet import UpCat
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from medzoo.inputs.crops import CropInput
-from medzoo.inputs.volumes import IGNORED
-from medzoo.nn.net import Entry, Spec
-from medzoo.nn.segmenter import Segmenter, SegmenterParams
+from medzoo.nn.net import Crops, Entry, Spec
+from medzoo.nn.segmenter import IGNORED, Segmenter, SegmenterParams
 
 _MULTIPLE = 16  # four poolings by two
 # Farthest that an output looks: two 3^d convolutions a level at steps of 1, 2, 4, 8 and 16 voxels on the way
@@ -53,7 +51,7 @@ class UNet(Segmenter):
     def __init__(self, params: UNetParams, spec: Spec) -> None:
         super().__init__(params, spec, dims=params.dims, margin=_REACH, multiple=_MULTIPLE, tile=params.tile)
         self.params = params
-        self.training_input = CropInput((params.crop,) * params.dims)
+        self.feed = Crops((params.crop,) * params.dims)
         self.net = BasicUNet(
             spatial_dims=params.dims,
             in_channels=params.inputs * params.slices,

@@ -1,1 +1,0 @@
-"""Augmentations: random changes of training images that move boxes with them."""

@@ -1,1 +1,0 @@
-"""Graph steps, one file each: the registry finds them by file name, and a recipe by `op`."""
