@@ -10,8 +10,6 @@ import typer
 
 from medzoo.cli.arguments import Json, Model
 from medzoo.cli.terminal import print_json
-from medzoo.cli.terminal import show as show_line
-from medzoo.escape import printable
 
 
 def list_(as_json: Json = False) -> None:
@@ -22,7 +20,8 @@ def list_(as_json: Json = False) -> None:
     if as_json:
         print_json(document)
         return
-    from medzoo.report.console import Console
+    from rich.console import Console
+
     from medzoo.report.listing import models_table
 
     console = Console()
@@ -44,13 +43,12 @@ def show(model: Model, as_json: Json = False) -> None:
     if as_json:
         print_json(document)
         return
+    from rich.console import Console
     from rich.markdown import Markdown
-
-    from medzoo.report.console import Console
 
     console = Console()
     if "card" in document:
-        console.print(Markdown(printable(document["card"], keep="\n\t")))
+        console.print(Markdown(document["card"]))
     described = document.get("model", {})
     for name, value in described.items():
         if value not in (None, "", (), []):
@@ -75,7 +73,7 @@ def fetch(
         print_json({name: str(path) for name, path in found.items()})
         return
     for name, path in found.items():
-        show_line(f"{name}: {path}")
+        typer.echo(f"{name}: {path}")
 
 
 def verify(model: Model, as_json: Json = False) -> None:
@@ -87,4 +85,4 @@ def verify(model: Model, as_json: Json = False) -> None:
         print_json([{"check": check.name, "words": check.words} for check in checks])
         return
     for check in checks:
-        show_line(f"ok  {check.name}: {check.words}")
+        typer.echo(f"ok  {check.name}: {check.words}")

@@ -1,4 +1,4 @@
-"""Find the largest batch or a learning rate before training, where a recipe asks for it by `train.find`."""
+"""What a recipe leaves to be found before training (`train.find`): the largest batch, a learning rate."""
 
 from __future__ import annotations
 
@@ -6,21 +6,23 @@ import os
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from medzoo import registry
 from medzoo.commands.catalog import Catalog
+from medzoo.commands.data import OpenData
+from medzoo.commands.feeds import open_feeds
 from medzoo.commands.run_folder import found_before
-from medzoo.data.opened import OpenData
 from medzoo.errors import UserError
 from medzoo.nn.net import Net
 from medzoo.recipe import Recipe, read_recipe_text
-from medzoo.report.console import Console
 
 _LIMIT = 1024
 _STEPS = 10  # that an epoch is left with, at least
 
 
-def autotune(recipe: Recipe, net: Net, data: OpenData, *, folder: Path, resume: bool, console: Console) -> Recipe:
-    """The recipe with the batch size and learning rate that its `train.find` asks for, and nothing left to find.
+def with_found(recipe: Recipe, net: Net, data: OpenData, *, folder: Path, resume: bool, console: Console) -> Recipe:
+    """The recipe with numbers in the place of what its `train.find` asks for, and nothing left to find.
 
     With `resume` they are those that the run in `folder` began with: another batch would be another run. Raises
     UserError for a model that does not learn by gradient, for several processes, which might find different numbers,
@@ -32,18 +34,18 @@ def autotune(recipe: Recipe, net: Net, data: OpenData, *, folder: Path, resume: 
     if resume and (before := found_before(folder, recipe.digest)):
         return read_recipe_text(before, recipe.source, catalog=Catalog())
     from medzoo.training.batch_size import largest_batch
-    from medzoo.training.fit import configure_loss
+    from medzoo.training.fit import shape_loss
     from medzoo.training.lr_finder import find_lr
 
     probe = net.parts[0] if net.parts else net
-    batches = net.training_input.open(net.geometry, recipe, data).train
-    configure_loss(probe, recipe.train, batches)
+    feed = open_feeds(net, recipe, data).train
+    shape_loss(probe, recipe.train, feed)
     if "batch" in recipe.train.find:
-        limit = max(1, min(_LIMIT, len(batches) * recipe.train.batch // _STEPS))
-        recipe = _with(recipe, "batch", largest_batch(probe, batches, limit=limit), console)
-        batches = net.training_input.open(net.geometry, recipe, data).train
+        limit = max(1, min(_LIMIT, len(feed) * recipe.train.batch // _STEPS))
+        recipe = _with(recipe, "batch", largest_batch(probe, feed, limit=limit), console)
+        feed = open_feeds(net, recipe, data).train
     if "lr" in recipe.train.find:
-        sweep = find_lr(probe, batches, recipe.train)
+        sweep = find_lr(probe, feed, recipe.train)
         recipe = _with(recipe, "lr", float(f"{sweep.suggestion:.1e}"), console)
     return recipe
 
