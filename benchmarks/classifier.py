@@ -22,18 +22,20 @@ import torch
 from rich.console import Console
 
 from benchmarks.record import record
+from medzoo.augment.ops.affine import Affine
+from medzoo.augment.ops.flip import Flip
+from medzoo.augment.ops.intensity import Intensity
 from medzoo.data.dataset import Item, Sample
 from medzoo.export.onnx_file import onnx_bytes
+from medzoo.inputs.batches import Batch, Loader
+from medzoo.inputs.images import ImageBatches
+from medzoo.inputs.pictures import Pictures
 from medzoo.models.alexnet import AlexNet, AlexNetParams
 from medzoo.models.lenet import LeNet, LeNetParams
 from medzoo.nn.net import Spec
 from medzoo.recipe import TrainSection
 from medzoo.runtime.metadata import Metadata
 from medzoo.runtime.onnx_backend import OnnxBackend
-from medzoo.training.augment import Affine, Flip, Intensity
-from medzoo.training.feeds.batches import Batch, Loader
-from medzoo.training.feeds.images import ImageBatches
-from medzoo.training.feeds.pictures import Pictures
 from medzoo.training.fit import fit_gradient
 from medzoo.training.optimiser import make_optimiser, make_schedule
 from medzoo.types import Image
@@ -173,7 +175,7 @@ def loader_ratio(*, rounds: int = 3) -> dict[str, Any]:
     net = AlexNet(params, Spec("classify", LABELS)).train()
     pictures = Pictures(data, data.items(), (), labels=LABELS, channels=1, size=net.canvas)
     pictures.decode(on_bad_image="stop")
-    feed = ImageBatches(pictures, batch=16, seed=0, changes=(Affine(), Flip(), Intensity()))
+    feed = ImageBatches(pictures, batch=16, seed=0, augmentations=(Affine(), Flip(), Intensity()))
     held = [feed.batch(0, step) for step in range(len(feed))]
     optimiser = torch.optim.SGD(net.parameters(), lr=1e-4)
 
@@ -191,7 +193,9 @@ def loader_ratio(*, rounds: int = 3) -> dict[str, Any]:
 
 
 def _epochs(feed: ImageBatches, count: int) -> Any:
-    long = ImageBatches(feed.pictures, batch=feed.size, seed=0, steps=count * len(feed), changes=feed.changes)
+    long = ImageBatches(
+        feed.pictures, batch=feed.size, seed=0, steps=count * len(feed), augmentations=feed.augmentations
+    )
     return Loader(long, workers=1)
 
 

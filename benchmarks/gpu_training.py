@@ -19,10 +19,10 @@ import torch
 from rich.console import Console
 
 from benchmarks.record import record, summary
+from medzoo.inputs.batches import Batch
 from medzoo.models.timm import TimmNet, TimmParams
 from medzoo.nn.net import Spec
 from medzoo.recipe import TrainSection
-from medzoo.training.feeds.batches import Batch
 from medzoo.training.fit import fit_gradient
 from medzoo.training.optimiser import make_optimiser
 

@@ -31,7 +31,7 @@ from medzoo.models.patch_cnn import PatchCnn, PatchCnnParams
 from medzoo.nn.bfloat16 import emulated
 from medzoo.nn.net import Spec
 from medzoo.nn.torch_backend import TorchBackend
-from medzoo.preprocess.zscore import ZScore
+from medzoo.preprocess.host.zscore import ZScore
 from medzoo.registry import entry
 from medzoo.runtime.backend import Backend
 from medzoo.runtime.metadata import Metadata

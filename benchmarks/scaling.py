@@ -43,8 +43,7 @@ def of_data(folder: Path, count: int) -> dict[str, Any]:
     from rich.console import Console
 
     from medzoo.commands.catalog import Catalog
-    from medzoo.commands.data import open_data
-    from medzoo.commands.feeds import open_feeds
+    from medzoo.data.opened import open_data
     from medzoo.nn.weights import build_net
     from medzoo.recipe import load_recipe
     from medzoo.training.fit import fit_gradient
@@ -58,9 +57,9 @@ def of_data(folder: Path, count: int) -> dict[str, Any]:
     start = time.perf_counter()
     loaded = load_recipe(recipe, (), catalog=Catalog())
     net = build_net(loaded)
-    feeds = open_feeds(net, loaded, open_data(loaded))
+    loaders = net.training_input.open(net.geometry, loaded, open_data(loaded))
     opened = time.perf_counter() - start
-    report = fit_gradient(net, loaded.train, feeds.train, None, folder=folder / "run", console=Console(quiet=True))
+    report = fit_gradient(net, loaded.train, loaders.train, None, folder=folder / "run", console=Console(quiet=True))
     return {"pictures": count, "opening": opened, "epoch": report.seconds, "memory": peak()}
 
 

@@ -121,17 +121,16 @@ def train(recipe: Path, out: Path) -> None:
     from rich.console import Console
 
     from medzoo.commands.catalog import Catalog
-    from medzoo.commands.data import open_data
-    from medzoo.commands.feeds import open_feeds
+    from medzoo.data.opened import open_data
     from medzoo.nn.weights import build_net
     from medzoo.recipe import load_recipe
     from medzoo.training.fit import fit_gradient
 
     loaded = load_recipe(recipe, (), catalog=Catalog())
     net = build_net(loaded)
-    feeds = open_feeds(net, loaded, open_data(loaded))
+    loaders = net.training_input.open(net.geometry, loaded, open_data(loaded))
     report = fit_gradient(
-        net, loaded.train, feeds.train, feeds.val, folder=out / "training", console=Console(stderr=True)
+        net, loaded.train, loaders.train, loaders.val, folder=out / "training", console=Console(stderr=True)
     )
     (out / "report.json").write_text(json.dumps(report.to_dict()))
 

@@ -112,7 +112,7 @@ def feed(net: Any, facts: dict[str, Any]) -> Made:
     import torch
 
     rng = np.random.default_rng(0)
-    channels, size = net.geometry.channels * net.geometry.slices, tuple(net.feed.size)
+    channels, size = net.geometry.channels * net.geometry.slices, tuple(net.training_input.size)
     image = torch.from_numpy(rng.random((facts["batch"], channels, *size), np.float32) * 255)
     shape = (facts["batch"], *size) if facts["type"] == "unet" else (facts["batch"],)
     return Made(image, torch.from_numpy(rng.integers(0, 3, shape)), facts["steps_per_epoch"])

@@ -20,8 +20,8 @@ import numpy as np
 from PIL import Image as Pillow
 
 from medzoo.artifact import ModelFolder
-from medzoo.commands.data import open_data
 from medzoo.commands.model import load
+from medzoo.data.opened import open_data
 from medzoo.imaging.holes import holes
 from medzoo.io.atomic import atomic_write
 from medzoo.metrics import Accumulator, ClassifyScores, Figure, Scope, Scores, paired, read_scores

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from medzoo.commands.model import load
     from medzoo.commands.train import train
     from medzoo.errors import UserError
+    from medzoo.results import Failure
 
 # Nothing that medzoo stands on tells its makers of what is done here: ONNX Runtime (from 1.29 on, on Linux too), Ray
 # and the Hugging Face hub do, unless they are told not to before they are imported. A value of the user's own stays.
@@ -23,9 +24,10 @@ for _name, _value in (
 ):
     os.environ.setdefault(_name, _value)
 
-__all__ = ["UserError", "evaluate", "load", "train"]
+__all__ = ["Failure", "UserError", "evaluate", "load", "train"]
 
 _HOME = {
+    "Failure": "medzoo.results",
     "UserError": "medzoo.errors",
     "evaluate": "medzoo.commands.evaluate",
     "load": "medzoo.commands.model",

@@ -1,8 +1,16 @@
-"""Names to entries: types are found by listing a package, and a module is imported when it is asked for.
+"""Look up registered types by name: each type is one module of a package, imported when it is asked for.
 
-The names are a closed set: files of medzoo.models and medzoo.data.layouts, and what installed packages add
-through the entry points `medzoo.models` and `medzoo.data` ("name = module:ENTRY"). A recipe can name only
-these; nothing is ever imported by a path that a recipe gives.
+The names are a closed set: the modules of the packages below, and what installed packages add through entry points of
+the same kind ("name = module:ENTRY"). A recipe can name only these; nothing is ever imported by a path that a recipe
+gives.
+
+| kind | package | entry points |
+| --- | --- | --- |
+| model | medzoo.models | medzoo.models |
+| data | medzoo.data.layouts | medzoo.data |
+| host-step | medzoo.preprocess.host | medzoo.steps |
+| graph-step | medzoo.nn.graph | medzoo.graph_steps |
+| augment | medzoo.augment.ops | medzoo.augmentations |
 """
 
 from __future__ import annotations
@@ -19,28 +27,46 @@ from typing import Any, Literal
 
 from medzoo.errors import UserError
 
-Kind = Literal["model", "data"]
-_PACKAGE: Mapping[Kind, str] = {"model": "medzoo.models", "data": "medzoo.data.layouts"}
-_GROUP: Mapping[Kind, str] = {"model": "medzoo.models", "data": "medzoo.data"}
+Kind = Literal["model", "data", "host-step", "graph-step", "augment"]
+_PACKAGE: Mapping[Kind, str] = {
+    "model": "medzoo.models",
+    "data": "medzoo.data.layouts",
+    "host-step": "medzoo.preprocess.host",
+    "graph-step": "medzoo.nn.graph",
+    "augment": "medzoo.augment.ops",
+}
+_GROUP: Mapping[Kind, str] = {
+    "model": "medzoo.models",
+    "data": "medzoo.data",
+    "host-step": "medzoo.steps",
+    "graph-step": "medzoo.graph_steps",
+    "augment": "medzoo.augmentations",
+}
+_NOUN: Mapping[Kind, str] = {
+    "model": "model type",
+    "data": "data type",
+    "host-step": "host step",
+    "graph-step": "graph step",
+    "augment": "augmentation",
+}
 
 
 @cache
 def names(kind: Kind) -> Mapping[str, str]:
-    """Every registered name with where it comes from ("module:ENTRY"); imports none of the modules.
+    """Every registered name with its place ("module:ENTRY"), sorted; imports none of the modules.
 
     Raises UserError if two packages claim one name.
     """
     package = _PACKAGE[kind]
-    folders = _folders(package)
     found = {
         module.name.replace("_", "-"): f"{package}.{module.name}:ENTRY"
-        for module in pkgutil.iter_modules(folders)
+        for module in pkgutil.iter_modules(_folders(package))
         if not module.name.startswith("_")
     }
     for point in _installed(_GROUP[kind]):
         if point.name in found:
             raise UserError(
-                f"the {kind} type {point.name!r} is claimed twice, by {found[point.name]} and {point.value}",
+                f"the {_NOUN[kind]} {point.name!r} is claimed twice, by {found[point.name]} and {point.value}",
                 where=f"entry point {_GROUP[kind]}",
                 hint="uninstall one of the two packages",
             )
@@ -49,20 +75,25 @@ def names(kind: Kind) -> Mapping[str, str]:
 
 
 def entry(kind: Kind, name: str) -> Any:
-    """The entry of one registered type; imports its module. Raises UserError for a name that is not there."""
+    """The entry of one registered type; imports its module. Raises UserError for an unknown name."""
     known = names(kind)
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         raise UserError(
-            f"there is no {kind} type {name!r}",
+            f"there is no {_NOUN[kind]} {name!r}",
             hint=f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}",
         )
     module, _, attribute = known[name].partition(":")
     return getattr(importlib.import_module(module), attribute)
 
 
+def entries(kind: Kind) -> dict[str, Any]:
+    """The entries of all registered types by name; imports every module of the kind."""
+    return {name: entry(kind, name) for name in names(kind)}
+
+
 def _folders(package: str) -> list[str]:
-    """Where a package's modules lie, asked of the finder so that the package itself is not run."""
+    """Folders of a package's modules, asked of the finder so that the package itself is not imported."""
     root, *rest = package.split(".")
     spec = importlib.util.find_spec(root)
     folders = list(spec.submodule_search_locations or ()) if spec else []

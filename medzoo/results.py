@@ -5,7 +5,6 @@ Plain records. They know how to write and show themselves; what draws is importe
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from medzoo.errors import UserError
+from medzoo.escape import json_text
 from medzoo.io.atomic import atomic_write
 from medzoo.io.formats import suffix
 from medzoo.io.mask import write_mask
@@ -32,6 +32,7 @@ class Classification:
     """
 
     task: ClassVar[str] = "classify"
+    error: ClassVar[None] = None
     input: str
     model: str
     label: str
@@ -104,6 +105,7 @@ class Segmentation:
     """
 
     task: ClassVar[str] = "segment"
+    error: ClassVar[None] = None
     input: str
     model: str
     mask: Array
@@ -183,6 +185,7 @@ class Detections:
     """
 
     task: ClassVar[str] = "detect"
+    error: ClassVar[None] = None
     input: str
     model: str
     labels: Sequence[str]
@@ -249,6 +252,33 @@ class Detections:
 
 
 Result = Classification | Segmentation | Detections
+_OF_RESULTS = frozenset(
+    name
+    for kind in (Classification, Segmentation, Detections)
+    for name in (*kind.__dataclass_fields__, *vars(kind))
+    if not name.startswith("_")
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Failure:
+    """Stands among results in the place of an input that cannot be answered.
+
+    `error` says why in one line; of a result it is None. Whatever else a result has (`mask`, `label`, `save`, ...)
+    raises that error when it is asked for, so a script that overlooks a failure stops at it.
+    """
+
+    input: str
+    error: UserError
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object of `predict --json`."""
+        return {"input": self.input, "error": str(self.error).replace("\n", "; ")}
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _OF_RESULTS:
+            raise self.error
+        raise AttributeError(f"a Failure has no attribute {name!r}")
 
 
 def _members_line(members: Mapping[str, Mapping[str, float]]) -> str:
@@ -278,5 +308,5 @@ def _head(result: Result) -> dict[str, Any]:
 def _save_json(path: str | Path, answer: Mapping[str, Any]) -> None:
     if suffix(path) != ".json":
         raise UserError("this result is saved as .json", str(path), "plot(...) draws it as .png")
-    text = json.dumps(answer, indent=2, ensure_ascii=False) + "\n"
+    text = json_text(answer, indent=2) + "\n"
     atomic_write(path, lambda handle: handle.write(text.encode()))

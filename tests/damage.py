@@ -25,11 +25,10 @@ from onnx import numpy_helper
 
 from medzoo.artifact import ModelFolder
 from medzoo.commands.catalog import catalog
-from medzoo.commands.data import open_data
-from medzoo.commands.feeds import open_feeds
 from medzoo.commands.model import torch_backend
 from medzoo.commands.own_metric import some
 from medzoo.commands.precision import graph_inputs
+from medzoo.data.opened import open_data
 from medzoo.errors import UserError
 from medzoo.recipe import load_recipe
 from medzoo.runtime.metadata import KEY
@@ -143,7 +142,10 @@ class Gate:
         probes, _ = read_golden_file(folder.file("golden.npz").read_bytes())
         self.goldens = [
             *probes,
-            *(steady(torch_side, one)[0] for one in open_feeds(torch_side.net, recipe, data).golden()),
+            *(
+                steady(torch_side, one)[0]
+                for one in torch_side.net.training_input.open(torch_side.net.geometry, recipe, data).golden()
+            ),
         ]
         self.torch = _Remembered(torch_side, self.goldens)
         sound = self.opened(self.raw)

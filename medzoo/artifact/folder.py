@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from medzoo.errors import Fault, UserError
+from medzoo.escape import json_text
 
 MANIFEST = "manifest.json"
 DIGEST = "manifest.sha256"
@@ -130,7 +131,7 @@ def write_folder(path: Path, files: Mapping[str, bytes | Path], manifest: Mappin
                 shutil.copyfile(content, staged)
             facts[name] = {"sha256": sha256(staged), "bytes": staged.stat().st_size}
         document = {**manifest, "files": dict(sorted(facts.items()))}
-        raw = (json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        raw = (json_text(document, indent=1, allow_nan=False) + "\n").encode()
         (stage / MANIFEST).write_bytes(raw)
         (stage / DIGEST).write_bytes(digest_line(raw))
         (path / DIGEST).unlink(missing_ok=True)

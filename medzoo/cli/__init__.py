@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from medzoo.cli import deployment, figures, prediction, recipes, training, zoo
-from medzoo.cli.terminal import fail
+from medzoo.cli.terminal import fail, printable_output, show
 from medzoo.errors import UserError
 
 # In the order of `medzoo --help`.
@@ -53,7 +53,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        typer.echo(f"medzoo {version('medzoo')}")
+        show(f"medzoo {version('medzoo')}")
         raise typer.Exit
 
 
@@ -69,13 +69,18 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"] or ["--help"]
+    with printable_output():
+        _run(given, debug=debug)
+
+
+def _run(given: list[str], *, debug: bool) -> NoReturn:
     try:
-        code = app(given, prog_name="medzoo", standalone_mode=False)
+        code = app(given, prog_name="medzoo", standalone_mode=False, obj=debug)
         sys.exit(code if isinstance(code, int) else 0)
     except UserError as error:
         if debug:
             raise
-        fail("\n".join(f"error: {fault}" for fault in error.faults))
+        fail(*(f"error: {fault}" for fault in error.faults))
     except KeyboardInterrupt:
         fail("error: interrupted", code=130)
     except BrokenPipeError:
@@ -88,4 +93,4 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         if not hasattr(error, "format_message"):
             fail(f"error: {type(error).__name__}: {' '.join(str(error).split())} (--debug shows where)")
         # A usage error of the command-line parser: its own message, in our one line.
-        fail(f"error: {error.format_message()} (medzoo --help)")
+        fail(f"error: {' '.join(error.format_message().split())} (medzoo --help)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 from medzoo.cli.arguments import CudaGraphs, Device, Engines, Gpu, GpuMemory, Model, Out, gpu_options, one_of
 from medzoo.cli.terminal import say
 from medzoo.errors import UserError
+from medzoo.io.limits import SERVER
 
 
 def export(
@@ -51,6 +53,16 @@ def serve(
     max_delay_ms: Annotated[float, typer.Option(min=0, help="How long a request waits for company.")] = 0,
     max_queue: Annotated[int, typer.Option(min=1, help="Requests that may wait; more are refused.")] = 64,
     max_body_mb: Annotated[int, typer.Option(min=1, help="Largest request.")] = 256,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Rows times columns of a picture.")] = SERVER.pixels,
+    max_voxels: Annotated[int, typer.Option(min=1, help="Values of a volume, channels counted.")] = SERVER.voxels,
+    max_decoded_mb: Annotated[int, typer.Option(min=1, help="An image unpacked.")] = SERVER.decoded_bytes >> 20,
+    max_archive_mb: Annotated[int, typer.Option(min=1, help="An archive unpacked.")] = SERVER.archive_bytes >> 20,
+    max_decoder_mb: Annotated[
+        int, typer.Option(min=64, help="Memory that reading and preparing one image may take.")
+    ] = 1024,
+    max_decoder_seconds: Annotated[
+        float, typer.Option(min=0.1, help="Computing time that reading and preparing one image may take.")
+    ] = 60,
     timeout: Annotated[float, typer.Option(min=0.001, help="Seconds before a waiting request is refused.")] = 60,
     drain: Annotated[float, typer.Option(min=0, help="Seconds to end what is in hand on SIGTERM.")] = 30,
     device: Device = "auto",
@@ -79,6 +91,15 @@ def serve(
         max_body=max_body_mb << 20,
         timeout=timeout,
         drain=drain,
+        limits=replace(
+            SERVER,
+            pixels=max_pixels,
+            voxels=max_voxels,
+            decoded_bytes=max_decoded_mb << 20,
+            archive_bytes=max_archive_mb << 20,
+        ),
+        decoder_memory=max_decoder_mb << 20,
+        decoder_seconds=max_decoder_seconds,
     )
     code = run_server(
         models,

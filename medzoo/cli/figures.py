@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from medzoo.cli.arguments import Backend, Device, Json, Model, Out, Overrides, one_of
-from medzoo.cli.terminal import print_json, say
+from medzoo.cli.terminal import print_json, say, show
 from medzoo.errors import UserError
 
 
@@ -58,8 +58,7 @@ def compare(
     if as_json:
         print_json(found.to_dict())
         return
-    from rich.console import Console
-
+    from medzoo.report.console import Console
     from medzoo.report.summary import comparison_tables
 
     console = Console()
@@ -90,7 +89,7 @@ def benchmark(
     if as_json:
         print_json(found)
         return
-    from rich.console import Console
+    from medzoo.report.console import Console
 
     # Whole columns, however narrow the terminal.
     console = Console(width=max(Console().width, 200))
@@ -109,15 +108,14 @@ def report(
     path, lacks = run_report(model, out=out)
     if lacks:
         say(lacks)
-    typer.echo(str(path))
+    show(str(path))
 
 
 def show_figures(document: Any, *, as_json: bool) -> None:
     if as_json:
         print_json(document)
         return
-    from rich.console import Console
-
+    from medzoo.report.console import Console
     from medzoo.report.summary import figures_table
 
     Console().print(figures_table(document["figures"]))

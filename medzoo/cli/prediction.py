@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,8 +21,9 @@ from medzoo.cli.arguments import (
     numbers,
     one_of,
 )
-from medzoo.cli.terminal import print_json, say
-from medzoo.errors import UserError
+from medzoo.cli.terminal import print_json, say, show, show_traceback
+from medzoo.errors import UnexpectedError, UserError
+from medzoo.escape import escaped
 
 
 def predict(
@@ -96,9 +95,6 @@ def predict(
             raise UserError("a run of torch, which explains, cannot be ended", "--time-limit", "leave it out")
         found = _explained(model, inputs, options, **files, device=device, threshold=threshold)
     else:
-        if deidentify:  # what libraries warn of, they quote
-            logging.disable(logging.CRITICAL)
-            warnings.simplefilter("ignore")
         files |= {"surfaces": surfaces, "batch": batch, "form": form, "deidentify": deidentify}
         found = _answered(model, inputs, load_options, **files, **options)
     answers = []
@@ -107,18 +103,19 @@ def predict(
         if "error" in answer:
             say(f"error: {answer['error']}")
             continue
+        name = escaped(answer["input"])
         if "assumed" in answer:
-            say(f"warning: {answer['input']}: {answer['assumed']}")
+            say(f"warning: {name}: {answer['assumed']}")
         for note in answer.get("notes", ()):
-            say(f"note: {answer['input']}: {note}")
+            say(f"note: {name}: {note}")
         if "blanked" in answer:
-            say(f"warning: {answer['input']}: {answer['blanked']}")
+            say(f"warning: {name}: {answer['blanked']}")
         if not as_json:
-            typer.echo(result_line(answer))
+            show(result_line(answer))
     if as_json:
         print_json(answers)
     elif answers and not all("error" in answer for answer in answers):
-        say("written to the folder of --out" if deidentify else f"written to {out}")
+        say(f"written to {out}")
     if any("error" in answer for answer in answers):
         raise typer.Exit(2)
 
@@ -129,8 +126,7 @@ def _answered(
     from medzoo.commands.model import load
     from medzoo.commands.outputs import FORMATS
     from medzoo.commands.predict import predict_files
-    from medzoo.io.deidentify import Deidentifier
-    from medzoo.runtime.predictor import Failure
+    from medzoo.results import Failure
 
     chosen = one_of("--format", form, FORMATS)
     predictor = load(model, **load_options)
@@ -142,11 +138,13 @@ def _answered(
     if runs.device.startswith(("cuda", "tensorrt")):  # nothing else would say what is being waited for
         say(f"starting on {runs.device}; its first answer takes a while, which --device cpu does without")
     said = False
-    for number, result in enumerate(predict_files(predictor, inputs, form=chosen, **options)):
-        if not said and not isinstance(result, Failure):
+    for result in predict_files(predictor, inputs, form=chosen, **options):
+        if isinstance(result, Failure):
+            _debugged(result)
+        elif not said:
             say(told)
             said = True
-        yield Deidentifier.answer(result.to_dict(), number) if options["deidentify"] else result.to_dict()
+        yield result.to_dict()
 
 
 def _explained(
@@ -157,7 +155,16 @@ def _explained(
     for result, explanation in explain_files(
         Explainer(model, **load_options), inputs, out=out, pictures=pictures, **options
     ):
+        _debugged(result)
         yield result.to_dict() | ({"explanation": explanation.to_dict()} if explanation else {})
+
+
+def _debugged(result: Any) -> None:
+    """With --debug, print where an error came from that nobody foresaw."""
+    import click
+
+    if isinstance(result.error, UnexpectedError) and click.get_current_context().obj:
+        show_traceback(result.error)
 
 
 def _on_ray(model: str, inputs: list[str], **options: Any) -> Iterator[dict[str, Any]]:

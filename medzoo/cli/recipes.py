@@ -50,6 +50,6 @@ def data(
     if as_json:
         print_json(found.to_json())
     else:
-        from rich.console import Console
+        from medzoo.report.console import Console
 
         audit_summary(found.to_json(), console=Console())

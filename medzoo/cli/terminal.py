@@ -1,22 +1,81 @@
-"""What a command prints: results on stdout, words on stderr."""
+"""What a command prints: results on stdout, words on stderr, and nothing that a terminal would obey."""
 
 from __future__ import annotations
 
-import json
+import logging
 import sys
-from typing import Any, NoReturn
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn, TextIO
 
 import typer
 
+from medzoo.escape import json_text, printable
+
 
 def print_json(document: Any) -> None:
-    typer.echo(json.dumps(document, indent=1, ensure_ascii=False, default=str))
+    encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "")
+    typer.echo(json_text(document, indent=1, ascii_only=not encoding.startswith("utf"), default=str))
 
 
-def say(words: str) -> None:
-    typer.echo(words, err=True)
+def show(line: str) -> None:
+    """Print one line of a result on stdout."""
+    typer.echo(printable(line))
 
 
-def fail(words: str, *, code: int = 2) -> NoReturn:
-    typer.echo(words, err=True)
+def say(line: str) -> None:
+    """Print one line of words on stderr."""
+    typer.echo(printable(line), err=True)
+
+
+def fail(*lines: str, code: int = 2) -> NoReturn:
+    for line in lines:
+        say(line)
     sys.exit(code)
+
+
+def show_traceback(error: BaseException) -> None:
+    """Print where an exception came from, for --debug."""
+    for line in "".join(traceback.format_exception(error)).splitlines():
+        say(line)
+
+
+class _OneLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        """See logging.Formatter."""
+        return printable(super().format(record), keep="\n\t" if record.exc_info else "")
+
+
+@contextmanager
+def printable_output() -> Iterator[None]:
+    """Within it, warnings and log lines of libraries, which quote what they read, are printed as `say` prints; a
+    character that the stream's encoding lacks is escaped instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+    def show_warning(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        say(f"warning: {message}")
+
+    shown, root = warnings.showwarning, logging.getLogger()
+    handler = logging.StreamHandler()
+    handler.setFormatter(_OneLine("%(levelname)s: %(name)s: %(message)s"))
+    handler.setLevel(logging.WARNING)
+    ours = not root.handlers
+    if ours:
+        root.addHandler(handler)
+    warnings.showwarning = show_warning
+    try:
+        yield
+    finally:
+        warnings.showwarning = shown
+        root.removeHandler(handler)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from medzoo.cli.arguments import Json, Model, Out, Overrides, RecipeName, one_of
-from medzoo.cli.terminal import print_json
+from medzoo.cli.terminal import print_json, show
 from medzoo.errors import UserError
 
 
@@ -22,8 +22,7 @@ def train(
     engine: Annotated[str, typer.Option(help="local, or ray: the workers of a Ray cluster.")] = "local",
 ) -> None:
     """Train a recipe and leave a model folder."""
-    from rich.console import Console
-
+    from medzoo.report.console import Console
     from medzoo.report.summary import training_summary
 
     console = Console(stderr=True)
@@ -50,13 +49,12 @@ def train(
 
 def reproduce(model: Model, out: Out = None, as_json: Json = False) -> None:
     """Train a model again from its folder, and name whatever differs."""
-    from rich.console import Console
-
     from medzoo.commands.reproduce import reproduce as run_again
+    from medzoo.report.console import Console
 
     found = run_again(model, out=out, console=Console(stderr=True))
     if as_json:
         print_json(found.to_dict())
         return
     for line in found.lines():
-        typer.echo(line)
+        show(line)

@@ -10,6 +10,8 @@ import typer
 
 from medzoo.cli.arguments import Json, Model
 from medzoo.cli.terminal import print_json
+from medzoo.cli.terminal import show as show_line
+from medzoo.escape import printable
 
 
 def list_(as_json: Json = False) -> None:
@@ -20,8 +22,7 @@ def list_(as_json: Json = False) -> None:
     if as_json:
         print_json(document)
         return
-    from rich.console import Console
-
+    from medzoo.report.console import Console
     from medzoo.report.listing import models_table
 
     console = Console()
@@ -43,12 +44,13 @@ def show(model: Model, as_json: Json = False) -> None:
     if as_json:
         print_json(document)
         return
-    from rich.console import Console
     from rich.markdown import Markdown
+
+    from medzoo.report.console import Console
 
     console = Console()
     if "card" in document:
-        console.print(Markdown(document["card"]))
+        console.print(Markdown(printable(document["card"], keep="\n\t")))
     described = document.get("model", {})
     for name, value in described.items():
         if value not in (None, "", (), []):
@@ -73,7 +75,7 @@ def fetch(
         print_json({name: str(path) for name, path in found.items()})
         return
     for name, path in found.items():
-        typer.echo(f"{name}: {path}")
+        show_line(f"{name}: {path}")
 
 
 def verify(model: Model, as_json: Json = False) -> None:
@@ -85,4 +87,4 @@ def verify(model: Model, as_json: Json = False) -> None:
         print_json([{"check": check.name, "words": check.words} for check in checks])
         return
     for check in checks:
-        typer.echo(f"ok  {check.name}: {check.words}")
+        show_line(f"ok  {check.name}: {check.words}")

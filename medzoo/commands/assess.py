@@ -8,17 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import track
 
 from medzoo import registry
 from medzoo.artifact import ModelFolder, write_folder
 from medzoo.commands.audit import checked_audit, readable
 from medzoo.commands.catalog import catalog
-from medzoo.commands.data import OpenData, open_data
 from medzoo.commands.evaluate import require_same_split
 from medzoo.commands.locate import find_model
 from medzoo.data.dataset import Item
+from medzoo.data.opened import OpenData, open_data
 from medzoo.data.split import SPLIT_FILE
 from medzoo.errors import UserError
 from medzoo.evaluation import evaluate
@@ -27,6 +26,7 @@ from medzoo.metrics.scores import FILE as EVALUATION
 from medzoo.metrics.subgroups import subgroups
 from medzoo.recipe import Recipe, load_recipe
 from medzoo.report.card import render_card
+from medzoo.report.console import Console
 from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.runtime.predictor import Predictor
 

@@ -13,11 +13,11 @@ import numpy as np
 from PIL import Image as Pillow
 
 from medzoo.commands.catalog import catalog
-from medzoo.commands.data import OpenData, data_params, open_data
 from medzoo.commands.environment import installed
 from medzoo.commands.locate import find_recipe
 from medzoo.data.audit import PERSONS, Audit, image_name
 from medzoo.data.audit import audit as audit_data
+from medzoo.data.opened import OpenData, data_params, open_data
 from medzoo.data.prints import grey_view
 from medzoo.data.split import PARTS
 from medzoo.errors import Fault, UserError
@@ -156,7 +156,7 @@ def readable(recipe: Recipe, opened: OpenData, found: Audit, *, say: Callable[[s
         rest = [Fault(f"and {len(faults) - _NAMED} more that cannot be read")] if len(faults) > _NAMED else []
         raise UserError.of([*faults[:_NAMED], *rest])
     for fault in unread.values():
-        say(f"left out: {fault.where}: {fault.message}")
+        say(f"left out: {Fault(fault.message, fault.where)}")
     left = replace(opened, items=[item for item in opened.items if item.id not in unread])
     for part in PARTS:
         if getattr(opened.split, part) and not left.part(part):

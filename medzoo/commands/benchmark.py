@@ -219,9 +219,9 @@ def _metrics(
     left it in the manifest."""
     from medzoo.commands.audit import as_trained
     from medzoo.commands.catalog import catalog
-    from medzoo.commands.data import open_data
     from medzoo.commands.evaluate import require_same_split
     from medzoo.commands.own_metric import own_metric, some
+    from medzoo.data.opened import open_data
     from medzoo.recipe import load_recipe
 
     try:

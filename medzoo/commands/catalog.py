@@ -5,13 +5,12 @@ the machine that trains."""
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
 from medzoo import registry
 from medzoo.metrics import METRICS
-from medzoo.preprocess.steps import HOST_STEPS
 from medzoo.recipe import Kind, Recipe
 
 
@@ -25,16 +24,13 @@ class Catalog:
 
     def names(self, kind: Kind) -> Sequence[str]:
         """Names of a kind: "data", "model", "host-step", "graph-step" or "augment"."""
-        if kind == "data" or kind == "model":
-            return list(registry.names(kind))
-        return list(_steps(kind))
+        return list(registry.names(kind))
 
     def schema(self, kind: Kind, name: str) -> type[BaseModel]:
         """The pydantic model of one name's options."""
-        if kind == "data" or kind == "model":
-            params: type[BaseModel] = registry.entry(kind, name).params
-            return params
-        return _steps(kind)[name]
+        entry = registry.entry(kind, name)
+        schema: type[BaseModel] = entry.params if kind in ("data", "model") else entry
+        return schema
 
     def metrics(self, task: str) -> Sequence[str]:
         """Metrics of a task."""
@@ -91,20 +87,6 @@ def _data_serves(recipe: Recipe) -> Iterable[tuple[tuple[str | int, ...], str, s
     if recipe.task not in tasks:
         wrong = f"{recipe.data.type} does not serve task {recipe.task}"
         yield ("data", "type"), wrong, f"it serves {', '.join(tasks)}"
-
-
-def _steps(kind: str) -> Mapping[str, type[BaseModel]]:
-    if kind == "host-step":
-        return HOST_STEPS
-    if kind == "graph-step":
-        from medzoo.nn.steps import GRAPH_STEPS
-
-        return GRAPH_STEPS
-    if kind == "augment":
-        from medzoo.training.changes import CHANGES
-
-        return CHANGES
-    raise ValueError(kind)
 
 
 def catalog() -> Catalog:

@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.console import Console
 
 from medzoo.artifact import MANIFEST, ModelFolder, write_folder
 from medzoo.commands.audit import checked_audit
 from medzoo.commands.catalog import catalog
-from medzoo.commands.data import OpenData, data_digest, open_data
 from medzoo.commands.environment import environment
 from medzoo.commands.locate import zoo
 from medzoo.data.dataset import Objects
+from medzoo.data.opened import OpenData, data_digest, open_data
 from medzoo.data.split import SPLIT_FILE, Split, split_digest
 from medzoo.errors import UserError
 from medzoo.metrics import ClassifyScores
 from medzoo.metrics.match import iou
 from medzoo.recipe import Recipe, load_recipe
 from medzoo.report.card import render_card
+from medzoo.report.console import Console
 from medzoo.results import Detections
 from medzoo.runtime.cascade import FINDER, Cascade
 

@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import track
 
 from medzoo.artifact import ModelFolder
 from medzoo.commands.audit import as_trained
 from medzoo.commands.catalog import catalog
-from medzoo.commands.data import open_data
 from medzoo.commands.locate import find_model, find_recipe
 from medzoo.commands.model import BackendName, load
 from medzoo.data.dataset import Item, Part
+from medzoo.data.opened import open_data
 from medzoo.data.split import SPLIT_FILE, Split
 from medzoo.errors import UserError
 from medzoo.evaluation import evaluate as score
 from medzoo.metrics import Figure, Scores
 from medzoo.recipe import load_recipe
+from medzoo.report.console import Console
 from medzoo.runtime.onnx_backend import Device
 
 

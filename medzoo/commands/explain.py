@@ -11,12 +11,12 @@ from medzoo.commands.catalog import has_torch
 from medzoo.commands.locate import find_model
 from medzoo.commands.model import open_backend
 from medzoo.commands.predict import output_names, spare_inputs, write_result
-from medzoo.errors import UserError
+from medzoo.errors import UserError, as_user_error
 from medzoo.plots.canvas import save_png
 from medzoo.plots.heat import draw_heat, draw_maps
 from medzoo.preprocess.mass import measured_of
-from medzoo.results import Classification
-from medzoo.runtime.predictor import Failure, Predictor, Prepared
+from medzoo.results import Classification, Failure
+from medzoo.runtime.predictor import Predictor, Prepared
 from medzoo.runtime.remote import is_url
 
 _ROWS = 8  # of the sheet of maps
@@ -107,5 +107,5 @@ def explain_files(
             result: Any = explainer.predictor.answer(prepared)
             explanation = explainer.explain(prepared, result.label, base)
             yield write_result(result, base, pictures=pictures), explanation
-        except UserError as error:
-            yield Failure(input=source, error=error), None
+        except Exception as error:  # one input's fault is no reason to leave the others
+            yield Failure(input=source, error=as_user_error(error, source)), None

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from medzoo.artifact.index import INDEX, PIN, build_index, pin_line, pinned
@@ -17,6 +16,7 @@ from medzoo.artifact.store import Store, read_index
 from medzoo.commands.locate import fetched_folder
 from medzoo.errors import UserError
 from medzoo.io.atomic import atomic_write
+from medzoo.report.console import Console
 
 BASE = "MEDZOO_FETCH_FROM"
 

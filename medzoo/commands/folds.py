@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from medzoo.artifact import ModelFolder
 from medzoo.commands.catalog import Catalog
 from medzoo.commands.locate import find_recipe
@@ -26,6 +24,7 @@ from medzoo.io.atomic import atomic_write
 from medzoo.metrics import Figure, Scores, read_scores, restored
 from medzoo.metrics.scores import FILE
 from medzoo.recipe import load_recipe
+from medzoo.report.console import Console
 from medzoo.training.processes import REQUEUE, endings, is_restarted
 
 _ROOM = 3 << 30  # bytes of free memory that a training is given

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from medzoo.commands.data import OpenData
 from medzoo.data.dataset import Item
+from medzoo.data.opened import OpenData
 from medzoo.errors import UserError
 from medzoo.evaluation import evaluate
 from medzoo.recipe import Recipe

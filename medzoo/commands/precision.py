@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from medzoo.commands.data import OpenData
 from medzoo.commands.own_metric import ITEMS, own_metric, some
 from medzoo.data.dataset import Item
+from medzoo.data.opened import OpenData
 from medzoo.errors import UserError
 from medzoo.evaluation import protocols
 from medzoo.recipe import Recipe

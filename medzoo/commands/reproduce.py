@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from medzoo.artifact import ModelFolder
 from medzoo.artifact.folder import left_out
 from medzoo.commands.catalog import has_torch
@@ -16,6 +14,7 @@ from medzoo.commands.environment import environment
 from medzoo.commands.locate import find_model
 from medzoo.commands.train import train
 from medzoo.errors import UserError, missing_extra
+from medzoo.report.console import Console
 
 _PACKAGES = "package "
 _MACHINE = ("python", "system", "machine", "processor", "instructions", "cores", "threads", "gpus", "cuda")

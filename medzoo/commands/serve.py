@@ -8,6 +8,7 @@ import stat
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -74,17 +75,22 @@ def serve(
 def _supervise(settings: Settings) -> int:
     """Start this very command again as a worker, and again if it dies, on the same ports."""
     from medzoo.serve.listen import free_port, listen
+    from medzoo.serve.spool import FOLDER, Spool
     from medzoo.serve.supervisor import supervise
 
     command = [sys.executable, "-m", "medzoo", *sys.argv[1:]]
     environment = {**os.environ, _WORKER: "1"}
     if settings.grpc_port == 0:
         environment[_GRPC_PORT] = str(free_port(settings.host))
-    if sys.platform == "win32":  # where a process inherits no socket by number
-        return supervise(command, environment=environment)
-    with listen(settings.host, settings.http_port) as listening:
-        environment[_SOCKET] = str(listening.fileno())
-        return supervise(command, environment=environment, keep=(listening.fileno(),))
+    with ExitStack() as stack:
+        keep: tuple[int, ...] = ()
+        if sys.platform != "win32":  # where a process inherits no socket by number
+            listening = stack.enter_context(listen(settings.host, settings.http_port))
+            environment[_SOCKET], keep = str(listening.fileno()), (listening.fileno(),)
+        spool = Spool()
+        stack.callback(spool.close)
+        environment[FOLDER] = str(spool.path)
+        return supervise(command, environment=environment, keep=keep, ended=spool.clear)
 
 
 def read_token(path: Path | None) -> str | None:
@@ -147,6 +153,7 @@ def _say_ready(server: object) -> None:
 
     tell_ready()
     assert isinstance(server, Server)
+    server.hub.start_decoders()
     settings = server.settings
     scheme = "https" if settings.certificate else "http"
     grpc = f", gRPC on port {server.grpc_port}" if server.grpc_port is not None else ""

@@ -9,28 +9,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from medzoo import registry
 from medzoo.artifact import ModelFolder, write_folder
 from medzoo.commands.assess import assess
 from medzoo.commands.audit import checked_audit, readable
 from medzoo.commands.catalog import Catalog, has_torch
-from medzoo.commands.data import OpenData, data_digest, open_data
 from medzoo.commands.environment import environment, installed
 from medzoo.commands.locate import find_recipe
 from medzoo.commands.precision import Fewer, export_fewer
 from medzoo.commands.run_folder import agree, held
+from medzoo.data.opened import OpenData, data_digest, open_data
 from medzoo.data.split import SPLIT_FILE
 from medzoo.errors import UserError, missing_extra
 from medzoo.recipe import Recipe, load_recipe
 from medzoo.report.card import render_card
+from medzoo.report.console import Console
 from medzoo.runtime.metadata import Metadata, OperatingPoint, Precision, graph_file
 from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.runtime.parity import Golden
 from medzoo.runtime.predictor import Predictor
 
 if TYPE_CHECKING:
+    from medzoo.export.checked import Exported
     from medzoo.training.fit import Launched
 
 
@@ -84,8 +84,8 @@ def train(
 def _train(
     loaded: Recipe, folder: Path, *, resume: bool, force: bool, console: Console, launched: Launched | None
 ) -> Run:
-    from medzoo.commands.feeds import open_feeds
-    from medzoo.commands.finding import with_found
+    from medzoo.commands.autotune import autotune
+    from medzoo.export.checked import export_checked
     from medzoo.nn.weights import build_net, round_weights, starting_weights, weights_bytes
     from medzoo.training.curve import FILE as CURVE
     from medzoo.training.fit import fit_both, fit_closed_form, fit_gradient
@@ -104,7 +104,7 @@ def _train(
     net = build_net(loaded)
     start = starting_weights(loaded)
     asked = loaded.digest if loaded.train.find else None
-    loaded = with_found(loaded, net, data, folder=folder, resume=resume, console=console)
+    loaded = autotune(loaded, net, data, folder=folder, resume=resume, console=console)
     facts = {
         "recipe_digest": loaded.digest,
         "data_sha256": digest["sha256"],
@@ -114,7 +114,7 @@ def _train(
         "torch": installed("torch"),
     }
     agree(folder, facts, resume=resume, force=force, recipe=loaded.resolved(), asked=asked)
-    feeds = open_feeds(net, loaded, data)
+    loaders = net.training_input.open(net.geometry, loaded, data)
     work = folder / "training"
     learns = registry.entry("model", loaded.model.type).learns
     how: dict[str, Any] = {
@@ -125,17 +125,17 @@ def _train(
         "launched": launched or local,
     }
     if learns == "both":
-        assert feeds.whole is not None
-        report = fit_both(net, loaded.train, feeds.train, feeds.val, feeds.whole, feeds.judged, **how)
+        assert loaders.solve_on is not None
+        report = fit_both(net, loaded.train, loaders.train, loaders.val, loaders.solve_on, loaders.calibrate_on, **how)
     elif learns == "gradient":
-        report = fit_gradient(net, loaded.train, feeds.train, feeds.val, **how)
+        report = fit_gradient(net, loaded.train, loaders.train, loaders.val, **how)
     else:
-        report = fit_closed_form(net, feeds.train)
+        report = fit_closed_form(net, loaders.train)
 
     if not is_first():
         raise SystemExit(0)  # of processes that a launcher started the first alone writes, whatever was trained
-    console.print("exporting to ONNX, and comparing its answers with torch's")
-    golden = feeds.golden()
+    console.print("exporting to ONNX, and comparing its outputs with torch's")
+    golden = loaders.golden()
     metadata = _metadata(loaded, net, golden, data)
     halved = loaded.export.store == "fp16"
     if halved:
@@ -213,65 +213,9 @@ def _fewer_bits(
     return found
 
 
-@dataclass(frozen=True)
-class Exported:
-    """What an export leaves: the ONNX file, the golden answers, the parity report, and what it was compared on."""
-
-    onnx: bytes
-    golden: bytes
-    parity: Mapping[str, Any]
-    inputs: Sequence[Golden]
-
-
-def export_checked(
-    net: Any, metadata: Metadata, golden: Sequence[Any], *, where: str, halved: bool = False
-) -> Exported:
-    """Export a net through the gate; `halved`: with its (rounded) weights stored as float16.
-
-    Raises UserError, and leaves nothing, if ONNX Runtime and torch differ.
-    """
-    from medzoo.export.onnx_file import onnx_bytes
-    from medzoo.nn.torch_backend import TorchBackend
-    from medzoo.runtime.parity import check_parity, feature_probes, golden_file, probes, region_probes
-    from medzoo.runtime.steady import steady
-
-    if net.inputs == ("features",):
-        stored = feature_probes(net.reference.cpu().numpy(), net.spread.cpu().numpy())
-    elif net.inputs == ("regions", "boxes"):
-        stored = region_probes(metadata)
-    else:
-        values = [value for one in golden for value in one.inputs.values()]
-        stored = probes(
-            metadata.geometry,
-            low=min(float(v.min()) for v in values) if values else 0.0,
-            high=max(float(v.max()) for v in values) if values else 255.0,
-        )
-    torch_side, moved = TorchBackend(net, metadata, device="cpu"), 0
-    if metadata.task == "detect":
-        decided = [steady(torch_side, one) for one in (*stored, *golden)]
-        moved = sum(count for _, count in decided)
-        stored, golden = [g for g, _ in decided[: len(stored)]], [g for g, _ in decided[len(stored) :]]
-    inputs = [*stored, *golden]
-    example = next(one.inputs for one in inputs if len(next(iter(one.inputs.values()))) > 1)
-    raw = onnx_bytes(net, metadata, example=example)
-    if halved:
-        from medzoo.export.stored import pack
-
-        raw = pack(raw)
-    backend = OnnxBackend(raw, where=where, device="cpu")
-    parity, answers = check_parity(torch_side, backend, inputs, where=where)
-    parity = parity | ({"undecided": moved} if moved else {})
-    return Exported(raw, golden_file(stored, answers[: len(stored)]), parity, inputs)
-
-
 def _metadata(recipe: Recipe, net: Any, seen: Sequence[Golden], data: OpenData) -> Metadata:
-    """`seen`: inputs from the data, which tell how deep its pictures are; of features, the pictures themselves do."""
+    """`seen`: golden inputs from the data, which tell 8-bit data from 16-bit ones."""
     point = net.operating_point
-    if net.inputs == ("features",):
-        pictures = [data.data.load(item).image.array for item in data.part("train")[:8]]
-    else:
-        pictures = [value for one in seen for value in one.inputs.values()]
-    largest = max((float(value.max(initial=0)) for value in pictures), default=0.0)
     return Metadata(
         name=recipe.name,
         task=recipe.task,
@@ -282,7 +226,7 @@ def _metadata(recipe: Recipe, net: Any, seen: Sequence[Golden], data: OpenData) 
         geometry=net.geometry,
         operating_point=OperatingPoint(threshold=point[0], rule=point[1]) if point else None,
         calibration=net.calibration,
-        bits=16 if largest > 255 else 8,
+        bits=16 if net.training_input.largest_value(data, seen) > 255 else 8,
         recipe_digest=recipe.digest,
         medzoo=installed("medzoo") or "",
     )

@@ -18,8 +18,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from medzoo.artifact import ModelFolder
 from medzoo.commands.catalog import Catalog
 from medzoo.commands.locate import find_recipe
@@ -28,6 +26,7 @@ from medzoo.commands.train import Run, train, writable
 from medzoo.errors import Fault, UserError, missing_extra
 from medzoo.io.atomic import atomic_write
 from medzoo.recipe import Recipe, load_recipe
+from medzoo.report.console import Console
 
 RESTARTS = 5  # of the workers, in one command
 _WORDS, _REFUSED = "ray-log.txt", "refused.json"  # in the run's training folder

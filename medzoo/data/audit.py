@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from medzoo.data.burnt_in import has_burnt_in_text
-from medzoo.data.dataset import MADE, DataSet, Deriving, Item, Objects, Sample
+from medzoo.data.dataset import MADE, DataSet, Deriving, Item, Noted, Objects, Sample
 from medzoo.data.fingerprint import Fingerprints, fingerprints, shrink
 from medzoo.data.header import identifying
 from medzoo.data.label_noise import suspects
@@ -24,7 +24,7 @@ from medzoo.data.prints import BATCH, grey_view, near_pairs
 from medzoo.data.split import PARTS, Split
 from medzoo.errors import EmptyMaskError, OffGridError, UserError
 from medzoo.io.cache import file_digest
-from medzoo.preprocess.outline_features import OUTLINES
+from medzoo.preprocess.host.outline_features import OUTLINES
 from medzoo.types import Array
 
 PERSONS = ("patient", "subject")  # groups that name a person
@@ -114,6 +114,7 @@ class _Record:
     level: float = 0.0
     contrast: float = 0.0
     made: bool = False
+    boxes: Array | None = None
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -123,7 +124,8 @@ def audit(data: DataSet, split: Split, *, mirrored: bool = True) -> Audit:
     Leaks are pairs across the sides of `split`: the same person, the same bytes, the same content (also
     mirrored, if `mirrored`; see medzoo.data.near_duplicates). Findings: unreadable, label-conflict (one
     content, two labels), duplicate and near-duplicate (on one side), label-noise (see medzoo.data.label_noise),
-    off-grid, empty-mask, class-balance, spacing, intensity, burnt-in-text, header. Time grows as n log n.
+    off-grid, empty-mask, class-balance, spacing, intensity, burnt-in-text, header; of boxes clipped, repeated-box and
+    box-scale; and what the data set itself notes (medzoo.data.dataset.Note). Time grows as n log n.
     """
     items = data.items()
     records, prints = _read_all(data, items)
@@ -140,7 +142,9 @@ def audit(data: DataSet, split: Split, *, mirrored: bool = True) -> Audit:
     leaks += [*_leaks("identical", same, side), *_leaks("near", near, side)]
     findings = [finding for record in records for finding in record.findings]
     findings += _conflicts([*same, *near]) + _repeats(same, near, side) + _unlikely(records, prints)
-    findings += _balance(items, side) + _outliers(records)
+    findings += _balance(items, side) + _outliers(records) + _scales(records)
+    if isinstance(data, Noted):
+        findings += [Finding(note.kind, note.place, note.text) for note in data.notes()]
     splits: dict[str, int] = {part: len(getattr(split, part)) for part in PARTS}
     unread = tuple(record.item.id for record in records[len(prints or ()) :])
     return Audit(len(items), splits, tuple(leaks), tuple(findings), unread)
@@ -195,15 +199,48 @@ def _examine(item: Item, sample: Sample, view: Array) -> _Record:
     if record.contrast == 0:
         text.append(Finding("intensity", name, f"every pixel is {view.flat[0]:g}"))
     empty = isinstance(sample.target, np.ndarray) and not sample.target.any()
-    if empty or (isinstance(sample.target, Objects) and not len(sample.target.boxes)):
+    if empty or (isinstance(sample.target, Objects) and not len(sample.target.boxes) and not sample.target.ignored):
         text.append(Finding("empty-mask", name, "nothing is marked in it"))
     if sample.image.meta.get("burnt_in"):
         text.append(Finding("burnt-in-text", name, "its header says that the patient's data are burnt into it"))
     elif sum(n > 1 for n in sample.image.shape) < 3 and has_burnt_in_text(view):
         text.append(Finding("burnt-in-text", name, "letters or marks are burnt into the picture"))
+    text += [Finding(note.kind, name, note.text) for note in sample.notes]
+    if isinstance(sample.target, Objects):
+        record.boxes = sample.target.boxes
+        text += [Finding(kind, name, words) for kind, words in _of_boxes(sample.target)]
     if fields := identifying(item.files.values()):
         text.append(Finding("header", name, f"its header fills {', '.join(fields)}"))
     return record
+
+
+def _of_boxes(objects: Objects) -> Iterator[tuple[str, str]]:
+    """Findings about the boxes of one image: kind and sentence."""
+    boxes, n = objects.boxes, objects.boxes.shape[1] // 2
+    if objects.clipped or objects.dropped:
+        words = [f"boxes that reach beyond it and were cut to it: {objects.clipped}"] if objects.clipped else []
+        words += [f"boxes that lie beside it and were left out: {objects.dropped}"] if objects.dropped else []
+        yield "clipped", "; ".join(words)
+    if repeated := len(boxes) - len(np.unique(np.column_stack([boxes, objects.labels]), axis=0)):
+        yield "repeated-box", f"{repeated} of {len(boxes)} boxes repeat another of the same label"
+    small = int(((boxes[:, n:] - boxes[:, :n]) < 1).any(axis=1).sum())
+    if small:
+        yield "box-scale", f"{small} of {len(boxes)} boxes are narrower than a pixel"
+
+
+def _scales(records: Sequence[_Record]) -> list[Finding]:
+    """Boxes of a whole set that are of another scale than its images."""
+    found = [record.boxes for record in records if record.boxes is not None and len(record.boxes)]
+    if not found:
+        return []
+    boxes = np.concatenate(found)
+    n = boxes.shape[1] // 2
+    if boxes.max() <= 1:
+        text = f"all {len(boxes)} boxes lie within 0 to 1: they look normalised, boxes are read in pixels"
+        return [Finding("box-scale", "", text)]
+    if (boxes[:, n:] - boxes[:, :n] < 1).all():
+        return [Finding("box-scale", "", f"all {len(boxes)} boxes are smaller than a pixel")]
+    return []
 
 
 def _digest(item: Item, sample: Sample) -> str:

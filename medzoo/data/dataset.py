@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -39,23 +39,57 @@ class Item:
 
 
 @dataclass(frozen=True, eq=False)
-class Objects:
-    """Boxes (N, 2n) float32 in the image's own pixels (see medzoo.types) and labels (N,) int64, as indices
-    into the recipe's labels."""
+class Ignored:
+    """Objects that count neither as found nor as missed, and that no training sees: boxes (M, 2n) and labels (M,).
+
+    `crowd`: each stands for a group (COCO's iscrowd), in which a detection need only lie.
+    """
 
     boxes: Array
     labels: Array
+    crowd: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """Boxes (N, 2n) float32 in the image's own pixels (see medzoo.types) and labels (N,) int64, as indices
+    into the recipe's labels.
+
+    `ignored`: further objects, of which detections count neither as hits nor as false positives. `clipped`: how many
+    boxes were cut to the image; `dropped`: how many were left out because nothing of them lies in it.
+    """
+
+    boxes: Array
+    labels: Array
+    ignored: Ignored | None = None
+    clipped: int = 0
+    dropped: int = 0
+
+    def ignoring(self, ignored: Ignored) -> Objects:
+        """The same objects with others beside them that do not count."""
+        return replace(self, ignored=ignored)
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something about labels that were read, for the audit: a kind, a sentence, and the file ("": the data set)."""
+
+    kind: str
+    text: str
+    place: str = ""
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
     """A read item: the image as stored, and its target by task: classify an index into the labels, segment a
-    label array on the image's grid (uint8), detect `Objects`; `mask`: an outline that came with it."""
+    label array on the image's grid (uint8), detect `Objects`; `mask`: an outline that came with it; `notes`: what an
+    audit tells of it."""
 
     item: Item
     image: Image
     target: int | Array | Objects
     mask: Array | None = None
+    notes: tuple[Note, ...] = ()
 
 
 class DataSet(Protocol):
@@ -82,6 +116,14 @@ class Deriving(Protocol):
 
     def source(self, item: Item) -> Sample:
         """What `item` is made from; the meta of its image says MADE."""
+
+
+@runtime_checkable
+class Noted(Protocol):
+    """A data set that has something to tell of its files as a whole, such as images that no set lists."""
+
+    def notes(self) -> Sequence[Note]:
+        """What an audit tells of the data set, before any item is read. Raises UserError as `items` does."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from medzoo.data.dataset import Objects
 from medzoo.errors import UserError
 from medzoo.types import Array
 
+ROUNDING = 1.0  # pixels or voxels by which a box may reach beyond its image
+
 
 def mask_box(mask: Array) -> Array | None:
     """The half-open box (2n,) of the largest connected part of a mask (H, W) or (I, J, K); None if empty.
@@ -37,15 +39,26 @@ def _in_order(place: tuple[slice, ...]) -> tuple[slice, ...]:
 
 
 def checked_objects(
-    boxes: Sequence[Sequence[float]], labels: Sequence[int], shape: tuple[int, ...], where: str
+    boxes: Sequence[Sequence[float]],
+    labels: Sequence[int],
+    shape: tuple[int, ...],
+    where: str,
+    *,
+    clip: bool = False,
+    hint: str | None = None,
 ) -> Objects:
     """`Objects` of boxes on an image of spatial `shape`.
 
-    Raises UserError that names `where` for a box that is inverted, empty, not finite, or beyond the image.
+    Boxes that reach at most a pixel beyond the image, as rounding makes them, are cut to it and counted; with `clip`
+    all that reach beyond, and those of which nothing is left are dropped and counted. Raises UserError that names
+    `where` for a box that is inverted, empty, not finite, or beyond the image, which `hint` is a way out of.
     """
     n = len(shape)
     array = np.asarray(boxes, np.float64).reshape(-1, 2 * n)
     limit = np.array(shape[::-1] if n == 2 else shape, float)
+    cut = np.clip(array, 0, np.tile(limit, 2))
+    outside: Array = np.any((array[:, :n] < -1e-6) | (array[:, n:] > limit + 1e-6), axis=1)
+    empty: Array = np.any(cut[:, n:] <= cut[:, :n], axis=1)
     for number, box in enumerate(array, 1):
         text = f"box {number} [{', '.join(f'{v:g}' for v in box)}]"
         if not np.isfinite(box).all():
@@ -54,7 +67,14 @@ def checked_objects(
             raise UserError(f"{text} is inverted", where, "the low corner comes first")
         if (box[n:] == box[:n]).any():
             raise UserError(f"{text} is empty", where)
-        if (box[:n] < 0).any() or (box[n:] > limit).any():
+        beyond = max(float(-box[:n].min()), float((box[n:] - limit).max()))
+        if not clip and (beyond > ROUNDING or (outside[number - 1] and empty[number - 1])):
             size = " x ".join(f"{v:g}" for v in limit)
-            raise UserError(f"{text} reaches beyond the image of {size}", where)
-    return Objects(array.astype(np.float32), np.asarray(labels, np.int64).reshape(-1))
+            raise UserError(f"{text} reaches beyond the image of {size}", where, hint)
+    kept = ~empty
+    return Objects(
+        cut[kept].astype(np.float32),
+        np.asarray(labels, np.int64).reshape(-1)[kept],
+        clipped=int((outside & kept).sum()),
+        dropped=int(empty.sum()),
+    )

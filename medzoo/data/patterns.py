@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from medzoo.data.hidden import is_hidden
 from medzoo.errors import UserError
 
 _PLACE = re.compile(r"\{(\w+)\}")
@@ -36,6 +37,7 @@ def filled(pattern: str, values: Mapping[str, str]) -> str:
 
 def matches(root: Path, pattern: str, *, beside: str | None = None) -> dict[str, dict[str, str]]:
     """The places' values by path below `root`, sorted; a place holds no slash, and the same one the same value.
+    Hidden files are left out.
 
     `beside`: a pattern of files that belong to others and are left out ("{name}.png" fits "a_mask.png" too). Raises
     UserError if no file fits.
@@ -45,6 +47,8 @@ def matches(root: Path, pattern: str, *, beside: str | None = None) -> dict[str,
         brace = re.escape(f"{{{name}}}")
         expression = expression.replace(brace, f"(?P<{name}>[^/]+)", 1).replace(brace, f"(?P={name})")
     below = [path.relative_to(root).as_posix() for path in sorted(root.glob(_PLACE.sub("*", pattern)))]
+    if not is_hidden(pattern):  # a pattern may name a folder such as .cache itself
+        below = [name for name in below if not is_hidden(name)]
     found = {name: match.groupdict() for name in below if (match := re.fullmatch(expression, name))}
     others = {filled(beside, values) for values in found.values()} if beside else set()
     found = {name: values for name, values in found.items() if name not in others}

@@ -12,6 +12,7 @@ from typing import Any, Protocol, get_args
 
 from medzoo.data.dataset import Item, Part
 from medzoo.errors import UserError
+from medzoo.escape import json_text
 
 PARTS: tuple[Part, ...] = get_args(Part)
 SPLIT_FILE = "split.json"  # in a model folder
@@ -71,7 +72,7 @@ class Split:
 
     def to_bytes(self) -> bytes:
         """The text of a split file."""
-        return (json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n").encode()
+        return (json_text(self.to_json(), indent=1) + "\n").encode()
 
     @classmethod
     def read(cls, path: Path) -> Split:

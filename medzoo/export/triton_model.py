@@ -67,6 +67,6 @@ class TritonPythonModel:
         file = pb_utils.get_input_tensor_by_name(request, "file").as_numpy().ravel()
         given = pb_utils.get_input_tensor_by_name(request, "name")
         name = bytes(given.as_numpy().ravel()[0]).decode("utf-8", "replace") if given is not None else "upload"
-        (answer,), _ = answer_files(self.predictor, [Upload(name, bytes(file[0]))], Options())
+        (answer,), _ = answer_files(self.predictor, [Upload(name, bytes(file[0]))], Options(), self.predictor.prepare)
         value = np.array([json.dumps(answer).encode()], object)
         return pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor("answer", value)])

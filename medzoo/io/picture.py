@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image as Pillow
@@ -13,37 +13,42 @@ from PIL import ImageOps, UnidentifiedImageError
 from medzoo.errors import UserError
 from medzoo.io.check import check_picture_size, check_values
 from medzoo.io.limits import limits
+from medzoo.io.regular import open_regular
 from medzoo.types import Array, Image
 
 READS = ("PNG", "JPEG", "TIFF", "BMP")
 TIFF_BITS, TIFF_PHOTOMETRIC, EXIF_ORIENTATION = 258, 262, 0x0112
+TIFF_TILE_WIDTH, TIFF_TILE_LENGTH = 322, 323
+JPEG_START_OF_SCAN = b"\xff\xda"
+MOST_SCANS = 1000
+OVER_BLACK_ROWS = 64
 
 
 def read_picture(path: Path) -> Image:
     """A picture as an Image (1 or 3, H, W): grey or RGB, 8-bit uint8, 16-bit uint16, TIFF float float32.
 
     A palette becomes its colours, transparency darkens towards black, EXIF orientation is undone (so H and W
-    are those of the picture as it is looked at). Raises UserError that names the file.
+    are those of the picture as it is looked at). Nothing but the bytes of this file is read, whatever its metadata
+    name. Raises UserError that names the file.
     """
     where = str(path)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), open_regular(path) as handle:
             warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
-            with Pillow.open(path, formats=READS) as opened:
+            with Pillow.open(handle, formats=READS) as opened:
                 _check_size(opened, where)
-                array = _deep_colour(opened, path)
+                _check_scans(opened, handle, where)
+                orientation = opened.getexif().get(EXIF_ORIENTATION, 1)
+                array = _deep_colour(opened, handle, where)
                 if array is None:
                     array = _array(opened)
                 meta = {"format": opened.format or "", "bits": 8 * array.dtype.itemsize}
-                orientation = opened.getexif().get(EXIF_ORIENTATION, 1)
     except (Pillow.DecompressionBombError, MemoryError) as error:
         raise UserError("is larger than medzoo reads", where, f"at most {limits().pixels} pixels") from error
     except UnidentifiedImageError as error:
         raise UserError("is no picture, or is damaged", where, "PNG, JPEG, TIFF or BMP is read") from error
     except UserError:
         raise
-    except PermissionError as error:
-        raise UserError("may not be read by this user", where, "its permissions say who may") from error
     except Exception as error:  # every decoder of Pillow has its own way of failing on damaged bytes
         raise UserError(f"is truncated or damaged: {error}", where) from error
     if orientation != 1:
@@ -67,15 +72,52 @@ def from_pillow(picture: Any, *, source: str = "picture") -> Image:
 
 
 def _check_size(opened: Any, where: str) -> None:
+    """Hold the sizes that a header claims against the limits, before anything is decoded; refuse several pages."""
     check_picture_size(opened.width, opened.height, where)
-    if getattr(opened, "n_frames", 1) > 1 and opened.format != "MPO":
-        raise UserError(f"holds {opened.n_frames} pages", where, "save the wanted page as a picture of its own")
+    if opened.format == "TIFF":
+        tags = opened.tag_v2
+        if TIFF_TILE_WIDTH in tags:
+            check_picture_size(int(tags[TIFF_TILE_WIDTH]), int(tags.get(TIFF_TILE_LENGTH, 1)), where)
+        pages = _pages(opened)
+    else:
+        pages = 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)
+    if pages > 1:
+        count = f"more than {limits().pages}" if pages > limits().pages else str(pages)
+        raise UserError(f"holds {count} pages", where, "save the wanted page as a picture of its own")
+
+
+def _pages(opened: Any) -> int:
+    """How many pages a TIFF has; not counted further than one beyond the limit."""
+    pages = 1
+    try:
+        while pages <= limits().pages:
+            opened.seek(pages)
+            pages += 1
+    except EOFError:
+        pass
+    opened.seek(0)
+    return pages
+
+
+def _check_scans(opened: Any, handle: BinaryIO, where: str) -> None:
+    """Refuse a JPEG of a great many scans, each of which takes a pass over the whole picture to decode."""
+    if opened.format not in ("JPEG", "MPO"):
+        return
+    place, scans, last = handle.tell(), 0, b""
+    handle.seek(0)
+    while piece := handle.read(1 << 20):
+        scans += (last + piece).count(JPEG_START_OF_SCAN)
+        last = piece[-1:]
+    handle.seek(place)
+    if scans > MOST_SCANS:
+        raise UserError(f"is a JPEG of {scans} scans", where, "save it anew, a picture has some ten")
 
 
 def _array(opened: Any) -> Array:
     """(C, H, W) of what Pillow decodes without loss."""
     inverted = opened.format == "TIFF" and opened.tag_v2.get(TIFF_PHOTOMETRIC) == 0
-    picture = ImageOps.exif_transpose(opened)
+    turned = opened.getexif().get(EXIF_ORIENTATION, 1) != 1
+    picture = ImageOps.exif_transpose(opened) if turned else opened
     mode = picture.mode
     if mode.startswith("I;16"):
         grey = np.asarray(picture).astype(np.uint16)
@@ -90,7 +132,7 @@ def _array(opened: Any) -> Array:
         return _over_black(np.asarray(picture.convert("RGBA")), grey=mode in ("1", "L", "LA", "La"))
     if mode in ("1", "L"):
         return np.asarray(picture.convert("L"))[None]
-    colour = np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
+    colour = np.asarray(picture if mode == "RGB" else picture.convert("RGB")).transpose(2, 0, 1)
     if mode == "P" and (colour[0] == colour[1]).all() and (colour[0] == colour[2]).all():
         return np.ascontiguousarray(colour[:1])
     return np.ascontiguousarray(colour)
@@ -99,25 +141,32 @@ def _array(opened: Any) -> Array:
 def _over_black(rgba: Array, *, grey: bool) -> Array:
     """Colours (H, W, 4) of any unsigned depth, laid over black: what is transparent holds no tissue."""
     full = np.iinfo(rgba.dtype).max
-    seen = rgba[..., :3].astype(float) * (rgba[..., 3:] / full)
-    flat = np.floor(seen + 0.5).astype(rgba.dtype).transpose(2, 0, 1)
-    return np.ascontiguousarray(flat[:1] if grey else flat)
+    flat = np.empty((1 if grey else 3, *rgba.shape[:2]), rgba.dtype)
+    # Some rows at a time: floating point takes eight times the memory of the picture.
+    for top in range(0, rgba.shape[0], OVER_BLACK_ROWS):
+        rows = slice(top, top + OVER_BLACK_ROWS)
+        opacity = rgba[rows, :, 3] / full
+        for channel, out in enumerate(flat):
+            out[rows] = np.floor(rgba[rows, :, channel] * opacity + 0.5)
+    return flat
 
 
-def _deep_colour(opened: Any, path: Path) -> Array | None:
-    """16-bit colour, which Pillow would cut to 8: TIFF through tifffile, PNG refused. None for all else."""
+def _deep_colour(opened: Any, handle: BinaryIO, where: str) -> Array | None:
+    """(C, H, W) of 16-bit colour, which Pillow cuts to 8: TIFF read another way, PNG refused. None for all else."""
     if opened.format == "TIFF":
         bits = opened.tag_v2.get(TIFF_BITS, (8,))
         if len(bits) < 3 or max(bits) <= 8:
             return None
-        from tifffile import imread
+        from medzoo.io.tiff import oriented, read_deep_colour
 
-        deep: Array = imread(path)
-        return np.ascontiguousarray(deep[..., :3].transpose(2, 0, 1))
+        deep, has_opacity = read_deep_colour(handle, where)
+        deep = oriented(deep, int(opened.getexif().get(EXIF_ORIENTATION, 1)))
+        return _over_black(deep, grey=False) if has_opacity else np.ascontiguousarray(deep.transpose(2, 0, 1))
     if opened.format == "PNG":
-        with path.open("rb") as raw:
-            head = raw.read(26)
-        depth, kind = head[24], head[25]
-        if depth == 16 and kind != 0:
-            raise UserError("is a PNG of 16-bit colour", str(path), "save it as TIFF, which keeps all 16 bits")
+        place = handle.tell()
+        handle.seek(0)
+        head = handle.read(26)
+        handle.seek(place)
+        if head[24] == 16 and head[25] != 0:
+            raise UserError("is a PNG of 16-bit colour", where, "save it as TIFF, which keeps all 16 bits")
     return None

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from medzoo.errors import OffGridError, UserError
-from medzoo.io.check import check_extent, check_values, check_volume, squeeze_volume, volume_needed
+from medzoo.io.check import check_extent, check_values, check_volume, squeeze_volume
 from medzoo.io.formats import SUFFIXES, foreign_archive, format_of
 from medzoo.io.regular import open_regular
 from medzoo.types import Array, Image
@@ -183,8 +183,6 @@ def from_array(array: Array, *, kind: Kind | None = None, empty: bool = False, s
 
 def _wanted(image: Image, kind: Kind | None) -> Image:
     have = "picture" if image.affine is None else "volume"
-    if kind == "volume" and have == "picture":
-        raise volume_needed(image, "is a picture, a volume is needed")
     if kind is not None and have != kind:
         raise UserError(f"is a {have}, a {kind} is needed", image.source)
     return image

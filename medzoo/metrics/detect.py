@@ -16,7 +16,7 @@ from medzoo.errors import UserError
 from medzoo.metrics.accumulator import Accumulator, Measure
 from medzoo.metrics.froc import RATES, DetectionPoint, Froc
 from medzoo.metrics.interval import REPLICATES
-from medzoo.metrics.match import Rule, match, match_coco
+from medzoo.metrics.match import Rule, match, match_coco, within
 from medzoo.metrics.precision import IOUS, Ranked
 from medzoo.metrics.ratio import defined_mean
 from medzoo.types import Array
@@ -48,6 +48,27 @@ class Objects(Protocol):
     def labels(self) -> Array: ...
 
 
+class Uncounted(Protocol):
+    """Objects that are neither found nor missed (VOC's difficult ones, COCO's crowds): `boxes` (M, 2n), `labels` (M,),
+    and whether each is a `crowd`, in which a detection need only lie."""
+
+    @property
+    def boxes(self) -> Array: ...
+    @property
+    def labels(self) -> Array: ...
+    @property
+    def crowd(self) -> bool: ...
+
+
+@dataclass(frozen=True, eq=False)
+class _Ignored:
+    """An `Uncounted` from a record."""
+
+    boxes: Array
+    labels: Array
+    crowd: bool
+
+
 class Found(Objects, Protocol):
     """What was answered: boxes and labels as in `Objects`, and `scores` (N,)."""
 
@@ -57,11 +78,12 @@ class Found(Objects, Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Boxes:
-    """Plain arrays that are both `Objects` and `Found`."""
+    """Plain arrays that are both `Objects` and `Found`; `ignored`: objects beside them that do not count."""
 
     boxes: Array
     labels: Array
     scores: Array
+    ignored: Uncounted | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +144,9 @@ class DetectScores(Accumulator):
     ) -> None:
         """Match one image. `spacing`: mm along the axes of a volume, for its size ranges.
 
-        Raises UserError if an earlier image had another number of axes.
+        What `truth.ignored` (an `Uncounted`, or None) holds counts neither as found nor as missed, and a detection
+        that hits nothing else and lies on it is no false positive (VOC devkit; COCO's iscrowd). Raises UserError if an
+        earlier image had another number of axes.
         """
         there, found = np.asarray(truth.boxes, float), np.asarray(answer.boxes, float)
         dims = max(there.shape[-1] if there.size else 0, found.shape[-1] if found.size else 0) // 2
@@ -137,6 +161,7 @@ class DetectScores(Accumulator):
         low, high, _ = _EDGES[dims]
         edges = np.array([[0, np.inf], [0, low**dims], [low**dims, high**dims], [high**dims, np.inf]])
         rows = []
+        beside: Uncounted | None = getattr(truth, "ignored", None)
         for label in range(len(self.labels)):
             objects, mine = there[labels == label], guesses == label
             best = np.argsort(-scores[mine], kind="stable")[:MOST]
@@ -145,6 +170,14 @@ class DetectScores(Accumulator):
             sizes = np.prod(objects[:, dims:] - objects[:, :dims], axis=1) * unit
             counted = (sizes >= edges[:, :1]) & (sizes <= edges[:, 1:])
             status, centre = (match(objects, boxes, rule=rule) for rule in (self.rule, CENTRE))
+            if beside is not None and len(beside.boxes):
+                uncounted = np.asarray(beside.boxes, float).reshape(-1, 2 * dims)[np.asarray(beside.labels) == label]
+                overlap = within(boxes, uncounted, crowd=beside.crowd)
+                ignored |= ~hit & (overlap >= _IOUS[:, None])
+                inside = within(boxes, uncounted, crowd=beside.crowd, centre=True) > 0
+                spared = inside if self.rule.name == "centre" else overlap >= self.rule.threshold
+                status = np.where((status == 0) & spared, -1, status)
+                centre = np.where((centre == 0) & inside, -1, centre)
             rows.append(_OfLabel(scores[mine][best], hit, ignored, status, centre, counted.sum(axis=1)))
         self._register(item, group)
         self._images.append(rows)
@@ -157,16 +190,26 @@ class DetectScores(Accumulator):
                 "found": {"boxes": found.tolist(), "labels": guesses.tolist(), "scores": scores.tolist()},
             }
         )
+        if beside is not None and len(beside.boxes):
+            self._records[-1]["ignored"] = {
+                "boxes": np.asarray(beside.boxes, float).tolist(),
+                "labels": np.asarray(beside.labels).tolist(),
+                "crowd": beside.crowd,
+            }
 
     def records(self) -> list[dict[str, Any]]:
-        """`item`, `group`, `spacing`, `objects` (boxes, labels) and `found` (boxes, labels, scores)."""
+        """`item`, `group`, `spacing`, `objects` (boxes, labels) and `found` (boxes, labels, scores); where
+        there are objects that do not count, `ignored` (boxes, labels, crowd)."""
         return list(self._records)
 
     def restore(self, record: Mapping[str, Any]) -> None:
         """Add an image from its record."""
-        there, found = record["objects"], record["found"]
+        there, found, beside = record["objects"], record["found"], record.get("ignored")
+        ignored = None
+        if beside is not None:
+            ignored = _Ignored(np.array(beside["boxes"]), np.array(beside["labels"]), bool(beside["crowd"]))
         self.add(
-            Boxes(np.array(there["boxes"]), np.array(there["labels"]), np.empty(0)),
+            Boxes(np.array(there["boxes"]), np.array(there["labels"]), np.empty(0), ignored),
             Boxes(np.array(found["boxes"]), np.array(found["labels"]), np.array(found["scores"])),
             item=record["item"],
             group=record["group"],

@@ -75,6 +75,27 @@ def match(truth: Array, found: Array, *, rule: Rule) -> Array:
     return status
 
 
+def within(found: Array, ignored: Array, *, crowd: bool, centre: bool = False) -> Array:
+    """(D,) how far detections (D, 2n) lie on objects (M, 2n) that do not count: the highest IoU; on a `crowd` the share
+    of the detection itself (COCO's rule for iscrowd); with `centre` 1 where its centre lies inside one, else 0."""
+    n = found.shape[1] // 2
+    if not len(ignored) or not len(found):
+        return np.zeros(len(found))
+    if centre:
+        middles = ((found[:, :n] + found[:, n:]) / 2)[:, None]
+        inside = np.logical_and.reduce((middles >= ignored[None, :, :n]) & (middles <= ignored[None, :, n:]), axis=-1)
+        any_of: Array = inside.any(axis=1).astype(float)
+        return any_of
+    if not crowd:
+        highest: Array = iou(found, ignored).max(axis=1)
+        return highest
+    low = np.maximum(found[:, None, :n], ignored[None, :, :n])
+    shared = np.prod(np.clip(np.minimum(found[:, None, n:], ignored[None, :, n:]) - low, 0, None), axis=-1).max(axis=1)
+    own = box_sizes(found)
+    part: Array = np.divide(shared, own, out=np.zeros_like(shared), where=own > 0)
+    return part
+
+
 def match_coco(
     truth: Array, found: Array, *, thresholds: Array, ranges: Array, unit: float = 1.0
 ) -> tuple[Array, Array]:

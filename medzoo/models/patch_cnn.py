@@ -14,9 +14,12 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from medzoo.inputs.crops import CropInput
+from medzoo.inputs.patches import PatchInput
+from medzoo.inputs.volumes import IGNORED
 from medzoo.nn.lrn import LocalResponseNorm, lrn_by_roots
-from medzoo.nn.net import Crops, Entry, Patches, Spec
-from medzoo.nn.segmenter import IGNORED, Segmenter, SegmenterParams
+from medzoo.nn.net import Entry, Spec
+from medzoo.nn.segmenter import Segmenter, SegmenterParams
 from medzoo.nn.winograd import from_tiles, in_tiles, is_wide, per_pixel, winograd
 
 
@@ -61,7 +64,8 @@ class PatchCnn(Segmenter):
     def __init__(self, params: PatchCnnParams, spec: Spec) -> None:
         super().__init__(params, spec, margin=params.patch // 2)
         self.params = params
-        self.feed = Patches(params.patch) if params.learn == "patches" else Crops((params.crop, params.crop))
+        patches = params.learn == "patches"
+        self.training_input = PatchInput(params.patch) if patches else CropInput((params.crop, params.crop))
         widths = (params.inputs * params.slices, *params.channels)
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):

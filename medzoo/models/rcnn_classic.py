@@ -15,12 +15,13 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from medzoo.inputs.region_input import RegionInput
 from medzoo.metrics.detect import Boxes
 from medzoo.nn.answer import SCORE_FLOOR, best_rows
 from medzoo.nn.boxes import decode, encode, iou, large_enough
 from medzoo.nn.detector import Detector, Judged, hits_of
-from medzoo.nn.layers import start_small
-from medzoo.nn.net import Entry, Geometry, Params, Regions, Spec
+from medzoo.nn.layers import init_normal
+from medzoo.nn.net import Entry, Geometry, Params, Spec
 from medzoo.nn.network import create_network, layers_under
 from medzoo.nn.region_solver import Linear, feature_scale, solve_ridge, solve_svm
 from medzoo.nn.steps import build_steps
@@ -75,8 +76,8 @@ class RcnnClassic(Detector):
 
     inputs = ("regions", "boxes")
     outputs = (FOUND, "scores", "labels", "count")
-    judged_by: tuple[str, ...] = ()
-    solved_last = True
+    metrics: tuple[str, ...] = ()
+    fit_after_gradient = True
     svm_weight: Tensor
     svm_bias: Tensor
     box_weight: Tensor
@@ -87,7 +88,8 @@ class RcnnClassic(Detector):
     def __init__(self, params: RcnnClassicParams, spec: Spec) -> None:
         super().__init__()
         self.params, self.seed, self.labels = params, spec.seed, tuple(spec.labels)
-        self.feed = Regions(params.positive, params.positive_share, params.false_positives)
+        self.training_input = RegionInput(positive=params.positive, positive_share=params.positive_share)
+        self.false_positives = params.false_positives
         self.geometry = Geometry(dims=2, channels=params.channels, margin=None)
         self.steps = build_steps(spec.steps)
         self.network = create_network(
@@ -102,7 +104,7 @@ class RcnnClassic(Detector):
             width = int(self.network.eval()(torch.zeros(1, params.channels, 64, 64)).shape[1])
         classes = len(self.labels)
         self.classes = nn.Linear(width, classes + 1)
-        start_small(self.classes, std=0.01)
+        init_normal(self.classes, std=0.01)
         for name, shape in (
             ("svm_weight", (classes, width)),
             ("svm_bias", (classes,)),
@@ -146,7 +148,7 @@ class RcnnClassic(Detector):
         """`class` of windows (N, C, h, w) and their classes (N,): fine-tuning on the classes and background."""
         return {"class": nn.functional.cross_entropy(self.classes(self.features(image)), target)}
 
-    def observe(self, batch: tuple[Tensor, Tensor], target: Sequence[Mapping[str, Tensor]]) -> None:
+    def partial_fit(self, batch: tuple[Tensor, Tensor], target: Sequence[Mapping[str, Tensor]]) -> None:
         """Take in pictures ((regions, boxes), [{boxes, labels, windows}]), see `Regions`."""
         self.eval()
         for regions, boxes, objects in zip(*batch, target, strict=True):
@@ -169,7 +171,7 @@ class RcnnClassic(Detector):
                 )
             )
 
-    def solve(self, names: Sequence[str] = ()) -> None:
+    def fit(self, names: Sequence[str] = ()) -> None:
         """An SVM and a box regression for each class. Raises UserError for a class without objects."""
         seen, self._seen = self._seen, []
         features = np.concatenate([one.features for one in seen])
@@ -181,7 +183,7 @@ class RcnnClassic(Detector):
             for name in ("labels", "overlap", "kinds", "deltas", "reached")
         )
         scale = feature_scale(features)
-        findings: dict[str, Any] = {}
+        found: dict[str, Any] = {}
         for label, name in enumerate(self.labels):
             line, counts = solve_svm(
                 objects[labels == label],
@@ -198,11 +200,11 @@ class RcnnClassic(Detector):
             line = solve_ridge(taught[mine], deltas[mine], scale=scale, penalty=self.params.ridge)
             self._store("box", slice(4 * label, 4 * label + 4), line)
             share = float(reached[labels == label].mean())
-            findings[name] = {**counts, "boxes": int(mine.sum()), "reached": round(share, 4)}
-        self.findings = findings
+            found[name] = {**counts, "boxes": int(mine.sum()), "reached": round(share, 4)}
+        self.fit_report = found
 
-    def conclude(self, answers: Sequence[Judged]) -> None:
-        """Calibrate the margins on validation pictures, then choose the threshold; see Detector.conclude."""
+    def calibrate(self, answers: Sequence[Judged]) -> None:
+        """Calibrate the margins on validation pictures, then choose the threshold; see Detector.calibrate."""
         margins = [_logit(found.scores) for _, found in answers]
         hits = [hits_of(truth, found, len(self.labels)) for truth, found in answers]
         counted, said, right = (
@@ -225,7 +227,7 @@ class RcnnClassic(Detector):
             "items": len(answers),
             "answers": len(said),
         }
-        super().conclude(again)
+        super().calibrate(again)
 
     def _store(self, kind: str, rows: slice, line: Linear) -> None:
         getattr(self, f"{kind}_weight")[rows] = torch.from_numpy(line.weight).float()

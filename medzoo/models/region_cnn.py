@@ -13,16 +13,17 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from medzoo.inputs.canvas import fit
+from medzoo.inputs.detection import DetectionInput
 from medzoo.metrics.detect import Boxes
 from medzoo.nn.answer import best_rows
 from medzoo.nn.backbone import Backbone, FeaturePyramid
 from medzoo.nn.border import BorderCurve, closeness
 from medzoo.nn.boxes import Weights, clip, decode, encode, large_enough
-from medzoo.nn.canvas import fit
 from medzoo.nn.detector import Detector, Judged, hits_of
-from medzoo.nn.layers import start_small
+from medzoo.nn.layers import init_normal
 from medzoo.nn.mirror import Mirror, mirror_boxes, mirror_deltas, mirror_picture
-from medzoo.nn.net import Entry, Geometry, Params, Scenes, Spec
+from medzoo.nn.net import Entry, Geometry, Params, Spec
 from medzoo.nn.proposals import SMOOTH, ProposalNetwork
 from medzoo.nn.rois import pool_regions
 from medzoo.nn.sampling import draw, jitter, match
@@ -117,8 +118,8 @@ class RegionHead(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.classes = nn.Linear(hidden, classes + 1)
         self.boxes = nn.Linear(hidden, 4)
-        start_small(self.classes, std=0.01)
-        start_small(self.boxes, std=0.001)
+        init_normal(self.classes, std=0.01)
+        init_normal(self.boxes, std=0.001)
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (R, classes + 1) and deltas (R, 4) of pooled features (R, channels, POOL, POOL)."""
@@ -140,13 +141,13 @@ class RegionCnn(Detector):
 
     `forward` takes images (B, C, H, W) of stored values and gives boxes in their pixels; see `Net`. The
     images are fitted into the canvas first, then the graph steps run, so that training on pictures that
-    were fitted beforehand (`medzoo.nn.canvas.fit`) sees what prediction sees.
+    were fitted beforehand (`medzoo.inputs.canvas.fit`) sees what prediction sees.
     """
 
     def __init__(self, params: RegionCnnParams, spec: Spec) -> None:
         super().__init__()
         self.params, self.classes = params, len(spec.labels)
-        self.feed = Scenes(size=params.size, false_positives=params.false_positives)
+        self.training_input, self.false_positives = DetectionInput(size=params.size), params.false_positives
         self.geometry = Geometry(dims=2, channels=params.channels, slices=params.slices, axis=params.axis, margin=None)
         self.steps = build_steps(spec.steps)
         self.backbone = Backbone(
@@ -279,13 +280,13 @@ class RegionCnn(Detector):
             coded[row, places] = encode(boxes[owner], pool[pick][hit], weights=weights)
         return drawn, wanted, coded
 
-    def conclude(self, answers: Sequence[Judged]) -> None:
-        """Calibrate, where that is asked for, then choose the threshold; see Detector.conclude.
+    def calibrate(self, answers: Sequence[Judged]) -> None:
+        """Calibrate, where that is asked for, then choose the threshold; see Detector.calibrate.
 
         Validation pictures lie on whole canvases: where their shape is another, what is blank beside them counts as
         theirs, and its edge as their border.
         """
-        super().conclude(answers if self.curve is None else self._calibrate(self.curve, answers))
+        super().calibrate(answers if self.curve is None else self._calibrate(self.curve, answers))
 
     def _calibrate(self, curve: BorderCurve, answers: Sequence[Judged]) -> list[Judged]:
         """Fit the curve to the answers of a net whose curve changes nothing, and these as they are answered with it."""

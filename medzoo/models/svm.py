@@ -15,8 +15,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medzoo.errors import UserError
+from medzoo.inputs.feature_input import FeatureInput
 from medzoo.nn.calibration import OperatingRule, operating_point
-from medzoo.nn.net import Entry, Geometry, Net, Params, Spec, Vectors
+from medzoo.nn.net import Entry, Geometry, Net, Params, Spec
 from medzoo.nn.svm import Machine
 from medzoo.nn.svm_solver import Search, Solution, rules, solve
 from medzoo.types import Array
@@ -59,7 +60,7 @@ class Svm(Net):
             raise UserError(f"an svm tells two labels apart, the recipe names {len(spec.labels)}", "labels")
         self.params, self.labels, self.seed = params, tuple(spec.labels), spec.seed
         self.geometry = Geometry()
-        self.feed = Vectors(outlines=params.learn_from, flagged=params.apart)
+        self.training_input = FeatureInput(outlines=params.learn_from, flagged=params.apart)
         self.machines = nn.ModuleList(Machine(params.kernel) for _ in range(2 if params.apart else 1))
         self.operating_point: tuple[float, str] | None = None
         self.calibration: dict[str, Any] | None = None
@@ -75,7 +76,7 @@ class Svm(Net):
             positive = given * positive + (1 - given) * self.machines[1](features)
         return {"probabilities": torch.stack([1 - positive, positive], dim=1)}
 
-    def adopt(self, state: Mapping[str, Tensor]) -> None:
+    def resize_buffers(self, state: Mapping[str, Tensor]) -> None:
         """How many features and support vectors there are is the solution's to say."""
         for name, buffer in list(self.named_buffers()):
             found = state.get(name)
@@ -83,7 +84,7 @@ class Svm(Net):
                 owner, _, leaf = name.rpartition(".")
                 setattr(self.get_submodule(owner), leaf, torch.zeros_like(found))
 
-    def observe(
+    def partial_fit(
         self,
         batch: Tensor,
         target: Any,
@@ -99,7 +100,7 @@ class Svm(Net):
         shares = np.ones(len(y)) if weights is None else np.asarray(weights)
         self._rows.append((np.asarray(batch, np.float64), y, codes, masses, shares))
 
-    def solve(self, names: Sequence[str] = ()) -> None:
+    def fit(self, names: Sequence[str] = ()) -> None:
         """Fit what was observed. `names`: of the features, for the report. Raises UserError, see svm_solver."""
         x, y, groups, items, weights = (np.concatenate(column) for column in zip(*self._rows, strict=True))
         self._rows.clear()
@@ -118,16 +119,16 @@ class Svm(Net):
         )
         width = x.shape[1] - (1 if self.params.apart else 0)
         counted = np.zeros(len(y))
-        findings: dict[str, Any] = {}
+        found: dict[str, Any] = {}
         for machine, (outline, rows) in zip(self.machines, parts.items(), strict=True):
             assert isinstance(machine, Machine)
             solution = solve(x[rows, :width], y[rows], groups[rows], self._search())
             machine.store(solution.arrays)
             counted[rows] = solution.probabilities
-            findings[f"{outline} outlines" if outline else "all outlines"] = self._said(
+            found[f"{outline} outlines" if outline else "all outlines"] = self._said(
                 solution, x[rows], y[rows], groups[rows], names
             )
-        self.findings = findings
+        self.fit_report = found
         # Where machine outlines are learned from, they are the ones that users will mostly have.
         judged = parts.get("found", np.ones(len(y), bool))
         _, first, mass = np.unique(items[judged], return_index=True, return_inverse=True)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from medzoo.nn.classifier import Classifier, ClassifierParams
 from medzoo.nn.ensemble import ensembled
-from medzoo.nn.layers import start_small
+from medzoo.nn.layers import init_normal
 from medzoo.nn.net import Entry, Spec
 from medzoo.nn.network import create_network, layers_under
 
@@ -46,7 +46,7 @@ class TimmNet(Classifier):
         head = self.body.get_classifier()
         if isinstance(head, nn.Linear):
             # Fresh and small: a loud head would shake loaded layers in the first steps.
-            start_small(head, std=0.01)
+            init_normal(head, std=0.01)
         self._frozen = layers_under(self.body, params.freeze, name=params.network)
         for module in self._frozen:
             module.requires_grad_(False)

@@ -16,8 +16,10 @@ from monai.networks.nets.basic_unet import UpCat
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from medzoo.nn.net import Crops, Entry, Spec
-from medzoo.nn.segmenter import IGNORED, Segmenter, SegmenterParams
+from medzoo.inputs.crops import CropInput
+from medzoo.inputs.volumes import IGNORED
+from medzoo.nn.net import Entry, Spec
+from medzoo.nn.segmenter import Segmenter, SegmenterParams
 
 _MULTIPLE = 16  # four poolings by two
 # Farthest that an output looks: two 3^d convolutions a level at steps of 1, 2, 4, 8 and 16 voxels on the way
@@ -51,7 +53,7 @@ class UNet(Segmenter):
     def __init__(self, params: UNetParams, spec: Spec) -> None:
         super().__init__(params, spec, dims=params.dims, margin=_REACH, multiple=_MULTIPLE, tile=params.tile)
         self.params = params
-        self.feed = Crops((params.crop,) * params.dims)
+        self.training_input = CropInput((params.crop,) * params.dims)
         self.net = BasicUNet(
             spatial_dims=params.dims,
             in_channels=params.inputs * params.slices,

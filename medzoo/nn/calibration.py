@@ -81,15 +81,22 @@ def conformal_sets(probabilities: Array, threshold: float) -> Array:
 
 
 def calibrate(
-    logits: Tensor, target: Tensor, *, coverage: float | None, rule: OperatingRule, judges: str = "validation items"
+    logits: Tensor,
+    target: Tensor,
+    *,
+    coverage: float | None,
+    rule: OperatingRule,
+    calibrated_on: str = "validation items",
 ) -> tuple[float, dict[str, Any], tuple[float, str] | None]:
-    """Temperature, the record for the metadata, and (threshold, rule) where there are two classes; `judges`: what
-    the items are, in words."""
+    """Temperature, the record for the metadata, and (threshold, rule) where there are two classes.
+
+    `calibrated_on`: the items, in words.
+    """
     temperature = fit_temperature(logits, target)
     probabilities = (logits.double() / temperature).softmax(dim=1).numpy()
     truth = target.numpy()
     record: dict[str, Any] = {
-        "method": f"temperature scaling on {judges}",
+        "method": f"temperature scaling on {calibrated_on}",
         "temperature": temperature,
         "items": len(truth),
     }
@@ -99,9 +106,9 @@ def calibrate(
     point = None
     if logits.shape[1] == 2 and 0 < truth.sum() < len(truth):
         words = {
-            "specificity-90": f"largest sensitivity at specificity >= 0.90 on {judges}",
-            "sensitivity-90": f"largest specificity at sensitivity >= 0.90 on {judges}",
-            "youden": f"largest sensitivity + specificity on {judges}",
+            "specificity-90": f"largest sensitivity at specificity >= 0.90 on {calibrated_on}",
+            "sensitivity-90": f"largest specificity at sensitivity >= 0.90 on {calibrated_on}",
+            "youden": f"largest sensitivity + specificity on {calibrated_on}",
         }[rule]
         point = (operating_point(probabilities[:, 1], truth, rule=rule), f"{rule}: {words}")
     return temperature, record, point

@@ -15,12 +15,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medzoo.errors import UserError
+from medzoo.inputs.canvas import fit
+from medzoo.inputs.images import ImageInput
 from medzoo.metrics import ClassifyScores
 from medzoo.metrics.interval import point
 from medzoo.nn.calibration import OperatingRule, calibrate
-from medzoo.nn.canvas import fit
 from medzoo.nn.losses import ClassLoss, make_loss
-from medzoo.nn.net import Geometry, Images, Net, Params, Spec
+from medzoo.nn.net import Geometry, Net, Params, Spec
 from medzoo.nn.steps import build_steps
 from medzoo.types import Array
 
@@ -62,9 +63,9 @@ class Classifier(Net):
     """
 
     outputs = ("probabilities",)
-    judged_by = ClassifyScores.known
-    judges = "validation items"
-    """What `conclude` is handed, in words."""
+    metrics = ClassifyScores.known
+    calibrated_on = "validation items"
+    """What `calibrate` is handed, in words."""
     temperature: Tensor
 
     def __init__(self, params: ClassifierParams, spec: Spec) -> None:
@@ -73,7 +74,7 @@ class Classifier(Net):
         self.canvas = (params.size[0] * params.oversample, params.size[1] * params.oversample)
         self.oversample, self.mean, self.std = params.oversample, params.mean, params.std
         self.views, self.coverage, self.operating = params.views, params.coverage, params.operating
-        self.feed = Images(size=self.canvas)
+        self.training_input = ImageInput(size=self.canvas)
         self.geometry = Geometry(dims=2, channels=params.channels, margin=None)
         self.steps = build_steps(spec.steps)
         self.register_buffer("temperature", torch.ones(()))
@@ -103,17 +104,17 @@ class Classifier(Net):
         """`probabilities` (B, K)."""
         return {"probabilities": (self.logits(image) / self.temperature).softmax(dim=1)}
 
-    def shape_loss(self, settings: Any, counts: Sequence[int]) -> None:
-        """See Net.shape_loss; medzoo.nn.losses has the losses."""
+    def configure_loss(self, settings: Any, counts: Sequence[int]) -> None:
+        """See Net.configure_loss; medzoo.nn.losses has the losses."""
         self.criterion = make_loss(settings, counts)
 
-    def answers(self, image: Tensor, target: Tensor) -> list[Answer]:
+    def predictions(self, image: Tensor, target: Tensor) -> list[Answer]:
         """Logits (K,) before the temperature, and the class, of each item."""
         rows = self.logits(image).float().cpu().numpy()
         return [(row, int(true)) for row, true in zip(rows, target.cpu(), strict=True)]
 
-    def figure(self, name: str, answers: Sequence[Answer]) -> float:
-        """See Net.figure. Raises UserError where the validation items, whatever is answered, leave it undefined."""
+    def metric(self, name: str, answers: Sequence[Answer]) -> float:
+        """See Net.metric. Raises UserError where the validation items, whatever is answered, leave it undefined."""
         scores = ClassifyScores([str(k) for k in range(self.classes)], [name])
         for number, (logits, true) in enumerate(answers):
             scores.add(true, torch.from_numpy(logits).softmax(dim=0).numpy(), item=str(number))
@@ -126,12 +127,12 @@ class Classifier(Net):
             )
         return value
 
-    def conclude(self, answers: Sequence[Answer]) -> None:
+    def calibrate(self, answers: Sequence[Answer]) -> None:
         """Calibrate: set the temperature, the operating point and what the metadata tells of them."""
         logits = torch.from_numpy(np.stack([logits for logits, _ in answers]))
         target = torch.tensor([true for _, true in answers])
         temperature, self.calibration, self.operating_point = calibrate(
-            logits, target, coverage=self.coverage, rule=self.operating, judges=self.judges
+            logits, target, coverage=self.coverage, rule=self.operating, calibrated_on=self.calibrated_on
         )
         self.temperature.fill_(temperature)
 

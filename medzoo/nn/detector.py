@@ -1,4 +1,4 @@
-"""What every detector shares: how validation items judge it, and how its operating threshold is chosen."""
+"""The base of every detector: its metrics on validation items, and the choice of its operating threshold."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from medzoo.metrics.detect import Boxes, DetectScores
 from medzoo.metrics.interval import point
 from medzoo.metrics.match import Rule, match
-from medzoo.nn.net import Net, Regions, Scenes
+from medzoo.nn.net import Net
 from medzoo.runtime.detections import detections
 from medzoo.types import Array
 
@@ -18,12 +18,17 @@ Judged = tuple[Boxes, Boxes]  # what is there (its scores are 1), and what was f
 
 
 class Detector(Net):
-    """A net of the feed `Scenes` or `Regions`; it is judged by the figures of medzoo.metrics.detect."""
+    """A net trained on images with boxes or on regions; its metrics are those of medzoo.metrics.detect.
+
+    `false_positives`: the rate an image, on validation items, at which the operating threshold is chosen; None: the
+    threshold of the best F1.
+    """
 
     outputs: tuple[str, ...] = ("boxes", "scores", "labels", "count")
-    judged_by: tuple[str, ...] = DetectScores.known
+    metrics: tuple[str, ...] = DetectScores.known
+    false_positives: float | None = 0.25
 
-    def answers(self, image: Tensor | tuple[Tensor, ...], target: Sequence[Mapping[str, Tensor]]) -> list[Judged]:
+    def predictions(self, image: Tensor | tuple[Tensor, ...], target: Sequence[Mapping[str, Tensor]]) -> list[Judged]:
         """Objects and detections of each image of a batch: (B, C, H, W), or all that the graph takes of it."""
         given = image if isinstance(image, tuple) else (image,)
         answer = {name: value.float().cpu().numpy() for name, value in detections(self(*given)).items()}
@@ -39,14 +44,13 @@ class Detector(Net):
             )
         return found
 
-    def figure(self, name: str, answers: Sequence[Judged]) -> float:
-        """See Net.figure."""
+    def metric(self, name: str, answers: Sequence[Judged]) -> float:
+        """See Net.metric."""
         return point(_scores(answers, [name]).measures()[0].statistic, len(answers))
 
-    def conclude(self, answers: Sequence[Judged]) -> None:
-        """Choose the operating threshold: by `feed.false_positives` an image, or where F1 is best."""
-        assert isinstance(self.feed, Scenes | Regions)
-        scores, rate = _scores(answers, ("cpm",)), self.feed.false_positives
+    def calibrate(self, answers: Sequence[Judged]) -> None:
+        """Choose the operating threshold: by `false_positives` an image, or where F1 is best."""
+        scores, rate = _scores(answers, ("cpm",)), self.false_positives
         chosen = scores.best_f1() if rate is None else scores.threshold_at(rate)
         self.operating_point = (chosen.threshold, chosen.protocol)
 

@@ -15,7 +15,7 @@ from medzoo.nn.net import Spec
 class Ensemble(Classifier):
     """`members` see the same prepared picture; each learns from all folds but its own (medzoo.training.fit)."""
 
-    judges = "items that the answering networks did not learn from (out of fold)"
+    calibrated_on = "items that the answering networks did not learn from (out of fold)"
 
     def __init__(self, members: list[Classifier], params: ClassifierParams, spec: Spec) -> None:
         super().__init__(params, spec)

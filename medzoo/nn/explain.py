@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from medzoo.errors import UserError
-from medzoo.nn.canvas import fitted_size
+from medzoo.inputs.canvas import fitted_size
 from medzoo.nn.classifier import Classifier
 from medzoo.types import Array
 

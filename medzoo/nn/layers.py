@@ -15,7 +15,7 @@ def conv3x3(inputs: int, outputs: int, *, light: bool, bias: bool = True) -> nn.
     )
 
 
-def start_small(layer: nn.Module, *, std: float) -> None:
+def init_normal(layer: nn.Module, *, std: float) -> None:
     """Weights from a narrow normal distribution and biases 0, as a detector's last layers begin."""
     for parameter in layer.parameters():
         nn.init.normal_(parameter, std=std) if parameter.ndim > 1 else nn.init.zeros_(parameter)

@@ -1,4 +1,4 @@
-"""What a model type gives to the rest of medzoo: an Entry that builds a Net, and how the Net wants to be fed.
+"""The contract of a model type: an Entry that builds a Net, which says what it is trained on and what it predicts.
 
 A model type is one file in medzoo/models/ with one public name, `ENTRY`. Training, export, prediction and
 the contract tests know nothing else of it.
@@ -14,23 +14,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from medzoo.inputs.training_input import TrainingInput
 from medzoo.runtime.geometry import Geometry
 
-__all__ = [
-    "Crops",
-    "Entry",
-    "Feed",
-    "Geometry",
-    "Images",
-    "Net",
-    "Params",
-    "Patches",
-    "Regions",
-    "Scenes",
-    "Spec",
-    "Task",
-    "Vectors",
-]
+__all__ = ["Entry", "Geometry", "Net", "Params", "Spec", "Task"]
 
 Task = Literal["classify", "segment", "detect"]
 
@@ -44,69 +31,6 @@ class Params(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-@dataclass(frozen=True)
-class Patches:
-    """Feed for training on single pixels: (B, C, size, size) patches, class-balanced, and the centre's label."""
-
-    size: int
-
-
-@dataclass(frozen=True)
-class Crops:
-    """Feed of random crops (B, C, *size) with the label map (B, *size), centred on a drawn class."""
-
-    size: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Images:
-    """Feed of whole pictures (B, C, *size), host-resized to `size`; the target is a class index (B,)."""
-
-    size: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Scenes:
-    """Feed of whole pictures for detection: images padded to one size, targets a list of {boxes, labels}.
-
-    `false_positives`: the rate an image, on validation items, at which the operating threshold is chosen; None:
-    it is chosen where F1 is best.
-    """
-
-    size: tuple[int, int]
-    false_positives: float | None = 0.25
-
-
-@dataclass(frozen=True)
-class Vectors:
-    """Feed of feature vectors (B, F) that host steps computed, a class index (B,), and a group code (B,).
-
-    `outlines`: whether masses are measured with the outline that came with the data, with the one that the
-    step finds, or with both in turn. `flagged`: the last feature must tell which (`outline_given`).
-    """
-
-    outlines: tuple[Literal["given", "found"], ...] = ("given",)
-    flagged: bool = False
-
-
-@dataclass(frozen=True)
-class Regions:
-    """Feed of regions that a host step proposes, for nets that learn by gradient and are then solved.
-
-    By gradient: windows (N, C, h, w) of all training pictures and their classes (N,), of which `positive_share`
-    overlap an object by at least `positive`; the last class is background. Solved and judged on whole pictures:
-    ((regions (1, R, C, h, w), boxes (1, R, 4)), [{boxes (M, 4), labels (M,), windows (M, C, h, w)}]).
-    `false_positives`: as in `Scenes`.
-    """
-
-    positive: float = 0.5
-    positive_share: float = 0.25
-    false_positives: float = 0.25
-
-
-Feed = Patches | Crops | Images | Scenes | Vectors | Regions
-
-
 class Net(nn.Module):
     """A model with its preprocessing and postprocessing in one graph.
 
@@ -114,26 +38,26 @@ class Net(nn.Module):
     the host steps -> dict of named tensors, in the order in which they become ONNX outputs:
     classify `probabilities` (B, K); segment `labels` uint8 (B, *spatial), `probabilities` (B, K, *spatial);
     detect `boxes` (B, N, 4), `scores` (B, N), `labels` (B, N) int64, `count` (B,) int64.
-    Nets that learn by gradient also have `loss(image, target) -> {name: scalar}` (the sum is minimised; the
-    same graph steps run on `image` first), and where more than the loss judges them `answers`, `figure` and
-    `conclude`; closed-form ones have `observe(batch, target)` and `solve()`. A graph of several inputs is given
-    a tuple of them.
+    Nets that are trained by gradient also have `loss(image, target) -> {name: scalar}` (the sum is minimised; the same
+    graph steps run on `image` first), and where validation needs more than the loss `predictions`, `metric` and
+    `calibrate`; nets in closed form have `partial_fit(batch, target)` and `fit()`. A graph of several inputs is given a
+    tuple of them.
     """
 
-    feed: Feed
+    training_input: TrainingInput
     geometry: Geometry
     inputs: tuple[str, ...] = ("image",)
     outputs: tuple[str, ...] = ()
     operating_point: tuple[float, str] | None = None
     """A threshold on scores and the rule by which it was chosen on validation data."""
-    findings: Mapping[str, Any] = MappingProxyType({})
-    """What a closed-form net found out, for the manifest and the card."""
+    fit_report: Mapping[str, Any] = MappingProxyType({})
+    """Results of a closed-form fit, for the manifest and the card."""
     calibration: dict[str, Any] | None = None
-    """What `conclude` found on validation items, for the metadata."""
-    judged_by: tuple[str, ...] = ()
-    """Figures that `figure` computes and a recipe's train.monitor may name, beside the loss."""
-    solved_last: bool = False
-    """Of a net that learns both ways: it learns by gradient first, is solved with those weights, and concludes."""
+    """Results of `calibrate`, for the ONNX metadata."""
+    metrics: tuple[str, ...] = ()
+    """Names that `metric` computes and a recipe's train.monitor may name, beside the loss."""
+    fit_after_gradient: bool = False
+    """The net is trained by gradient first, then fitted in closed form with those weights, and calibrated."""
 
     def forward(self, *args: Tensor) -> dict[str, Tensor]:
         """Inference; see the class."""
@@ -145,34 +69,36 @@ class Net(nn.Module):
 
     @property
     def parts(self) -> Sequence[Net]:
-        """Nets that are trained one by one, each without its fold of the training items; of most nets none."""
+        """Members of an ensemble, each trained without its fold of the training items; of most nets none."""
         return ()
 
-    def shape_loss(self, settings: Any, counts: Sequence[int]) -> None:
-        """Take from a recipe's train section what shapes the loss; `counts`: training items of each class."""
+    def configure_loss(self, settings: Any, counts: Sequence[int]) -> None:
+        """Set the loss up from a recipe's train section; `counts`: training items of each class."""
 
-    def answers(self, image: Any, target: Any) -> list[Any]:
-        """What `figure` and `conclude` need of each item of a validation batch; of most nets nothing."""
+    def predictions(self, image: Any, target: Any) -> list[Any]:
+        """Per item of a validation batch its truth and prediction, as `metric` and `calibrate` take them; of most nets
+        nothing."""
         return []
 
-    def figure(self, name: str, answers: Sequence[Any]) -> float:
-        """A figure of `judged_by` over the `answers` of all validation items."""
-        raise TypeError(f"{type(self).__name__} is judged by its loss alone")
+    def metric(self, name: str, predictions: Sequence[Any]) -> float:
+        """One of `metrics` over the `predictions` of all validation items."""
+        raise TypeError(f"{type(self).__name__} has no metric but its loss")
 
-    def conclude(self, answers: Sequence[Any]) -> None:
-        """Find what only final weights and validation items tell: a temperature, an operating threshold."""
+    def calibrate(self, predictions: Sequence[Any]) -> None:
+        """Set a temperature, an operating threshold or the like from the `predictions` of final weights on validation
+        items."""
 
-    def observe(self, batch: Any, target: Any) -> None:
-        """Take in one batch, for closed-form nets."""
+    def partial_fit(self, batch: Any, target: Any) -> None:
+        """Collect one batch, for nets in closed form (as scikit-learn's partial_fit)."""
         raise TypeError(f"{type(self).__name__} is not a closed-form model")
 
-    def solve(self, names: Sequence[str] = ()) -> None:
-        """Fit what was observed and store the solution in buffers, for closed-form nets; `names` of the inputs'
-        features, where they have any."""
+    def fit(self, names: Sequence[str] = ()) -> None:
+        """Fit the collected batches and store the solution in buffers, for nets in closed form; `names`: of the input's
+        features, where it has any."""
         raise TypeError(f"{type(self).__name__} is not a closed-form model")
 
-    def adopt(self, state: Mapping[str, Tensor]) -> None:
-        """Give buffers whose shape only a solution decides the shapes that they have in `state`."""
+    def resize_buffers(self, state: Mapping[str, Tensor]) -> None:
+        """Resize buffers whose shape only a fit decides to the shapes in `state`, before it is loaded."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +113,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class Entry:
-    """One model type. `learns`: by gradient, in closed form, or both, one after the other (`Net.solved_last`).
+    """One model type. `learns`: by gradient, in closed form, or both, one after the other (`Net.fit_after_gradient`).
     `tiny`: parameters with which the contract tests build it in a second."""
 
     task: Task

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from medzoo.nn.canvas import translate_fit
+from medzoo.inputs.canvas import translate_fit
 from medzoo.nn.lrn import translate_lrn
 from medzoo.nn.nms import translate_nms
 from medzoo.nn.ranking import translate_best

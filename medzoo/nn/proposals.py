@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from medzoo.nn.anchors import pyramid_anchors
 from medzoo.nn.boxes import clip, decode, encode, large_enough
-from medzoo.nn.layers import conv3x3, start_small
+from medzoo.nn.layers import conv3x3, init_normal
 from medzoo.nn.nms import nms
 from medzoo.nn.ranking import best
 from medzoo.nn.sampling import draw, match
@@ -52,7 +52,7 @@ class ProposalNetwork(nn.Module):
         self.objectness = nn.Conv2d(channels, count, 1)
         self.deltas = nn.Conv2d(channels, 4 * count, 1)
         for layer in (self.objectness, self.deltas):
-            start_small(layer, std=0.01)
+            init_normal(layer, std=0.01)
         nn.init.constant_(self.objectness.bias, math.log(PRIOR / (1 - PRIOR)))  # type: ignore[arg-type]
         levels = pyramid_anchors(canvas, strides=strides, sizes=sizes, ratios=ratios)
         self.counts = [len(level) for level in levels]

@@ -14,8 +14,6 @@ from torch import Tensor
 from medzoo.nn.net import Geometry, Net, Params, Spec
 from medzoo.nn.steps import build_steps
 
-IGNORED = 255
-"""The label of a pixel that no loss scores."""
 _AXIS = {"sagittal": 0, "coronal": 1, "axial": 2}
 
 

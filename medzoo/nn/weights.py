@@ -80,7 +80,7 @@ def load_weights(net: Net, path: Path) -> None:
         state = load_file(path)
     except (OSError, SafetensorError) as error:
         raise UserError(f"cannot be read as safetensors: {error}", where=str(path)) from error
-    net.adopt(state)
+    net.resize_buffers(state)
     mine = net.state_dict()
     wrong = [
         f"{name} {list(state[name].shape) if name in state else 'missing'} instead of {list(tensor.shape)}"

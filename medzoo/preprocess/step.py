@@ -1,6 +1,7 @@
 """The base of every host step: a pydantic model whose fields are the step's options in a recipe.
 
-A step is one class with a literal `op` and `apply`; it goes into the tuple in `medzoo/preprocess/steps.py`.
+A step is one class with a literal `op` and `apply`, in a file of that name in `medzoo/preprocess/host/` that ends with
+`ENTRY = TheStep`; a package of its own registers it as an entry point under `medzoo.steps`.
 Steps that only change values pass the frame on; steps that move voxels multiply its matrix
 (`Frame.then`), which is all that masks and boxes need to find their way back.
 """

@@ -29,6 +29,15 @@ FINDINGS = {
     "spacing": ("Spacing", "Scans whose spacing is far from the others'."),
     "intensity": ("Intensities", "Images whose grey values are far from the others'."),
     "burnt-in-text": ("Burnt-in text", "Letters in the picture: a model can read them, and so can anyone."),
+    "clipped": ("Boxes cut to their image", "Boxes that reached beyond their image."),
+    "repeated-box": ("Boxes given twice", "Equal boxes of one label in one image: each counts as an object."),
+    "box-scale": ("Scale of the boxes", "Boxes that are too small to be in pixels."),
+    "box-form": ("Form of the boxes", "Boxes that look as if they were written in another form."),
+    "difficult": ("Difficult objects", "Marked so in the annotations; they are not trained on and do not count."),
+    "crowd": ("Crowds", "Marked so in the annotations; they are not trained on and do not count."),
+    "filename": ("File names in annotations", "Annotations that name another image than the one they lie beside."),
+    "unlisted": ("Files left out", "Files that no list names, or that are not read."),
+    "sets": ("Sets", "How the set files were read."),
     "header": ("Headers that identify", "Only the fields are named here, never what they say."),
 }
 

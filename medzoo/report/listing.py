@@ -6,10 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.padding import Padding
 from rich.table import Table
 
+from medzoo.report.console import Console
 from medzoo.report.figure import figure_text
 
 _COLUMNS = ("model", "task", "input", "measured on", "figure (95 % interval)", "MB", "licence")

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
+from medzoo.escape import escaped
+from medzoo.report.console import Console
 from medzoo.report.figure import figure_text
 
 
@@ -35,7 +37,7 @@ def training_summary(folder: Path, manifest: Mapping[str, Any], *, console: Cons
 
 def result_line(answer: Mapping[str, Any]) -> str:
     """One answer of `predict` in a line."""
-    head = f"{answer['input']}: "
+    head = f"{escaped(answer['input'])}: "
     if "detections" in answer:
         found = answer["detections"]
         words = [
@@ -58,7 +60,7 @@ def result_line(answer: Mapping[str, Any]) -> str:
     return (
         head
         + ", ".join(f"{label} {size:.0f} {unit}" for label, size in sizes.items())
-        + (f"; mask {answer['mask']}" if "mask" in answer else "")
+        + (f"; mask {escaped(answer['mask'])}" if "mask" in answer else "")
     )
 
 
@@ -96,6 +98,11 @@ def comparison_tables(document: Mapping[str, Any]) -> list[Table]:
     return [*tables, recipes]
 
 
+def _plain(words: str) -> str:
+    """Words from outside as a cell: one line, and nothing in them is markup."""
+    return escape(escaped(words))
+
+
 def audit_summary(document: Mapping[str, Any], *, console: Console) -> None:
     """Leaks pair by pair and findings by kind."""
     sides = ", ".join(f"{count} {part}" for part, count in document["splits"].items())
@@ -103,7 +110,8 @@ def audit_summary(document: Mapping[str, Any], *, console: Console) -> None:
     if document["leaks"]:
         table = Table("leak", "image", "and", "sides", "labels", box=None, pad_edge=False)
         for leak in document["leaks"]:
-            table.add_row(leak["kind"], leak["a"], leak["b"], " / ".join(leak["splits"]), " / ".join(leak["labels"]))
+            sides, labels = " / ".join(leak["splits"]), " / ".join(leak["labels"])
+            table.add_row(*[_plain(cell) for cell in (leak["kind"], leak["a"], leak["b"], sides, labels)])
         console.print(table)
     console.print(f"{len(document['leaks'])} leaks between the sides of the split")
     kinds: dict[str, list[Mapping[str, Any]]] = {}
@@ -112,6 +120,8 @@ def audit_summary(document: Mapping[str, Any], *, console: Console) -> None:
     for kind, findings in kinds.items():
         console.print(f"\n[bold]{kind}[/] ({len(findings)})")
         for finding in findings[:5]:
-            console.print(f"  {finding['image']}: {finding['text']}" if finding["image"] else f"  {finding['text']}")
+            place = f"{escaped(finding['image'])}: " if finding["image"] else ""
+            words = f"{place}{' '.join(finding['text'].split())}"
+            console.print(f"  {words}", markup=False)
         if len(findings) > 5:
             console.print(f"  and {len(findings) - 5} more (--json lists all)")

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from medzoo.errors import UserError
 from medzoo.runtime.backend import Backend
 from medzoo.runtime.time_limit import TimeLimitError, budget, time_limit
 from medzoo.types import Array
@@ -215,8 +214,12 @@ class Batcher:
         rows = sum(request.rows for request in batch)
         try:
             outputs = self._together(batch)
+            parts, first = [], 0
+            for request in batch:
+                parts.append({name: array[first : first + request.rows] for name, array in outputs.items()})
+                first += request.rows
         except Exception as error:
-            if len(batch) > 1 and isinstance(error, UserError):
+            if len(batch) > 1:
                 # One that the graph cannot take must not cost the others their answers.
                 for request in batch:
                     if request.is_late():
@@ -229,10 +232,7 @@ class Batcher:
                 request.future.set_exception(DeadlineError() if late else error)
             return
         ran = time.monotonic() - started
-        first = 0
-        for request in batch:
-            part = {name: array[first : first + request.rows] for name, array in outputs.items()}
-            first += request.rows
+        for request, part in zip(batch, parts, strict=True):
             request.future.set_result(Answer(part, started - request.entered, ran, rows))
 
     def _together(self, batch: list[_Request]) -> dict[str, Array]:

@@ -16,11 +16,8 @@ from typing import Any
 import numpy as np
 
 from medzoo.errors import Fault, UserError
-from medzoo.preprocess.selective_search import SelectiveSearch
-from medzoo.preprocess.steps import parse_steps
 from medzoo.runtime.backend import Backend
 from medzoo.runtime.detections import detections
-from medzoo.runtime.geometry import Geometry
 from medzoo.runtime.metadata import Metadata, Precision
 from medzoo.runtime.parity_detections import compare_detections, compare_sure
 from medzoo.runtime.tolerance import TOLERANCES
@@ -33,79 +30,6 @@ class Golden:
 
     name: str
     inputs: Mapping[str, Array]
-
-
-def probes(geometry: Geometry, *, seed: int = 0, low: float = 0.0, high: float = 255.0) -> list[Golden]:
-    """Seeded probe images of several batches and sizes: smooth blobs and noise between `low` and `high`.
-
-    float32 (B, C, H, W), or (B, C, D, H, W) for a geometry of dims 3; borders are zero, as in stripped scans.
-    """
-    rng = np.random.default_rng(seed)
-    channels = geometry.channels * geometry.slices
-    sizes = [(1, 40), (2, 33), (3, 48), (1, 57)] if geometry.dims == 2 else [(1, 32), (2, 24)]
-    found = []
-    for batch, side in sizes:
-        shape = tuple(side + 5 * axis for axis in range(geometry.dims))
-        found.append(
-            Golden(
-                f"probe {batch}x{channels}x{'x'.join(map(str, shape))}",
-                {"image": np.stack([_blobs(rng, channels, shape, low, high) for _ in range(batch)])},
-            )
-        )
-    return found
-
-
-def feature_probes(reference: Array, spread: Array, *, seed: int = 0) -> list[Golden]:
-    """Seeded probe rows {"features": (B, F) float32} of several batches, around where training rows lay.
-
-    `reference`, `spread` (F,): middle and standard deviation of each feature. Rows reach three deviations out;
-    a feature that only takes 0 and 1 is drawn as 0 or 1.
-    """
-    rng = np.random.default_rng(seed)
-    found = []
-    for batch in (1, 2, 3, 5):
-        rows = reference + spread * rng.uniform(-3, 3, (batch, len(reference)))
-        flags = np.isin(reference, (0, 1)) & (spread <= 0.5)
-        rows[:, flags] = rng.integers(0, 2, (batch, int(flags.sum())))
-        found.append(Golden(f"probe {batch}x{len(reference)}", {"features": rows.astype(np.float32)}))
-    return found
-
-
-def region_probes(metadata: Metadata, *, seed: int = 0, low: float = 0.0, high: float = 255.0) -> list[Golden]:
-    """Seeded probe regions {"regions": (B, R, C, h, w), "boxes": (B, R, 4)} of several batches, in the size that the
-    model's host step cuts: overlapping boxes on pictures of blobs, and rows of nothing at the end of some."""
-    step = next((one for one in parse_steps(metadata.host) if isinstance(one, SelectiveSearch)), None)
-    step = step or SelectiveSearch(size=(32, 32), context=4)
-    rng = np.random.default_rng(seed)
-    found = []
-    for batch, count in ((1, 12), (2, 7), (3, 5), (5, 4)):
-        regions, boxes = [], []
-        for row in range(batch):
-            picture = _blobs(rng, metadata.geometry.channels, (160, 200), low, high)
-            corner = rng.uniform((0, 0), (80, 60), (count, 2))
-            mine = np.concatenate([corner, corner + rng.uniform(30, 100, (count, 2))], axis=1).round()
-            cut = step.warp(picture, mine)
-            if row % 2:
-                mine[-1], cut[-1] = 0, 0
-            boxes.append(mine)
-            regions.append(cut.astype(np.float16))
-        inputs = {"regions": np.stack(regions).astype(np.float32), "boxes": np.stack(boxes).astype(np.float32)}
-        found.append(Golden(f"probe {'x'.join(map(str, inputs['regions'].shape))}", inputs))
-    return found
-
-
-def _blobs(rng: np.random.Generator, channels: int, shape: tuple[int, ...], low: float, high: float) -> Array:
-    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij"))
-    total = np.zeros(shape)
-    for _ in range(4):
-        centre = rng.uniform(-0.5, 0.5, len(shape)).reshape(-1, *[1] * len(shape))
-        total += rng.uniform(0.3, 1) * np.exp(-((grid - centre) ** 2).sum(0) / rng.uniform(0.02, 0.2))
-    image = np.repeat((low + (high - low) * total / total.max())[None], channels, 0)
-    image = image + rng.normal(0, 0.03 * (high - low), image.shape)
-    image[:, (grid**2).sum(0) > 1.2] = 0
-    # Whole half-precision values, so that storing them as float16 loses nothing.
-    result: Array = image.astype(np.float16).astype(np.float32)
-    return result
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from medzoo.errors import UserError
+from medzoo.errors import UserError, as_user_error
 from medzoo.imaging.holes import holes
 from medzoo.io.channels import to_channels
 from medzoo.io.contours import read_outline
@@ -24,7 +24,7 @@ from medzoo.io.sequences import read_sequences
 from medzoo.preprocess.mass import Hint, measured_of, with_hint
 from medzoo.preprocess.proposed import proposed_of
 from medzoo.preprocess.steps import apply_steps, parse_steps
-from medzoo.results import Classification, Detections, Result, Segmentation
+from medzoo.results import Classification, Detections, Failure, Result, Segmentation
 from medzoo.runtime.backend import Backend
 from medzoo.runtime.batching import BatchingBackend
 from medzoo.runtime.contributions import contributions
@@ -47,18 +47,6 @@ class Prepared:
     frame: Frame
 
 
-@dataclass(frozen=True)
-class Failure:
-    """Stands in a stream in the place of an input that cannot be answered."""
-
-    input: str
-    error: UserError
-
-    def to_dict(self) -> dict[str, Any]:
-        """The object of `predict --json`."""
-        return {"input": self.input, "error": str(self.error).replace("\n", "; ")}
-
-
 class Predictor:
     """Answers images with one backend. `threshold` replaces the operating threshold that the model stores.
 
@@ -75,24 +63,21 @@ class Predictor:
         self.threshold = threshold if threshold is not None else (stored.threshold if stored else 0.0)
 
     @overload
-    def predict(self, source: list[Any] | tuple[Any, ...] | Iterator[Any], **options: Any) -> Iterator[Result]: ...
+    def predict(
+        self, source: list[Any] | tuple[Any, ...] | Iterator[Any], **options: Any
+    ) -> Iterator[Result | Failure]: ...
 
     @overload
     def predict(self, source: Any, **options: Any) -> Result: ...
 
-    def predict(self, source: Any, **options: Any) -> Result | Iterator[Result]:
+    def predict(self, source: Any, **options: Any) -> Result | Iterator[Result | Failure]:
         """One input (path, array, picture of Pillow, nibabel image, pydicom dataset, DICOM folder) gives one result;
-        a list, tuple or iterator gives a generator of results in order. Raises UserError for an input that cannot be
+        a list, tuple or iterator gives a generator of results in order. Raises UserError for one input that cannot be
+        answered; among many, a Failure stands in its place (`result.error` is then not None) and the others are
         answered. A `threshold` belongs to `medzoo.load`."""
         if isinstance(source, list | tuple | Iterator):
-            return self._all(source, **options)
+            return self.stream(source, **options)
         return self.answer(self.prepare(source, **options))
-
-    def _all(self, sources: Iterable[Any], **options: Any) -> Iterator[Result]:
-        for result in self.stream(sources, **options):
-            if isinstance(result, Failure):
-                raise result.error
-            yield result
 
     def stream(
         self,
@@ -105,8 +90,8 @@ class Predictor:
     ) -> Iterator[Result | Failure]:
         """Results in order, a Failure in the place of an input that cannot be answered; see medzoo.runtime.stream.
 
-        `finish`: done with each result and its number as well, such as writing it, while others run; it may
-        raise UserError.
+        `finish`: done with each result and its number as well, such as writing it, while others run; what it raises
+        makes a Failure of the result.
         `batch`: inputs of one size that run together, `delay`: seconds that one waits for others; by default
         what suits the device.
         """
@@ -120,8 +105,8 @@ class Predictor:
                 result = within.answer(prepared)
                 size = prepared.source.array.nbytes + prepared.image.array.nbytes
                 return (finish(number, result) if finish is not None else result), size
-            except UserError as error:
-                return Failure(input=_name(source), error=error), 0
+            except Exception as error:  # whatever one input causes must not cost the others their answers
+                return Failure(input=_name(source), error=as_user_error(error, _name(source))), 0
 
         try:
             yield from in_order(work, sources, threads=pace.threads)

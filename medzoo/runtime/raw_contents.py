@@ -13,6 +13,7 @@ from medzoo.errors import UserError
 
 REQUEST, RESPONSE = 7, 6
 """Numbers of raw_input_contents and raw_output_contents."""
+_MOST_FIELDS = 4096
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
@@ -24,13 +25,18 @@ def join(message: bytes, number: int, tensors: Sequence[memoryview | bytes]) -> 
     return b"".join([*parts, message])
 
 
-def split(message: bytes, number: int) -> tuple[bytes, list[memoryview]]:
-    """A serialised message without its bytes fields `number`, and views of those. Raises UserError."""
+def split(message: bytes, number: int, *, most: int | None = None) -> tuple[bytes, list[memoryview]]:
+    """A serialised message without its bytes fields `number`, and views of those.
+
+    `most`: bytes of everything else. Raises UserError.
+    """
     view = memoryview(message)
     kept: list[memoryview] = []
     tensors: list[memoryview] = []
     at = 0
     while at < len(view):
+        if len(kept) + len(tensors) >= _MOST_FIELDS:
+            raise UserError("the message has more fields than a request has")
         start = at
         tag, at = _read_varint(view, at)
         kind = tag & 7
@@ -50,6 +56,8 @@ def split(message: bytes, number: int) -> tuple[bytes, list[memoryview]]:
         else:
             kept.append(view[start : at + length])
         at += length
+    if most is not None and sum(map(len, kept)) > most:
+        raise UserError(f"has more than {most} bytes beside its raw contents", hint="send tensors as raw contents")
     return b"".join(kept), tensors
 
 

@@ -174,10 +174,11 @@ def read_question(body: memoryview, header_length: int | None) -> Question:
 
 
 def write_answer(
-    model: str, answers: Mapping[str, Array], *, question: Question
+    model: str, answers: Mapping[str, Array], *, question: Question, listed: bool = True
 ) -> tuple[dict[str, Any], list[memoryview | bytes]]:
     """The JSON header of an answer, and the bytes that follow it (none if everything is in JSON).
 
+    `listed`: tensors in JSON are flat lists of numbers, otherwise the arrays as they are, for the caller to write.
     Raises UserError if values that JSON cannot write (not finite) were asked for in JSON.
     """
     outputs = []
@@ -190,7 +191,7 @@ def write_answer(
         else:
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise UserError("is not finite, which JSON cannot write: ask for bytes", where=f"output {name!r}")
-            one["data"] = array.ravel().tolist()
+            one["data"] = array.ravel().tolist() if listed else array
         outputs.append(one)
     header = {"model_name": model, "model_version": "1", "outputs": outputs}
     if question.id:

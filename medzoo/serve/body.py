@@ -11,10 +11,14 @@ import numpy as np
 from starlette.requests import ClientDisconnect, Request
 
 from medzoo.runtime.tensors import HEADER_LENGTH
-from medzoo.serve.hub import Hub
+from medzoo.serve.hub import Holding, Hub
 from medzoo.serve.refusal import Reason, Refusal
 
 _ALIGN = 64  # bytes; the widest vector register there is
+_FIRST = 4 << 20  # bytes that a body gets before any of it has come
+_PIECE = 64 << 10  # bytes of it that must come
+_STALL = 10.0  # in every so many seconds
+_STEP = 4 << 20  # bytes that are decompressed at once
 
 
 def header_length(request: Request) -> int | None:
@@ -27,43 +31,59 @@ def header_length(request: Request) -> int | None:
 
 @asynccontextmanager
 async def held_body(request: Request, hub: Hub, *, header: int | None = None) -> AsyncIterator[memoryview]:
-    """The body, counted as held by `hub` until the block ends; the bytes after `header` begin aligned.
+    """The body, counted as held by `hub` as it comes and until the block ends; bytes after `header` begin aligned.
 
     Raises Refusal if it is too large, does not come in time, or is not what its headers say.
     """
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if encoding not in ("identity", "gzip", "deflate"):
+        raise Refusal(Reason.INVALID, "the content encoding is neither gzip nor deflate")
     said = request.headers.get("content-length")
-    size = _whole_number(said, "Content-Length") if said is not None else hub.settings.max_body
-    if said is None:
-        # Nobody knows how much will come: count what may come, as far as there is room.
-        size = max(1 << 20, min(size, hub.settings.max_held - hub.held))
-    with hub.hold(size):
+    size = _whole_number(said, "Content-Length") if said is not None else None
+    most = hub.settings.max_body
+    if size is not None and size > most:
+        raise Refusal(Reason.TOO_LARGE, f"a request has at most {most} bytes, this has {size}")
+    with hub.hold() as holding:
         try:
-            async with asyncio.timeout(hub.settings.timeout):
-                raw = await _receive(request, size, offset=(header or 0) % _ALIGN, exact=said is not None)
+            raw = await _receive(request, hub, holding, size, offset=(header or 0) % _ALIGN)
         except TimeoutError as error:
             raise Refusal(Reason.LATE, "the request's body did not come in time") from error
         except ClientDisconnect as error:
             raise Refusal(Reason.CANCELLED, "the client went away") from error
-        encoding = request.headers.get("content-encoding", "identity").lower()
+        except MemoryError as error:
+            raise Refusal(Reason.FULL, "there is no memory for this request now, try again later") from error
         if encoding == "identity":
             yield raw
             return
-        if encoding not in ("gzip", "deflate"):
-            raise Refusal(Reason.INVALID, "the content encoding is neither gzip nor deflate")
-        plain = await asyncio.to_thread(_decompress, raw, encoding, hub.settings.max_body)
-        with hub.hold(len(plain)):
-            yield plain
+        with hub.hold() as unpacked:
+            yield await _decompress(raw, encoding, unpacked, most)
 
 
-async def _receive(request: Request, size: int, *, offset: int, exact: bool) -> memoryview:
-    buffer = _aligned(size, offset)
-    used = 0
-    async for chunk in request.stream():
-        if used + len(chunk) > size:
-            raise Refusal(Reason.TOO_LARGE, f"the body has more than {size} bytes")
-        buffer[used : used + len(chunk)] = chunk
-        used += len(chunk)
-    if exact and used < size:
+async def _receive(request: Request, hub: Hub, holding: Holding, size: int | None, *, offset: int) -> memoryview:
+    """The body; each 64 KB of it must come within ten seconds, and the whole within the time of a request."""
+    most = hub.settings.max_body if size is None else size
+    buffer = _aligned(min(most, _FIRST), offset)
+    used = seen = 0
+    clock = asyncio.get_running_loop().time
+    end = clock() + hub.settings.timeout
+    async with asyncio.timeout_at(min(end, clock() + _STALL)) as patience:
+        async for chunk in request.stream():
+            if not chunk:
+                continue
+            if used + len(chunk) > most:
+                raise Refusal(Reason.TOO_LARGE, f"the body has more than {most} bytes")
+            holding.grow(len(chunk))
+            if used + len(chunk) > len(buffer):
+                # Memory of the length that was announced, once some of it has come.
+                larger = _aligned(most if size is not None else min(most, 2 * (used + len(chunk))), offset)
+                larger[:used] = buffer[:used]
+                buffer = larger
+            buffer[used : used + len(chunk)] = chunk
+            used += len(chunk)
+            if used - seen >= _PIECE:
+                seen = used
+                patience.reschedule(min(end, clock() + _STALL))
+    if size is not None and used < size:
         raise Refusal(Reason.CANCELLED, "the body ended early")
     return buffer[:used]
 
@@ -75,15 +95,23 @@ def _aligned(size: int, offset: int) -> memoryview:
     return memoryview(memory)[start : start + size]  # type: ignore[arg-type]
 
 
-def _decompress(raw: memoryview, encoding: str, limit: int) -> memoryview:
+async def _decompress(raw: memoryview, encoding: str, holding: Holding, limit: int) -> memoryview:
     stream = zlib.decompressobj(zlib.MAX_WBITS | (16 if encoding == "gzip" else 0))
-    try:
-        plain = stream.decompress(raw, limit + 1)
-    except zlib.error as error:
-        raise Refusal(Reason.INVALID, f"the body is not {encoding}") from error
-    if len(plain) > limit:
-        raise Refusal(Reason.TOO_LARGE, f"the body has more than {limit} bytes when decompressed")
-    return memoryview(plain)
+    parts: list[bytes] = []
+    left: bytes | memoryview = raw
+    while left and not stream.eof:
+        try:
+            part = await asyncio.to_thread(stream.decompress, left, _STEP)
+        except zlib.error as error:
+            raise Refusal(Reason.INVALID, f"the body is not {encoding}") from error
+        if holding.size + len(part) > limit:
+            raise Refusal(Reason.TOO_LARGE, f"the body has more than {limit} bytes when decompressed")
+        holding.grow(len(part))
+        parts.append(part)
+        left = stream.unconsumed_tail
+    if not stream.eof or stream.unused_data:
+        raise Refusal(Reason.INVALID, f"the body is not one whole {encoding} stream")
+    return memoryview(parts[0] if len(parts) == 1 else b"".join(parts))
 
 
 def _whole_number(text: str, name: str) -> int:

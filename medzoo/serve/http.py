@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import json
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, TypeVar
@@ -19,6 +18,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from medzoo.runtime.tensors import HEADER_LENGTH, Question, read_question, write_answer
+from medzoo.serve.answer import dump_answer
 from medzoo.serve.body import header_length, held_body
 from medzoo.serve.hub import EXTENSIONS, Hub, Served, ServedPipeline
 from medzoo.serve.openapi import openapi
@@ -137,17 +137,30 @@ async def _infer(hub: Hub, request: Request) -> Response:
         served = hub.model(request.path_params["model"], request.path_params.get("version", ""))
         header = header_length(request)
         async with held_body(request, hub, header=header) as body:
-            long = (len(body) if header is None else header) > _LONG
-            question = await _maybe_in_thread(long, read_question, body, header)
+            question = await _question(hub, body, header)
             threshold, timeout = read_threshold(question.parameters), read_timeout(question.parameters)
             answer = await _unless_gone(request, hub.infer(served, question, timeout=timeout, threshold=threshold))
             long = any(array.nbytes > _LONG and not question.as_bytes(name) for name, array in answer.outputs.items())
             return await _maybe_in_thread(long, _inference_response, served.name, answer.outputs, question)
 
 
+async def _question(hub: Hub, body: memoryview, header: int | None) -> Question:
+    """The request's tensors. Long JSON is read by a decoder: Python would answer nobody else meanwhile."""
+    length = len(body) if header is None else min(header, len(body))
+    if length > hub.settings.max_json:
+        raise Refusal(
+            Reason.TOO_LARGE,
+            f"a request has at most {hub.settings.max_json} bytes of JSON: send tensors as bytes behind it "
+            f"(see {HEADER_LENGTH})",
+        )
+    if length <= _LONG:
+        return read_question(body, header)
+    return await hub.read_question(body, header)
+
+
 def _inference_response(model: str, outputs: Any, question: Question) -> Response:
-    document, tails = write_answer(model, outputs, question=question)
-    head = json.dumps(document, separators=(",", ":")).encode()
+    document, tails = write_answer(model, outputs, question=question, listed=False)
+    head = dump_answer(document)
     if not tails:
         return Response(head, media_type="application/json")
     return _Parts([head, *tails])
@@ -196,6 +209,7 @@ async def _uploads(request: Request, body: memoryview) -> tuple[list[Upload], Ma
     async def stream() -> Any:
         for start in range(0, len(body), 1 << 20):
             yield bytes(body[start : start + (1 << 20)])
+            await asyncio.sleep(0)  # others are answered while a large form is read
 
     try:
         form = await MultiPartParser(request.headers, stream()).parse()

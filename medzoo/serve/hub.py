@@ -9,9 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from medzoo.errors import UserError
+from medzoo.io.limits import limited
 from medzoo.runtime.batching import Answer, Batcher, BatchingBackend, ClosedError, DeadlineError, QueueFullError
 from medzoo.runtime.cascade import Cascade
 from medzoo.runtime.metadata import KEY, Metadata
@@ -19,18 +21,21 @@ from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.runtime.pipeline import KEY as PIPELINE_KEY
 from medzoo.runtime.pipeline import PLATFORM as PIPELINE
 from medzoo.runtime.pipeline import Pipeline
-from medzoo.runtime.predictor import Predictor
-from medzoo.runtime.tensors import Question, TensorSpec, datatype, graph_spec
+from medzoo.runtime.predictor import Predictor, Prepared
+from medzoo.runtime.tensors import Question, TensorSpec, datatype, graph_spec, read_question
+from medzoo.serve.decoders import Decoders, supported
 from medzoo.serve.logs import log
 from medzoo.serve.meter import Meter
 from medzoo.serve.parameters import INFERENCE, require_known
 from medzoo.serve.refusal import Reason, Refusal
 from medzoo.serve.settings import Settings
+from medzoo.serve.spool import Spool
 from medzoo.serve.threshold import NEEDED, above_threshold, require_tensors_with_threshold, require_threshold
 from medzoo.types import Array
 
 PLATFORM = "onnxruntime_onnx"
 VERSION = "1"
+_SMALL = 4 << 20  # bytes of a request that is let in where large ones wait
 EXTENSIONS = ("binary_tensor_data", "model_repository", "model_configuration")
 
 
@@ -134,6 +139,27 @@ class Told:
     outcome: str = "ok"
 
 
+class Holding:
+    """The bytes of one request that are in memory, as they come."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub, self.size = hub, 0
+
+    def grow(self, size: int) -> None:
+        """Count more bytes. Raises Refusal if the request is too large, or too much of others is held already.
+
+        An eighth of what may be held is for small requests alone, so that no number of large ones keeps them out.
+        """
+        hub, total = self._hub, self.size + size
+        settings = hub.settings
+        if total > settings.max_body:
+            raise Refusal(Reason.TOO_LARGE, f"a request has at most {settings.max_body} bytes, this has more")
+        room = settings.max_held if total <= _SMALL else settings.max_held - settings.max_held // 8
+        if hub.held + size > room and hub.held > self.size:
+            raise Refusal(Reason.FULL, "too many bytes of other requests are in hand, try again later")
+        self.size, hub.held = total, hub.held + size
+
+
 class Hub:
     """Every model by name, and the bounds on what is in hand at once."""
 
@@ -157,6 +183,18 @@ class Hub:
         self.held = 0
         self.uploads = ThreadPoolExecutor(settings.uploads, thread_name_prefix="medzoo-upload")
         self.uploading = 0
+        self.spool = Spool.shared() or Spool()
+        self.decoders = (
+            Decoders(
+                count=settings.uploads,
+                memory=settings.decoder_memory,
+                seconds=settings.decoder_seconds,
+                limits=settings.limits,
+                folder=self.spool.path,
+            )
+            if supported()
+            else None
+        )
         self.version = version("medzoo")
         self.meter.watch(open_=lambda: self.open, held=lambda: self.held)
 
@@ -197,6 +235,48 @@ class Hub:
         members = {role: Predictor(queued(self.models[one.name])) for role, one in found.pipeline.members.items()}
         return Cascade.of(name, members, threshold=threshold)
 
+    def start_decoders(self) -> None:
+        """Have the processes that read image files at hand before the first one comes; does not wait for them."""
+        if self.decoders is not None:
+            self.uploads.submit(self.decoders.start)
+
+    def prepare(
+        self, predictor: Predictor, path: Path, *, deadline: float, stopped: Callable[[], bool] = lambda: False
+    ) -> Prepared:
+        """Read and prepare a file from outside, under the settings' limits and, where the system allows it, in a
+        process of its own. Raises what `Decoders.prepare` raises."""
+        if self.decoders is not None:
+            return self.decoders.prepare(predictor, path, deadline=deadline, stopped=stopped)
+        with limited(self.settings.limits):
+            return predictor.prepare(path)
+
+    async def read_question(self, body: memoryview, header: int | None) -> Question:
+        """`medzoo.runtime.tensors.read_question` of long JSON, by a decoder. Raises Refusal and UserError."""
+        if self.decoders is None:
+            return await asyncio.to_thread(read_question, body, header)
+        if self.uploading >= 2 * self.settings.uploads:
+            raise Refusal(Reason.FULL, "enough long requests are in hand already, send tensors as bytes or try later")
+        deadline = time.monotonic() + self.settings.timeout
+        self.uploading += 1
+        task = asyncio.get_running_loop().run_in_executor(self.uploads, self._read_question, body, header, deadline)
+        task.add_done_callback(self._read)
+        try:
+            return await asyncio.shield(task)
+        except DeadlineError as error:
+            seconds = self.settings.timeout
+            raise Refusal(Reason.LATE, f"was not read within {seconds:g} seconds") from error
+        except ClosedError as error:
+            raise Refusal(Reason.STOPPING, "the server is stopping") from error
+
+    def _read_question(self, body: memoryview, header: int | None, deadline: float) -> Question:
+        assert self.decoders is not None
+        return self.decoders.question(body, header, deadline=deadline)
+
+    def _read(self, task: asyncio.Future[Any]) -> None:
+        self.uploading -= 1
+        if not task.cancelled():
+            task.exception()
+
     @property
     def names(self) -> tuple[str, ...]:
         """Of graphs and pipelines."""
@@ -208,17 +288,14 @@ class Hub:
         return [{"name": name, "version": VERSION, "state": state, "reason": ""} for name in self.names]
 
     @contextmanager
-    def hold(self, size: int) -> Iterator[None]:
-        """Count `size` bytes as held. Raises Refusal if a request is too large, or too much is held already."""
-        if size > self.settings.max_body:
-            raise Refusal(Reason.TOO_LARGE, f"a request has at most {self.settings.max_body} bytes, this has {size}")
-        if self.held + size > self.settings.max_held and self.held:
-            raise Refusal(Reason.FULL, "too many bytes of other requests are in hand, try again later")
-        self.held += size
+    def hold(self, size: int = 0) -> Iterator[Holding]:
+        """Count `size` bytes as held, and those that `Holding.grow` adds. Raises what that raises."""
+        holding = Holding(self)
         try:
-            yield
+            holding.grow(size)
+            yield holding
         finally:
-            self.held -= size
+            self.held -= holding.size
 
     @contextmanager
     def request(self, model: str, protocol: str) -> Iterator[Told]:
@@ -296,6 +373,9 @@ class Hub:
         for served in self.models.values():
             served.batcher.close()
         self.uploads.shutdown(wait=False, cancel_futures=True)
+        if self.decoders is not None:
+            self.decoders.close()
+        self.spool.close()
 
 
 def _check_array(spec: TensorSpec, array: Array) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -16,7 +17,9 @@ from medzoo.runtime.raw_contents import REQUEST, RESPONSE, join, split
 from medzoo.runtime.tensors import DTYPES, Question, datatype, from_bytes, from_json, to_bytes
 from medzoo.serve.hub import EXTENSIONS, Hub, Served
 from medzoo.serve.parameters import read_threshold, read_timeout, require_known
+from medzoo.serve.reading import MessageReads
 from medzoo.serve.refusal import Reason, Refusal
+from medzoo.types import Array
 
 # Which field of InferTensorContents holds which datatype (FP16 travels only as raw bytes).
 _CONTENTS = {
@@ -28,6 +31,10 @@ _CONTENTS = {
     "FP32": "fp32_contents",
     "FP64": "fp64_contents",
 }
+_SHORT = 64 << 10  # bytes of a message that holds no tensors
+_LONG = 256 << 10  # bytes from which on reading a message would hold up the other requests
+_TYPED = 4  # times fewer bytes than JSON may have may typed contents, which grow more in memory
+_PIECE = 1 << 15  # numbers that are converted at once
 Handler = Callable[[Any, Any], Awaitable[Any]]
 
 
@@ -40,15 +47,16 @@ def rpc_server(hub: Hub) -> Any:
             ("grpc.max_send_message_length", -1),
             # Two servers on one port would share its requests without a word.
             ("grpc.so_reuseport", 0),
+            ("grpc.server_handshake_timeout_ms", round(1000 * settings.header_timeout)),
+            ("grpc.max_connection_idle_ms", round(1000 * settings.timeout)),
         ],
-        maximum_concurrent_rpcs=2 * settings.max_queue,
     )
     known = messages()
+    reads = MessageReads(settings)
     handlers = {
-        name: grpc.unary_unary_rpc_method_handler(
-            _guarded(handler, hub),
+        name: grpc.stream_unary_rpc_method_handler(
+            _received(_guarded(handler, hub), known[METHODS[name][0]], reads, name=name),
             # The tensors of this one are read and written beside the message (medzoo.runtime.raw_contents).
-            request_deserializer=None if name == "ModelInfer" else known[METHODS[name][0]].FromString,
             response_serializer=None if name == "ModelInfer" else known[METHODS[name][1]].SerializeToString,
         )
         for name, handler in _handlers(hub, known).items()
@@ -90,11 +98,14 @@ def _handlers(hub: Hub, known: dict[str, Any]) -> dict[str, Handler]:
         return known["RepositoryIndexResponse"](models=[known["ModelIndex"](**one) for one in hub.index()])
 
     async def infer(message: bytes, context: Any) -> bytes:
-        request, tensors = _read(known, message)
+        request, tensors = await _maybe_in_thread(
+            len(message) > _LONG, _read, known, message, hub.settings.max_json // _TYPED
+        )
+        long = request.ByteSize() > _LONG
         with hub.request(request.model_name, "grpc"):
             served = hub.model(request.model_name, request.model_version)
             with hub.hold(len(message)):
-                question = _question(request, tensors)
+                question = await _maybe_in_thread(long, _question, request, tensors)
                 # Triton's client sends no numbers with a fraction: it writes them out.
                 written = isinstance(question.parameters.get("threshold"), str)
                 threshold = read_threshold(question.parameters, text=written)
@@ -112,6 +123,35 @@ def _handlers(hub: Hub, known: dict[str, Any]) -> dict[str, Handler]:
         "RepositoryIndex": index,
         "ModelInfer": infer,
     }
+
+
+def _received(handler: Handler, kind: Any, reads: MessageReads, *, name: str) -> Handler:
+    """Receives the message of a call, whose bytes are bounded together with those of all others, for `handler`.
+
+    Of a health probe none is received: nothing in it matters, and it is answered whatever others send.
+    """
+
+    async def received(_: Any, context: Any) -> Any:
+        try:
+            if name in ("ServerLive", "ServerReady"):
+                request = kind()
+            else:
+                message = await reads.read(context)
+                request = message if name == "ModelInfer" else _parsed(kind, message)
+        except Refusal as refusal:
+            await context.abort(getattr(grpc.StatusCode, refusal.reason.code), refusal.message)
+        return await handler(request, context)
+
+    return received
+
+
+def _parsed(kind: Any, message: bytes) -> Any:
+    if len(message) > _SHORT:
+        raise Refusal(Reason.TOO_LARGE, f"this call's message has at most {_SHORT} bytes")
+    try:
+        return kind.FromString(message)
+    except DecodeError as error:
+        raise Refusal(Reason.INVALID, f"the message is no {kind.DESCRIPTOR.name}") from error
 
 
 def _guarded(handler: Handler, hub: Hub) -> Handler:
@@ -132,13 +172,25 @@ def _guarded(handler: Handler, hub: Hub) -> Handler:
     return guarded
 
 
-def _read(known: dict[str, Any], message: bytes) -> tuple[Any, list[memoryview]]:
+def _read(known: dict[str, Any], message: bytes, most: int) -> tuple[Any, list[memoryview]]:
     """A request without its raw tensors, and those. Raises Refusal."""
     try:
-        rest, tensors = split(message, REQUEST)
+        rest, tensors = split(message, REQUEST, most=most)
         return known["ModelInferRequest"].FromString(rest), tensors
-    except (UserError, DecodeError) as error:
+    except UserError as error:
+        raise Refusal(Reason.INVALID, f"the message is no ModelInferRequest that is read: {error}") from error
+    except DecodeError as error:
         raise Refusal(Reason.INVALID, "the message is no ModelInferRequest") from error
+
+
+async def _maybe_in_thread(long: bool, function: Callable[..., Any], *arguments: Any) -> Any:
+    return await asyncio.to_thread(function, *arguments) if long else function(*arguments)
+
+
+def _values(field: Any, dtype: str | None) -> Array:
+    """The numbers of a repeated field, in pieces between which other threads run."""
+    parts = [np.array(field[start : start + _PIECE], dtype) for start in range(0, len(field), _PIECE)]
+    return np.concatenate(parts) if parts else np.array([], dtype)
 
 
 def _question(request: Any, raw: Sequence[memoryview]) -> Question:
@@ -155,7 +207,7 @@ def _question(request: Any, raw: Sequence[memoryview]) -> Question:
         if raw:
             arrays[tensor.name] = from_bytes(tensor.name, raw[number], kind, shape)
         elif kind in _CONTENTS:
-            values = np.array(getattr(tensor.contents, _CONTENTS[kind]), DTYPES[kind] if kind[0] in "BF" else None)
+            values = _values(getattr(tensor.contents, _CONTENTS[kind]), DTYPES[kind] if kind[0] in "BF" else None)
             arrays[tensor.name] = from_json(tensor.name, values, kind, shape)
         else:
             raise Refusal(Reason.INVALID, f"tensor {tensor.name[:80]!r}: {kind[:40]!r} has no contents to be read")

@@ -17,12 +17,13 @@ import uvicorn
 from medzoo.errors import UserError, missing_extra
 from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.runtime.pipeline import Pipeline
+from medzoo.serve.connections import bounded_protocol
 from medzoo.serve.http import http_app
 from medzoo.serve.hub import Hub
 from medzoo.serve.listen import listen
 from medzoo.serve.logs import log
-from medzoo.serve.pieces import Pieces
 from medzoo.serve.settings import Settings
+from medzoo.serve.supervisor import keep_alive
 
 
 class Server:
@@ -63,7 +64,7 @@ class Server:
             web = _Web(
                 uvicorn.Config(
                     http_app(self.hub),
-                    http=Pieces,
+                    http=bounded_protocol(settings),
                     log_config=None,
                     access_log=False,
                     server_header=False,
@@ -82,6 +83,7 @@ class Server:
                 await asyncio.sleep(0.005)
             log("ready", http_port=self.http_port, grpc_port=self.grpc_port, models=sorted(self.hub.names))
             ready(self)
+            alive = asyncio.create_task(keep_alive())
             stopping = asyncio.create_task(self._stop.wait())
             await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
             log("stopping", open=self.hub.open)
@@ -91,6 +93,7 @@ class Server:
             web.should_exit = True
             web.force_exit = left > 0
             await serving
+            alive.cancel()
             log("stopped", unanswered=left)
 
     async def _start_grpc(self) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from medzoo.io.limits import SERVER, Limits
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -15,7 +17,11 @@ class Settings:
     (seconds) and `max_queue`: see medzoo.runtime.batching. `max_body`: bytes of one request; `max_held`:
     bytes of all requests that are being read or wait. `timeout`: seconds after which a request that has not
     begun is refused. `uploads`: image files answered at the same time; as many again may wait. `drain`:
-    seconds that requests have to end once the server is told to stop.
+    seconds that requests have to end once the server is told to stop. `limits`: the most that an image file may claim.
+    `decoder_memory`: bytes that reading and preparing one may take, `decoder_seconds`: of computing time.
+    `max_json`: bytes of a request's JSON, or of the tensors that a gRPC message does not carry as raw bytes.
+    `max_connections`: HTTP connections, `max_client_connections`: of one address; `max_header`: bytes of a request's
+    header, and `header_timeout`: seconds in which it must come.
     """
 
     host: str = "127.0.0.1"
@@ -28,7 +34,15 @@ class Settings:
     max_delay: float = 0.0
     max_queue: int = 64
     max_body: int = 256 << 20
-    max_held: int = 1 << 30
+    max_held: int = 512 << 20
     timeout: float = 60.0
     uploads: int = 2
     drain: float = 30.0
+    limits: Limits = SERVER
+    decoder_memory: int = 1 << 30
+    decoder_seconds: float = 60.0
+    max_json: int = 32 << 20
+    max_connections: int = 512
+    max_client_connections: int = 128
+    max_header: int = 64 << 10
+    header_timeout: float = 10.0

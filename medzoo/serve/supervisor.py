@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import select
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 
 from medzoo.serve.logs import log
 
 # Let glibc keep the memory of large requests instead of asking the kernel, and paging it in, for each.
 _MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
+_BEAT = 1.0  # seconds between two signs of life of a worker's event loop
+_SILENT = 15.0  # seconds without one after which a worker is taken for dead
+_LOOK = 0.25  # seconds between two looks at whether it was stopped
+_STOPPED = 3  # looks in a row after which a worker that stands still is replaced
 _QUICK = 5.0  # seconds; a worker that lives shorter than this did not get as far as serving
 _MOST_QUICK = 3
 _READY = "MEDZOO_SERVE_READY"
 
 
-def supervise(command: Sequence[str], *, environment: Mapping[str, str], keep: Sequence[int] = ()) -> int:
+def supervise(
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    keep: Sequence[int] = (),
+    ended: Callable[[], None] = lambda: None,
+) -> int:
     """Run `command` until it ends by itself with code 0 or 2, or SIGTERM or SIGINT ends it; its exit code.
 
     The worker's stdin is a pipe from this process: its end tells the worker that it is alone. Three workers
     in a row that die within five seconds and were never ready (`tell_ready`) end it too. `keep`: file descriptors
     that every worker is given, such as a listening socket, so that connections wait between one worker and the next.
+    `ended`: called after each worker's end. A worker that is stopped (SIGSTOP), or whose event loop gives no sign of
+    life for fifteen seconds once it was ready, is killed and replaced.
     """
     worker: subprocess.Popen[bytes] | None = None
     told = threading.Event()
@@ -51,8 +67,9 @@ def supervise(command: Sequence[str], *, environment: Mapping[str, str], keep: S
                 )
                 if told.is_set():
                     worker.send_signal(signal.SIGTERM)
-                code = worker.wait()
-                was_ready = ready.was_told()
+                code = ready.watch(worker)
+                was_ready = ready.told
+            ended()
             if told.is_set() or code in (0, 2):
                 return max(code, 0)
             quick = 0 if was_ready or time.monotonic() - started >= _QUICK else quick + 1
@@ -67,22 +84,35 @@ def supervise(command: Sequence[str], *, environment: Mapping[str, str], keep: S
 
 
 class _Ready:
-    """A pipe by which one worker says that it takes requests; none on Windows, which passes no descriptors."""
+    """A pipe by which one worker says that it takes requests, then that it is alive; none on Windows, which passes no
+    descriptors."""
 
     def __init__(self) -> None:
-        self._ends = os.pipe() if sys.platform != "win32" else ()
+        self._ends = list(os.pipe()) if sys.platform != "win32" else []
         self.given = self._ends[1:]
         self.environment = {_READY: str(self.given[0])} if self.given else {}
+        self.told = False
 
-    def was_told(self) -> bool:
-        """Whether it said so; asked once it has ended."""
+    def watch(self, worker: subprocess.Popen[bytes]) -> int:
+        """Wait for the worker's end, and bring it about if it no longer works; its exit code."""
         if not self._ends:
-            return False
-        os.set_blocking(self._ends[0], False)
-        try:
-            return bool(os.read(self._ends[0], 1))
-        except BlockingIOError:
-            return False
+            return worker.wait()
+        os.close(self._ends.pop())  # the worker's own is the only one now: the pipe ends with it
+        heard, stopped = time.monotonic(), 0
+        while True:
+            readable, _, _ = select.select(self._ends, [], [], _LOOK)
+            if readable:
+                if not os.read(self._ends[0], 4096):
+                    return worker.wait()
+                self.told, heard, stopped = True, time.monotonic(), 0
+            elif worker.poll() is not None:
+                return worker.returncode
+            stopped = stopped + 1 if _is_stopped(worker.pid) else 0
+            silent = self.told and time.monotonic() - heard > _SILENT
+            if stopped >= _STOPPED or silent:
+                log("worker hangs", stopped=stopped >= _STOPPED)
+                worker.kill()
+                return worker.wait()
 
     def __enter__(self) -> _Ready:
         return self
@@ -92,10 +122,30 @@ class _Ready:
             os.close(end)
 
 
+def _is_stopped(process: int) -> bool:
+    """Whether a process stands still because of SIGSTOP; unknown where there is no /proc."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    except (OSError, IndexError):
+        return False
+
+
 def tell_ready() -> None:
     """Say to the supervisor, if there is one, that this worker takes requests."""
     if _READY in os.environ:
         os.write(int(os.environ[_READY]), b"1")
+
+
+async def keep_alive() -> None:
+    """Tell the supervisor, if there is one, once a second that the event loop runs; until cancelled."""
+    if _READY not in os.environ:
+        return
+    pipe = int(os.environ[_READY])
+    os.set_blocking(pipe, False)
+    while True:
+        with suppress(OSError):  # full, or nobody is there to read it
+            os.write(pipe, b".")
+        await asyncio.sleep(_BEAT)
 
 
 def when_alone(stop: Callable[[], None]) -> None:

@@ -8,7 +8,7 @@ import re
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -17,8 +17,9 @@ from medzoo.errors import UserError
 from medzoo.io.formats import SUFFIXES, suffix
 from medzoo.results import Result, Segmentation
 from medzoo.runtime.batching import ClosedError, DeadlineError
-from medzoo.runtime.predictor import Predictor
+from medzoo.runtime.predictor import Predictor, Prepared
 from medzoo.serve.hub import Hub
+from medzoo.serve.logs import log
 from medzoo.serve.parameters import read_flag, read_threshold
 from medzoo.serve.refusal import Reason, Refusal
 
@@ -66,7 +67,13 @@ async def answer_uploads(
     deadline = time.monotonic() + hub.settings.timeout
     predictor = hub.predictor(model, deadline=deadline, stopped=gone.is_set, threshold=options.threshold)
     hub.uploading += 1
-    task = asyncio.get_running_loop().run_in_executor(hub.uploads, answer_files, predictor, files, options)
+
+    def prepare(path: Path) -> Prepared:
+        return hub.prepare(predictor, path, deadline=deadline, stopped=gone.is_set)
+
+    task = asyncio.get_running_loop().run_in_executor(
+        hub.uploads, answer_files, predictor, files, options, prepare, hub.spool.path
+    )
 
     def ended(_: object) -> None:
         hub.uploading -= 1
@@ -80,14 +87,23 @@ async def answer_uploads(
     except ClosedError as error:
         raise Refusal(Reason.STOPPING, "the server is stopping") from error
     finally:
-        # The thread stops before its next call of the graph; nobody waits for it.
+        # Its decoder is killed, and the thread stops before its next call of the graph; nobody waits for it.
         gone.set()
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
-def answer_files(predictor: Predictor, files: Sequence[Upload], options: Options) -> tuple[list[dict[str, Any]], bool]:
-    """The list that `predict --json` prints, and whether every file was answered; files lie on disk meanwhile."""
-    with tempfile.TemporaryDirectory(prefix="medzoo-") as name:
+def answer_files(
+    predictor: Predictor,
+    files: Sequence[Upload],
+    options: Options,
+    prepare: Callable[[Path], Prepared],
+    spool: Path | None = None,
+) -> tuple[list[dict[str, Any]], bool]:
+    """The list that `predict --json` prints, and whether every file was answered.
+
+    Files lie in `spool`, or where the system keeps temporary ones, meanwhile; `prepare` reads them.
+    """
+    with tempfile.TemporaryDirectory(prefix="upload-", dir=spool) as name:
         folder = Path(name)
         if options.series:
             series = folder / "series"
@@ -101,13 +117,31 @@ def answer_files(predictor: Predictor, files: Sequence[Upload], options: Options
                 path = folder / f"{number:04}{_suffix(file.name)}"
                 path.write_bytes(file.raw)
                 inputs.append((path, _shown(file.name)))
-        answers = [_one(predictor, path, shown, folder, options) for path, shown in inputs]
+        answers = []
+        for path, shown in inputs:
+            try:
+                answers.append(_one(predictor, prepare, path, shown, folder, options))
+            except (ClosedError, DeadlineError, Refusal):
+                raise
+            except Exception as error:
+                if len(inputs) == 1:
+                    raise
+                # A fault of ours with one file is no reason to leave the others; its words may quote the file.
+                log("failed", error=error)
+                answers.append({"input": shown, "error": f"{shown}: could not be answered ({type(error).__name__})"})
     return answers, not any("error" in answer for answer in answers)
 
 
-def _one(predictor: Predictor, path: Path, shown: str, folder: Path, options: Options) -> dict[str, Any]:
+def _one(
+    predictor: Predictor,
+    prepare: Callable[[Path], Prepared],
+    path: Path,
+    shown: str,
+    folder: Path,
+    options: Options,
+) -> dict[str, Any]:
     try:
-        prepared = predictor.prepare(path)
+        prepared = prepare(path)
         source = prepared.source.replace(source=shown)
         result: Result = predictor.answer(replace(prepared, name=shown, source=source))
         return _with_files(result, folder, options)

@@ -11,8 +11,8 @@ from lightning_fabric.utilities import move_data_to_device
 from torch import Tensor
 
 from medzoo.errors import UserError
+from medzoo.inputs.batches import Batch, Batches
 from medzoo.nn.net import Net
-from medzoo.training.feeds.batches import Batch, Batches
 
 # A step holds what backward needs, gradients of the same sizes, and room to compute them in.
 _TIMES = 3

@@ -17,9 +17,9 @@ from typing import Any
 import pytorch_lightning as pl
 import torch.distributed as dist
 from pytorch_lightning.plugins.environments import LightningEnvironment
-from rich.console import Console
 
 from medzoo.errors import UserError
+from medzoo.report.console import Console
 from medzoo.training.processes import REQUEUE
 
 _WAIT = 3.0  # seconds in which the others sign

@@ -18,17 +18,17 @@ import torch
 from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging
 from pytorch_lightning.plugins.precision import MixedPrecision
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
-from rich.console import Console
 
 from medzoo.errors import UserError
+from medzoo.inputs.batches import Batches, Loader
+from medzoo.inputs.images import ImageBatches, OrderedImages
 from medzoo.nn.bfloat16 import SLOW, emulated
 from medzoo.nn.net import Net
 from medzoo.recipe import TrainSection
+from medzoo.report.console import Console
 from medzoo.training.checkpoints import AtomicCheckpoints, BestWeights, Checkpoints, Preempted, forget, newest, step_of
 from medzoo.training.company import Company, LostProcessError
 from medzoo.training.curve import FILE, CurvePicture
-from medzoo.training.feeds.batches import Batches, Loader
-from medzoo.training.feeds.images import ImageBatches, OrderedImages
 from medzoo.training.gradient import LOSS, GradientModule
 from medzoo.training.launch import Launch, local
 from medzoo.training.loggers import make_loggers
@@ -115,11 +115,11 @@ def fit_gradient(
     `launched`: how its processes come to be. Of several processes only the first returns. Raises UserError when
     the loss is not finite or the disk refuses.
     """
-    if settings.monitor not in (None, LOSS, *net.judged_by):
+    if settings.monitor not in (None, LOSS, *net.metrics):
         raise UserError(
             f"{settings.monitor!r} is no figure that this net is judged by",
             where="train.monitor",
-            hint=f"it has {', '.join((LOSS, *net.judged_by))}",
+            hint=f"it has {', '.join((LOSS, *net.metrics))}",
         )
     fit = _fit_parts if net.parts else _fit_net
     report = fit(net, settings, train, val, _How(folder, console, resume, name, launched))
@@ -145,7 +145,7 @@ class _How:
 
 def _fit_net(net: Net, settings: TrainSection, train: Batches, val: Batches | None, how: _How) -> FitReport:
     folder, console = how.folder, how.console
-    shape_loss(net, settings, train)
+    configure_loss(net, settings, train)
     if settings.channels_last:
         net.to(memory_format=torch.channels_last)
     steps = total_steps(settings, train)
@@ -244,8 +244,8 @@ def _fit_net(net: Net, settings: TrainSection, train: Batches, val: Batches | No
     net.cpu().eval()
     if state:
         net.load_state_dict({name.removeprefix("net."): tensor for name, tensor in state.items()})
-    if val is not None and not net.solved_last:
-        net.conclude(answers(net, val))
+    if val is not None and not net.fit_after_gradient:
+        net.calibrate(answers(net, val))
     return FitReport(trainer.global_step, seconds, bar.curve, score, bar.bottleneck)
 
 
@@ -266,7 +266,7 @@ def _fit_parts(net: Net, settings: TrainSection, train: Batches, val: Batches | 
         reports.append(_fit_net(member, settings, rest, held, how.of_member(number)))
         held_out += answers(member, held)
     net.eval()
-    net.conclude(held_out)
+    net.calibrate(held_out)
     scores = [report.best for report in reports if report.best is not None]
     return FitReport(
         sum(report.steps for report in reports),
@@ -284,14 +284,14 @@ def answers(net: Net, batches: Batches) -> list[Any]:
         for step in range(len(batches)):
             image, target = batches.batch(0, step)
             if len(image):
-                found += net.answers(image, target)
+                found += net.predictions(image, target)
     return found
 
 
-def shape_loss(net: Net, settings: TrainSection, train: Batches) -> None:
+def configure_loss(net: Net, settings: TrainSection, train: Batches) -> None:
     """Tell a classifier what its loss is. Raises UserError where a class has no training images."""
     if isinstance(train, ImageBatches):
-        net.shape_loss(settings, _counts(train))
+        net.configure_loss(settings, _counts(train))
 
 
 def _counts(train: ImageBatches) -> list[int]:
@@ -310,10 +310,10 @@ def fit_closed_form(net: Net, train: Batches) -> FitReport:
     """One pass of `observe` over every batch, then `solve`."""
     start = time.perf_counter()
     for step in range(len(train)):
-        net.observe(*train.batch(0, step))
-    net.solve(getattr(train, "names", ()))
+        net.partial_fit(*train.batch(0, step))
+    net.fit(getattr(train, "names", ()))
     net.eval()
-    return FitReport(1, time.perf_counter() - start, findings=net.findings)
+    return FitReport(1, time.perf_counter() - start, findings=net.fit_report)
 
 
 def fit_both(
@@ -342,7 +342,7 @@ def fit_both(
     console.print("solving what has a closed form")
     solved = fit_closed_form(net, whole)
     if judged is not None:
-        net.conclude(answers(net, judged))
+        net.calibrate(answers(net, judged))
     if report is None:
         return solved
     return replace(report, seconds=report.seconds + solved.seconds, findings=solved.findings)

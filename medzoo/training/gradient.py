@@ -78,7 +78,7 @@ class GradientModule(pl.LightningModule):  # type: ignore[misc]
             self._refuse(losses, index, validation=True)
         self._losses.append((float(total) * count, count))
         if self.settings.monitor not in (None, LOSS):
-            self._answers += self.net.answers(image, batch[1])
+            self._answers += self.net.predictions(image, batch[1])
 
     def on_validation_epoch_end(self) -> None:
         total, count = (sum(column) for column in zip(*self._losses, strict=True)) if self._losses else (0.0, 0)
@@ -90,7 +90,7 @@ class GradientModule(pl.LightningModule):  # type: ignore[misc]
         answers, self._answers = self._answers, []
         monitor = self.settings.monitor
         if monitor not in (None, LOSS):
-            self.log(f"val_{monitor}", self.net.figure(str(monitor), self._of_all(answers)))
+            self.log(f"val_{monitor}", self.net.metric(str(monitor), self._of_all(answers)))
 
     def configure_optimizers(self) -> Any:
         optimiser = make_optimiser(self.net, self.settings)

@@ -13,8 +13,8 @@ import torch
 from lightning_fabric.utilities import move_data_to_device
 
 from medzoo.errors import UserError
+from medzoo.inputs.batches import Batches
 from medzoo.nn.net import Net
-from medzoo.training.feeds.batches import Batches
 from medzoo.training.optimiser import Settings, make_optimiser
 
 RUNAWAY = 4.0  # times the least loss, at which the sweep ends

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from medzoo.report.console import Console
 
 _Row = tuple[int, float, "float | None"]
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from medzoo import registry
-from medzoo.commands.train import export_checked
+from medzoo.export.checked import export_checked
 from medzoo.nn.net import Net, Spec
 from medzoo.nn.torch_backend import TorchBackend
 from medzoo.nn.weights import load_weights, weights_bytes
@@ -18,7 +18,7 @@ from medzoo.runtime.metadata import Metadata
 from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.runtime.predictor import Predictor
 from medzoo.types import Image
-from tests.contract.examples import HOST, batch, solve
+from tests.contract.examples import batch, fit
 
 LABELS = {"classify": ("benign", "malignant"), "segment": ("background", "a", "b"), "detect": ("lesion",)}
 TYPES = list(registry.names("model"))
@@ -38,7 +38,7 @@ def metadata(entry: Any, net: Net, labels: tuple[str, ...], name: str) -> Metada
         labels=labels,
         inputs=net.inputs,
         outputs=net.outputs,
-        host=HOST.get(net.inputs, ()),
+        host=net.training_input.host_example,
         geometry=net.geometry,
     )
 
@@ -48,7 +48,7 @@ def test_learning_lowers_the_loss_or_solves(name: str) -> None:
     entry, net, labels = build(name)
     data = batch(net, labels=len(labels))
     if entry.learns == "closed-form":
-        solve(net, labels=len(labels))
+        fit(net, labels=len(labels))
         answer = net.eval()(data[0])["probabilities"]
         assert (answer.argmax(1) == data[1]).float().mean() > 0.9
         return
@@ -83,7 +83,7 @@ def test_weights_come_back_and_those_of_another_net_do_not(name: str, tmp_path: 
 def test_export_agrees_and_every_backend_answers(name: str) -> None:
     entry, net, labels = build(name)
     if entry.learns != "gradient":
-        solve(net, labels=len(labels))
+        fit(net, labels=len(labels))
     net.eval()
     facts = metadata(entry, net, labels, name)
     exported = export_checked(net, facts, [], where=name)
@@ -111,7 +111,7 @@ def test_an_image_is_answered_alike_alone_and_in_company(name: str) -> None:
     if net.inputs == ("features",):
         return
     if entry.learns != "gradient":
-        solve(net, labels=len(labels))
+        fit(net, labels=len(labels))
     exported = export_checked(net.eval(), metadata(entry, net, labels, name), [], where=name)
     backend = OnnxBackend(exported.onnx, where=name, device="cpu")
     rng = np.random.default_rng(0)

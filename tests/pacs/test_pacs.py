@@ -13,7 +13,8 @@ import pytest
 
 from medzoo.commands.predict import predict_files
 from medzoo.io import read_labels
-from medzoo.runtime.predictor import Failure, Predictor
+from medzoo.results import Failure
+from medzoo.runtime.predictor import Predictor
 from tests.unit.io.test_io_geometry import Through, as_dicom, stored, true_box
 
 pytestmark = pytest.mark.long

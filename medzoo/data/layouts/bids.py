@@ -4,18 +4,20 @@ its rules: sub-LABEL[/ses-LABEL]/anat/sub-..._SUFFIX.nii.gz, label maps under de
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import Field
 
 from medzoo.data.dataset import DataEntry, DataParams, Item, Sample
+from medzoo.data.hidden import is_hidden
 from medzoo.data.volumes import check_values, index_labels
 from medzoo.errors import UserError
 from medzoo.io import read_labels
 from medzoo.io.sequences import read_channels
 
-_NAME = re.compile(r"(?P<entities>(?:[a-zA-Z0-9]+-[a-zA-Z0-9]+_)+)(?P<suffix>[a-zA-Z0-9]+)\.nii(?:\.gz)?")
+NONE = "none"  # what stands for an entity that a name does not have
+_NAME = re.compile(r"(?P<entities>(?:[a-zA-Z0-9]+-[a-zA-Z0-9+]+_)+)(?P<suffix>[a-zA-Z0-9]+)\.nii(?:\.gz)?")
 
 
 class Params(DataParams):
@@ -26,6 +28,18 @@ class Params(DataParams):
     datatype: str = Field("anat", description="the folder of a subject that holds them")
     labels: str = Field("dseg", description="suffix of the label maps (dseg, or mask)")
     derivative: str | None = Field(None, description="name of the derivative that holds them; absent: the only one")
+    desc: str | None = Field(
+        None, description="desc entity of the label maps, such as aseg; none: those without it; absent: the only ones"
+    )
+    space: str | None = Field(
+        None, description="space entity of the label maps, such as T1w; none: those without it; absent: the only ones"
+    )
+    label_entities: dict[str, str] = Field(
+        default_factory=dict, description="further entities of the label maps, such as {res: '2'}; none: without it"
+    )
+    image_entities: dict[str, str] = Field(
+        default_factory=dict, description="entities of the images, such as {acq: mprage, run: '1'}; none: without it"
+    )
     values: dict[str, tuple[int, ...]] = Field(description="label to the values of the label map that mean it")
 
 
@@ -49,8 +63,9 @@ class Bids:
                 if not place.is_dir():
                     continue
                 key = session.relative_to(root).as_posix()
-                files = {suffix: self._only(place, suffix) for suffix in self.params.images}
-                label = self._only(maps / key / self.params.datatype, self.params.labels)
+                chosen = self.params.image_entities
+                files = {suffix: _only(place, suffix, chosen, "image_entities") for suffix in self.params.images}
+                label = self._label(maps / key / self.params.datatype)
                 groups = {"subject": folder.name, "scan": key}
                 items.append(Item(key, {**files, "label": label}, groups))
         if not items:
@@ -60,21 +75,19 @@ class Bids:
     def _maps(self) -> Path:
         """The folder that mirrors the subjects with their label maps."""
         folder = self.params.root / "derivatives"
-        found = sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+        found = (
+            sorted(p.name for p in folder.iterdir() if p.is_dir() and not is_hidden(p.name)) if folder.is_dir() else []
+        )
         name = self.params.derivative or (found[0] if len(found) == 1 else None)
         if name is None or name not in found:
             raise UserError(f"has the derivatives {', '.join(found) or 'none'}", str(folder), "set data.derivative")
         return folder / name
 
-    def _only(self, folder: Path, suffix: str) -> Path:
-        """The one image of a suffix in a folder, by the names that BIDS allows."""
-        found = [p for p in sorted(folder.glob("*.nii*")) if (m := _NAME.fullmatch(p.name)) and m["suffix"] == suffix]
-        if len(found) != 1:
-            names = ", ".join(p.name for p in found)
-            raise UserError(
-                f"holds {len(found)} images {suffix} {names}".rstrip(), str(folder), "one a session is read"
-            )
-        return found[0]
+    def _label(self, folder: Path) -> Path:
+        """The label map of a subject or session, of the desc and space that the recipe names."""
+        named = {"desc": self.params.desc, "space": self.params.space, **self.params.label_entities}
+        wanted = {key: value for key, value in named.items() if value is not None}
+        return _only(folder, self.params.labels, wanted, "desc, data.space or data.label_entities")
 
     def load(self, item: Item) -> Sample:
         """The images as channels, and the labels as indices into the recipe's."""
@@ -82,6 +95,36 @@ class Bids:
         path = item.files["label"]
         stored = read_labels(path, like=image).array[0]
         return Sample(item, image, index_labels(stored, self.labels, self.values, where=str(path)))
+
+
+def _only(folder: Path, suffix: str, wanted: Mapping[str, str], field: str) -> Path:
+    """The one image of a suffix in a folder that has the `wanted` entities, by the names that BIDS allows.
+
+    Raises UserError that names what there is to choose from.
+    """
+    matched = [
+        (p, m) for p in sorted(folder.glob("*.nii*")) if (m := _NAME.fullmatch(p.name)) and m["suffix"] == suffix
+    ]
+    entities = {path: dict(part.split("-", 1) for part in m["entities"][:-1].split("_")) for path, m in matched}
+    found = [p for p, own in entities.items() if all(own.get(key, NONE) == value for key, value in wanted.items())]
+    if len(found) == 1:
+        return found[0]
+    asked = "".join(f" {key}-{value}" for key, value in wanted.items())
+    if not found:
+        there = f"; there are {_choices(entities)}" if entities else ""
+        raise UserError(
+            f"holds no image {suffix}{asked}{there}", str(folder), f"see data.{field}" if entities else None
+        )
+    choices = _choices({path: entities[path] for path in found})
+    raise UserError(f"holds {len(found)} images {suffix}{asked}: {choices}", str(folder), f"choose one by data.{field}")
+
+
+def _choices(entities: Mapping[Path, Mapping[str, str]]) -> str:
+    """Names of files, each with the entities in which they differ."""
+    keys = dict.fromkeys(key for own in entities.values() for key in own)
+    differing = [key for key in keys if len({own.get(key, NONE) for own in entities.values()}) > 1]
+    told = [", ".join(f"{key}: {own.get(key, NONE)}" for key in differing) for own in entities.values()]
+    return "; ".join(f"{path.name} ({text})" if text else path.name for path, text in zip(entities, told, strict=True))
 
 
 def _open(params: Params, task: str, labels: Sequence[str]) -> Bids:

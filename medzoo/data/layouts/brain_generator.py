@@ -28,11 +28,13 @@ from medzoo.data.dataset import MADE, DataEntry, DataParams, DataSet, Item, Obje
 from medzoo.data.generator.contrast import plain_contrast
 from medzoo.data.generator.scan import Look, synthesise
 from medzoo.data.generator.structures import LESION, compact, tissues
+from medzoo.data.hidden import is_hidden
+from medzoo.data.names import distinct_names
 from medzoo.data.objects import component_boxes
 from medzoo.errors import UserError
 from medzoo.io.cache import cached, code_digest
 from medzoo.io.read import read_labels
-from medzoo.preprocess.orient import Orient
+from medzoo.preprocess.host.orient import Orient
 from medzoo.types import Array, Frame, Image
 
 LABELS = ("background", "csf", "grey-matter", "white-matter")
@@ -135,19 +137,23 @@ class BrainGenerator:
             self._real = entry.open(entry.params.model_validate(chosen), task, labels)
 
     def items(self) -> Sequence[Item]:
-        files = sorted(self.params.root.glob(self.params.pattern)) if self.params.root.is_dir() else []
+        root = self.params.root
+        files = sorted(root.glob(self.params.pattern)) if root.is_dir() else []
+        files = [path for path in files if not is_hidden(path, root=root)]
         if not files:
             raise UserError(f"no label maps {self.params.pattern} here", where=str(self.params.root))
+        names = distinct_names(files, root, short=lambda path: path.name.split(".")[0])
+        alone = len({file.name for file in files}) == len(files)
         return [
             Item(
-                f"{file.name.split('.')[0]}/{variant:03d}",
+                f"{name}/{variant:03d}",
                 {"label": file},
-                {"subject": file.name.split(".")[0], "scan": f"{file.name}/{variant}"},
+                {"subject": name, "scan": f"{file.name if alone else name}/{variant}"},
                 part="train",
                 facts={"map": index, "variant": variant, "generation": 0},
             )
             for variant in range(self.params.variants)
-            for index, file in enumerate(files)
+            for index, (file, name) in enumerate(zip(files, names, strict=True))
         ] + self._real_items()
 
     def _real_items(self) -> list[Item]:

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from medzoo.data.dataset import DataEntry, DataParams, Item, Objects, Sample
+from medzoo.data.hidden import is_hidden
 from medzoo.data.objects import checked_objects, mask_box
 from medzoo.data.prints import NearGroups, near_duplicate_groups
 from medzoo.errors import EmptyMaskError, UserError
@@ -57,7 +58,8 @@ class Busi:
         """Image id to its files: image, mask, mask_1, ..."""
         found: dict[str, dict[str, Path]] = {}
         for label in CLASSES:
-            names = sorted((p.name for p in (self.params.root / label).glob("*.png")), key=_number)
+            paths = (self.params.root / label).glob("*.png")
+            names = sorted((p.name for p in paths if not is_hidden(p.name)), key=_number)
             for name in names:
                 match = NAME.fullmatch(name)
                 path = self.params.root / label / name

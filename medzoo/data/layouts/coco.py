@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import Field
 
-from medzoo.data.dataset import DataEntry, DataParams, Item, Part, Sample
-from medzoo.data.objects import checked_objects
+from medzoo.data.dataset import DataEntry, DataParams, Ignored, Item, Note, Part, Sample
+from medzoo.data.hidden import refuse_hidden
+from medzoo.data.objects import ROUNDING, checked_objects
+from medzoo.data.picture_size import PIXELS, Pixels, Size, on_picture, stated_size
 from medzoo.data.prints import NearGroups, near_duplicate_groups
 from medzoo.data.volumes import inside
 from medzoo.errors import UserError
 from medzoo.io import read_image
+from medzoo.types import Array
+
+_FLAGS = {0: False, 1: True, "0": False, "1": True, "false": False, "true": True, None: False}
+_CORNERS = 0.1  # share of boxes beyond their image from which they are suspected to be two corners
+_ALIKE = 0.8  # share of areas that are those of two corners
 
 
 class Params(DataParams):
@@ -33,11 +42,35 @@ class Params(DataParams):
         default=None, description="field of the images that names the patient, such as patient_id"
     )
     crowds: bool = Field(
-        default=False, description="take boxes around crowds (iscrowd) as objects; else they are left out"
+        default=False,
+        description="take boxes around crowds (iscrowd) as objects; else they are left out of training, and what is "
+        "found in them counts neither way",
     )
     clip: bool = Field(
         default=False, description="cut boxes to the image instead of refusing; drop those that are then empty"
     )
+    pixels: Pixels | None = Field(default=None, description=PIXELS)
+
+
+@dataclass(frozen=True)
+class _Annotation:
+    """One row of `annotations`: label, bbox and area as written, iscrowd, and how it is called in errors."""
+
+    label: str
+    bbox: Any
+    area: Any
+    crowd: bool
+    place: str
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """One row of `images` with its annotations; `where`: the file that lists it."""
+
+    item: Item
+    rows: tuple[_Annotation, ...]
+    size: Size | None
+    where: str
 
 
 class Coco:
@@ -50,82 +83,145 @@ class Coco:
             raise UserError("names no file", "data.annotations")
 
     @cached_property
-    def found(self) -> dict[str, tuple[Item, list[Any], str]]:
-        """By id: the item, its annotations, and the file that they are in."""
+    def found(self) -> dict[str, _Listed]:
+        """The listed images by the id of their item."""
         given = self.params.annotations
         files: list[tuple[Part | None, str]] = [*given.items()] if isinstance(given, dict) else [(None, given)]
-        result: dict[str, tuple[Item, list[Any], str]] = {}
+        result: dict[str, _Listed] = {}
         for part, name in files:
-            for item, rows, where in self._read(inside(self.params.root, name, "data.annotations"), part):
-                if item.id in result:
-                    raise UserError(f"the image {item.id!r} is listed twice", where)
-                result[item.id] = (item, rows, where)
+            for one in self._read(inside(self.params.root, name, "data.annotations"), part):
+                if one.item.id in result:
+                    raise UserError(f"the image {one.item.id!r} is listed twice", one.where)
+                result[one.item.id] = one
         return result
 
-    def _read(self, path: Path, part: Part | None) -> list[tuple[Item, list[Any], str]]:
+    def _read(self, path: Path, part: Part | None) -> list[_Listed]:
         document, where = _document(path), str(path)
-        names = {_field(row, "id", where): str(_field(row, "name", where)) for row in document["categories"]}
-        unknown = sorted(set(names.values()) - set(self.labels))
+        categories = _by_id(document["categories"], "category", "name", where)
+        names = {number: str(_field(row, "name", where)) for number, row in categories.items()}
+        images = _by_id(document["images"], "image", "file_name", where)
         folder = self.params.images if isinstance(self.params.images, str) else self.params.images.get(part or "train")
         if folder is None:
             raise UserError(f"names no folder for {part}", "data.images")
-        rows: dict[Any, list[Any]] = {_field(row, "id", where): [] for row in document["images"]}
+        rows: dict[Hashable, list[_Annotation]] = {number: [] for number in images}
+        known: set[Hashable] = set()
         for row in document["annotations"]:
-            number, kind = _field(row, "image_id", where), _field(row, "category_id", where)
-            if number not in rows:
-                raise UserError(f"annotation {row.get('id')} is of image {number}, which is not listed", where)
+            ident = _number(row["id"], "id of an annotation", where) if isinstance(row, dict) and "id" in row else None
+            place = f"annotation {row['id'] if ident is not None else str(row)[:60]}"
+            if ident in known:
+                raise UserError(f"two annotations have the id {ident}", where, "give each one of its own")
+            known |= {ident} if ident is not None else set()
+            number = _number(_field(row, "image_id", where), f"image_id of {place}", where)
+            kind = _number(_field(row, "category_id", where), f"category_id of {place}", where)
+            if number not in images:
+                raise UserError(f"{place} is of image {number}, which is not listed", where)
             if kind not in names:
-                raise UserError(f"annotation {row.get('id')} is of category {kind}, which is not listed", where)
-            if names[kind] in unknown:
+                raise UserError(f"{place} is of category {kind}, which is not listed", where)
+            if names[kind] not in self.labels:
                 raise UserError(f"the label {names[kind]!r} is not one of {', '.join(self.labels)}", where)
-            if self.params.crowds or not row.get("iscrowd"):
-                rows[number].append((names[kind], _field(row, "bbox", where), row.get("id")))
-        items = []
-        for row in document["images"]:
-            name = str(_field(row, "file_name", where))
-            ident = f"{part}/{name}" if part else name
-            groups = {"image": ident}
-            if self.params.group is not None:
-                groups["patient"] = str(_field(row, self.params.group, where))
-            file = inside(self.params.root, f"{folder}/{name}", where)
-            item = Item(ident, {"image": file}, NearGroups(groups, ident, lambda: self.near), part=part)
-            items.append((item, rows[row["id"]], where))
-        return items
+            if "bbox" not in row:
+                raise UserError(f"{place} has no bbox", where, "bbox: [x, y, width, height]; outlines are not read")
+            crowd = _flag(row.get("iscrowd"), f"iscrowd of {place}", where)
+            rows[number].append(_Annotation(names[kind], row["bbox"], row.get("area"), crowd, place))
+        return [self._listed(row, tuple(rows[number]), folder, part, where) for number, row in images.items()]
+
+    def _listed(self, row: Any, rows: tuple[_Annotation, ...], folder: str, part: Part | None, where: str) -> _Listed:
+        name = _field(row, "file_name", where)
+        if not isinstance(name, str) or not name:
+            raise UserError(f"the image {row['id']} has the file_name {name!r}", where)
+        refuse_hidden(name, where)
+        ident = f"{part}/{name}" if part else name
+        groups = {"image": ident}
+        if self.params.group is not None:
+            groups["patient"] = str(_field(row, self.params.group, where))
+        file = self._file(folder, name, where)
+        item = Item(ident, {"image": file}, NearGroups(groups, ident, lambda: self.near), part=part)
+        size = stated_size(row.get("width"), row.get("height"), f"{where}: image {ident}")
+        return _Listed(item, rows, size, where)
+
+    def _file(self, folder: str, name: str, where: str) -> Path:
+        """The path of an image. Raises UserError that says where else it lies."""
+        root = self.params.root
+        if not (root / folder / name).is_file():
+            slashed = name.replace("\\", "/")
+            if slashed != name and (root / folder / slashed).is_file():  # written on Windows
+                return inside(root, f"{folder}/{slashed}", where)
+            if folder not in ("", ".") and not Path(slashed).is_absolute() and (root / slashed).is_file():
+                hint = "its file_name counts from the root: set data.images=."
+                raise UserError("no such file", str(root / folder / name), hint)
+        return inside(root, f"{folder}/{name}", where)
 
     @cached_property
     def near(self) -> dict[str, str]:
         """The near-duplicate group of every image."""
-        return near_duplicate_groups({name: item.files["image"] for name, (item, _, _) in self.found.items()})
+        return near_duplicate_groups({name: one.item.files["image"] for name, one in self.found.items()})
 
     def items(self) -> Sequence[Item]:
         """Every listed image, by part and name; those without an annotation are images without an object."""
-        return [self.found[name][0] for name in sorted(self.found)]
+        return [self.found[name].item for name in sorted(self.found)]
+
+    def notes(self) -> Sequence[Note]:
+        """A suspicion that the boxes are two corners instead of a corner and a size."""
+        beyond, corners, areas, compared = 0, 0, 0, 0
+        rows = [(row, one.size) for one in self.found.values() for row in one.rows if _is_box(row.bbox)]
+        for row, size in rows:
+            x, y, w, h = map(float, row.bbox)
+            corners += w > x and h > y
+            if size is not None:
+                beyond += x + w > size[0] + ROUNDING or y + h > size[1] + ROUNDING
+            if _is_number(row.area) and w * h > 0:
+                compared += 1
+                areas += math.isclose(row.area, (w - x) * (h - y), rel_tol=0.01) and not math.isclose(
+                    row.area, w * h, rel_tol=0.01
+                )
+        if not rows or corners < len(rows) or (beyond < _CORNERS * len(rows) and areas < max(1, _ALIKE * compared)):
+            return []
+        text = (
+            f"the boxes look like two corners, [x0, y0, x1, y1]: COCO's are [x, y, width, height] ({beyond} of "
+            f"{len(rows)} reach beyond their image, the areas of {areas} are those of two corners)"
+        )
+        return [Note("box-form", text)]
 
     def load(self, item: Item) -> Sample:
         """The image with its objects. Raises UserError that names the annotation for a box that cannot be."""
         image = read_image(item.files["image"], kind="picture")
-        height, width = image.shape
-        boxes, numbers = [], []
-        _, rows, where = self.found[item.id]
-        for label, box, ident in rows:
-            place = f"{where}: annotation {ident} of {item.id}"
-            if not isinstance(box, list) or len(box) != 4 or not all(_is_number(v) for v in box):
-                raise UserError(f"its bbox is {box!r}, not [x, y, width, height]", place)
-            x, y, w, h = map(float, box)
-            corners = [x, y, x + w, y + h]
-            if self.params.clip:
-                corners = [max(x, 0), max(y, 0), min(x + w, width), min(y + h, height)]
-                if corners[2] <= corners[0] or corners[3] <= corners[1]:
-                    continue
-            checked_objects([corners], [0], image.shape, place)
-            boxes.append(corners)
-            numbers.append(self.labels.index(label))
-        return Sample(item, image, checked_objects(boxes, numbers, image.shape, where))
+        one = self.found[item.id]
+        where = f"{one.where}: {item.id}"
+        boxes = np.zeros((len(one.rows), 4))
+        for k, row in enumerate(one.rows):
+            place = f"{one.where}: {row.place} of {item.id}"
+            if not _is_box(row.bbox):
+                raise UserError(f"its bbox is {row.bbox!r}, not [x, y, width, height]", place)
+            x, y, w, h = map(float, row.bbox)
+            boxes[k] = [x, y, x + w, y + h]
+        boxes = on_picture(boxes, image, stated=one.size, pixels=self.params.pixels, where=where)
+        for row, box in zip(one.rows, boxes, strict=True):
+            place = f"{one.where}: {row.place} of {item.id}"
+            x, y, w, h = map(float, row.bbox)
+            corners = w > x >= 0 and h > y >= 0 and w <= image.shape[1] and h <= image.shape[0]
+            hint = "as two corners it would fit, but bbox is [x, y, width, height]" if corners else None
+            checked_objects([box.tolist()], [0], image.shape, place, clip=self.params.clip, hint=hint)
+        left_out = np.array([row.crowd and not self.params.crowds for row in one.rows], bool)
+        numbers = np.array([self.labels.index(row.label) for row in one.rows], np.int64)
+
+        def chosen(which: Array) -> Any:
+            rows, labels = boxes[which].tolist(), numbers[which].tolist()
+            return checked_objects(rows, labels, image.shape, where, clip=self.params.clip)
+
+        target, notes = chosen(~left_out), []
+        if left_out.any():
+            crowds = chosen(left_out)
+            target = target.ignoring(Ignored(crowds.boxes, crowds.labels, crowd=True))
+            notes = [Note("crowd", f"{int(left_out.sum())} of {len(left_out)} boxes are of crowds and do not count")]
+        return Sample(item, image, target, notes=tuple(notes))
 
 
 def _document(path: Path) -> Any:
+    data = path.read_bytes()
+    if data[:2] == b"\x1f\x8b":
+        raise UserError("is packed by gzip", str(path), "unpack it")
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise UserError(f"is not JSON: {error}", str(path)) from None
     for key in ("images", "annotations", "categories"):
@@ -134,14 +230,50 @@ def _document(path: Path) -> Any:
     return document
 
 
+def _by_id(rows: Iterable[Any], what: str, name: str, where: str) -> dict[Hashable, Any]:
+    """Rows by id. Raises UserError that names two of one id."""
+    found: dict[Hashable, Any] = {}
+    for row in rows:
+        number = _number(_field(row, "id", where), f"id of an entry of {what}", where)
+        if number in found:
+            both = f"{found[number].get(name)!r} and {row.get(name)!r}"
+            raise UserError(f"the {what} id {number} is given twice, to {both}", where, "give each one of its own")
+        found[number] = row
+    return found
+
+
 def _field(row: Any, name: str, where: str) -> Any:
     if not isinstance(row, dict) or name not in row:
         raise UserError(f"an entry has no {name!r}: {str(row)[:60]}", where)
     return row[name]
 
 
+def _number(value: Any, what: str, where: str) -> Hashable:
+    """An id, so that 7, 7.0 and "7" are one; other text stays as it is. Raises UserError for what is no id."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str) and value:
+        text = value.removesuffix(".0")
+        return int(text) if text.isascii() and text.isdigit() and str(int(text)) == text else value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise UserError(f"the {what} is {value!r}", where, "ids are whole numbers")
+
+
+def _flag(value: Any, what: str, where: str) -> bool:
+    """A flag that is written as 0 or 1, as a number, as text or as true and false. Raises UserError."""
+    key = value.strip().lower() if isinstance(value, str) else value
+    if isinstance(key, Hashable) and key in _FLAGS:
+        return _FLAGS[key]
+    raise UserError(f"the {what} is {value!r}", where, "0 and 1 are read")
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_box(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 4 and all(map(_is_number, value))
 
 
 def _open(params: Params, task: str, labels: Sequence[str]) -> Coco:

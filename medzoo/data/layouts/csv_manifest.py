@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import get_args
 import numpy as np
 
 from medzoo.data.dataset import DataEntry, DataParams, Item, Part, Sample
+from medzoo.data.hidden import refuse_hidden
 from medzoo.data.prints import NearGroups, near_duplicate_groups
 from medzoo.errors import UserError
 from medzoo.io import read_image, read_labels
@@ -64,6 +66,7 @@ class CsvManifest:
 
     def _file(self, line: int, name: str) -> Path:
         path = self.path.parent / name
+        refuse_hidden(Path(name).name if Path(name).is_absolute() else name, f"{self.path}:{line}")
         if not name or not path.is_file():
             raise UserError(f"names {name!r}, which is not there", f"{self.path}:{line}")
         return path
@@ -71,9 +74,13 @@ class CsvManifest:
     def items(self) -> Sequence[Item]:
         """The rows in their order."""
         items = []
+        lines: dict[str, int] = {}
         for line, row in self.rows:
             where, name = f"{self.path}:{line}", row["image"]
             files = {"image": self._file(line, name)}
+            # Not resolved: a link is a file of its own, and telling copies is up to the audit.
+            if (other := lines.setdefault(os.path.normpath(files["image"]), line)) != line:
+                raise UserError(f"names {name!r}, which line {other} names too", where, "give each image one row")
             label = row.get("label", "")
             if self.task == "classify" and label not in self.labels:
                 raise UserError(f"the label {label!r} is not one of {', '.join(self.labels)}", where)

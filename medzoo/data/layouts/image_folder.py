@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from medzoo.data.dataset import DataEntry, DataParams, Item, Part, Sample
+from medzoo.data.hidden import is_hidden
 from medzoo.data.prints import NearGroups, near_duplicate_groups
 from medzoo.errors import UserError
 from medzoo.io import read_image
@@ -44,12 +45,13 @@ class ImageFolder:
         found: dict[str, tuple[Path, str, Part | None]] = {}
         for part in parts or [None]:
             top = self.root / part if part else self.root
-            classes = sorted(p.name for p in top.iterdir() if p.is_dir() and not p.name.startswith("."))
+            classes = sorted(p.name for p in top.iterdir() if p.is_dir() and not is_hidden(p.name))
             others = [name for name in classes if name not in self.labels]
             if others:
                 raise UserError("is a folder of no label", str(top / others[0]), f"labels: {', '.join(self.labels)}")
             for label in self.labels:
-                images = sorted(p for p in (top / label).rglob("*") if is_image_file(p))
+                paths = sorted(p for p in (top / label).rglob("*") if is_image_file(p))
+                images = [path for path in paths if not is_hidden(path, root=top)]
                 if not images and part in (None, "train"):
                     raise UserError(f"the class {label!r} has no images", str(top / label))
                 found |= {p.relative_to(self.root).as_posix(): (p, label, part) for p in images}

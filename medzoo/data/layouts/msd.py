@@ -6,10 +6,13 @@ modalities are one 4D file, channels last.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from medzoo.data.dataset import DataEntry, Item, Sample
+from medzoo.data.hidden import refuse_hidden
+from medzoo.data.names import distinct_names
 from medzoo.data.volumes import Described, DescribedParams, inside
 from medzoo.errors import UserError
 from medzoo.io.read import read_image
@@ -18,19 +21,27 @@ from medzoo.types import Image
 
 
 class Msd(Described):
-    """Items are the training pairs of dataset.json; group "case"."""
+    """Items are the training pairs of dataset.json, called after the image's file, or after its path where several
+    files share a name; group "case"."""
 
     def items(self) -> Sequence[Item]:
         pairs = self.document.get("training")
         if not isinstance(pairs, list) or not all(isinstance(p, dict) and {"image", "label"} <= set(p) for p in pairs):
             raise UserError('has no list "training" of images and labels', self.where)
         assert self.table
-        items = []
-        for pair in pairs:
-            files = {role: inside(self.params.root, str(pair[role]), self.where) for role in ("image", "label")}
-            case = files["image"].name.removesuffix(".gz").removesuffix(".nii")
-            items.append(Item(case, files, {"case": case}))
+        files = [self._files(pair) for pair in pairs]
+        images = [pair["image"] for pair in files]
+        repeated = [path for path, count in Counter(path.resolve() for path in images).items() if count > 1]
+        if repeated:
+            raise UserError(f"lists {repeated[0].name} more than once in training", self.where, "list each pair once")
+        cases = distinct_names(images, self.params.root, short=_file_stem)
+        items = [Item(case, pair, {"case": case}) for case, pair in zip(cases, files, strict=True)]
         return sorted(items, key=lambda item: item.id)
+
+    def _files(self, pair: dict[str, object]) -> dict[str, Path]:
+        for role in ("image", "label"):
+            refuse_hidden(str(pair[role]), self.where)
+        return {role: inside(self.params.root, str(pair[role]), self.where) for role in ("image", "label")}
 
     def load(self, item: Item) -> Sample:
         return self.labelled(item, self._read(item.files["image"]))
@@ -40,6 +51,10 @@ class Msd(Described):
         if len(modalities) == 1:
             return read_image(path, kind="volume")
         return read_stacked(path, len(modalities))
+
+
+def _file_stem(path: Path) -> str:
+    return path.name.removesuffix(".gz").removesuffix(".nii")
 
 
 ENTRY = DataEntry(params=DescribedParams, tasks=("segment",), open=Msd, image="scan")

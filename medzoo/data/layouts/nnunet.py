@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from medzoo.data.dataset import DataEntry, Item, Sample
+from medzoo.data.hidden import is_hidden
 from medzoo.data.volumes import Described, DescribedParams
 from medzoo.errors import UserError
 from medzoo.io.sequences import read_channels
@@ -23,7 +24,8 @@ class Nnunet(Described):
             raise UserError("has neither channel_names nor modality", self.where)
         ending = str(self.document.get("file_ending", ".nii.gz"))
         folder = self.params.root / "labelsTr"
-        labels = sorted(path for path in folder.glob(f"*{ending}") if path.is_file())
+        found = sorted(path for path in folder.glob(f"*{ending}") if path.is_file())
+        labels = [path for path in found if not is_hidden(path.name)]
         if not labels:
             raise UserError(f"holds no label map *{ending}", str(folder))
         assert self.table

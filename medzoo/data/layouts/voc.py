@@ -1,44 +1,98 @@
-"""`voc`: Pascal VOC detection data, Annotations/*.xml, JPEGImages/, ImageSets/Main/{train,val,test}.txt."""
+"""`voc`: Pascal VOC detection data, Annotations/*.xml, JPEGImages/, ImageSets/Main/{train,val,trainval,test}.txt."""
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
+from typing import get_args
+from xml.etree import ElementTree
 
-from medzoo.data.dataset import DataEntry, DataParams, Item, Part, Sample
+import numpy as np
+from pydantic import Field
+
+from medzoo.data.dataset import DataEntry, DataParams, Ignored, Item, Note, Part, Sample
+from medzoo.data.hidden import is_hidden
 from medzoo.data.objects import checked_objects
+from medzoo.data.picture_size import PIXELS, Pixels, Size, on_picture, stated_size
 from medzoo.data.prints import NearGroups, near_duplicate_groups
 from medzoo.errors import UserError
 from medzoo.io import read_image
+from medzoo.io.formats import FORMATS, stem, suffix
 
-PARTS: tuple[tuple[str, Part], ...] = (("train", "train"), ("val", "val"), ("test", "test"))
+_SUFFIXES = {suffix for f in FORMATS if f.name in ("picture", "dicom") for suffix in f.suffixes}
+_FLAG = re.compile(r"(?P<name>.+?)\s+(-1|0|1)")  # of a class set: the image holds the class, does not, is difficult
+_NAMED = 3  # files that a note names
 
 
 class Params(DataParams):
-    """`root`: the folder that holds Annotations/ and JPEGImages/. `clip`: boxes that reach beyond the image
-    are cut to it instead of refused, and those that are empty are dropped."""
+    """Where the data lie, and which of their objects and boxes are taken."""
 
-    root: Path
-    clip: bool = False
+    root: Path = Field(description="folder that holds Annotations/ and JPEGImages/")
+    clip: bool = Field(
+        default=False, description="cut boxes to the image instead of refusing; drop those that are then empty"
+    )
+    difficult: bool = Field(
+        default=False,
+        description="take objects marked difficult as any others; else they are left out of training, and count "
+        "neither as found nor as missed",
+    )
+    sets: dict[Part, tuple[str, ...]] | None = Field(
+        default=None,
+        description="names of the set files in ImageSets/Main for train, val and test; absent: train, val, trainval "
+        "and test, or the class sets such as cell_train",
+    )
+    pixels: Pixels | None = Field(default=None, description=PIXELS)
+
+
+@dataclass(frozen=True)
+class _Object:
+    """One object of an annotation: its label, xmin, ymin, xmax, ymax as written, and whether it is difficult."""
+
+    label: str
+    box: tuple[float, float, float, float]
+    difficult: bool
+
+
+@dataclass(frozen=True)
+class _Annotation:
+    objects: tuple[_Object, ...]
+    filename: str
+    size: Size | None
+
+
+@dataclass(frozen=True)
+class _Sets:
+    """`parts`: the part of each image that the set files list (None: there are no set files), and what is noted."""
+
+    parts: dict[str, Part] | None
+    notes: tuple[Note, ...] = ()
 
 
 class Voc:
     """VOC boxes: xmin, ymin, xmax, ymax count pixels from 1 and include the last one (VOC devkit), so the
     half-open box is [xmin - 1, ymin - 1, xmax, ymax]; a 0 among the lows is taken as the first pixel.
 
-    Groups are "image" and "near-duplicate"; the parts are those of ImageSets/Main, where it is there.
+    Groups are "image" and "near-duplicate"; the parts are those of ImageSets/Main, where it is there. Of trainval.txt
+    what one of train.txt and val.txt does not name is the other; alone, it is all train.
     """
 
     def __init__(self, params: Params, labels: Sequence[str]) -> None:
-        self.root, self.clip, self.labels = params.root, params.clip, tuple(labels)
+        self.root, self.params, self.labels = params.root, params, tuple(labels)
+        self.main = params.root / "ImageSets" / "Main"
 
     @cached_property
     def images(self) -> dict[str, Path]:
-        """Image path by the stem that its annotation shares."""
+        """Image path by the stem that its annotation shares. Raises UserError for two images of one stem."""
         folder = self.root / "JPEGImages"
-        found = {p.stem: p for p in sorted(folder.glob("*")) if p.suffix.lower() in (".jpg", ".jpeg", ".png")}
+        found: dict[str, Path] = {}
+        for path in sorted(folder.glob("*")):
+            if suffix(path) not in _SUFFIXES or is_hidden(path.name):
+                continue
+            if (other := found.setdefault(stem(path), path)) != path:
+                raise UserError(f"has the same name as {other.name}", str(path), "an annotation belongs to one image")
         if not found:
             raise UserError("holds no images", str(folder), "a VOC folder has JPEGImages and Annotations")
         return found
@@ -48,70 +102,210 @@ class Voc:
         """The near-duplicate group of every image."""
         return near_duplicate_groups(self.images)
 
+    @cached_property
+    def sets(self) -> _Sets:
+        """The parts that ImageSets/Main gives."""
+        return self._named_sets() if self.params.sets is not None else self._own_sets()
+
     def items(self) -> Sequence[Item]:
-        """Images that have an annotation and are in one of the sets, if sets are given, by name."""
-        parts = self._parts()
+        """Images that are in one of the sets, if sets are given, by name. Raises UserError for one that has no
+        annotation."""
+        parts = self.sets.parts
         items = []
-        for stem, image in self.images.items():
-            annotation = self.root / "Annotations" / f"{stem}.xml"
+        for name, image in self.images.items():
+            if parts is not None and name not in parts:
+                continue
+            annotation = self.root / "Annotations" / f"{name}.xml"
             if not annotation.is_file():
                 raise UserError("has no annotation", str(image), f"it would be {annotation.name}")
-            if parts and stem not in parts:
-                continue
-            groups = NearGroups({"image": stem}, stem, lambda: self.near)
+            groups = NearGroups({"image": name}, name, lambda: self.near)
             files = {"image": image, "annotation": annotation}
-            items.append(Item(stem, files, groups, part=parts.get(stem)))
+            items.append(Item(name, files, groups, part=None if parts is None else parts[name]))
         return items
 
-    def _parts(self) -> dict[str, Part]:
-        parts: dict[str, Part] = {}
-        for name, part in PARTS:
-            path = self.root / "ImageSets" / "Main" / f"{name}.txt"
-            for line in path.read_text().split("\n") if path.is_file() else []:
-                stem = line.split()[0] if line.strip() else ""
-                if stem and stem not in self.images:
-                    raise UserError(f"names {stem!r}, which is not in JPEGImages", str(path))
-                if stem and parts.setdefault(stem, part) != part:
-                    raise UserError(f"names {stem!r}, which is in {parts[stem]} too", str(path))
-                if stem:
-                    parts[stem] = part
-        return parts
+    def notes(self) -> Sequence[Note]:
+        """Images that no set lists, annotations without an image, files of no known format, and set files unread."""
+        notes = list(self.sets.notes)
+        if self.sets.parts is not None:
+            unlisted = [path.name for name, path in self.images.items() if name not in self.sets.parts]
+            notes += _note(unlisted, "is in no set of ImageSets/Main and left out", "are in no set and left out")
+        annotated = sorted((self.root / "Annotations").glob("*.xml"))
+        alone = [path.name for path in annotated if not is_hidden(path.name) and path.stem not in self.images]
+        notes += _note(alone, "is an annotation without an image", "are annotations without an image")
+        others = sorted(p.name for p in (self.root / "JPEGImages").iterdir() if suffix(p) not in _SUFFIXES)
+        others = [name for name in others if not is_hidden(name)]
+        notes += _note(others, "in JPEGImages is of no format that is read", "in JPEGImages are of no format read")
+        return notes
+
+    def _named_sets(self) -> _Sets:
+        assert self.params.sets is not None
+        members: dict[Part, list[tuple[str, Path]]] = {}
+        for part, names in self.params.sets.items():
+            paths = [self.main / (name if name.endswith(".txt") else f"{name}.txt") for name in names]
+            for path in paths:
+                if not path.is_file():
+                    raise UserError("no such file", str(path), "see data.sets")
+            members[part] = [(name, path) for path in paths for name in self._members(path)]
+        return _Sets(_parts(members))
+
+    def _own_sets(self) -> _Sets:
+        files = {p.stem: p for p in sorted(self.main.glob("*.txt")) if not is_hidden(p.name)}
+        wanted = (*get_args(Part), "trainval")
+        chosen = {name: [files[name]] for name in wanted if name in files}
+        if not chosen:  # the sets of the classes, which each list all images of a part
+            chosen = {name: [p for s, p in files.items() if s.endswith(f"_{name}")] for name in wanted}
+            chosen = {name: paths for name, paths in chosen.items() if paths}
+        read = {path for paths in chosen.values() for path in paths}
+        unread = [path.name for name, path in files.items() if path not in read and not _of_a_class(name)]
+        notes = _note(unread, "of ImageSets/Main is not read (see data.sets)", "of ImageSets/Main are not read")
+        if not chosen:
+            return _Sets(None, tuple(notes))
+        members = {name: [(m, p) for p in paths for m in self._members(p)] for name, paths in chosen.items()}
+        parts = _parts({part: members.get(part, []) for part in get_args(Part)})
+        both = members.get("trainval", [])
+        beyond = [(name, path) for name, path in both if parts.get(name) not in ("train", "val")]
+        if beyond and members.get("train") and members.get("val"):
+            raise UserError(f"names {beyond[0][0]!r}, which neither train nor val names", str(beyond[0][1]))
+        rest: Part = "val" if members.get("train") else "train"
+        parts |= _parts({"test": members.get("test", []), rest: beyond})
+        if beyond:
+            text = f"{len({name for name, _ in beyond})} images of {beyond[0][1].name} are taken as {rest}"
+            notes.append(Note("sets", text, str(beyond[0][1])))
+        if not parts:
+            raise UserError("name no image", str(self.main), "list images, or take the set files away")
+        return _Sets(parts, tuple(notes))
+
+    def _members(self, path: Path) -> list[str]:
+        """Stems of the images that a set file lists, one a line: NAME, NAME.SUFFIX or, of a class, NAME FLAG."""
+        members = []
+        for line in _text(path).splitlines():
+            name = line.strip().strip("\ufeff\0")
+            if not name:
+                continue
+            flagged = _FLAG.fullmatch(name)
+            known = (self._stem(text) for text in (name, *([flagged["name"]] if flagged else [])))
+            found = next((one for one in known if one is not None), None)
+            if found is None:
+                raise UserError(f"names {name!r}, which is not in JPEGImages", str(path))
+            members.append(found)
+        return members
+
+    def _stem(self, text: str) -> str | None:
+        """The stem of an image that is named by its stem, file name or path."""
+        name = PureWindowsPath(text).name  # takes either slash
+        return next((one for one in (text, name, stem(name)) if one in self.images), None)
 
     def load(self, item: Item) -> Sample:
-        """The image with all objects of its annotation."""
+        """The image with the objects of its annotation. Raises UserError that names the annotation."""
         image = read_image(item.files["image"], kind="picture")
-        where = str(item.files["annotation"])
-        boxes, numbers = [], []
-        for name, box in _objects(item.files["annotation"]):
-            if name not in self.labels:
-                raise UserError(f"the label {name!r} is not one of {', '.join(self.labels)}", where)
-            height, width = image.shape
-            half_open = [max(box[0] - 1, 0), max(box[1] - 1, 0), box[2], box[3]]
-            if self.clip:
-                half_open[2:] = min(half_open[2], width), min(half_open[3], height)
-                if half_open[2] <= half_open[0] or half_open[3] <= half_open[1]:
-                    continue
-            boxes.append(half_open)
-            numbers.append(self.labels.index(name))
-        return Sample(item, image, checked_objects(boxes, numbers, image.shape, where))
+        path = item.files["annotation"]
+        annotation, where = _annotation(path), str(path)
+        unknown = [one.label for one in annotation.objects if one.label not in self.labels]
+        if unknown:
+            raise UserError(f"the label {unknown[0]!r} is not one of {', '.join(self.labels)}", where)
+        corners = np.array([one.box for one in annotation.objects], np.float64).reshape(-1, 4)
+        half_open = np.concatenate([np.maximum(corners[:, :2] - 1, np.minimum(corners[:, :2], 0)), corners[:, 2:]], 1)
+        boxes = on_picture(half_open, image, stated=annotation.size, pixels=self.params.pixels, where=where)
+        numbers = np.array([self.labels.index(one.label) for one in annotation.objects], np.int64)
+        left_out = np.array([one.difficult and not self.params.difficult for one in annotation.objects], bool)
+        shape, clip = image.shape, self.params.clip
+        target = checked_objects(boxes[~left_out].tolist(), numbers[~left_out].tolist(), shape, where, clip=clip)
+        notes = []
+        if left_out.any():
+            beside = checked_objects(boxes[left_out].tolist(), numbers[left_out].tolist(), shape, where, clip=clip)
+            ignored = Ignored(beside.boxes, beside.labels)
+            target = target.ignoring(ignored)
+            text = f"{int(left_out.sum())} of {len(left_out)} objects are marked difficult and do not count"
+            notes.append(Note("difficult", text))
+        named = stem(PureWindowsPath(annotation.filename).name)
+        if named and named != item.id:
+            notes.append(Note("filename", f"its annotation says that it is of {annotation.filename}"))
+        return Sample(item, image, target, notes=tuple(notes))
 
 
-def _objects(path: Path) -> list[tuple[str, list[float]]]:
-    """Name and xmin, ymin, xmax, ymax of each object in an annotation. Raises UserError."""
-    text = path.read_bytes()
-    # Entities can make a small file huge; annotations have no use for them.
-    if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
-        raise UserError("has a document type, which annotations have not", str(path))
+def _parts(members: dict[Part, list[tuple[str, Path]]]) -> dict[str, Part]:
+    """The part of each image. Raises UserError for one that is in two."""
+    parts: dict[str, Part] = {}
+    for part, named in members.items():
+        for name, path in named:
+            if parts.setdefault(name, part) != part:
+                raise UserError(f"names {name!r}, which is in {parts[name]} too", str(path))
+    return parts
+
+
+def _of_a_class(name: str) -> bool:
+    return any(name.endswith(f"_{part}") for part in (*get_args(Part), "trainval"))
+
+
+def _note(names: Iterable[str], one: str, several: str) -> list[Note]:
+    names = list(names)
+    if not names:
+        return []
+    shown = ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
+    return [Note("unlisted", f"{shown} {one}" if len(names) == 1 else f"{len(names)} files {several}: {shown}")]
+
+
+def _text(path: Path) -> str:
+    """The text of a set file: UTF-8 with or without a mark, or UTF-16 with one. Raises UserError."""
     try:
-        root = ElementTree.fromstring(text)
-        return [
-            (
-                (entry.findtext("name") or "").strip(),
-                [float(entry.findtext(f"bndbox/{side}") or "") for side in ("xmin", "ymin", "xmax", "ymax")],
-            )
-            for entry in root.findall("object")
-        ]
-    except (ElementTree.ParseError, ValueError) as error:
+        data = path.read_bytes()
+        return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", str(path)) from None
+    except UnicodeDecodeError:
+        raise UserError("is not UTF-8 text", str(path), "save it as UTF-8") from None
+
+
+def _annotation(path: Path) -> _Annotation:
+    """An annotation file. Raises UserError that names it, and the object."""
+    where = str(path)
+    root = _root(path)
+    if root.tag != "annotation":
+        raise UserError(f"is no VOC annotation: its root is <{root.tag}>", where)
+    objects = []
+    for number, entry in enumerate(root.findall("object"), 1):
+        label = (entry.findtext("name") or "").strip()
+        place = f"object {number} ({label or 'without a name'})"
+        if entry.find("bndbox") is None:
+            others = ", ".join(sorted({child.tag for child in entry} - {"name", "part", "pose"}))
+            raise UserError(f"{place} has no bndbox; it has {others or 'nothing else'}", where, "boxes are read alone")
+        corners = [(entry.findtext(f"bndbox/{side}") or "").strip() for side in ("xmin", "ymin", "xmax", "ymax")]
+        try:
+            x0, y0, x1, y1 = map(float, corners)
+        except ValueError:
+            text = ", ".join(corners)
+            raise UserError(f"is no VOC annotation: the box of {place} is {text}", where, "numbers are read") from None
+        objects.append(_Object(label, (x0, y0, x1, y1), _flag(entry, place, where)))
+    width, height = (root.findtext(f"size/{side}") for side in ("width", "height"))
+    return _Annotation(tuple(objects), (root.findtext("filename") or "").strip(), stated_size(width, height, where))
+
+
+def _flag(entry: ElementTree.Element, place: str, where: str) -> bool:
+    """Whether an object is marked difficult."""
+    text = (entry.findtext("difficult") or "0").strip().lower()
+    if text not in ("", "0", "1", "false", "true", "unspecified"):
+        raise UserError(f"difficult of {place} is {text!r}", where, "0 and 1 are read")
+    return text in ("1", "true")
+
+
+def _root(path: Path) -> ElementTree.Element:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot be read: {error.strerror}", str(path)) from None
+    try:
+        if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            text = data.decode("utf-16")
+        else:
+            # The parser knows few encodings, Python many (GBK, Big5, Shift-JIS).
+            declared = re.match(rb"<\?xml[^>]*encoding=[\"']([\w.:-]+)[\"']", data.removeprefix(b"\xef\xbb\xbf"))
+            text = data.decode(declared[1].decode() if declared else "utf-8-sig").removeprefix("\ufeff")
+        text = re.sub(r"^\s*<\?xml[^>]*\?>", "", text)
+        # Entities can make a small file huge; annotations have no use for them.
+        if "<!DOCTYPE" in text or "<!ENTITY" in text:
+            raise UserError("has a document type, which annotations have not", str(path))
+        return ElementTree.fromstring(text)
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise UserError(f"is no VOC annotation: {error}", str(path)) from None
 
 

@@ -20,7 +20,8 @@ from pydicom.uid import SecondaryCaptureImageStorage, generate_uid
 from medzoo.commands.predict import predict_files
 from medzoo.commands.train import train
 from medzoo.io import read_image
-from medzoo.runtime.predictor import Failure, Predictor
+from medzoo.results import Failure
+from medzoo.runtime.predictor import Predictor
 from tests.unit.commands.test_outputs import Flat
 from tests.unit.imaging.test_text_lines import tissue
 from tests.unit.io.test_io_geometry import Through, as_dicom, body
@@ -175,7 +176,7 @@ def test_the_command_says_nothing_of_the_patient(tmp_path: Path) -> None:
         out = tmp_path / ("sr" if "dicom-sr" in more else "out")
         done = subprocess.run([str(part) for part in [*command, "-o", out, *more]], capture_output=True, text=True)
         assert done.returncode == 2, done.stderr  # one of the two is cut off
-        assert ("image-0002" if more == ["--deidentify"] else "b.dcm") in done.stderr
+        assert "b.dcm" in done.stderr
         said = done.stdout + done.stderr
         assert not [secret for secret in SECRETS if secret in said], said
         assert ("is blanked in its picture" in said) == (more == ["--deidentify"])

@@ -83,7 +83,8 @@ def test_impossible_coco_boxes_are_named(tmp_path: Path, box: Any, message: str)
 
 
 def test_clipped_coco_boxes_are_cut_or_dropped(tmp_path: Path) -> None:
-    rows = [{**DOCUMENT["annotations"][0], "bbox": box} for box in ([-5, 2, 20, 90], [60, 2, 5, 5])]
+    boxes = enumerate(([-5, 2, 20, 90], [60, 2, 5, 5]))
+    rows = [{**DOCUMENT["annotations"][0], "id": number, "bbox": box} for number, box in boxes]
     found = objects(coco_of(tmp_path, {**DOCUMENT, "annotations": rows}, clip=True), "a.png")
     assert found.boxes.tolist() == [[0, 2, 15, 30]]
 

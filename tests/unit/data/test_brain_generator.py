@@ -17,9 +17,9 @@ from medzoo.data.layouts import brain_generator
 from medzoo.data.layouts.brain_generator import BrainGenerator, label_map
 from medzoo.data.split import make_split
 from medzoo.errors import UserError
+from medzoo.inputs.volumes import Volume, at_epoch, load_volumes
 from medzoo.nn.net import Geometry
 from medzoo.recipe.split import SplitSection
-from medzoo.training.feeds.volumes import Volume, at_epoch, load_volumes
 
 LABELS = ["background", "csf", "grey-matter", "white-matter"]
 PLAIN = Look(deformation=0, bias=0, gamma=0, noise=0, blur=(0.01, 0.02), thick=0, bites=0)

@@ -162,7 +162,7 @@ VOC = "<annotation><object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin>
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (VOC.format("RBC", 1, 1, 61, 40), "beyond the image of 60 x 40"),
+        (VOC.format("RBC", 1, 1, 62, 40), "beyond the image of 60 x 40"),
         (VOC.format("RBC", 20, 1, 10, 40), "is inverted"),
         (VOC.format("RBC", 10, 5, 9, 40), "is empty"),
         (VOC.format("cell", 1, 1, 5, 5), "'cell' is not one of RBC"),

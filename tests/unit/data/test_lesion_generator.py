@@ -22,9 +22,9 @@ from medzoo.data.generator.structures import LESION, compact, tissues
 from medzoo.data.objects import component_boxes
 from medzoo.data.split import make_split
 from medzoo.errors import UserError
+from medzoo.inputs.slice_scenes import SliceScenes
 from medzoo.nn.net import Geometry
 from medzoo.recipe.split import SplitSection
-from medzoo.training.feeds.slice_scenes import SliceScenes
 
 FLAIR = Look(contrast="flair-like", lesions=(20, 60), resampled=0.7)
 PLAIN = replace(FLAIR, deformation=0, bias=0, gamma=0, noise=0, blur=(0.01, 0.02), thick=0, bites=0)

@@ -9,8 +9,8 @@ import onnx
 import pytest
 import torch
 
-from medzoo.commands.train import export_checked
 from medzoo.errors import UserError
+from medzoo.export.checked import export_checked
 from medzoo.export.stored import pack, unpack
 from medzoo.models.lenet import LeNet, LeNetParams
 from medzoo.nn.net import Spec

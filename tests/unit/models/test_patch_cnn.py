@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from medzoo.commands.train import export_checked
+from medzoo.export.checked import export_checked
+from medzoo.inputs.crops import CropInput
+from medzoo.inputs.patches import PatchInput
 from medzoo.models.patch_cnn import PatchCnn, PatchCnnParams
-from medzoo.nn.net import Crops, Patches, Spec
+from medzoo.nn.net import Spec
 from medzoo.runtime.metadata import Metadata
 from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.runtime.predictor import Predictor
@@ -57,7 +59,7 @@ def test_the_source_network_too_is_dense_as_patch_by_patch() -> None:
 
 def test_crops_have_the_gradient_of_their_patches() -> None:
     net = build(**TINY, learn="crops", crop=17).double()
-    assert isinstance(net.feed, Crops)
+    assert isinstance(net.training_input, CropInput)
     images = torch.rand(3, 1, 17, 17, dtype=torch.float64)
     targets = torch.randint(0, 4, (3, 17, 17))
     targets[0, 6:8, 6:8] = 255
@@ -76,8 +78,8 @@ def test_crops_have_the_gradient_of_their_patches() -> None:
 
 
 def test_patches_are_the_default_feed() -> None:
-    feed = build(**TINY).feed
-    assert feed == Patches(13)
+    feed = build(**TINY).training_input
+    assert feed == PatchInput(13)
 
 
 def _export(net: PatchCnn, *host: dict[str, object]) -> bytes:

@@ -9,15 +9,15 @@ import pytest
 import torch
 from rich.console import Console
 
-from medzoo.commands.train import export_checked
 from medzoo.errors import UserError
+from medzoo.export.checked import export_checked
+from medzoo.inputs.regions import ProposedPictures, WholePictures, WindowBatches
 from medzoo.models.rcnn_classic import ENTRY, RcnnClassic, RcnnClassicParams, build
 from medzoo.nn.net import Spec
 from medzoo.recipe import TrainSection
 from medzoo.runtime.metadata import Metadata, OperatingPoint
 from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.runtime.predictor import Predictor
-from medzoo.training.feeds.regions import ProposedPictures, WholePictures, WindowBatches
 from medzoo.training.fit import FitReport, fit_both
 from medzoo.types import Array, Image
 from tests.unit.training.regions_toys import STEP
@@ -36,13 +36,12 @@ def fitted(net: RcnnClassic, folder: Path) -> FitReport:
     for item in items:
         item.files.clear()  # type: ignore[attr-defined]
     train, val = (ProposedPictures(data, part, [STEP], channels=1) for part in (items[:9], items[9:]))
-    options = {"classes": 1, "batch": 32, "steps": 6, "seed": 0}
-    feed = net.feed
+    options = {"positive": 0.5, "positive_share": 0.25, "classes": 1, "batch": 32, "steps": 6, "seed": 0}
     return fit_both(
         net,
         SETTINGS,
-        WindowBatches(train, feed, **options),  # type: ignore[arg-type]
-        WindowBatches(val, feed, **options),  # type: ignore[arg-type]
+        WindowBatches(train, **options),  # type: ignore[arg-type]
+        WindowBatches(val, **options),  # type: ignore[arg-type]
         WholePictures(train),
         WholePictures(val),
         folder=folder,

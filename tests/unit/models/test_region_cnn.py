@@ -249,7 +249,7 @@ def calibrated(trained: RegionCnn) -> RegionCnn:
         whole = (target["boxes"] >= 3).all(dim=1)
         target["boxes"], target["labels"] = target["boxes"][whole], target["labels"][whole]
     with torch.inference_mode():
-        net.conclude([*net.answers(images, targets), *net.answers(shifted, inner)])
+        net.calibrate([*net.predictions(images, targets), *net.predictions(shifted, inner)])
     return net
 
 
@@ -297,7 +297,7 @@ def test_calibrated_scores_are_the_same_in_onnx_and_in_company(calibrated: Regio
 
 
 def test_the_threshold_is_chosen_among_calibrated_scores(calibrated: RegionCnn) -> None:
-    """What `conclude` saw is what the calibrated net answers."""
+    """What `calibrate` saw is what the calibrated net answers."""
     net = net_of(calibrate=True)
     state = calibrated.state_dict()
     net.load_state_dict(state)
@@ -307,7 +307,7 @@ def test_the_threshold_is_chosen_among_calibrated_scores(calibrated: RegionCnn) 
     fresh.eval()
     images, targets = scenes()
     with torch.inference_mode():
-        raw, wanted = fresh.answers(images, targets), net.answers(images, targets)
+        raw, wanted = fresh.predictions(images, targets), net.predictions(images, targets)
     fresh.curve.load_state_dict(net.curve.state_dict())
     fresh.curve.fit = lambda *given: False  # type: ignore[method-assign]
     told = fresh._calibrate(fresh.curve, raw)

@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from medzoo.errors import UserError
+from medzoo.inputs.feature_input import feature_probes
 from medzoo.models.svm import ENTRY, Svm, SvmParams
 from medzoo.nn.net import Spec
 from medzoo.nn.svm_solver import Search, folds, platt, solve
 from medzoo.nn.weights import load_weights, weights_bytes
-from medzoo.runtime.parity import Golden, feature_probes, golden_file, read_golden_file
+from medzoo.runtime.parity import Golden, golden_file, read_golden_file
 from medzoo.types import Array
 
 SPEC = Spec("classify", ("benign", "malignant"))
@@ -38,8 +39,8 @@ def search(**changes: object) -> Search:
 def solved(**params: object) -> Svm:
     x, y, groups = masses()
     net = Svm(SvmParams(**({"cost": [1.0], "gamma": [0.1], "folds": 4} | params)), SPEC)  # type: ignore[arg-type]
-    net.observe(torch.from_numpy(x), torch.from_numpy(y), torch.from_numpy(groups))
-    net.solve(NAMES)
+    net.partial_fit(torch.from_numpy(x), torch.from_numpy(y), torch.from_numpy(groups))
+    net.fit(NAMES)
     return net
 
 
@@ -63,7 +64,7 @@ def test_the_graph_answers_as_scikit_learn_does(kernel: str) -> None:
 
 def test_selection_keeps_what_decides_and_the_rules_name_it() -> None:
     net = solved(select="anova", keep=[2])
-    said = net.findings["all outlines"]
+    said = net.fit_report["all outlines"]
     assert said["features"] == ["area", "height"]
     assert "area" in said["rules"] or "height" in said["rules"]
     assert "malignant" in said["rules"]
@@ -100,12 +101,12 @@ def test_apart_keeps_a_machine_for_each_kind_of_outline() -> None:
     labels = np.concatenate([y, 1 - y])
     net = Svm(SvmParams(apart=True, learn_from=("given", "found"), cost=(1.0,), gamma=(0.1,), folds=4), SPEC)
     both = torch.from_numpy(np.concatenate([groups, groups]))
-    net.observe(torch.from_numpy(rows), torch.from_numpy(labels), both, both)
-    net.solve((*NAMES, "outline_given"))
+    net.partial_fit(torch.from_numpy(rows), torch.from_numpy(labels), both, both)
+    net.fit((*NAMES, "outline_given"))
     with torch.inference_mode():
         answer = net(torch.from_numpy(rows).float())["probabilities"].argmax(1).numpy()
     assert (answer == labels).mean() > 0.85
-    assert set(net.findings) == {"given outlines", "found outlines"}
+    assert set(net.fit_report) == {"given outlines", "found outlines"}
     assert net.operating_point is not None
     assert f"{len(set(groups))} out-of-fold" in net.operating_point[1]
 
@@ -131,16 +132,16 @@ def test_what_cannot_be_solved_is_named() -> None:
     x, y, groups = masses(40)
     for labels, words in ((np.zeros_like(y), "only one of the two labels"), ((groups == 0).astype(int), "single")):
         net = ENTRY.build(SvmParams(), SPEC)
-        net.observe(torch.from_numpy(x), torch.from_numpy(labels), torch.from_numpy(groups))
+        net.partial_fit(torch.from_numpy(x), torch.from_numpy(labels), torch.from_numpy(groups))
         with pytest.raises(UserError, match=words):
-            net.solve()
+            net.fit()
     for bad, words in ((slice(None), "noise a is never finite"), (slice(3), "noise a is not always finite")):
         broken = x.copy()
         broken[bad, 2] = np.nan
         net = ENTRY.build(SvmParams(), SPEC)
-        net.observe(torch.from_numpy(broken), torch.from_numpy(y))
+        net.partial_fit(torch.from_numpy(broken), torch.from_numpy(y))
         with pytest.raises(UserError, match=words):
-            net.solve(NAMES)
+            net.fit(NAMES)
     with pytest.raises(UserError, match="two labels"):
         ENTRY.build(SvmParams(), Spec("classify", ("a", "b", "c")))
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from medzoo.nn.canvas import fit, fitted_size
+from medzoo.inputs.canvas import fit, fitted_size
 from medzoo.nn.onnx_ops import translations
 
 CANVAS = (48, 64)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medzoo.errors import UserError
-from medzoo.preprocess.crop_mass import CropMass
+from medzoo.preprocess.host.crop_mass import CropMass
 from medzoo.preprocess.mass import Hint, measured_of, with_hint
 from medzoo.types import Frame, Image
 

@@ -9,8 +9,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from medzoo import registry
 from medzoo.errors import UserError
-from medzoo.preprocess.steps import HOST_STEPS, apply_steps, parse_steps
+from medzoo.preprocess.steps import apply_steps, parse_steps
 from medzoo.types import Array, Image
 
 RNG = np.random.default_rng(5)
@@ -168,7 +169,7 @@ def test_steps_survive_json_and_are_all_listed() -> None:
     steps = parse_steps(raw)
     again = parse_steps(json.loads(json.dumps([s.model_dump() for s in steps])))
     assert again == steps
-    assert {s.op for s in steps} <= set(HOST_STEPS)
+    assert {s.op for s in steps} <= set(registry.names("host-step"))
 
 
 def test_every_fault_of_a_list_of_steps_is_told() -> None:
@@ -186,7 +187,7 @@ def test_every_fault_of_a_list_of_steps_is_told() -> None:
     assert len(lines) == len(raw)
     for line, words in zip(
         lines,
-        ["'orient'", "[1].to", "[2].wher", "[3].width", "low must be below high", "unknown step None"],
+        ["'orient'", "[1].to", "[2].wher", "[3].width", "low must be below high", "names no host step"],
         strict=True,
     ):
         assert words in line

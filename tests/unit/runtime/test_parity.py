@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from medzoo.errors import UserError
+from medzoo.inputs.probes import image_probes
 from medzoo.runtime.geometry import Geometry
 from medzoo.runtime.metadata import Metadata
-from medzoo.runtime.parity import check_parity, check_stored, golden_file, probes
+from medzoo.runtime.parity import check_parity, check_stored, golden_file
 from medzoo.types import Array
 
 METADATA = Metadata(name="made", task="segment", labels=("a", "b"), geometry=Geometry())
@@ -30,7 +31,7 @@ class Graph:
 
 
 def test_probes_are_the_same_every_time_and_of_several_batches_and_sizes() -> None:
-    one, two = probes(Geometry()), probes(Geometry())
+    one, two = image_probes(Geometry()), image_probes(Geometry())
     assert all(np.array_equal(a.inputs["image"], b.inputs["image"]) for a, b in zip(one, two, strict=True))
     shapes = [golden.inputs["image"].shape for golden in one]
     assert len({shape[0] for shape in shapes}) >= 3
@@ -38,7 +39,7 @@ def test_probes_are_the_same_every_time_and_of_several_batches_and_sizes() -> No
 
 
 def test_rounding_passes_and_is_reported() -> None:
-    report, answers = check_parity(Graph(), Graph(shift=1e-5), probes(Geometry()), where="x.onnx")
+    report, answers = check_parity(Graph(), Graph(shift=1e-5), image_probes(Geometry()), where="x.onnx")
     assert 0 < report["largest"]["probabilities"] < 1e-4
     assert report["largest"]["labels"] == 0
     assert len(answers) == report["inputs"]
@@ -47,7 +48,7 @@ def test_rounding_passes_and_is_reported() -> None:
 @pytest.mark.parametrize("damage", [{"scale": 2.0}, {"shift": 0.05}, {"scale": 1.01}])
 def test_a_damaged_graph_is_refused_with_output_input_and_difference(damage: dict[str, float]) -> None:
     with pytest.raises(UserError, match=r"x\.onnx: output 'probabilities' differs from torch by .* on probe 1x1x40x45"):
-        check_parity(Graph(), Graph(**damage), probes(Geometry()), where="x.onnx")
+        check_parity(Graph(), Graph(**damage), image_probes(Geometry()), where="x.onnx")
 
 
 def test_an_output_of_another_shape_or_not_finite_is_refused() -> None:
@@ -63,11 +64,11 @@ def test_an_output_of_another_shape_or_not_finite_is_refused() -> None:
 
     for graph in (Cut(), Broken()):
         with pytest.raises(UserError, match="differs from torch"):
-            check_parity(Graph(), graph, probes(Geometry()), where="x.onnx")
+            check_parity(Graph(), graph, image_probes(Geometry()), where="x.onnx")
 
 
 def test_stored_answers_are_compared_without_the_net_that_gave_them(tmp_path: Path) -> None:
-    inputs = probes(Geometry())
+    inputs = image_probes(Geometry())
     _, answers = check_parity(Graph(), Graph(), inputs, where="x.onnx")
     path = tmp_path / "golden.npz"
     path.write_bytes(golden_file(inputs, answers))

@@ -14,7 +14,7 @@ import medzoo
 from medzoo.errors import UserError
 from medzoo.results import Classification, Segmentation
 from medzoo.runtime.metadata import Metadata
-from medzoo.runtime.predictor import Failure, Predictor
+from medzoo.runtime.predictor import Predictor
 
 
 @pytest.fixture(scope="module")
@@ -55,15 +55,19 @@ def test_many_inputs_give_a_generator_in_order_that_reads_no_further_than_it_mus
     assert len(taken) <= 5
 
 
-def test_a_bad_input_raises_where_it_stands_or_fails_in_its_place(tiny_model: Path, scan: nibabel.Nifti1Image) -> None:
+def test_a_bad_input_is_a_failure_in_its_place_and_the_others_are_answered(
+    tiny_model: Path, scan: nibabel.Nifti1Image
+) -> None:
     model = medzoo.load(tiny_model)
     small = scan.slicer[:, :, :1]
-    answers = model.predict([small, "missing.nii", small])
-    next(answers)
-    with pytest.raises(UserError, match=r"missing\.nii"):
-        next(answers)
-    kinds = [type(answer) for answer in model.stream([small, "missing.nii", small])]
-    assert kinds == [Segmentation, Failure, Segmentation]
+    first, failure, last = model.predict([small, "missing.nii", small])
+    assert (type(first), type(failure), type(last)) == (Segmentation, medzoo.Failure, Segmentation)
+    assert first.error is last.error is None
+    assert "missing.nii: no such file" in str(failure.error)
+    for use in (lambda: failure.mask, lambda: failure.save("m.nii.gz"), lambda: failure.volumes_ml):
+        with pytest.raises(UserError, match=r"missing\.nii: no such file"):
+            use()
+    assert not hasattr(failure, "nothing")
 
 
 def test_torch_and_onnx_runtime_give_the_same_mask(tiny_model: Path, scan: nibabel.Nifti1Image) -> None:

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 import medzoo
 from medzoo.cli import app
 from medzoo.errors import UserError
+from medzoo.results import Failure
 from medzoo.runtime.batching import Batcher, BatchingBackend, DeadlineError
 from medzoo.runtime.onnx_backend import OnnxBackend
-from medzoo.runtime.predictor import Failure
 from medzoo.runtime.stream import Pace, batcher_of
 from medzoo.runtime.time_limit import TimeLimitError, budget, time_limit
 from tests.unit.runtime.endless import KINDS, write_endless

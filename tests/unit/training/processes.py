@@ -19,12 +19,12 @@ import torch
 from rich.console import Console
 
 from medzoo.errors import UserError
+from medzoo.inputs.batches import Batch
+from medzoo.inputs.images import ImageBatches, OrderedImages
+from medzoo.inputs.pictures import Pictures
 from medzoo.models.lenet import LeNet, LeNetParams
 from medzoo.nn.net import Spec
 from medzoo.recipe import TrainSection
-from medzoo.training.feeds.batches import Batch
-from medzoo.training.feeds.images import ImageBatches, OrderedImages
-from medzoo.training.feeds.pictures import Pictures
 from medzoo.training.fit import fit_gradient
 from tests.unit.training.pictures_toys import LABELS, Toys
 

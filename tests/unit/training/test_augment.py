@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from medzoo.training.augment import AUGMENTATIONS, Affine, Augmentation, Blur, Cutout, Flip, Intensity, augment
+from medzoo import registry
+from medzoo.augment.augmentation import Augmentation, augment
+from medzoo.augment.ops.affine import Affine
+from medzoo.augment.ops.blur import Blur
+from medzoo.augment.ops.cutout import Cutout
+from medzoo.augment.ops.flip import Flip
+from medzoo.augment.ops.intensity import Intensity
+
+# Those that need no objects.
+CHANGES = [op for op, kind in registry.entries("augment").items() if not kind.adds_objects]
 
 
 def picture(height: int = 40, width: int = 60) -> torch.Tensor:
@@ -21,9 +30,9 @@ def draw(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-@pytest.mark.parametrize("op", sorted(AUGMENTATIONS))
+@pytest.mark.parametrize("op", CHANGES)
 def test_every_change_changes_keeps_its_shape_and_repeats(op: str) -> None:
-    change: Augmentation = AUGMENTATIONS[op](share=1)  # type: ignore[call-arg]
+    change: Augmentation = registry.entry("augment", op)(share=1)
     image = picture()
     kept = image.clone()
     once = augment(image, [change], draw(1))
@@ -37,16 +46,16 @@ def test_every_change_changes_keeps_its_shape_and_repeats(op: str) -> None:
     assert torch.equal(augment(image, [change.model_copy(update={"share": 0})], draw(1)), image)
 
 
-@pytest.mark.parametrize("op", sorted(AUGMENTATIONS))
+@pytest.mark.parametrize("op", CHANGES)
 def test_sixteen_bit_pictures_are_changed_as_eight_bit_ones(op: str) -> None:
-    change: Augmentation = AUGMENTATIONS[op](share=1)  # type: ignore[call-arg]
+    change: Augmentation = registry.entry("augment", op)(share=1)
     small, large = (augment(picture() * factor, [change], draw(5)) for factor in (1, 257))
     assert torch.allclose(small * 257, large, rtol=1e-4, atol=0.5)
 
 
 @pytest.mark.parametrize("op", ["intensity", "gamma", "speckle"])
 def test_what_lies_beside_the_picture_stays_zero(op: str) -> None:
-    change: Augmentation = AUGMENTATIONS[op](share=1)  # type: ignore[call-arg]
+    change: Augmentation = registry.entry("augment", op)(share=1)
     for seed in range(5):
         assert (augment(picture(), [change], draw(seed))[:, -8:] == 0).all()
 
@@ -94,6 +103,6 @@ def test_cutout_takes_a_rectangle_of_the_stated_size() -> None:
 
 def test_a_picture_of_zeros_survives() -> None:
     image = torch.zeros(1, 16, 16)
-    for kind in AUGMENTATIONS.values():
-        assert torch.isfinite(kind(share=1).apply(image, draw())).all()  # type: ignore[call-arg]
+    for op in CHANGES:
+        assert torch.isfinite(registry.entry("augment", op)(share=1).apply(image, draw())).all()
     assert torch.equal(Intensity().apply(image, draw()), image)

@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from medzoo.augment.augmentation import Augmentation, augment_labelled, check_augmentations
+from medzoo.augment.ops.affine import Affine
+from medzoo.augment.ops.blur import Blur
+from medzoo.augment.ops.flip import Flip
+from medzoo.augment.ops.gamma import Gamma
+from medzoo.augment.ops.intensity import Intensity
+from medzoo.augment.ops.speckle import Speckle
 from medzoo.errors import UserError
-from medzoo.training.augment import Affine, Augmentation, Blur, Flip, Gamma, Intensity, Speckle
-from medzoo.training.augment_boxes import augment_boxes, check_changes
 from medzoo.types import Array
 from tests.unit.training.scenes_toys import rectangle
 
@@ -37,7 +42,7 @@ def bright(image: torch.Tensor) -> Array:
 def test_a_box_stays_tight(change: Augmentation) -> None:
     image = torch.from_numpy(rectangle(96, 112, BOX).astype(np.float32))
     for seed in range(8):
-        changed, boxes, kept = augment_boxes(image, BOX, np.zeros(1), [change], np.random.default_rng(seed))
+        changed, boxes, kept = augment_labelled(image, BOX, np.zeros(1), [change], np.random.default_rng(seed))
         assert kept.tolist() == [0]
         np.testing.assert_allclose(boxes[0], bright(changed), atol=1.0)
     if isinstance(change, Affine | Flip):
@@ -50,10 +55,10 @@ def test_boxes_are_clipped_and_dropped_where_little_is_left() -> None:
     boxes = np.array([[0, 10, 40, 50], [40, 10, 80, 50], [50, 10, 100, 50], [184, 10, 224, 50]], np.float32)
     left, right = 0, 0
     for seed in range(40):
-        _, moved, kept = augment_boxes(
+        _, moved, kept = augment_labelled(
             image, boxes, np.arange(4), [Affine(rotate=0, translate=0.25, scale=0)], np.random.default_rng(seed)
         )
-        theta = Affine(rotate=0, translate=0.25, scale=0).draw(image, _after_share(seed))
+        theta = Affine(rotate=0, translate=0.25, scale=0).sample(image, _after_share(seed))
         shift = -theta[0, 2] / 2 * 224
         drop = np.clip(boxes[:, [0, 2]] + shift, 0, 224)
         seen = (drop[:, 1] - drop[:, 0]) / (boxes[:, 2] - boxes[:, 0])
@@ -74,13 +79,13 @@ def _after_share(seed: int) -> np.random.Generator:
 
 
 def test_a_turn_is_refused_because_boxes_would_be_loose() -> None:
-    check_changes([Affine(rotate=0), Flip()])
+    check_augmentations([Affine(rotate=0), Flip()], boxes=True)
     with pytest.raises(UserError, match=r"train\.augment\[1\]\.rotate.*"):
-        check_changes([Flip(), Affine(rotate=5)])
+        check_augmentations([Flip(), Affine(rotate=5)], boxes=True)
 
 
 def test_a_picture_without_objects_passes() -> None:
-    image, boxes, kept = augment_boxes(
+    image, boxes, kept = augment_labelled(
         torch.ones(1, 20, 30),
         np.zeros((0, 4), np.float32),
         np.zeros(0, np.int64),

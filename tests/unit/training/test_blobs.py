@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from medzoo.training.augment_boxes import augment_boxes
-from medzoo.training.blobs import APART, Blobs
+from medzoo.augment.augmentation import augment_labelled
+from medzoo.augment.ops.blobs import APART, Blobs
 
 
 def scan(*, seed: int = 0) -> torch.Tensor:
@@ -49,10 +49,10 @@ def test_blobs_keep_apart_and_away_from_objects() -> None:
 def test_they_join_a_pictures_objects_as_the_first_label_and_repeat_by_seed() -> None:
     objects, labels = np.array([[5, 5, 15, 15]], np.float32), np.array([1])
     change = Blobs(count=3, share=1)
-    image, boxes, kinds = augment_boxes(scan(), objects, labels, [change], np.random.default_rng(3))
+    image, boxes, kinds = augment_labelled(scan(), objects, labels, [change], np.random.default_rng(3))
     assert len(boxes) > 1
     assert kinds.tolist() == [1] + [0] * (len(boxes) - 1)
-    again = augment_boxes(scan(), objects, labels, [change], np.random.default_rng(3))
+    again = augment_labelled(scan(), objects, labels, [change], np.random.default_rng(3))
     assert torch.equal(again[0], image)
     np.testing.assert_array_equal(again[1], boxes)
 

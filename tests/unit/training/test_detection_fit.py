@@ -9,18 +9,19 @@ import torch
 from rich.console import Console
 from safetensors.torch import save_file
 
+from medzoo.augment.ops.affine import Affine
+from medzoo.augment.ops.flip import Flip
 from medzoo.commands.catalog import Catalog
 from medzoo.errors import UserError
+from medzoo.inputs.scenes import OrderedScenes, SceneBatches, ScenePictures
 from medzoo.metrics.detect import Boxes
 from medzoo.models.region_cnn import ENTRY
 from medzoo.nn.backbone import Backbone
 from medzoo.nn.detector import Detector
-from medzoo.nn.net import Scenes, Spec
+from medzoo.nn.net import Spec
 from medzoo.nn.weights import build_net, load_weights, weights_bytes
 from medzoo.recipe import TrainSection, load_recipe
-from medzoo.training.augment import Affine, Flip
 from medzoo.training.batch_size import largest_batch
-from medzoo.training.feeds.scenes import OrderedScenes, SceneBatches, ScenePictures
 from medzoo.training.fit import answers, fit_gradient
 from medzoo.training.lr_finder import find_lr
 from tests.unit.training.scenes_toys import ToyScenes
@@ -34,7 +35,7 @@ def test_a_detector_learns_is_judged_by_ap_and_gets_its_threshold(tmp_path: Path
     items = data.items()
     train, val = (ScenePictures(data, part, (), channels=1, size=(64, 64)) for part in (items[:18], items[18:]))
     settings = TrainSection(epochs=16, batch=6, lr=4e-3, monitor="ap50", clip=5.0)
-    feed = SceneBatches(train, batch=6, seed=0, changes=[Flip(), Affine(rotate=0)])
+    feed = SceneBatches(train, batch=6, seed=0, augmentations=[Flip(), Affine(rotate=0)])
     ordered = OrderedScenes(val, batch=4)
     torch.manual_seed(0)
     report = fit_gradient(net, settings, feed, ordered, folder=tmp_path, console=Console(quiet=True))
@@ -43,7 +44,7 @@ def test_a_detector_learns_is_judged_by_ap_and_gets_its_threshold(tmp_path: Path
     assert report.best > 0.15  # bright rectangles on dark ground; untrained it is below 0.03
     # What is kept is the state that was judged best.
     pairs = answers(net, ordered)
-    assert net.figure("ap50", pairs) == pytest.approx(report.best, abs=1e-6)
+    assert net.metric("ap50", pairs) == pytest.approx(report.best, abs=1e-6)
     assert net.operating_point is not None
     threshold, rule = net.operating_point
     assert rule == ("lowest threshold with at most 0.5 false positives an image on 6 validation images")
@@ -78,8 +79,8 @@ def test_the_threshold_is_the_lowest_that_keeps_the_rate() -> None:
 
     net = Detector()
     for rate, threshold in ((0.5, 0.9), (1.0, 0.6), (2.0, 0.3)):
-        net.feed = Scenes((8, 8), false_positives=rate)
-        net.conclude([(boxes(1.0), boxes(0.9, 0.6, 0.3))] * 4)
+        net.false_positives = rate
+        net.calibrate([(boxes(1.0), boxes(0.9, 0.6, 0.3))] * 4)
         assert net.operating_point is not None
         assert net.operating_point[0] == pytest.approx(threshold)
 
@@ -87,7 +88,7 @@ def test_the_threshold_is_the_lowest_that_keeps_the_rate() -> None:
 def test_labels_beyond_those_of_the_objects_count_as_false() -> None:
     there = Boxes(torch.tensor([[0, 0, 9, 9.0]]).numpy(), torch.tensor([0]).numpy(), torch.ones(1).numpy())
     found = Boxes(there.boxes, torch.tensor([2]).numpy(), torch.tensor([0.7]).numpy())
-    assert Detector().figure("cpm", [(there, found)]) == 0
+    assert Detector().metric("cpm", [(there, found)]) == 0
 
 
 def test_frozen_layers_stay_and_unknown_ones_are_named() -> None:

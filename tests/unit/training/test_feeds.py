@@ -5,13 +5,12 @@ import pytest
 import torch
 
 from medzoo.errors import UserError
-from medzoo.nn.net import Crops, Geometry, Patches
-from medzoo.nn.segmenter import IGNORED
+from medzoo.inputs.batches import Loader
+from medzoo.inputs.crops import CropBatches, CropInput
+from medzoo.inputs.patches import PatchBatches, PatchInput
+from medzoo.inputs.volumes import IGNORED, Volume, sample_places
+from medzoo.nn.net import Geometry
 from medzoo.runtime.slices import slice_with_neighbours
-from medzoo.training.feeds.batches import Loader
-from medzoo.training.feeds.crops import CropBatches
-from medzoo.training.feeds.patches import PatchBatches
-from medzoo.training.feeds.volumes import Volume, draw
 
 GEOMETRY = Geometry(slices=3, margin=2, foreground="nonzero")
 
@@ -28,7 +27,7 @@ def volume() -> Volume:
 
 
 def test_patches_lie_around_their_pixel_with_neighbouring_slices_and_carry_its_label(volume: Volume) -> None:
-    batches = PatchBatches([volume], Patches(5), geometry=GEOMETRY, batch=300, steps=2, seed=0)
+    batches = PatchBatches([volume], PatchInput(5), geometry=GEOMETRY, batch=300, steps=2, seed=0)
     patches, labels = batches.batch(0, 0)
     assert patches.shape == (300, 3, 5, 5)
     centres = patches[:, 1, 2, 2].numpy().astype(int) - 1
@@ -52,12 +51,12 @@ def test_sequences_and_slices_are_trained_on_in_the_order_in_which_they_are_pred
     options = {"geometry": Geometry(channels=2, slices=3, margin=2), "batch": 8, "steps": 2, "seed": 0}
     predicted = slice_with_neighbours(array.transpose(1, 0, 2, 3), 3, 1)
     if kind == "patches":
-        images, labels = PatchBatches([volume], Patches(5), **options).batch(0, 0)  # type: ignore[arg-type]
+        images, labels = PatchBatches([volume], PatchInput(5), **options).batch(0, 0)  # type: ignore[arg-type]
         found = images[labels == 1]
         assert len(found) == 4
         assert all(np.array_equal(one, predicted[:, 8:13, 10:15]) for one in found.numpy())
         return
-    images, targets = CropBatches([volume], Crops((8, 8)), **options).batch(0, 0)  # type: ignore[arg-type]
+    images, targets = CropBatches([volume], CropInput((8, 8)), **options).batch(0, 0)  # type: ignore[arg-type]
     found = [(image, np.argwhere(t == 1)) for image, t in zip(images.numpy(), targets.numpy(), strict=True)]
     marked = [(image, places[0]) for image, places in found if len(places)]
     assert len(marked) >= 4
@@ -67,7 +66,7 @@ def test_sequences_and_slices_are_trained_on_in_the_order_in_which_they_are_pred
 
 def test_batches_depend_on_seed_epoch_and_step_alone(volume: Volume) -> None:
     def make(seed: int) -> PatchBatches:
-        return PatchBatches([volume], Patches(5), geometry=GEOMETRY, batch=16, steps=4, seed=seed)
+        return PatchBatches([volume], PatchInput(5), geometry=GEOMETRY, batch=16, steps=4, seed=seed)
 
     once, again = make(0), make(0)
     late = again.batch(3, 2)
@@ -78,7 +77,7 @@ def test_batches_depend_on_seed_epoch_and_step_alone(volume: Volume) -> None:
 
 
 def test_processes_share_the_batch_that_one_process_would_have(volume: Volume) -> None:
-    batches = PatchBatches([volume], Patches(5), geometry=GEOMETRY, batch=16, steps=4, seed=0)
+    batches = PatchBatches([volume], PatchInput(5), geometry=GEOMETRY, batch=16, steps=4, seed=0)
     whole, _ = batches.batch(1, 1)
     parts = [batches.batch(1, 1, rank=rank, world=2)[0] for rank in range(2)]
     assert torch.equal(torch.stack(parts, 1).flatten(0, 1), whole)
@@ -86,7 +85,7 @@ def test_processes_share_the_batch_that_one_process_would_have(volume: Volume) -
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_loader_starts_where_it_is_told_and_workers_change_nothing(volume: Volume, workers: int) -> None:
-    batches = PatchBatches([volume], Patches(5), geometry=GEOMETRY, batch=8, steps=5, seed=0)
+    batches = PatchBatches([volume], PatchInput(5), geometry=GEOMETRY, batch=8, steps=5, seed=0)
     loader = Loader(batches, workers=workers)
     loader.epoch, loader.start = 2, 3
     found = [image for image, _ in loader]
@@ -97,7 +96,7 @@ def test_the_loader_starts_where_it_is_told_and_workers_change_nothing(volume: V
 
 
 def test_crops_carry_their_map_and_mark_what_lies_outside(volume: Volume) -> None:
-    batches = CropBatches([volume], Crops((30, 12)), geometry=GEOMETRY, batch=24, steps=1, seed=0)
+    batches = CropBatches([volume], CropInput((30, 12)), geometry=GEOMETRY, batch=24, steps=1, seed=0)
     images, maps = batches.batch(0, 0)
     assert images.shape == (24, 3, 30, 12)
     assert maps.shape == (24, 30, 12)
@@ -109,11 +108,11 @@ def test_crops_carry_their_map_and_mark_what_lies_outside(volume: Volume) -> Non
 
 
 def test_crops_come_in_full_batches_whatever_their_number(volume: Volume) -> None:
-    feed = CropBatches([volume], Crops(size=(16, 16)), geometry=Geometry(slices=3), batch=3, steps=4, seed=0)
+    feed = CropBatches([volume], CropInput(size=(16, 16)), geometry=Geometry(slices=3), batch=3, steps=4, seed=0)
     assert [len(feed.batch(0, step)[0]) for step in range(4)] == [3] * 4
 
 
 def test_drawing_needs_something_to_draw() -> None:
     empty = Volume(np.zeros((1, 2, 2, 2)), np.zeros((2, 2, 2), np.uint8), (np.array([], int),) * 2)
     with pytest.raises(UserError, match="no voxel of any label"):
-        draw([empty], np.random.default_rng(0), 4)
+        sample_places([empty], np.random.default_rng(0), 4)

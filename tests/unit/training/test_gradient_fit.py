@@ -10,8 +10,10 @@ import pytest
 import torch
 from rich.console import Console
 
-from medzoo.commands.train import export_checked
 from medzoo.errors import UserError
+from medzoo.export.checked import export_checked
+from medzoo.inputs.images import ImageBatches, OrderedImages
+from medzoo.inputs.pictures import Pictures
 from medzoo.models import timm
 from medzoo.models.lenet import ENTRY, LeNet, LeNetParams
 from medzoo.nn.net import Spec
@@ -19,8 +21,6 @@ from medzoo.recipe import TrainSection
 from medzoo.runtime.metadata import Metadata
 from medzoo.training.batch_size import largest_batch
 from medzoo.training.checkpoints import saved
-from medzoo.training.feeds.images import ImageBatches, OrderedImages
-from medzoo.training.feeds.pictures import Pictures
 from medzoo.training.fit import FitReport, answers, fit_gradient
 from medzoo.training.lr_finder import find_lr
 from tests.unit.training.pictures_toys import LABELS, Toys
@@ -144,7 +144,7 @@ def test_a_figure_that_was_never_defined_chooses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, early_stopping: int | None
 ) -> None:
     last, _ = fit(tmp_path / "last", monitor="auc", choose="last")
-    monkeypatch.setattr(LeNet, "figure", lambda *_: float("nan"))
+    monkeypatch.setattr(LeNet, "metric", lambda *_: float("nan"))
     net, report = fit(tmp_path / "undefined", monitor="auc", early_stopping=early_stopping)
     assert report.best is None
     assert report.steps == 6

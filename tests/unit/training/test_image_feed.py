@@ -11,17 +11,19 @@ import numpy as np
 import pytest
 import torch
 
+from medzoo.augment.ops.affine import Affine
+from medzoo.augment.ops.flip import Flip
+from medzoo.augment.ops.intensity import Intensity
 from medzoo.data.dataset import Item
 from medzoo.errors import UserError
+from medzoo.inputs.batches import Loader
+from medzoo.inputs.images import ImageBatches, OrderedImages
+from medzoo.inputs.pictures import Pictures
 from medzoo.models.lenet import LeNet, LeNetParams
 from medzoo.nn.net import Spec
-from medzoo.training.augment import Affine, Flip, Intensity
-from medzoo.training.feeds.batches import Loader
-from medzoo.training.feeds.images import ImageBatches, OrderedImages
-from medzoo.training.feeds.pictures import Pictures
 from tests.unit.training.pictures_toys import LABELS, Toys
 
-CHANGES = (Affine(), Flip(), Intensity())
+AUGMENTATIONS = (Affine(), Flip(), Intensity())
 
 
 def pictures(data: Toys, *, size: tuple[int, int] = (24, 32), limit: int = 1 << 20) -> Pictures:
@@ -29,13 +31,15 @@ def pictures(data: Toys, *, size: tuple[int, int] = (24, 32), limit: int = 1 << 
 
 
 def test_a_batch_is_a_function_of_seed_epoch_and_step() -> None:
-    one, two = (ImageBatches(pictures(Toys(10)), batch=4, seed=3, changes=CHANGES, mixup=0.4) for _ in range(2))
+    one, two = (
+        ImageBatches(pictures(Toys(10)), batch=4, seed=3, augmentations=AUGMENTATIONS, mixup=0.4) for _ in range(2)
+    )
     late = two.batch(2, 1)
     two.batch(0, 0)
     for a, b in zip(one.batch(2, 1), late, strict=True):
         assert torch.equal(a, b)
     assert not torch.equal(one.batch(2, 1)[0], one.batch(1, 1)[0])
-    other = ImageBatches(pictures(Toys(10)), batch=4, seed=4, changes=CHANGES, mixup=0.4)
+    other = ImageBatches(pictures(Toys(10)), batch=4, seed=4, augmentations=AUGMENTATIONS, mixup=0.4)
     assert not torch.equal(one.batch(2, 1)[0], other.batch(2, 1)[0])
 
 
@@ -54,7 +58,7 @@ def test_every_batch_is_full_and_every_picture_drawn_as_often() -> None:
 
 @pytest.mark.parametrize("world", [2, 3])
 def test_processes_share_the_batch_of_one(world: int) -> None:
-    feed = ImageBatches(pictures(Toys(10)), batch=4, seed=0, changes=CHANGES, mixup=0.4)
+    feed = ImageBatches(pictures(Toys(10)), batch=4, seed=0, augmentations=AUGMENTATIONS, mixup=0.4)
     whole, shares = feed.batch(1, 0)
     for rank in range(world):
         image, share = feed.batch(1, 0, rank=rank, world=world)

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
+from medzoo.augment.augmentation import Lesion, augment_labelled, check_augmentations
+from medzoo.augment.ops.affine import Affine
+from medzoo.augment.ops.flip import Flip
+from medzoo.augment.ops.lesion_paste import LesionPaste, cut_out
 from medzoo.data.dataset import Item, Objects, Sample
 from medzoo.errors import UserError
+from medzoo.inputs.scenes import SceneBatches, ScenePictures
+from medzoo.inputs.slice_scenes import SliceScenes
 from medzoo.metrics.match import iou
 from medzoo.nn.net import Geometry
-from medzoo.training.augment import Affine, Flip
-from medzoo.training.augment_boxes import augment_boxes
-from medzoo.training.changes import refuse_objects
-from medzoo.training.feeds.scenes import SceneBatches, ScenePictures
-from medzoo.training.feeds.slice_scenes import SliceScenes
-from medzoo.training.lesion_paste import Lesion, LesionPaste, cut_out
 from medzoo.types import Array, Image
 from tests.unit.training.scenes_toys import ToyScenes
 
@@ -98,12 +98,12 @@ def test_boxes_and_labels_grow_together_and_move_with_what_follows() -> None:
     lesion, flip = donor(), Flip(share=1)
     boxes, labels = np.array([[4, 4, 20, 20]], np.float32), np.array([0])
     rng = np.random.default_rng(4)
-    image, found, kinds = augment_boxes(ground(), boxes, labels, [PASTE, flip], rng, lesions=lambda rng: [lesion])
+    image, found, kinds = augment_labelled(ground(), boxes, labels, [PASTE, flip], rng, donors=lambda rng: [lesion])
     assert kinds.tolist() == [0, 1]
     assert found[0].tolist() == [WIDTH - 20, 4, WIDTH - 4, 20]
     x0, y0, x1, y1 = found[1].astype(int)
     assert image[0, (y0 + y1) // 2, (x0 + x1) // 2] < 40
-    _, alone, _ = augment_boxes(ground(), boxes, labels, [PASTE], rng)
+    _, alone, _ = augment_labelled(ground(), boxes, labels, [PASTE], rng)
     assert len(alone) == 1, "without lesions to paste the picture stays"
 
 
@@ -121,7 +121,7 @@ def pictures(data: ToyScenes) -> ScenePictures:
 
 def test_a_feed_pastes_as_a_function_of_seed_and_step_and_keeps_boxes_tight() -> None:
     changes = [LesionPaste(share=1, shift=1.0), Affine(rotate=0, translate=0, scale=0.1)]
-    one, two = (SceneBatches(pictures(Outlined(9)), batch=6, seed=1, changes=changes) for _ in range(2))
+    one, two = (SceneBatches(pictures(Outlined(9)), batch=6, seed=1, augmentations=changes) for _ in range(2))
     images, targets = one.batch(1, 1)
     again, same = two.batch(1, 1)
     assert torch.equal(images, again)
@@ -135,7 +135,7 @@ def test_a_feed_pastes_as_a_function_of_seed_and_step_and_keeps_boxes_tight() ->
 
 
 def test_data_without_outlines_stop_with_the_file_and_the_way_out() -> None:
-    feed = SceneBatches(pictures(ToyScenes(3)), batch=3, seed=0, changes=[PASTE])
+    feed = SceneBatches(pictures(ToyScenes(3)), batch=3, seed=0, augmentations=[PASTE])
     with pytest.raises(UserError, match=r"s0\d\.png: has boxes but no outlines.*leave lesion-paste out"):
         feed.batch(0, 0)
 
@@ -156,12 +156,12 @@ def test_slices_of_volumes_lend_their_lesions_with_their_neighbours() -> None:
     assert len(lesions) == 2
     assert lesions[0].image.shape[0] == 3
     assert lesions[0].mask.sum() == pytest.approx(12 * 16 * (64 / 60) ** 0, rel=0.2)
-    images, targets = SceneBatches(scans, batch=4, seed=2, changes=[PASTE]).batch(0, 0)
+    images, targets = SceneBatches(scans, batch=4, seed=2, augmentations=[PASTE]).batch(0, 0)
     assert images.shape == (4, 3, 64, 64)
     assert sum(len(t["boxes"]) for t in targets) > 2
 
 
 def test_feeds_of_single_objects_refuse_it() -> None:
-    refuse_objects([Flip()])
+    check_augmentations([Flip()], boxes=False)
     with pytest.raises(UserError, match=r"train\.augment\[1\]: lesion-paste adds objects to the whole pictures"):
-        refuse_objects([Flip(), PASTE])
+        check_augmentations([Flip(), PASTE], boxes=False)

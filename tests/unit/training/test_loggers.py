@@ -15,8 +15,8 @@ from PIL import Image as Pillow
 from rich.console import Console
 
 from medzoo.errors import UserError
+from medzoo.inputs.images import ImageBatches
 from medzoo.training.checkpoints import newest, saved, step_of
-from medzoo.training.feeds.images import ImageBatches
 from medzoo.training.loggers import PACKAGES, check_loggers, make_loggers
 from tests.unit.training.test_resume import PowerError, Stopping, run, same
 

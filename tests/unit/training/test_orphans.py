@@ -15,7 +15,7 @@ KILLED = """
 import os, signal, threading, time
 import torch
 from torch.utils.data._utils import worker
-from medzoo.training.feeds.batches import Loader
+from medzoo.inputs.batches import Loader
 
 class Late(worker.ManagerWatchdog):
     def __init__(self):

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
+from medzoo.augment.ops.flip import Flip
 from medzoo.errors import UserError
+from medzoo.inputs.region_input import RegionInput
+from medzoo.inputs.regions import ProposedPictures, WholePictures, WindowBatches
 from medzoo.metrics.match import iou
-from medzoo.nn.net import Regions
-from medzoo.preprocess.luma import Luma
-from medzoo.training.augment import Flip
-from medzoo.training.feeds.regions import ProposedPictures, WholePictures, WindowBatches
+from medzoo.preprocess.host.luma import Luma
 from tests.unit.training.regions_toys import STEP
 from tests.unit.training.scenes_toys import ToyScenes
 
-FEED = Regions(positive=0.5, positive_share=0.25)
+FEED = RegionInput(positive=0.5, positive_share=0.25)
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def pictures(count: int = 6, **options: object) -> ProposedPictures:
 
 def windows(found: ProposedPictures, **changes: object) -> WindowBatches:
     options = {"classes": 1, "batch": 16, "steps": 3, "seed": 5, **changes}
-    return WindowBatches(found, FEED, **options)  # type: ignore[arg-type]
+    return WindowBatches(found, positive=FEED.positive, positive_share=FEED.positive_share, **options)  # type: ignore[arg-type]
 
 
 def test_objects_are_proposed_and_come_back_in_source_pixels(cache: Path) -> None:
@@ -57,7 +57,7 @@ def test_a_batch_holds_the_share_of_objects_that_the_feed_asks_for(cache: Path) 
 
 
 def test_batches_follow_from_seed_epoch_and_step_and_are_shared_out(cache: Path) -> None:
-    batches = windows(pictures(), changes=[Flip()])
+    batches = windows(pictures(), augmentations=[Flip()])
     first, again = batches.batch(1, 2), batches.batch(1, 2)
     assert torch.equal(first[0], again[0])
     assert not torch.equal(first[0], batches.batch(1, 1)[0])

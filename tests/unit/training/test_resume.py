@@ -12,16 +12,17 @@ import pytest
 import torch
 from rich.console import Console
 
+from medzoo.augment.ops.flip import Flip
+from medzoo.augment.ops.intensity import Intensity
 from medzoo.errors import UserError
+from medzoo.inputs.batches import Batch
+from medzoo.inputs.images import ImageBatches, OrderedImages
+from medzoo.inputs.pictures import Pictures
 from medzoo.io import atomic
 from medzoo.models.lenet import LeNet, LeNetParams
 from medzoo.nn.net import Spec
 from medzoo.recipe import TrainSection
-from medzoo.training.augment import Flip, Intensity
 from medzoo.training.checkpoints import Preempted, newest, saved
-from medzoo.training.feeds.batches import Batch
-from medzoo.training.feeds.images import ImageBatches, OrderedImages
-from medzoo.training.feeds.pictures import Pictures
 from medzoo.training.fit import FitReport, fit_gradient
 from medzoo.training.processes import REQUEUE
 from tests.unit.training.pictures_toys import LABELS, Toys
@@ -63,7 +64,7 @@ def run(
     net = LeNet(LeNetParams(variant="full", dropout=0.3), Spec("classify", LABELS))
     items = data.items()
     parts = [Pictures(data, part, (), labels=LABELS, channels=1, size=net.canvas) for part in (items[:-6], items[-6:])]
-    feed = Stopping(parts[0], batch=4, seed=0, mixup=settings.mixup, changes=(Flip(), Intensity()))
+    feed = Stopping(parts[0], batch=4, seed=0, mixup=settings.mixup, augmentations=(Flip(), Intensity()))
     feed.at, feed.kill = at, kill
     report = fit_gradient(
         net,

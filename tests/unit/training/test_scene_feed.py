@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 import torch
 
+from medzoo.augment.ops.affine import Affine
+from medzoo.augment.ops.flip import Flip
+from medzoo.augment.ops.intensity import Intensity
 from medzoo.errors import UserError
+from medzoo.inputs.canvas import fit
+from medzoo.inputs.scenes import OrderedScenes, SceneBatches, ScenePictures
 from medzoo.models.region_cnn import ENTRY
-from medzoo.nn.canvas import fit
 from medzoo.nn.net import Spec
-from medzoo.training.augment import Affine, Flip, Intensity
-from medzoo.training.feeds.scenes import OrderedScenes, SceneBatches, ScenePictures
 from tests.unit.training.scenes_toys import ToyScenes
 
-CHANGES = (Flip(), Affine(rotate=0), Intensity())
+AUGMENTATIONS = (Flip(), Affine(rotate=0), Intensity())
 SIZE = (64, 64)
 
 
@@ -26,7 +28,7 @@ def pictures(data: ToyScenes, *, limit: int = 1 << 20) -> ScenePictures:
 
 
 def test_a_batch_is_a_function_of_seed_epoch_and_step() -> None:
-    one, two = (SceneBatches(pictures(ToyScenes(9)), batch=4, seed=3, changes=CHANGES) for _ in range(2))
+    one, two = (SceneBatches(pictures(ToyScenes(9)), batch=4, seed=3, augmentations=AUGMENTATIONS) for _ in range(2))
     late = two.batch(2, 1)
     two.batch(0, 0)
     images, targets = one.batch(2, 1)
@@ -103,7 +105,9 @@ def test_an_unreadable_picture_stops_or_is_left_out(caplog: pytest.LogCaptureFix
 def test_a_batch_trains_the_region_cnn_with_and_without_objects() -> None:
     net = ENTRY.build(ENTRY.params.model_validate(ENTRY.tiny), Spec("detect", ("lesion",)))
     for number in (1, 9):  # one picture, without any object; and a mixed batch
-        image, target = SceneBatches(pictures(ToyScenes(number)), batch=4, seed=0, changes=CHANGES).batch(0, 0)
+        image, target = SceneBatches(pictures(ToyScenes(number)), batch=4, seed=0, augmentations=AUGMENTATIONS).batch(
+            0, 0
+        )
         losses = net.loss(image, target)
         assert all(torch.isfinite(value) for value in losses.values())
     assert losses["box"].item() > 0

@@ -13,12 +13,12 @@ import torch
 
 from medzoo.data.layouts.nifti_pairs import ENTRY as PAIRS
 from medzoo.errors import UserError
+from medzoo.inputs.scenes import SceneBatches
+from medzoo.inputs.slice_scenes import SliceScenes
 from medzoo.models.region_cnn import ENTRY
 from medzoo.nn.net import Geometry, Spec
 from medzoo.preprocess.step import HostStep
 from medzoo.preprocess.steps import parse_steps
-from medzoo.training.feeds.scenes import SceneBatches
-from medzoo.training.feeds.slice_scenes import SliceScenes
 from tests.unit.training.scenes_toys import ToyScenes
 
 

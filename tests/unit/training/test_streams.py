@@ -15,13 +15,13 @@ import torch
 
 from medzoo.data.dataset import Item
 from medzoo.data.layouts.nifti_pairs import ENTRY
+from medzoo.inputs.crops import CropBatches, CropInput
+from medzoo.inputs.patches import PatchBatches, PatchInput
+from medzoo.inputs.shards import Shards
+from medzoo.inputs.volumes import Volumes, load_volumes
 from medzoo.io.mapping import map_of
-from medzoo.nn.net import Crops, Geometry, Patches
+from medzoo.nn.net import Geometry
 from medzoo.preprocess.steps import parse_steps
-from medzoo.training.feeds.crops import CropBatches
-from medzoo.training.feeds.patches import PatchBatches
-from medzoo.training.feeds.shards import Shards
-from medzoo.training.feeds.volumes import Volumes, load_volumes
 
 ROOT = Path(__file__).resolve().parents[3]
 GEOMETRY = Geometry(dims=2, channels=1, slices=3, axis=2, margin=None)
@@ -88,8 +88,8 @@ def test_batches_are_the_same_wherever_scans_wait(scans: Path, scaled: bool) -> 
     one, two = (opened(scans, limit=limit, scaled=scaled) for limit in (1 << 30, 0))
     for volumes in (one, two):
         assert volumes.sizes.shape == (4, 2)
-    crops = [CropBatches(v, Crops((40, 12)), geometry=GEOMETRY, batch=6, steps=2, seed=0) for v in (one, two)]
-    patches = [PatchBatches(v, Patches(5), geometry=GEOMETRY, batch=64, steps=2, seed=0) for v in (one, two)]
+    crops = [CropBatches(v, CropInput((40, 12)), geometry=GEOMETRY, batch=6, steps=2, seed=0) for v in (one, two)]
+    patches = [PatchBatches(v, PatchInput(5), geometry=GEOMETRY, batch=64, steps=2, seed=0) for v in (one, two)]
     for first, second in (crops, patches):
         for step in range(2):
             for a, b in zip(first.batch(1, step), second.batch(1, step), strict=True):
@@ -100,7 +100,7 @@ def test_batches_are_the_same_wherever_scans_wait(scans: Path, scaled: bool) -> 
 
 def test_patches_at_the_rim_see_zeros_outside(scans: Path) -> None:
     volumes = opened(scans, limit=1 << 30)
-    feed = PatchBatches(volumes, Patches(5), geometry=GEOMETRY, batch=4, steps=1, seed=0)
+    feed = PatchBatches(volumes, PatchInput(5), geometry=GEOMETRY, batch=4, steps=1, seed=0)
     volume = volumes[0]
     padded = np.pad(volume.array, ((0, 0), (1, 1), (2, 2), (2, 2)))
     flat = np.array([np.ravel_multi_index(at, volume.target.shape) for at in [(0, 0, 0), (5, 9, 27), (25, 29, 27)]])

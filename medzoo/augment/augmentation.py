@@ -1,0 +1,128 @@
+"""The base of every augmentation: a random change of a training image that moves its boxes with it.
+
+An augmentation is a pydantic model whose fields are its options in `train.augment`, in a file of its name in
+`medzoo/augment/ops/` that ends with `ENTRY = TheAugmentation`; a package of its own registers it as an entry point
+under `medzoo.augmentations`. Images are float32 (C, H, W) of stored values. All random numbers come from the generator
+that is handed in, so that a batch stays a function of (seed, epoch, step). Brightness and noise are relative to the
+image's own spread, so that 8-bit and 16-bit images take the same numbers. Exact zeros beside the image (where it does
+not cover the canvas) stay zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from medzoo.errors import UserError
+from medzoo.types import Array
+
+Share = Annotated[float, Field(ge=0, le=1)]
+VISIBLE = 0.4
+"""An object of whose box less than this share is left in the image is dropped."""
+
+
+@dataclass(frozen=True, eq=False)
+class Lesion:
+    """One object cut out of its image: `image` (C, h, w) with some of its surroundings, `mask` (h, w) bool, the
+    object's class, and the (y, x) at which the cut-out lay."""
+
+    image: Tensor
+    mask: Array
+    label: int
+    corner: tuple[int, int]
+
+
+Donors = Callable[[np.random.Generator], Sequence[Lesion]]
+"""Draws lesions of another training image."""
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """An image (C, H, W) with `boxes` (N, 4) float64 x0, y0, x1, y1 in its pixels, half open, and `labels` (N,)."""
+
+    image: Tensor
+    boxes: Array
+    labels: Array
+
+    def with_objects(self, image: Tensor, boxes: Array, labels: Array) -> Labelled:
+        """`image` with further boxes (M, 4) and their labels (M,)."""
+        return Labelled(image, np.concatenate([self.boxes, boxes]), np.concatenate([self.labels, labels]))
+
+
+class Augmentation(BaseModel):
+    """One random change; `share` of the images are changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    adds_objects: ClassVar[bool] = False
+    """It puts new objects into the image, so it needs a model that takes images with boxes."""
+    needs_outlines: ClassVar[bool] = False
+    """It cuts objects out of other images, so it needs data with masks."""
+    op: str
+    share: Share = Field(1.0, description="share of the pictures that are changed")
+
+    def apply(self, image: Tensor, rng: np.random.Generator) -> Tensor:
+        """The changed image."""
+        raise TypeError(f"{type(self).__name__} does not define apply")
+
+    def apply_labelled(self, sample: Labelled, rng: np.random.Generator, *, donors: Donors) -> Labelled:
+        """The changed image with its boxes; where nothing moves, only the image changes."""
+        return Labelled(self.apply(sample.image, rng), sample.boxes, sample.labels)
+
+    def check_boxes(self, where: str) -> None:
+        """Raise UserError if boxes would no longer be tight after this change."""
+
+
+def check_augmentations(augmentations: Sequence[Augmentation], *, boxes: bool) -> None:
+    """Raise UserError for an augmentation that does not suit images with (`boxes`) or without boxes."""
+    for number, one in enumerate(augmentations):
+        where = f"train.augment[{number}]"
+        if boxes:
+            one.check_boxes(where)
+        elif one.adds_objects:
+            raise UserError(
+                f"{one.op} adds objects to whole images with boxes, which this model does not take",
+                where=where,
+                hint=f"leave {one.op} out",
+            )
+
+
+def augment(image: Tensor, augmentations: Sequence[Augmentation], rng: np.random.Generator) -> Tensor:
+    """`image` (C, H, W) after each augmentation, in order."""
+    for one in augmentations:
+        if rng.random() < one.share:
+            image = one.apply(image, rng)
+    return image
+
+
+def augment_labelled(
+    image: Tensor,
+    boxes: Array,
+    labels: Array,
+    augmentations: Sequence[Augmentation],
+    rng: np.random.Generator,
+    *,
+    donors: Donors = lambda rng: (),
+) -> tuple[Tensor, Array, Array]:
+    """`image` (C, H, W) after each augmentation in order, the boxes (N, 4) left or added, and their labels (N,).
+
+    Boxes are clipped to the image at the end; one of which less than 40 % is left is dropped.
+    """
+    sample = Labelled(image, boxes.astype(np.float64).reshape(-1, 4), labels.astype(np.int64))
+    height, width = image.shape[1:]
+    for one in augmentations:
+        if rng.random() < one.share:
+            sample = one.apply_labelled(sample, rng, donors=donors)
+    clipped = np.clip(sample.boxes, 0, [width, height, width, height])
+    left, whole = _area(clipped), _area(sample.boxes)
+    kept = np.flatnonzero((left >= VISIBLE * whole) & (left >= 1))
+    return sample.image, clipped[kept].astype(np.float32), sample.labels[kept]
+
+
+def _area(boxes: Array) -> Array:
+    area: Array = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return area

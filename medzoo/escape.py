@@ -1,0 +1,67 @@
+"""Text from outside (names of files, DICOM texts, labels, errors of libraries) as it may be printed or written.
+
+A name may hold whatever a file system allows: bytes that are no UTF-8, new lines that would forge a line of output,
+ANSI escapes that a terminal obeys, marks that turn the reading direction. `escaped` shows each of them, `json_text`
+keeps them in JSON. Knows nothing of the rest of medzoo.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from functools import cache
+from typing import Any
+
+# Joiners within words (Persian, Indic scripts, emoji); they move nothing else.
+_JOINERS = "\u200c\u200d"
+_ESCAPE = re.compile(r"\\(?=x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")
+_UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+def escaped(name: str) -> str:
+    r"""A name on one printable line; two names that differ never look the same.
+
+    A byte that is no UTF-8 (as `os.fsdecode` gives it) and an ASCII control character become \xHH, any other control,
+    format or separator character of Unicode \uHHHH or \UHHHHHHHH, in lower case. A backslash stands for itself, unless
+    what follows would make it look like one of these: then it is \x5c.
+    """
+    return printable(_ESCAPE.sub(r"\\x5c", name))
+
+
+def printable(line: str, *, keep: str = "") -> str:
+    """A composed line, its names escaped already, without what else a terminal would obey. `keep`: what stays."""
+    if line.isprintable():
+        return line
+    return "".join(char if char in keep else _shown(char) for char in line)
+
+
+@cache
+def _shown(char: str) -> str:
+    if char in _JOINERS or unicodedata.category(char) not in _UNSAFE:
+        return char
+    number = ord(char)
+    if 0xDC80 <= number <= 0xDCFF:  # PEP 383: a byte
+        return f"\\x{number - 0xDC00:02x}"
+    if number < 0x80:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def json_text(document: Any, *, indent: int | None = None, ascii_only: bool = False, **options: Any) -> str:
+    """JSON (RFC 8259) that can be printed and encoded: names come back from it as they were, byte for byte.
+
+    Lone surrogates, which stand for bytes that are no UTF-8, and characters that a terminal obeys are written as
+    JSON's own escapes. `options` go to `json.dumps`.
+    """
+    text = json.dumps(document, indent=indent, ensure_ascii=ascii_only, **options)
+    if text.replace("\n", "").isprintable():
+        return text
+    return "".join(char if char == "\n" or _shown(char) == char else _in_json(char) for char in text)
+
+
+def _in_json(char: str) -> str:
+    number = ord(char)
+    if number < 0x10000:
+        return f"\\u{number:04x}"
+    return f"\\u{0xD800 + (number - 0x10000 >> 10):04x}\\u{0xDC00 + (number & 0x3FF):04x}"

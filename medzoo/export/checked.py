@@ -1,0 +1,50 @@
+"""Export a net through the parity gate: refused unless ONNX Runtime gives the outputs that torch gave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from medzoo.export.onnx_file import onnx_bytes
+from medzoo.export.stored import pack
+from medzoo.nn.net import Net
+from medzoo.nn.torch_backend import TorchBackend
+from medzoo.runtime.metadata import Metadata
+from medzoo.runtime.onnx_backend import OnnxBackend
+from medzoo.runtime.parity import Golden, check_parity, golden_file
+from medzoo.runtime.steady import steady
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An export that passed: the ONNX file, the golden outputs (.npz), the parity report, and the inputs compared."""
+
+    onnx: bytes
+    golden: bytes
+    parity: Mapping[str, Any]
+    inputs: Sequence[Golden]
+
+
+def export_checked(
+    net: Net, metadata: Metadata, golden: Sequence[Golden], *, where: str, halved: bool = False
+) -> Exported:
+    """Export a net through the gate; `halved`: with its (rounded) weights stored as float16.
+
+    Raises UserError, and leaves nothing, if ONNX Runtime and torch differ.
+    """
+    stored = net.training_input.probes(net, metadata, golden)
+    torch_side, moved = TorchBackend(net, metadata, device="cpu"), 0
+    if metadata.task == "detect":
+        decided = [steady(torch_side, one) for one in (*stored, *golden)]
+        moved = sum(count for _, count in decided)
+        stored, golden = [g for g, _ in decided[: len(stored)]], [g for g, _ in decided[len(stored) :]]
+    inputs = [*stored, *golden]
+    example = next(one.inputs for one in inputs if len(next(iter(one.inputs.values()))) > 1)
+    raw = onnx_bytes(net, metadata, example=example)
+    if halved:
+        raw = pack(raw)
+    backend = OnnxBackend(raw, where=where, device="cpu")
+    parity, outputs = check_parity(torch_side, backend, inputs, where=where)
+    parity = parity | ({"undecided": moved} if moved else {})
+    return Exported(raw, golden_file(stored, outputs[: len(stored)]), parity, inputs)

@@ -1,0 +1,95 @@
+"""Random crops with their label map, centred on places that are balanced over the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from medzoo.data.opened import OpenData
+from medzoo.inputs.batches import Batch, generator
+from medzoo.inputs.training_input import Loaders, TrainingInput, bright
+from medzoo.inputs.volume_loaders import open_volumes
+from medzoo.inputs.volumes import IGNORED, Volume, at_epoch, sample_places
+from medzoo.recipe import Recipe
+from medzoo.runtime.geometry import Geometry
+from medzoo.types import Array
+
+
+@dataclass(frozen=True)
+class CropInput(TrainingInput):
+    """Random crops (B, C, *size) centred on sampled classes; the target is the label map (B, *size)."""
+
+    size: tuple[int, ...]
+
+    def open(self, geometry: Geometry, recipe: Recipe, data: OpenData) -> Loaders:
+        """See TrainingInput.open."""
+
+        def batches(volumes: Sequence[Volume], steps: int, seed: int) -> CropBatches:
+            return CropBatches(volumes, self, geometry=geometry, batch=recipe.train.batch, steps=steps, seed=seed)
+
+        return open_volumes(geometry, recipe, data, batches)
+
+    def example(self, geometry: Geometry, *, labels: int, size: int = 8) -> tuple[Any, ...]:
+        """See TrainingInput.example."""
+        classes = torch.arange(size) % labels
+        maps = classes.view(-1, *[1] * len(self.size)).expand(-1, *self.size).clone()
+        return bright(classes, (geometry.channels * geometry.slices, *self.size)), maps
+
+
+class CropBatches:
+    """(B, slices * C, *size) float32 and labels (B, *size) int64; 255 marks what lies outside the scan."""
+
+    def __init__(
+        self, volumes: Sequence[Volume], crop: CropInput, *, geometry: Geometry, batch: int, steps: int, seed: int
+    ) -> None:
+        self.volumes, self.crop, self.geometry = volumes, crop, geometry
+        self.size, self.steps, self.seed = batch, steps, seed
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def batch(self, epoch: int, step: int, *, rank: int = 0, world: int = 1) -> Batch:
+        """See Batches.batch."""
+        rng = generator(self.seed, epoch, step)
+        volumes = at_epoch(self.volumes, epoch)
+        which, flat = sample_places(volumes, rng, self.size)
+        shifts = rng.random((self.size, len(self.crop.size)))
+        images, targets = [], []
+        for index, place, shift in list(zip(which, flat, shifts, strict=True))[rank::world]:
+            image, target = self._crop(volumes[index], int(place), shift)
+            volumes[index].release()
+            images.append(image.astype(np.float32, copy=False))
+            targets.append(target)
+        return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(targets).astype(np.int64))
+
+    def _crop(self, volume: Volume, place: int, shift: Array) -> tuple[Array, Array]:
+        centre = np.array(np.unravel_index(place, volume.target.shape))
+        sliced = len(centre) > len(self.crop.size)
+        size = (1, *self.crop.size) if sliced else self.crop.size
+        # The drawn place lies anywhere in the middle half, so that it is not always the centre that counts.
+        offset = np.concatenate([[0.5], 0.25 + shift / 2]) if sliced else 0.25 + shift / 2
+        start = centre - np.floor(offset * np.array(size)).astype(int)
+        if sliced:
+            reach = self.geometry.slices // 2
+            start[0] = centre[0] - reach
+            image = window(volume.array, start, (2 * reach + 1, *self.crop.size), 0)
+            image = image.transpose(1, 0, 2, 3).reshape(-1, *self.crop.size)
+            start[0] = centre[0]
+            return image, window(volume.target[None], start, size, IGNORED)[0, 0]
+        return window(volume.array, start, size, 0), window(volume.target[None], start, size, IGNORED)[0]
+
+
+def window(array: Array, start: Array, size: Sequence[int], fill: int) -> Array:
+    """`size` values of `array` (C, *spatial) from `start` on, `fill` where that is outside."""
+    out = np.full((array.shape[0], *size), fill, array.dtype)
+    take, put = [slice(None)], [slice(None)]
+    for first, length, limit in zip(start, size, array.shape[1:], strict=True):
+        low, high = max(0, int(first)), min(limit, int(first) + length)
+        take.append(slice(low, max(low, high)))
+        put.append(slice(low - int(first), max(low, high) - int(first)))
+    out[tuple(put)] = array[tuple(take)]
+    return out

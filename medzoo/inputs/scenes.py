@@ -1,0 +1,274 @@
+"""Whole pictures with the boxes of their objects: shuffled and changed for training, in order for validation.
+
+Pictures without any object are fed as they are: all of them is background.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medzoo.augment.augmentation import Augmentation, Lesion, augment_labelled, check_augmentations
+from medzoo.augment.ops.lesion_paste import cut_out
+from medzoo.data.dataset import DataSet, Item, Objects
+from medzoo.errors import UserError
+from medzoo.inputs.batches import Batch, generator, in_order, shuffled
+from medzoo.inputs.canvas import fit
+from medzoo.inputs.shards import Shards
+from medzoo.io.channels import to_channels
+from medzoo.preprocess.step import HostStep
+from medzoo.preprocess.steps import apply_steps
+from medzoo.types import Array
+
+LIMIT = 512 << 20  # bytes of pictures that one process holds in memory
+log = logging.getLogger("medzoo.training")
+_DONORS = 8  # pictures that are asked for a lesion before there is none
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A prepared picture (C, H, W) as stored, and its objects in that picture's own pixels.
+
+    `mask` (H, W) bool: their outlines, of data that have them and where somebody asked for them.
+    """
+
+    array: Array
+    boxes: Array
+    labels: Array
+    mask: Array | None = None
+
+
+class ScenePictures:
+    """Scenes by index, fitted into `size` as the graph would fit them; read once and kept, in memory up to `limit`
+    bytes.
+
+    A kept picture is the smaller of the stored one (uint8, mostly) and the fitted one, never rounded. `outlines`:
+    keep the outlines too, for lesions that are put into other pictures.
+    """
+
+    keeps = True
+    """Whether pictures are worth keeping; not where they are made from something that is kept itself."""
+    outlines = False
+
+    def __init__(
+        self,
+        data: DataSet,
+        items: Sequence[Item],
+        steps: Sequence[HostStep],
+        *,
+        channels: int,
+        size: tuple[int, int],
+        limit: int = LIMIT,
+    ) -> None:
+        self.data, self.items, self.steps = data, items, steps
+        self.channels, self.size = channels, size
+        self._kept = Shards(len(items), limit=limit)
+        self._masks = Shards(len(items), limit=limit // 4)
+        self._objects: dict[int, tuple[Array, Array]] = {}
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def scene(self, index: int) -> tuple[Tensor, Array, Array]:
+        """Picture (C, *size) float32, boxes (N, 4) float32 in its pixels, labels (N,).
+
+        Raises UserError that names the file if it cannot be read or its boxes are impossible.
+        """
+        scene = self._known(index)
+        return *self._fit(scene), scene.labels
+
+    def lesions(self, index: int) -> list[Lesion]:
+        """The objects of a picture that have an outline, cut out of it as `scene` gives it.
+
+        Raises UserError that names the file where it has objects and no outlines.
+        """
+        scene = self._known(index)
+        if not len(scene.boxes):
+            return []
+        if scene.mask is None:
+            item = self.items[index]
+            raise UserError(
+                "has boxes but no outlines, so no lesion can be cut out of it",
+                where=str(next(iter(item.files.values()), item.id)),
+                hint="leave lesion-paste out of train.augment",
+            )
+        image, boxes = self._fit(scene)
+        return cut_out(image, self._fit_mask(scene.mask), boxes, scene.labels)
+
+    def _known(self, index: int) -> Scene:
+        """A scene as it is kept, or read anew and kept where there is room."""
+        array, mask = self._kept.get(index), self._masks.get(index)
+        if array is not None and (mask is not None or not self.outlines):
+            return Scene(array, *self._objects[index], mask)
+        scene = self.stored(index)
+        image, boxes = self._fit(scene)
+        if image.numel() * 4 < scene.array.nbytes:
+            mask = None if scene.mask is None else self._fit_mask(scene.mask)
+            scene = Scene(image.numpy(), boxes, scene.labels, mask)
+        if self.keeps:
+            self._objects[index] = scene.boxes, scene.labels
+            if scene.mask is not None:
+                self._masks.put(index, scene.mask)
+            self._kept.put(index, scene.array)
+        return scene
+
+    def stored(self, index: int) -> Scene:
+        """The picture after the host steps in its own size, and its objects there; read anew."""
+        item = self.items[index]
+        sample = self.data.load(item)
+        where = str(next(iter(item.files.values()), item.id))
+        assert isinstance(sample.target, Objects)
+        image, frame = apply_steps(to_channels(sample.image, self.channels), self.steps)
+        array = np.ascontiguousarray(image.array)
+        if array.ndim != 3:
+            raise UserError("is not a picture", where=where)
+        boxes = frame.boxes_from_source(sample.target.boxes)
+        height, width = array.shape[1:]
+        boxes = np.clip(boxes, 0, [width, height, width, height]).astype(np.float32)
+        # A host step may crop the picture; what it left outside is no object any more.
+        inside = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        mask = None
+        if self.outlines and sample.mask is not None:
+            mask = frame.mask_from_source(sample.mask.astype(np.uint8)) > 0
+        return Scene(array, boxes[inside], sample.target.labels[inside], mask)
+
+    def decode(self, *, on_bad_image: Literal["stop", "skip"]) -> None:
+        """Read every picture now, for workers that branch off and share what is kept."""
+        for index in range(len(self)):
+            try:
+                self.scene(index)
+            except UserError:
+                if on_bad_image == "stop":
+                    raise
+
+    def _fit(self, scene: Scene) -> tuple[Tensor, Array]:
+        image = torch.from_numpy(scene.array.astype(np.float32))
+        if tuple(image.shape[1:]) == self.size:
+            return image, scene.boxes
+        canvas, sizes = fit(image[None], *self.size)
+        scale = (sizes[:2] / sizes[2:]).repeat(2).numpy()
+        return canvas[0], scene.boxes * scale
+
+    def _fit_mask(self, mask: Array) -> Array:
+        if mask.shape == self.size:
+            return mask
+        canvas, _ = fit(torch.from_numpy(mask.astype(np.float32))[None, None], *self.size)
+        fitted: Array = (canvas[0, 0] >= 0.5).numpy()
+        return fitted
+
+
+class SceneBatches:
+    """Training batches: images (B, C, *size) float32 and a list of {boxes (N, 4), labels (N,)}.
+
+    Batches are full (see `shuffled`). `on_bad_image` "skip" leaves a picture that cannot be read out, and feeds the
+    next one instead.
+    """
+
+    def __init__(
+        self,
+        pictures: ScenePictures,
+        *,
+        batch: int,
+        seed: int,
+        steps: int | None = None,
+        augmentations: Sequence[Augmentation] = (),
+        on_bad_image: Literal["stop", "skip"] = "stop",
+    ) -> None:
+        check_augmentations(augmentations, boxes=True)
+        pictures.outlines = any(one.needs_outlines for one in augmentations)
+        self.pictures, self.size, self.seed = pictures, batch, seed
+        self.steps = steps or -(-len(pictures) // batch)
+        self.augmentations, self.on_bad_image = augmentations, on_bad_image
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def batch(self, epoch: int, step: int, *, rank: int = 0, world: int = 1) -> Batch:
+        """See Batches.batch."""
+        order, images, targets = self._order(epoch, step), [], []
+        for place in range(self.size)[rank::world]:
+            image, boxes, labels = self._readable(int(order[place]))
+            rng = generator(self.seed, epoch, step, 1 + place)
+            image, boxes, labels = augment_labelled(image, boxes, labels, self.augmentations, rng, donors=self._lesions)
+            images.append(image)
+            targets.append(_target(boxes, labels))
+        return torch.stack(images), targets
+
+    def names(self, epoch: int, step: int, *, rank: int = 0, world: int = 1) -> list[str]:
+        """The ids of a batch's items."""
+        return [self.pictures.items[index].id for index in self._order(epoch, step)[rank::world]]
+
+    def _order(self, epoch: int, step: int) -> Array:
+        """(B,) indices of a batch."""
+        number = epoch * self.steps + step
+        return shuffled(self.seed, number=number, batch=self.size, count=len(self.pictures))
+
+    def _lesions(self, rng: np.random.Generator) -> list[Lesion]:
+        """The lesions, in random order, of a picture drawn at random: of the first few drawn that has any."""
+        for _ in range(_DONORS):
+            try:
+                found = self.pictures.lesions(int(rng.integers(len(self.pictures))))
+            except UserError:
+                if self.on_bad_image == "stop":
+                    raise
+                continue
+            if found:
+                return [found[int(k)] for k in rng.permutation(len(found))]
+        return []
+
+    def _readable(self, index: int) -> tuple[Tensor, Array, Array]:
+        for ahead in range(len(self.pictures)):
+            try:
+                return self.pictures.scene((index + ahead) % len(self.pictures))
+            except UserError as error:
+                if self.on_bad_image == "stop":
+                    raise
+                log.warning("left out: %s", error)
+        raise UserError("none of the training pictures can be read", where="data")
+
+
+class OrderedScenes:
+    """Every picture exactly once, in order and unchanged; the last batch may be smaller, or a share empty.
+
+    `on_bad_image` "skip" leaves a picture that cannot be read out.
+    """
+
+    def __init__(self, pictures: ScenePictures, *, batch: int, on_bad_image: Literal["stop", "skip"] = "stop") -> None:
+        self.pictures, self.size, self.on_bad_image = pictures, batch, on_bad_image
+        self.bad: set[int] = set()
+
+    def __len__(self) -> int:
+        return -(-len(self.pictures) // self.size)
+
+    def batch(self, epoch: int, step: int, *, rank: int = 0, world: int = 1) -> Batch:
+        """See Batches.batch."""
+        images, targets = [], []
+        for index in in_order(step, batch=self.size, count=len(self.pictures), rank=rank, world=world):
+            if index in self.bad:
+                continue
+            try:
+                image, boxes, labels = self.pictures.scene(index)
+            except UserError as error:
+                if self.on_bad_image == "stop":
+                    raise
+                self.bad.add(index)
+                log.warning("left out: %s", error)
+                continue
+            images.append(image)
+            targets.append(_target(boxes, labels))
+        shape = (0, self.pictures.channels, *self.pictures.size)
+        return torch.stack(images) if images else torch.zeros(shape), targets
+
+    def names(self, epoch: int, step: int, *, rank: int = 0, world: int = 1) -> list[str]:
+        """The ids of a batch's items."""
+        return [item.id for item in self.pictures.items[step * self.size : (step + 1) * self.size][rank::world]]
+
+
+def _target(boxes: Array, labels: Array) -> dict[str, Tensor]:
+    return {"boxes": torch.from_numpy(boxes.astype(np.float32)), "labels": torch.from_numpy(labels.astype(np.int64))}

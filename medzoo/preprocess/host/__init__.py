@@ -1,0 +1,1 @@
+"""Host steps, one file each: the registry finds them by file name, and a recipe by `op`."""

@@ -1,0 +1,40 @@
+"""`crop-foreground`: the smallest block that holds all that is not zero."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from medzoo.errors import UserError
+from medzoo.preprocess.step import HostStep
+from medzoo.types import Frame, Image
+
+
+class CropForeground(HostStep):
+    """Cut away the outside where every channel is zero, leaving `margin` pixels (never beyond the image)."""
+
+    op: Literal["crop-foreground"] = "crop-foreground"
+    margin: Annotated[int, Field(ge=0)] = 0
+
+    def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:
+        """The cropped image and its frame. Raises UserError where all is zero."""
+        foreground = (image.array != 0).any(axis=0)
+        if not foreground.any():
+            raise UserError("every pixel is zero, there is no foreground", image.source)
+        n = foreground.ndim
+        matrix = np.eye(n + 1)
+        block = []
+        for axis in range(n):
+            hits = np.flatnonzero(foreground.any(axis=tuple(a for a in range(n) if a != axis)))
+            first = max(0, int(hits[0]) - self.margin)
+            block.append(slice(first, min(foreground.shape[axis], int(hits[-1]) + 1 + self.margin)))
+            matrix[axis, n] = first
+        array = np.ascontiguousarray(image.array[(slice(None), *block)])
+        affine = None if image.affine is None else image.affine @ matrix
+        cropped = image.replace(array=array, affine=affine)
+        return cropped, frame.then(matrix, shape=cropped.shape)
+
+
+ENTRY = CropForeground

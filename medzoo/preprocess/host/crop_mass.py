@@ -1,0 +1,79 @@
+"""`crop-mass`: the square around a mass, for networks that look at the mass alone."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from medzoo.errors import UserError
+from medzoo.imaging.boundary import Method, Polarity, find_boundary
+from medzoo.imaging.contour import one_mass
+from medzoo.preprocess.mass import Measured, Provenance, hint_of
+from medzoo.preprocess.step import HostStep
+from medzoo.types import Array, Frame, Image
+
+
+class CropMass(HostStep):
+    """Cut out the square around a mass, `context` times its longer side wider on every side; what lies beyond
+    the picture is left out, never made up.
+
+    The mass is that of the outline given with the image, else of the box, else of the outline that `boundary`
+    finds. Like a step that measures it takes such hints, but the image stays an image.
+    """
+
+    measures: ClassVar[bool] = True
+    op: Literal["crop-mass"] = "crop-mass"
+    context: Annotated[float, Field(ge=0, le=4)] = 0.25
+    boundary: Method = "region-growing"
+    polarity: Polarity = "auto"
+
+    def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:
+        """The cropped image and its frame. Raises UserError for a volume, a constant image, an empty outline or
+        one of another size."""
+        if len(image.shape) != 2:
+            raise UserError("is a volume, a mass is cut out of a picture", image.source)
+        try:
+            box, mask, provenance = self._place(image, frame)
+        except UserError as error:
+            fault = error.faults[0]
+            raise UserError(fault.message, fault.where or image.source, fault.hint) from None
+        x0, y0, x1, y1 = box
+        half = max(x1 - x0, y1 - y0) * (0.5 + self.context)
+        window = []
+        matrix = np.eye(3)
+        for axis, (low, high) in enumerate(((y0, y1), (x0, x1))):
+            middle, limit = (low + high) / 2, image.shape[axis]
+            first = min(max(0, math.floor(middle - half)), limit - 1)
+            window.append(slice(first, max(first + 1, min(limit, math.ceil(middle + half)))))
+            matrix[axis, 2] = first
+        array = np.ascontiguousarray(image.array[(slice(None), *window)])
+        size = 2 * math.sqrt(mask.sum() / math.pi) if mask is not None else math.sqrt((x1 - x0) * (y1 - y0))
+        outline = None if mask is None else frame.mask_to_source(mask.astype(np.uint8)) > 0
+        meta = {**image.meta, "measured": Measured({}, provenance, outline, size)}
+        cropped = image.replace(array=array, meta=meta)
+        return cropped, frame.then(matrix, shape=cropped.shape)
+
+    def _place(self, image: Image, frame: Frame) -> tuple[tuple[float, ...], Array | None, Provenance]:
+        """The box [x0, y0, x1, y1] around the mass, its outline if there is one, and whence it came."""
+        hint = hint_of(image)
+        if hint.box is not None:
+            return tuple(map(float, frame.boxes_from_source(np.array([hint.box]))[0])), None, "box"
+        if hint.mask is None:
+            found = find_boundary(image.array[0], method=self.boundary, polarity=self.polarity)
+            return _around(found.mask), found.mask, "found"
+        if hint.mask.shape != frame.source_shape:
+            have, need = (f"{shape[1]} x {shape[0]}" for shape in (hint.mask.shape, frame.source_shape))
+            raise UserError(f"the mask is {have} but its image is {need}", hint="give the mask drawn on this image")
+        mask, _ = one_mass(frame.mask_from_source(hint.mask), shape=image.shape)
+        return _around(mask), mask, "given"
+
+
+def _around(mask: Array) -> tuple[float, ...]:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+
+
+ENTRY = CropMass

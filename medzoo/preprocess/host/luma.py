@@ -1,0 +1,22 @@
+"""`luma`: a colour picture to one channel."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from medzoo.io.channels import to_channels
+from medzoo.preprocess.step import HostStep
+from medzoo.types import Frame, Image
+
+
+class Luma(HostStep):
+    """ITU-R BT.601 luma, dtype kept; a grey image passes unchanged."""
+
+    op: Literal["luma"] = "luma"
+
+    def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:
+        """The grey image; nothing moves. Raises UserError for a number of channels other than 1 or 3."""
+        return to_channels(image, 1), frame
+
+
+ENTRY = Luma

@@ -1,0 +1,129 @@
+"""What a process that decodes files from outside gives up before it reads the first: memory, time, files, network.
+
+On Linux. Elsewhere what the system offers of it; the audit hook everywhere.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import sysconfig
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+_NEW_NETWORK, _NEW_USER = 0x40000000, 0x10000000  # CLONE_NEWNET, CLONE_NEWUSER of unshare(2)
+_SET_PARENT_DEATH_SIGNAL, _SET_NO_NEW_PRIVILEGES = 1, 38  # PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS of prctl(2)
+_FILES = 128  # descriptors
+_REFUSED = (
+    "socket.",
+    "subprocess.",
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "os.spawn",
+    "os.fork",
+    "os.kill",
+    "os.remove",
+    "os.rename",
+    "os.rmdir",
+    "os.mkdir",
+    "os.link",
+    "os.symlink",
+    "os.truncate",
+    "os.chmod",
+    "os.chown",
+    "shutil.",
+    "ftplib.",
+    "smtplib.",
+    "urllib.",
+    "http.client.",
+    "webbrowser.",
+    "pty.",
+    "ctypes.dlopen",
+)
+_MESSAGES = ("socket.sendmsg",)  # of the socket that is open already, by which answers leave
+
+
+def leave_network() -> bool:
+    """Move this process into a network namespace of its own, which reaches nothing; whether the system allowed it.
+
+    Call it before any thread was started: a user namespace takes a process of one thread.
+    """
+    if sys.platform != "linux":
+        return False
+    library = ctypes.CDLL(None, use_errno=True)
+    return any(library.unshare(flags) == 0 for flags in (_NEW_NETWORK, _NEW_USER | _NEW_NETWORK))
+
+
+def die_with_parent(parent: int) -> None:
+    """Be killed once the process `parent` ends; gain no privileges by running a program."""
+    if sys.platform != "linux":
+        return
+    library = ctypes.CDLL(None, use_errno=True)
+    library.prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+    library.prctl(_SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+    if os.getppid() != parent:  # it ended before it could be watched
+        os._exit(1)
+
+
+def limit_memory(memory: int) -> None:
+    """Let this process map `memory` bytes more than now, write no longer file, open few, and leave no core behind."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    with suppress(OSError, ValueError):
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        resource.setrlimit(resource.RLIMIT_AS, (used + memory, used + memory))
+    for what, most in ((resource.RLIMIT_FSIZE, memory), (resource.RLIMIT_NOFILE, _FILES), (resource.RLIMIT_CORE, 0)):
+        with suppress(OSError, ValueError):
+            resource.setrlimit(what, (most, most))
+
+
+def limit_time(seconds: float) -> None:
+    """Let this process compute for so many seconds more, after which the system ends it."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    end = int(used.ru_utime + used.ru_stime + seconds) + 1
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (end, hard))
+
+
+def refuse_reach(readable: Sequence[str]) -> None:
+    """From now on refuse, in Python code, to open sockets, start programs, write files, and read any file but those
+    below the folders `readable` and the interpreter's own. Cannot be undone."""
+    below = tuple({os.path.realpath(folder) + os.sep for folder in [*readable, *_own_folders()] if folder})
+
+    def allowed(path: Any) -> bool:
+        if not isinstance(path, str | bytes | os.PathLike):
+            return True  # a descriptor that is open already
+        return (os.path.realpath(os.fsdecode(path)) + os.sep).startswith(below)
+
+    def check(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open":
+            path, _mode, flags = arguments
+            writes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+            if not allowed(path) or (writes and isinstance(path, str | bytes) and os.fsdecode(path) != os.devnull):
+                raise PermissionError("this file may not be opened while a file from outside is read")
+        elif event.startswith(_REFUSED) and event not in _MESSAGES:
+            if event == "ctypes.dlopen" and (arguments[0] is None or allowed(arguments[0])):
+                return
+            raise PermissionError(f"{event} is refused while a file from outside is read")
+
+    sys.addaudithook(check)
+
+
+def _own_folders() -> list[str]:
+    """The interpreter's and the system's libraries, medzoo's own code, and what says how the machine is."""
+    paths = sysconfig.get_paths()
+    named = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    installed = [folder for folder in sys.path if folder.rstrip("/").endswith(("site-packages", "dist-packages"))]
+    system = ["/usr/lib", "/usr/lib64", "/usr/share", "/lib", "/lib64", "/proc/self", "/sys/devices", "/dev/null"]
+    return [*named, *installed, *system, str(Path(__file__).resolve().parents[1])]

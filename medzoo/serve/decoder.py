@@ -1,0 +1,151 @@
+"""The program that reads files from outside for a server: `python -m medzoo.serve.decoder DESCRIPTOR FOLDER`.
+
+One process imports everything once and forks the decoders, so that a new one is there in milliseconds and shares its
+memory with the others. It reads nothing itself. Each decoder answers one request after the other on a socket of its
+own, confined (medzoo.serve.confinement), and ends where the socket does.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medzoo.errors import UserError
+from medzoo.io.limits import Limits, limited
+from medzoo.runtime.metadata import Metadata
+from medzoo.runtime.predictor import Predictor
+from medzoo.runtime.tensors import read_question
+from medzoo.serve.confinement import die_with_parent, leave_network, limit_memory, limit_time, refuse_reach
+from medzoo.serve.transfer import TransferError, receive, send
+
+FORK, KILL = b"f", b"k"
+NUMBER = 8  # bytes of a process's number, and of a number of bytes
+_GROWN = 128 << 20  # bytes; a decoder that kept more than this of a request is replaced
+
+
+@dataclass
+class _Unrun:
+    """Stands for the backend in a Predictor that only prepares."""
+
+    metadata: Metadata
+    name: str = "none"
+    device: str = "cpu"
+
+    def run(self, inputs: Any, outputs: Any = None) -> dict[str, Any]:
+        raise NotImplementedError
+
+
+class _Preparing(Predictor):
+    """A Predictor of which only `prepare` is used."""
+
+    def __init__(self, metadata: Metadata, *, only_pictures: bool) -> None:
+        super().__init__(_Unrun(metadata))
+        self._only_pictures = only_pictures
+
+    @property
+    def only_pictures(self) -> bool:
+        """As the predictor says for which this one prepares."""
+        return self._only_pictures
+
+
+def main(descriptor: int, folder: str) -> None:
+    """Fork decoders as the other end of socket `descriptor` asks, until it closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    control = socket.socket(fileno=descriptor)
+    isolated = leave_network()
+    _import_readers()
+    control.sendall(b"1" if isolated else b"0")
+    children: set[int] = set()
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, 1 + NUMBER, 1)
+        if not message:
+            os._exit(0)  # decoders are killed with this process
+        number = int.from_bytes(message[1:], "little")
+        if message[:1] == FORK:
+            own = os.getpid()
+            child = os.fork()
+            if child == 0:
+                _decode(control, descriptors[0], memory=number, folder=folder, parent=own)
+            os.close(descriptors[0])
+            children.add(child)
+            control.sendall(child.to_bytes(NUMBER, "little"))
+        elif message[:1] == KILL and number in children:
+            os.kill(number, signal.SIGKILL)
+            os.waitpid(number, 0)
+            children.discard(number)
+
+
+def _import_readers() -> None:
+    """Everything that the common formats take, so that no decoder has to import it after the fork."""
+    import nibabel  # noqa: F401
+    import pydicom  # noqa: F401
+    from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin  # noqa: F401
+
+    import medzoo.io.dicom
+    import medzoo.io.nifti
+    import medzoo.io.picture  # noqa: F401
+
+
+def _decode(control: socket.socket, descriptor: int, *, memory: int, folder: str, parent: int) -> None:
+    """Answer requests until the socket closes; never returns."""
+    code = 1
+    with suppress(BaseException):
+        control.close()
+        connection = socket.socket(fileno=descriptor)
+        die_with_parent(parent)
+        limit_memory(memory)
+        refuse_reach([folder])
+        models: dict[str, _Preparing] = {}
+        before = _resident()
+        while (request := receive(connection)) is not None:
+            answer = _answer(request, models)
+            answer["last"] = answer.get("failed") is not None or _resident() - before > _GROWN
+            send(connection, answer)
+            if answer["last"]:
+                break
+            del request, answer  # nothing of a large file may stay until the next one comes
+        code = 0
+    os._exit(code)
+
+
+def _answer(request: dict[str, Any], models: dict[str, _Preparing]) -> dict[str, Any]:
+    """The value under "value", or what became of it: "fault" of a user, or "failed"."""
+    try:
+        limit_time(request["seconds"])
+        if request["do"] == "question":
+            return {"value": read_question(memoryview(request["body"]), request["header"])}
+        name = request["model"]
+        if (stored := request.get("metadata")) is not None:
+            metadata = Metadata.model_validate_json(stored)
+            models[name] = _Preparing(metadata, only_pictures=request["only_pictures"])
+        with limited(Limits(**request["limits"])):
+            return {"value": models[name].prepare(Path(request["path"]))}
+    except UserError as error:
+        return {"fault": [[fault.message, fault.where, fault.hint] for fault in error.faults]}
+    except MemoryError:
+        return {"failed": "memory"}
+    except Exception as error:
+        # Its words may quote the file: its class and place alone go into the log.
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        place = f"{trace.tb_frame.f_globals.get('__name__', '?')}:{trace.tb_lineno}" if trace is not None else "?"
+        return {"failed": "error", "exception": type(error).__name__, "place": place}
+
+
+def _resident() -> int:
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+if __name__ == "__main__":
+    with suppress(TransferError, OSError):
+        main(int(sys.argv[1]), sys.argv[2])
