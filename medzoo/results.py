@@ -26,7 +26,7 @@ class Classification:
 
     `probabilities`: every label of the model. `outline`: where the mass's outline came from, and `mask`
     (*spatial) the outline itself; `features`: the values that the decision rests on, `contributions`: what
-    each does to the log-odds of the last label; `notes`: what had to be done to the outline.
+    each does to the log-odds of the last label; `notes`: what had to be done to the picture or the outline.
     `label_set`: the labels that cannot be ruled out if sets are to hold the truth with a share of `coverage`
     (a conformal set); None where the model makes no sets.
     """
@@ -64,8 +64,6 @@ class Classification:
             answer["features"] = {k: float(f"{v:.7g}") for k, v in self.features.items()}
         if self.contributions is not None:
             answer["contributions"] = {k: round(float(v), 4) for k, v in self.contributions.items()}
-        if self.notes:
-            answer["notes"] = [*answer.get("notes", ()), *self.notes]
         if self.label_set is not None:
             answer |= {"label_set": list(self.label_set), "coverage": self.coverage, "sure": self.sure}
         return answer
@@ -101,7 +99,7 @@ class Classification:
 class Segmentation:
     """A label for every pixel of the source: `mask` (*spatial) uint8, value = index into `labels`.
 
-    `mask_path` is set on the copy that `save` returns.
+    `mask_path` is set on the copy that `save` returns. `notes`: what had to be done to the image.
     """
 
     task: ClassVar[str] = "segment"
@@ -113,6 +111,7 @@ class Segmentation:
     image: Image
     seconds: float = 0.0
     mask_path: Path | None = None
+    notes: Sequence[str] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -181,7 +180,8 @@ class Detections:
     """Boxes found in one image.
 
     `boxes` (N, 2n) in the source's pixels (see medzoo.types), `scores` (N,), `classes` (N,) indices into
-    `labels`. `details`: what is known of each box beyond that (a cascade's members), (N,) or none.
+    `labels`. `details`: what is known of each box beyond that (a cascade's members), (N,) or none. `notes`: what had to
+    be done to the image, such as by how much it was reduced.
     """
 
     task: ClassVar[str] = "detect"
@@ -195,6 +195,7 @@ class Detections:
     image: Image
     seconds: float = 0.0
     details: Sequence[Mapping[str, Any]] = field(default=())
+    notes: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -297,11 +298,12 @@ def _head(result: Result) -> dict[str, Any]:
     if result.image is not None and "assumed" in result.image.meta:
         # What the source does not say of its place, and was taken for it.
         head["assumed"] = result.image.meta["assumed"]
-    if result.image is not None and result.image.meta.get("notes"):
-        # Where the source's header contradicts itself, and what was done.
-        head["notes"] = list(result.image.meta["notes"])
     if result.image is not None and "blanked" in result.image.meta:
         head["blanked"] = result.image.meta["blanked"]
+    # Those of the image tell where its header contradicts itself, or its values were converted.
+    told = () if result.image is None else result.image.meta.get("notes", ())
+    if notes := list(dict.fromkeys([*told, *result.notes])):
+        head["notes"] = notes
     return head
 
 

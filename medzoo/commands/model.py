@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from medzoo.artifact import ModelFolder
 from medzoo.commands.catalog import has_torch
 from medzoo.commands.locate import find_model
+from medzoo.commands.reopen import reopen
 from medzoo.errors import UserError, missing_extra
 from medzoo.runtime.backend import Backend
 from medzoo.runtime.gpu import GpuOptions
@@ -15,6 +16,7 @@ from medzoo.runtime.metadata import Precision, graph_file
 from medzoo.runtime.onnx_backend import Device, OnnxBackend, cuda_usable
 from medzoo.runtime.predictor import Predictor
 from medzoo.runtime.remote import TIMEOUT, RemoteBackend, is_url, remote_pipeline
+from medzoo.runtime.threshold import check_threshold
 from medzoo.runtime.time_limit import check_time_limit
 
 if TYPE_CHECKING:
@@ -38,7 +40,9 @@ def load(
 
     `gpu`: which one and how it is used; asked for, it is an error if there is none. `time_limit`: seconds that the
     model's graphs may compute for one input, as a run that never ends would take the program with it; of a server's
-    URL, seconds that each of its answers may take.
+    URL, seconds that each of its answers may take. `threshold`: a number from 0 to 1 in place of the stored one. A
+    picture's colours are red, green, blue, wherever it comes from (`predict(array, bgr=True)` for OpenCV's order).
+    The Predictor can be pickled: it is opened again from the same path, whose digest must be the same, or URL.
 
     Raises UserError if there is no such model, a file of it was changed, or the backend cannot be had.
     """
@@ -50,21 +54,24 @@ def load(
         if given not in known:
             raise UserError(f"{given!r} is not one of {', '.join(known)}", where=name)
     time_limit = check_time_limit(time_limit)
+    threshold = None if threshold is None else check_threshold(threshold)
     if is_url(model):
-        return _remote(str(model), threshold=threshold, timeout=time_limit)
+        remote = _remote(str(model), threshold=threshold, timeout=time_limit)
+        remote.reopen = reopen(model, threshold=threshold, time_limit=time_limit)
+        return remote
     path = find_model(model)
+    options: dict[str, Any] = {"backend": backend, "device": device, "precision": precision, "gpu": gpu}
     if path.is_dir() and "members" in (folder := ModelFolder.open(path)).manifest:
         from medzoo.commands.compose import cascade, pipeline_members
 
         members = pipeline_members(folder)
-        options = {"backend": backend, "device": device, "precision": precision, "gpu": gpu}
         predictor: Predictor = cascade(folder.name, members, threshold=threshold, **options)
     else:
-        opened = open_backend(path, backend=backend, device=device, precision=precision, gpu=gpu)
-        predictor = Predictor(opened, threshold=threshold)
+        predictor = Predictor(open_backend(path, **options), threshold=threshold)
     if time_limit is not None and predictor.backend.name == "torch":
         raise UserError("a run of torch cannot be ended", where="time_limit", hint="--backend onnx")
     predictor.time_limit = time_limit
+    predictor.reopen = reopen(path, **options, threshold=threshold, time_limit=time_limit)
     return predictor
 
 

@@ -28,6 +28,7 @@ from medzoo.runtime.metadata import Metadata, OperatingPoint, Precision, graph_f
 from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.runtime.parity import Golden
 from medzoo.runtime.predictor import Predictor
+from medzoo.runtime.value_range import unusual_range
 
 if TYPE_CHECKING:
     from medzoo.export.checked import Exported
@@ -216,6 +217,7 @@ def _fewer_bits(
 def _metadata(recipe: Recipe, net: Any, seen: Sequence[Golden], data: OpenData) -> Metadata:
     """`seen`: golden inputs from the data, which tell 8-bit data from 16-bit ones."""
     point = net.operating_point
+    lowest, highest = net.training_input.value_range(data, seen)
     return Metadata(
         name=recipe.name,
         task=recipe.task,
@@ -226,7 +228,8 @@ def _metadata(recipe: Recipe, net: Any, seen: Sequence[Golden], data: OpenData) 
         geometry=net.geometry,
         operating_point=OperatingPoint(threshold=point[0], rule=point[1]) if point else None,
         calibration=net.calibration,
-        bits=16 if net.training_input.largest_value(data, seen) > 255 else 8,
+        bits=16 if highest > 255 else 8,
+        values=unusual_range(lowest, highest),
         recipe_digest=recipe.digest,
         medzoo=installed("medzoo") or "",
     )

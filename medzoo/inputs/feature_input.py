@@ -13,7 +13,7 @@ from rich.progress import track
 
 from medzoo.data.opened import OpenData
 from medzoo.inputs.features import FeatureBatches
-from medzoo.inputs.training_input import Loaders, TrainingInput
+from medzoo.inputs.training_input import Loaders, TrainingInput, range_of
 from medzoo.recipe import Recipe
 from medzoo.report.console import Console
 from medzoo.runtime.geometry import Geometry
@@ -56,10 +56,9 @@ class FeatureInput(TrainingInput):
         """See TrainingInput.probes; `net` has buffers `reference` and `spread` of the training features."""
         return feature_probes(net.reference.cpu().numpy(), net.spread.cpu().numpy())
 
-    def largest_value(self, data: OpenData, golden: Sequence[Golden]) -> float:
-        """See TrainingInput.largest_value; features do not tell, so some images are read."""
-        images = [data.data.load(item).image.array for item in data.part("train")[:8]]
-        return max((float(image.max(initial=0)) for image in images), default=0.0)
+    def value_range(self, data: OpenData, golden: Sequence[Golden]) -> tuple[float, float]:
+        """See TrainingInput.value_range; features do not tell, so some images are read."""
+        return range_of(data.data.load(item).image.array for item in data.part("train")[:8])
 
 
 def _golden(vectors: FeatureBatches) -> list[Golden]:

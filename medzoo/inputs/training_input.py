@@ -8,7 +8,7 @@ ask it for everything else, so a new kind is one file beside this one (or in a p
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -76,9 +76,18 @@ class TrainingInput(ABC):
         high = max((float(value.max()) for value in values), default=255.0)
         return image_probes(metadata.geometry, low=low, high=high)
 
-    def largest_value(self, data: OpenData, golden: Sequence[Golden]) -> float:
-        """The largest stored value among some of the training images, which tells 8-bit data from 16-bit ones."""
-        return max((float(value.max(initial=0)) for one in golden for value in one.inputs.values()), default=0.0)
+    def value_range(self, data: OpenData, golden: Sequence[Golden]) -> tuple[float, float]:
+        """The lowest (at most 0) and highest stored value among some of the training images, which tell 8-bit data
+        from 16-bit ones and from floats of 0 to 1."""
+        return range_of(value for one in golden for value in one.inputs.values())
+
+
+def range_of(arrays: Iterable[Any]) -> tuple[float, float]:
+    """The lowest value, at most 0, and the highest, at least 0, of all arrays."""
+    low = high = 0.0
+    for array in arrays:
+        low, high = min(low, float(array.min(initial=0))), max(high, float(array.max(initial=0)))
+    return low, high
 
 
 def cache_key(recipe: Recipe) -> str:

@@ -1,10 +1,11 @@
 """Between paths and Images: readers of every format, writers of masks, files that are whole or not there."""
 
+from medzoo.io.array import from_array
 from medzoo.io.atomic import atomic_path, atomic_write
 from medzoo.io.channels import luma, to_channels
 from medzoo.io.formats import FORMATS, format_of, stem, suffix
 from medzoo.io.mask import write_mask
-from medzoo.io.read import from_array, read_image, read_labels
+from medzoo.io.read import read_image, read_labels
 
 __all__ = [
     "FORMATS",

@@ -14,6 +14,7 @@ from medzoo.errors import UserError
 from medzoo.io.check import check_picture_size, check_values
 from medzoo.io.limits import limits
 from medzoo.io.regular import open_regular
+from medzoo.io.transparency import over_black
 from medzoo.types import Array, Image
 
 READS = ("PNG", "JPEG", "TIFF", "BMP")
@@ -21,7 +22,6 @@ TIFF_BITS, TIFF_PHOTOMETRIC, EXIF_ORIENTATION = 258, 262, 0x0112
 TIFF_TILE_WIDTH, TIFF_TILE_LENGTH = 322, 323
 JPEG_START_OF_SCAN = b"\xff\xda"
 MOST_SCANS = 1000
-OVER_BLACK_ROWS = 64
 
 
 def read_picture(path: Path) -> Image:
@@ -129,26 +129,13 @@ def _array(opened: Any) -> Array:
     if mode == "F":
         return np.asarray(picture, np.float32)[None]
     if mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
-        return _over_black(np.asarray(picture.convert("RGBA")), grey=mode in ("1", "L", "LA", "La"))
+        return over_black(np.asarray(picture.convert("RGBA")), grey=mode in ("1", "L", "LA", "La"))
     if mode in ("1", "L"):
         return np.asarray(picture.convert("L"))[None]
     colour = np.asarray(picture if mode == "RGB" else picture.convert("RGB")).transpose(2, 0, 1)
     if mode == "P" and (colour[0] == colour[1]).all() and (colour[0] == colour[2]).all():
         return np.ascontiguousarray(colour[:1])
     return np.ascontiguousarray(colour)
-
-
-def _over_black(rgba: Array, *, grey: bool) -> Array:
-    """Colours (H, W, 4) of any unsigned depth, laid over black: what is transparent holds no tissue."""
-    full = np.iinfo(rgba.dtype).max
-    flat = np.empty((1 if grey else 3, *rgba.shape[:2]), rgba.dtype)
-    # Some rows at a time: floating point takes eight times the memory of the picture.
-    for top in range(0, rgba.shape[0], OVER_BLACK_ROWS):
-        rows = slice(top, top + OVER_BLACK_ROWS)
-        opacity = rgba[rows, :, 3] / full
-        for channel, out in enumerate(flat):
-            out[rows] = np.floor(rgba[rows, :, channel] * opacity + 0.5)
-    return flat
 
 
 def _deep_colour(opened: Any, handle: BinaryIO, where: str) -> Array | None:
@@ -161,7 +148,7 @@ def _deep_colour(opened: Any, handle: BinaryIO, where: str) -> Array | None:
 
         deep, has_opacity = read_deep_colour(handle, where)
         deep = oriented(deep, int(opened.getexif().get(EXIF_ORIENTATION, 1)))
-        return _over_black(deep, grey=False) if has_opacity else np.ascontiguousarray(deep.transpose(2, 0, 1))
+        return over_black(deep) if has_opacity else np.ascontiguousarray(deep.transpose(2, 0, 1))
     if opened.format == "PNG":
         place = handle.tell()
         handle.seek(0)

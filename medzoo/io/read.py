@@ -1,31 +1,30 @@
-"""Whatever a user has as an Image: a path, a DICOM folder, an array, a nibabel image, a pydicom dataset."""
+"""Whatever a user has as an Image: a path, an open file, a DICOM folder, an array, a nibabel image, a dataset."""
 
 from __future__ import annotations
 
 import os
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from medzoo.errors import OffGridError, UserError
-from medzoo.io.check import check_extent, check_values, check_volume, squeeze_volume
+from medzoo.io.array import Kind, from_array, is_array
+from medzoo.io.file_object import as_path, is_file_object, name_of
 from medzoo.io.formats import SUFFIXES, foreign_archive, format_of
 from medzoo.io.regular import open_regular
-from medzoo.types import Array, Image
-
-Kind = Literal["picture", "volume"]
-ARRAY_PLACE = "an array has no header: 1 mm voxels, axes to the right, anterior, superior"
+from medzoo.types import Image
 
 
 def read_image(source: Any, *, kind: Kind | None = None) -> Image:
-    """Read `source`: a path, DICOM folder, numpy array, picture of Pillow, nibabel image or pydicom dataset.
+    """Read `source`: a path, bytes of a file or an open binary file, a DICOM folder, an array (NumPy's, or an object
+    with `__array__`), a picture of Pillow, nibabel image or pydicom dataset.
 
-    Pictures come as (C, H, W), C 1 or 3, without an affine; volumes as (1, I, J, K) with theirs. `kind` says
-    which of the two is wanted, and settles what arrays and single DICOM files leave open; without it
+    Pictures come as (C, H, W), C 1 or 3 (red, green, blue), without an affine; volumes as (1, I, J, K) with theirs.
+    `kind` says which of the two is wanted, and settles what arrays and single DICOM files leave open; without it
     - an array (H, W) is a grey picture, a uint8 array (H, W, 3 or 4) a colour picture, any other array
-      (I, J, K) a volume, whose place `meta["assumed"]` then tells;
+      (I, J, K) a volume, whose place `meta["assumed"]` then tells (see `from_array` for all shapes);
     - a single DICOM file is a picture, unless its frames say where they lie;
     - FOLDER#NAME (or ARCHIVE.zip#NAME) is the DICOM series of that description or number in it;
     - FILE.nii.gz#N (or .mgz) is volume N, counted from 0, of a file with four axes.
@@ -69,6 +68,12 @@ def _read(source: Any, kind: Kind | None, *, empty: bool) -> Image:
         return _read_path(Path(source), kind, empty=empty).replace(source=os.fspath(source))
     if isinstance(source, np.ndarray):
         return from_array(source, kind=kind, empty=empty)
+    if is_file_object(source):
+        with as_path(source) as path:
+            image = _read_path(path, kind, empty=empty)
+            # The file behind an array that is mapped from it is about to be removed.
+            array = np.array(image.array) if isinstance(image.array, np.memmap) else image.array
+        return image.replace(array=array, source=name_of(source))
     # An object of nibabel, pydicom or Pillow can only exist where the package is loaded already.
     if "nibabel" in sys.modules and isinstance(source, sys.modules["nibabel"].spatialimages.SpatialImage):
         from medzoo.io.nifti import from_nibabel
@@ -83,9 +88,12 @@ def _read(source: Any, kind: Kind | None, *, empty: bool) -> Image:
         from medzoo.io.picture import from_pillow
 
         return from_pillow(source)
+    if is_array(source):
+        return from_array(source, kind=kind, empty=empty)
     raise UserError(
         f"an image cannot be read from {type(source).__name__}",
-        hint="give a path, a numpy array, a picture of Pillow, a nibabel image, a pydicom dataset, or a DICOM folder",
+        hint="give a path, an array, an open binary file, a picture of Pillow, a nibabel image, a pydicom dataset, or "
+        "a DICOM folder",
     )
 
 
@@ -158,27 +166,6 @@ def _read_path(path: Path, kind: Kind | None, *, empty: bool) -> Image:
 def _is_gzip(path: Path) -> bool:
     with open_regular(path) as handle:
         return handle.read(2) == b"\x1f\x8b"
-
-
-def from_array(array: Array, *, kind: Kind | None = None, empty: bool = False, source: str = "array") -> Image:
-    """A bare array as an Image, under the rules of `read_image`. Raises UserError."""
-    array = array.astype(np.uint8) if array.dtype == bool else array
-    check_extent(array.shape, source)
-    check_values(array[None], source)
-    colours = array.ndim == 3 and array.shape[2] in (3, 4)
-    if kind is None:
-        kind = "picture" if array.ndim == 2 or (colours and array.dtype == np.uint8) else "volume"
-    if kind == "volume":
-        volume = squeeze_volume(array, source)[None]
-        if not empty:
-            check_volume(volume, source)
-        return Image(volume, np.eye(4), source, {"format": "array", "assumed": ARRAY_PLACE})
-    if array.ndim == 2:
-        return Image(array[None], None, source, {"format": "array"})
-    if not colours:
-        size = " x ".join(map(str, array.shape))
-        raise UserError(f"of {size} is no picture", source, "a picture is (H, W), (H, W, 3) or (H, W, 4)")
-    return Image(np.ascontiguousarray(array[..., :3].transpose(2, 0, 1)), None, source, {"format": "array"})
 
 
 def _wanted(image: Image, kind: Kind | None) -> Image:

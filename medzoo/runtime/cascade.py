@@ -32,7 +32,7 @@ class Cascade(Predictor):
         self, name: str, finder: Predictor, judges: Mapping[str, Predictor], *, threshold: float | None = None
     ) -> None:
         super().__init__(finder.backend, threshold=finder.threshold if threshold is None else threshold)
-        self.found_by = finder.metadata.name
+        self.finder, self.found_by = finder, finder.metadata.name
         self.metadata = finder.metadata.model_copy(update={"name": name})
         self.judges = dict(judges)
 
@@ -50,6 +50,12 @@ class Cascade(Predictor):
                 )
         judges = {role: predictor for role, predictor in members.items() if role != FINDER}
         return cls(name, members[FINDER], judges, threshold=threshold)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Of a pipeline made here, by its members: see Predictor.__reduce__."""
+        if self.reopen is not None:
+            return super().__reduce__()
+        return type(self), (self.metadata.name, self.finder, self.judges), {"_threshold": self._threshold}
 
     @property
     def only_pictures(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from medzoo.errors import UserError
 from medzoo.runtime.geometry import Geometry
@@ -54,8 +54,17 @@ class Metadata(BaseModel):
     precision: Precision = "fp32"
     bits: Literal[8, 16] = 8
     """Of a detector of pictures: how many the pictures had that it was trained on."""
+    values: tuple[float, float] | None = None
+    """Lowest and highest value of the training pictures, where these are not a file's 8 or 16 bits (0 to 1, z-scores).
+    """
     recipe_digest: str = ""
     medzoo: str = ""
+
+    @model_serializer(mode="wrap")
+    def _without_values(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out `values` where there are none: earlier versions of medzoo refuse fields that they do not know."""
+        plain: dict[str, Any] = handler(self)
+        return {key: value for key, value in plain.items() if key != "values" or value is not None}
 
     @property
     def conformal(self) -> Conformal | None:

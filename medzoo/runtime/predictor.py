@@ -9,18 +9,21 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Self, overload
 
 import numpy as np
 
 from medzoo.errors import UserError, as_user_error
 from medzoo.imaging.holes import holes
+from medzoo.io.array import from_array, is_array, to_array
 from medzoo.io.channels import to_channels
 from medzoo.io.contours import read_outline
+from medzoo.io.file_object import is_file_object, name_of
 from medzoo.io.read import read_image, read_labels
 from medzoo.io.sequences import read_sequences
+from medzoo.io.snapshot import snapshot
 from medzoo.preprocess.mass import Hint, measured_of, with_hint
 from medzoo.preprocess.proposed import proposed_of
 from medzoo.preprocess.steps import apply_steps, parse_steps
@@ -32,9 +35,14 @@ from medzoo.runtime.detections import detections
 from medzoo.runtime.regrid import is_regridded, labels_on_source
 from medzoo.runtime.slices import probability_maps, segment_array
 from medzoo.runtime.stream import Pace, batcher_of, in_order
+from medzoo.runtime.threshold import check_threshold
 from medzoo.runtime.time_limit import TimeLimitError, time_limit
+from medzoo.runtime.value_range import trained_range
 from medzoo.runtime.volume_boxes import detect_volume
 from medzoo.types import Array, Frame, Image
+
+_OF_VOLUMES = frozenset({"orient", "spacing", "crop-foreground", "tissue-levels", "n4", "suv"})
+"""Host steps that only volumes have a use for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,13 +62,42 @@ class Predictor:
     """
 
     time_limit: float | None = None
+    reopen: Callable[[], Predictor] | None = None
+    """Opens the same model again, in another process: what is pickled in place of the backend; `medzoo.load` sets it.
+    """
 
     def __init__(self, backend: Backend, *, threshold: float | None = None) -> None:
         self.backend = backend
         self.metadata = backend.metadata
         self.steps = parse_steps(self.metadata.host)
         stored = self.metadata.operating_point
-        self.threshold = threshold if threshold is not None else (stored.threshold if stored else 0.0)
+        self._threshold = stored.threshold if stored else 0.0
+        if threshold is not None:
+            self.threshold = threshold
+
+    @property
+    def threshold(self) -> float:
+        """From which score on an object counts as found, or from which probability the second of two labels is given.
+
+        Setting it raises UserError for anything but a number from 0 to 1.
+        """
+        return self._threshold
+
+    @threshold.setter
+    def threshold(self, value: float) -> None:
+        self._threshold = check_threshold(value)
+
+    def __copy__(self) -> Self:
+        """One that shares the backend."""
+        other = type(self).__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        return other
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as the way to its model, by path and digest, and what was set since: no weights, no code."""
+        if self.reopen is None:
+            raise TypeError("a Predictor of a backend in memory cannot be pickled: medzoo.load gives one that can")
+        return _reopened, (self.reopen, self._threshold, self.time_limit)
 
     @overload
     def predict(
@@ -71,13 +108,21 @@ class Predictor:
     def predict(self, source: Any, **options: Any) -> Result: ...
 
     def predict(self, source: Any, **options: Any) -> Result | Iterator[Result | Failure]:
-        """One input (path, array, picture of Pillow, nibabel image, pydicom dataset, DICOM folder) gives one result;
-        a list, tuple or iterator gives a generator of results in order. Raises UserError for one input that cannot be
-        answered; among many, a Failure stands in its place (`result.error` is then not None) and the others are
-        answered. A `threshold` belongs to `medzoo.load`."""
-        if isinstance(source, list | tuple | Iterator):
+        """One input gives one result; a list, tuple or iterator of inputs gives a generator of results in order.
+
+        An input is a path, a DICOM folder, the bytes of a file, a file opened with "rb", a picture of Pillow, a nibabel
+        image, a pydicom dataset, or an array: NumPy's, or an object that turns into one (a torch tensor on the CPU).
+        A picture as an array is (H, W), (H, W, C) or (C, H, W), its colours red, green, blue, and opacity if there are
+        four; with `bgr=True` blue, green, red, as OpenCV reads them. Its values are those of a file (0 to 255 in most),
+        in any type; see medzoo.runtime.value_range for others. An iterator may reuse one array or picture for all
+        inputs: what it holds when it is handed out is answered. `mask`, `box`: see `prepare`.
+
+        Raises UserError for one input that cannot be answered; among many, a Failure stands in its place
+        (`result.error` is then not None) and the others are answered. A `threshold` belongs to `medzoo.load`.
+        """
+        if isinstance(source, list | tuple | Iterator) and not is_file_object(source):
             return self.stream(source, **options)
-        return self.answer(self.prepare(source, **options))
+        return self.answer(replace(self.prepare(snapshot(source), **options), name=_name(source)))
 
     def stream(
         self,
@@ -99,17 +144,28 @@ class Predictor:
         batcher = batcher_of(self.backend, pace)
         within = self._behind(BatchingBackend(batcher))
 
-        def work(number: int, source: Any) -> tuple[Result | Failure, int]:
+        def taken() -> Iterator[tuple[str, Any]]:
+            for source in sources:
+                # Whoever hands out the inputs may fill the same memory anew before this one's turn.
+                try:
+                    yield _name(source), snapshot(source)
+                except Exception as error:  # of any library that the object comes from
+                    yield _name(source), as_user_error(error, _name(source))
+
+        def work(number: int, source: tuple[str, Any]) -> tuple[Result | Failure, int]:
+            name, held = source
             try:
-                prepared = within.prepare(source, **options)
+                if isinstance(held, UserError):
+                    raise held
+                prepared = replace(within.prepare(held, **options), name=name)
                 result = within.answer(prepared)
                 size = prepared.source.array.nbytes + prepared.image.array.nbytes
                 return (finish(number, result) if finish is not None else result), size
             except Exception as error:  # whatever one input causes must not cost the others their answers
-                return Failure(input=_name(source), error=as_user_error(error, _name(source))), 0
+                return Failure(input=name, error=as_user_error(error, name)), 0
 
         try:
-            yield from in_order(work, sources, threads=pace.threads)
+            yield from in_order(work, taken(), threads=pace.threads)
         finally:
             batcher.close()
 
@@ -135,16 +191,16 @@ class Predictor:
             return False
         return metadata.task == "classify" or (metadata.task == "detect" and geometry.slices == 1 and not self.steps)
 
-    def prepare(self, source: Any, *, mask: Any = None, box: Any = None) -> Prepared:
+    def prepare(self, source: Any, *, mask: Any = None, box: Any = None, bgr: bool = False) -> Prepared:
         """Read one input and take the host steps; of a model of several sequences see `read_sequences`.
 
         `mask`: an outline drawn on the image (a path, or an array (H, W)); `box`: [x0, y0, x1, y1] around a mass;
-        for models that measure one.
+        for models that measure one. `bgr`: the colours of an array are blue, green, red.
         """
-        image = to_channels(self._read(source), self.metadata.geometry.channels)
+        image = self._in_range(self._read(source, bgr=bgr))
+        image = to_channels(image, self.metadata.geometry.channels)
         if mask is not None or box is not None:
             image = with_hint(image, self._hint(image, mask, box))
-        self._require_depth(image)
         prepared, frame = apply_steps(image, self.steps)
         prepared = prepared.replace(array=np.asarray(prepared.array, np.float32))
         if self.only_pictures and prepared.array.ndim > 3:
@@ -153,7 +209,15 @@ class Predictor:
             )
         return Prepared(_name(source), image, prepared, frame)
 
-    def _read(self, source: Any) -> Image:
+    def _read(self, source: Any, *, bgr: bool) -> Image:
+        if is_array(source) and not any(step.outlines_only for step in self.steps) and (bgr or self._takes_pictures):
+            return from_array(source, kind="picture" if self._takes_pictures else None, bgr=bgr)
+        if bgr:
+            raise UserError(
+                "bgr says how the colours of an array are ordered",
+                _name(source),
+                "leave it out: files and pictures of Pillow say so themselves",
+            )
         if isinstance(source, Image):
             return source
         if any(step.outlines_only for step in self.steps):
@@ -161,23 +225,19 @@ class Predictor:
         channels = self.metadata.geometry.channels
         return read_image(source) if channels == 1 else read_sequences(source, channels)
 
-    def _require_depth(self, image: Image) -> None:
-        """A model that sees stored values as they are is blind to values 256 times as large: it finds nothing in them,
-        or takes one class for another."""
-        metadata, array = self.metadata, image.array
-        as_stored = not any(step.scales or step.outlines_only for step in self.steps)
-        takes_pictures = metadata.task != "segment" and metadata.geometry.dims == 2 and metadata.geometry.slices == 1
-        if not takes_pictures or metadata.bits > 8 or not as_stored:
-            return
-        largest = array.max(initial=0)
-        if largest <= 255:
-            return
-        held = "has 16 bits a pixel" if array.dtype == np.uint16 else f"holds values up to {largest:g}"
-        raise UserError(
-            f"{held}, {metadata.name} was trained on pictures of 8",
-            where=image.source,
-            hint="save it as an 8-bit picture, windowed as you would look at it",
-        )
+    @property
+    def _takes_pictures(self) -> bool:
+        """Whether an array of three axes can only be a picture: no step looks for a volume's axes or spacing."""
+        geometry = self.metadata.geometry
+        flat = geometry.dims == 2 and geometry.slices == 1 and self.metadata.task != "segment"
+        return flat and not any(step.op in _OF_VOLUMES for step in self.steps)
+
+    def _in_range(self, image: Image) -> Image:
+        """The image with the values that the model was trained on; see medzoo.runtime.value_range."""
+        values = trained_range(self.metadata, self.steps)
+        if values is None:
+            return image
+        return values.fit(image) if image.affine is None else values.check_volume(image)
 
     def _hint(self, image: Image, mask: Any, box: Any) -> Hint:
         if not self.takes_outline:
@@ -185,8 +245,9 @@ class Predictor:
         if mask is not None and box is not None:
             raise UserError("a mask and a box were both given", where=image.source, hint="give one of them")
         if mask is not None:
-            outline = mask if isinstance(mask, np.ndarray) else read_labels(mask).array[0]
-            named = image.source if isinstance(mask, np.ndarray) else str(mask)
+            drawn = is_array(mask)
+            outline = to_array(mask, where="mask") if drawn else read_labels(mask).array[0]
+            named = image.source if drawn else _name(mask)
             if outline.shape == image.shape and len(values := np.unique(outline)) > 2:
                 way = "draw the mass in one value on 0, and save it without loss (PNG, not JPEG)"
                 raise UserError(f"is no mask, it has {len(values)} different values", where=named, hint=way)
@@ -226,6 +287,7 @@ class Predictor:
             "model": self.metadata.name,
             "image": prepared.source,
             "seconds": time.perf_counter() - start,
+            "notes": tuple(prepared.source.meta.get("notes", ())),
         }
 
     def _segment(self, prepared: Prepared, start: float) -> Segmentation:
@@ -252,24 +314,24 @@ class Predictor:
         # Rows of features may be many, a picture is one, of the whole mass or of the crop around it.
         batch = array if name == "features" and array.ndim == 2 else array[None]
         values = self.backend.run({name: batch}, ["probabilities"])["probabilities"]
-        facts: dict[str, Any] = {}
+        facts: dict[str, Any] = self._common(prepared, start)
         if mass is not None:
             # Several rows are as many outlines of one mass.
             values = np.average(values, axis=0, weights=mass.weights)[None]
-            facts = {"outline": mass.outline, "features": mass.features, "mask": mass.mask, "notes": mass.notes}
+            facts |= {"outline": mass.outline, "features": mass.features, "mask": mass.mask}
+            facts["notes"] += tuple(mass.notes)
             reference = (self.metadata.calibration or {}).get("reference")
             if reference is not None:
                 effects = contributions(self.backend, batch[0], np.asarray(reference, np.float32))
                 facts["contributions"] = dict(zip(mass.features, map(float, effects), strict=True))
         elif prepared.source.affine is None and not np.ptp(prepared.source.array):
-            facts["notes"] = ("the picture has one value throughout, there is nothing in it to see",)
+            facts["notes"] += ("the picture has one value throughout, there is nothing in it to see",)
         probabilities = {label: float(p) for label, p in zip(self.metadata.labels, values[0], strict=True)}
         if (sets := self.metadata.conformal) is not None:
             facts["label_set"] = tuple(label for label, p in probabilities.items() if p >= sets.threshold)
             facts["coverage"] = sets.coverage
-        return Classification(
-            label=self._label(probabilities), probabilities=probabilities, **facts, **self._common(prepared, start)
-        )
+        facts["seconds"] = time.perf_counter() - start
+        return Classification(label=self._label(probabilities), probabilities=probabilities, **facts)
 
     def _label(self, probabilities: dict[str, float]) -> str:
         """The likeliest label; of two, the second ("positive") one from the operating threshold on."""
@@ -297,10 +359,17 @@ class Predictor:
         )
 
 
+def _reopened(reopen: Callable[[], Predictor], threshold: float, time_limit: float | None) -> Predictor:
+    """A Predictor in the process that unpickles it. Raises UserError, see `reopen`."""
+    predictor = reopen()
+    predictor._threshold, predictor.time_limit = threshold, time_limit
+    return predictor
+
+
 def _name(source: Any) -> str:
     """What a result calls its input: a path exactly as it was typed, or what kind of object it was."""
     if isinstance(source, str | Path):
         return str(source)
     if isinstance(source, Image):
         return source.source or "image"
-    return type(source).__name__
+    return name_of(source) if is_file_object(source) else type(source).__name__

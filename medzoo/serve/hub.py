@@ -23,6 +23,7 @@ from medzoo.runtime.pipeline import PLATFORM as PIPELINE
 from medzoo.runtime.pipeline import Pipeline
 from medzoo.runtime.predictor import Predictor, Prepared
 from medzoo.runtime.tensors import Question, TensorSpec, datatype, graph_spec, read_question
+from medzoo.runtime.value_range import check_tensors
 from medzoo.serve.decoders import Decoders, supported
 from medzoo.serve.logs import log
 from medzoo.serve.meter import Meter
@@ -88,7 +89,8 @@ class Served:
         }
 
     def check(self, question: Question) -> None:
-        """Raises Refusal that names the tensor which the graph does not take or give."""
+        """Raises Refusal that names the tensor which the graph does not take or give, UserError for pictures whose
+        values are in another range than those that the model was trained on."""
         known = {spec.name: spec for spec in self.inputs}
         for name in question.inputs:
             if name not in known:
@@ -99,6 +101,7 @@ class Served:
                 raise Refusal(Reason.INVALID, f"the input {name!r} of {self.name} is missing")
             _check_array(spec, question.inputs[name])
             rows.add(len(question.inputs[name]))
+        check_tensors(self.metadata, question.inputs)
         if len(rows) > 1:
             raise Refusal(Reason.INVALID, f"the inputs differ in their batch size: {sorted(rows)}")
         outputs = [spec.name for spec in self.outputs]

@@ -1,0 +1,51 @@
+"""What an input holds now, whatever its owner writes into it afterwards."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from typing import Any
+
+import numpy as np
+
+from medzoo.io.array import is_array, to_array
+from medzoo.io.file_object import content_of, is_file_object, name_of
+
+
+def snapshot(source: Any) -> Any:
+    """What `read_image` reads as `source`, in memory that nobody else writes to.
+
+    An iterator may fill one array, Pillow picture or buffer anew for every image, and close its files, while earlier
+    images still wait for their turn. Paths, medzoo's own Images, and images that nibabel reads from their files come
+    back as they are. Raises UserError for an object that cannot be read.
+    """
+    if isinstance(source, bytes):
+        return source
+    if is_file_object(source):
+        return NamedBytes(content_of(source), name_of(source))
+    if "PIL.Image" in sys.modules and isinstance(source, sys.modules["PIL.Image"].Image):
+        from medzoo.io.picture import from_pillow
+
+        return from_pillow(source)  # decoded here: the same object may be at its next frame later
+    if "nibabel" in sys.modules and isinstance(source, sys.modules["nibabel"].spatialimages.SpatialImage):
+        if not isinstance(source.dataobj, np.ndarray):
+            return source
+        return type(source)(np.array(source.dataobj), source.affine, source.header)
+    if "pydicom" in sys.modules and isinstance(source, sys.modules["pydicom"].Dataset):
+        return copy.deepcopy(source)
+    if is_array(source):
+        array = to_array(source)
+        return array.copy()
+    return source
+
+
+class NamedBytes(bytes):
+    """The bytes of an open file, with its name."""
+
+    name: str
+
+    def __new__(cls, raw: bytes, name: str) -> NamedBytes:
+        """`name`: see `name_of`."""
+        made = super().__new__(cls, raw)
+        made.name = name
+        return made

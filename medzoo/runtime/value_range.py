@@ -1,0 +1,162 @@
+"""The rule for the range of a picture's values: the range that the model was trained on, or one line that says so.
+
+A model whose steps do not rescale grey values reads them as they are stored, so a picture in 0 to 1 is black to one
+that was trained on 0 to 255. Python, the command line, the server and its client all go through here. Volumes are in
+units of their own (CT, MR, PET) and are left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from medzoo.errors import UserError
+from medzoo.preprocess.step import HostStep
+from medzoo.preprocess.steps import parse_steps
+from medzoo.runtime.metadata import Metadata
+from medzoo.types import Array, Image
+
+FAINT = 16
+"""Fractions that stay below this value are of another scale: z-scores, logarithms, square roots. An almost black
+picture is held in whole numbers."""
+_SLACK = 0.5  # what rounding and interpolation may add at either end
+_MASK = "a picture of two values is array.astype('uint8') * 255; the mask of a mass is given as mask=, beside the image"
+_AS_STORED = "give the values as they were stored, before they were normalised"
+
+
+@dataclass(frozen=True)
+class ValueRange:
+    """The values, `low` to `high`, of the pictures that the model `model` was trained on; `stored`: they are the 8 or
+    16 bits of a file, and not numbers of the data's own."""
+
+    model: str
+    low: float
+    high: float
+    stored: bool = True
+
+    def fit(self, picture: Image) -> Image:
+        """The picture with values in this range.
+
+        Values that are certain are brought to it: 8-bit values in a wider type, and floats that all lie on the 256
+        steps of 0 to 1 or of -1 to 1 (as from torchvision's ToTensor and Normalize(0.5, 0.5)); `meta["notes"]` says
+        so of the latter. Raises UserError for any other range.
+        """
+        array = picture.array
+        if self.stored and picture.meta.get("bits") == 1:
+            raise self._error("holds only False and True (bool)", picture.source, _MASK)
+        if self.stored and array.dtype == np.uint8:
+            return picture
+        low, high = float(array.min()), float(array.max())
+        if low == high == 0:
+            return picture  # black on every scale
+        if self.stored and array.dtype.kind == "f" and (levels := self._levels(array, low, high)) is not None:
+            said = f"its values, {low:g} to {high:g}, were read as 0 to {self.high:g}"
+            return picture.replace(array=levels, meta={**picture.meta, "notes": (*picture.meta.get("notes", ()), said)})
+        self._check(array, low, high, where=picture.source, whole_is_stored=False)
+        if self.stored and self.high == 255 and _is_whole(array):
+            return picture.replace(array=array.astype(np.uint8))
+        return picture
+
+    def check_volume(self, volume: Image) -> Image:
+        """The volume as it is. Raises UserError for values of 16 bits where the model saw slices of 8."""
+        high = float(volume.array.max())
+        if self.stored and self.high == 255 and high > self.high:
+            raise self._too_deep(volume.array, float(volume.array.min()), high, volume.source)
+        return volume
+
+    def check_tensor(self, array: Array, *, where: str, resampled: bool = False) -> None:
+        """Raises UserError unless the values of each row (B, ...) of a graph's input are in this range.
+
+        `resampled`: rows are cut out of a picture and interpolated, so fractions say nothing.
+        """
+        for number, row in enumerate(array):
+            low, high = float(row.min()), float(row.max())
+            place = where if len(array) == 1 else f"{where}, row {number}"
+            if not np.isfinite([low, high]).all():
+                raise UserError("holds values that are NaN or infinite", place, "replace them")
+            if low == high == 0 or (resampled and self.stored and low >= 0 and 1 < high <= self.high):
+                continue
+            self._check(row, low, high, where=place, whole_is_stored=True)
+
+    def _check(self, array: Array, low: float, high: float, *, where: str | None, whole_is_stored: bool) -> None:
+        """`whole_is_stored`: take 0 and 1 for stored values of an almost black picture, where no dtype tells a mask."""
+        held = f"holds values from {low:g} to {high:g} ({array.dtype})"
+        if not self.stored:
+            slack = (self.high - self.low) / 2
+            if low < self.low - slack or high > self.high + slack:
+                raise self._error(held, where, "bring them to that range")
+            return
+        real = array.dtype.kind == "f"
+        if high > self.high + (_SLACK if real else 0):
+            raise self._too_deep(array, low, high, where)
+        if real and low >= -1 and low < 0 and high <= 1:
+            raise self._error(held, where, f"(array + 1) * {self.high / 2:g} brings -1 to 1 there; or {_AS_STORED}")
+        if low < (-_SLACK if real else 0) or (low < 0 and high < FAINT):
+            raise self._error(held, where, _AS_STORED)
+        whole = high >= FAINT or _is_whole(array)
+        if high <= 1 and whole and not whole_is_stored:
+            raise self._error(held, where, _MASK)
+        if not whole:
+            way = f"multiply by {self.high:g}, or give {'uint8' if self.high == 255 else 'uint16'}"
+            raise self._error(held, where, way if high <= 1 else _AS_STORED)
+
+    def _too_deep(self, array: Array, low: float, high: float, where: str | None) -> UserError:
+        bits = 8 if self.high == 255 else 16
+        deep = "has 16 bits a pixel" if array.dtype == np.uint16 else f"holds values up to {high:g}"
+        return UserError(
+            f"{deep}, {self.model} was trained on pictures of {bits}: its values go from {low:g} to {high:g}, those of "
+            f"training from 0 to {self.high:g}",
+            where=where,
+            hint=f"save it as a picture of {bits} bits, windowed as you would look at it",
+        )
+
+    def _levels(self, array: Array, low: float, high: float) -> Array | None:
+        """The stored values of floats that are exactly such values scaled to 0 to 1 or -1 to 1; None of others."""
+        if high > 1 or low < -1 or not ((array != 0) & (np.abs(array) != 1)).any():
+            return None
+        values = np.asarray(array, np.float64) if low >= 0 else (np.asarray(array, np.float64) + 1) / 2
+        values = values * self.high
+        levels = np.rint(values)
+        # As exact as the type of the floats can hold a step.
+        if np.abs(values - levels).max() > max(1e-3, self.high * float(np.finfo(array.dtype).eps)):
+            return None
+        return levels.astype(np.uint8 if self.high == 255 else np.uint16)
+
+    def _error(self, held: str, where: str | None, way: str) -> UserError:
+        return UserError(
+            f"{held}, {self.model} was trained on pictures of {self.low:g} to {self.high:g}", where=where, hint=way
+        )
+
+
+def trained_range(metadata: Metadata, steps: Sequence[HostStep]) -> ValueRange | None:
+    """The range of the pictures that a model was trained on; None where their values are in any unit: of volumes,
+    outlines, and of models with a step that rescales them."""
+    geometry = metadata.geometry
+    if geometry.dims != 2 or geometry.slices != 1 or any(step.scales or step.outlines_only for step in steps):
+        return None
+    if metadata.values is not None:
+        return ValueRange(metadata.name, *metadata.values, stored=False)
+    if metadata.task == "segment":  # it says nothing of the depth of its pictures
+        return None
+    return ValueRange(metadata.name, 0, 255 if metadata.bits == 8 else 65535)
+
+
+def unusual_range(low: float, high: float) -> tuple[float, float] | None:
+    """What a model's metadata say of values that are not those of a file's 8 or 16 bits; None if they are."""
+    return (low, high) if low < -_SLACK or (high < FAINT and (low, high) != (0, 0)) else None
+
+
+def check_tensors(metadata: Metadata, inputs: Mapping[str, Array]) -> None:
+    """Raises UserError for the tensors of a picture whose values are in another range than those of training."""
+    name = metadata.inputs[0]
+    if name == "features" or name not in inputs:
+        return
+    values = trained_range(metadata, parse_steps(metadata.host))
+    if values is not None and (metadata.values is None or metadata.task != "segment"):
+        values.check_tensor(inputs[name], where=f"tensor {name!r}", resampled=name == "regions")
+
+
+def _is_whole(array: Array) -> bool:
+    return array.dtype.kind != "f" or bool((array == np.rint(array)).all())
