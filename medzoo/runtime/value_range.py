@@ -21,7 +21,8 @@ from medzoo.types import Array, Image
 FAINT = 16
 """Fractions that stay below this value are of another scale: z-scores, logarithms, square roots. An almost black
 picture is held in whole numbers."""
-_SLACK = 0.5  # what rounding and interpolation may add at either end
+_RINGING = 1 / 8  # of the range: how far interpolation may overshoot it at either end
+_OUTSIDE = 0.25  # the share of a picture that may lie in what it overshot; of one whose mean was taken away it is half
 _MASK = "a picture of two values is array.astype('uint8') * 255; the mask of a mass is given as mask=, beside the image"
 _AS_STORED = "give the values as they were stored, before they were normalised"
 
@@ -55,7 +56,7 @@ class ValueRange:
             said = f"its values, {low:g} to {high:g}, were read as 0 to {self.high:g}"
             return picture.replace(array=levels, meta={**picture.meta, "notes": (*picture.meta.get("notes", ()), said)})
         self._check(array, low, high, where=picture.source, whole_is_stored=False)
-        if self.stored and self.high == 255 and _is_whole(array):
+        if self.stored and self.high == 255 and low >= 0 and high <= 255 and _is_whole(array):
             return picture.replace(array=array.astype(np.uint8))
         return picture
 
@@ -89,11 +90,12 @@ class ValueRange:
                 raise self._error(held, where, "bring them to that range")
             return
         real = array.dtype.kind == "f"
-        if high > self.high + (_SLACK if real else 0):
+        beyond = self.high * _RINGING if real and high >= FAINT else 0
+        if high > self.high + beyond:
             raise self._too_deep(array, low, high, where)
         if real and low >= -1 and low < 0 and high <= 1:
             raise self._error(held, where, f"(array + 1) * {self.high / 2:g} brings -1 to 1 there; or {_AS_STORED}")
-        if low < (-_SLACK if real else 0) or (low < 0 and high < FAINT):
+        if low < -beyond or (low < 0 and float((array < 0).mean()) > _OUTSIDE):
             raise self._error(held, where, _AS_STORED)
         whole = high >= FAINT or _is_whole(array)
         if high <= 1 and whole and not whole_is_stored:
@@ -145,7 +147,7 @@ def trained_range(metadata: Metadata, steps: Sequence[HostStep]) -> ValueRange |
 
 def unusual_range(low: float, high: float) -> tuple[float, float] | None:
     """What a model's metadata say of values that are not those of a file's 8 or 16 bits; None if they are."""
-    return (low, high) if low < -_SLACK or (high < FAINT and (low, high) != (0, 0)) else None
+    return (low, high) if low < -max(1.0, _RINGING * high) or (high < FAINT and (low, high) != (0, 0)) else None
 
 
 def check_tensors(metadata: Metadata, inputs: Mapping[str, Array]) -> None:

@@ -89,6 +89,20 @@ def test_an_almost_black_picture_is_answered(highest: int) -> None:
     assert bright(np.zeros((5, 6), np.float32)) == 0
 
 
+def test_what_interpolation_overshot_is_answered_and_a_mean_that_was_taken_away_is_not() -> None:
+    from scipy.ndimage import zoom
+
+    ringing = zoom(GREY.astype(np.float32), 3, order=3)
+    ringing = ringing.clip(-25, 280)
+    assert ringing.min() < -5
+    assert ringing.max() > 260
+    assert 0.4 < bright(ringing) < 0.6
+    skewed = np.where(GREY < 200, 10, GREY).astype(np.float32)
+    for centred in (GREY - 128.0, GREY - GREY.mean(), skewed - 31):
+        with pytest.raises(UserError, match=r"of 0 to 255 \(give the values as they were stored"):
+            bright(centred)
+
+
 def test_a_float_tiff_is_read_by_the_same_rule_by_python_and_the_command_line(tmp_path: Path) -> None:
     with Pillow.open(PHANTOM) as opened:
         grey = np.asarray(opened.convert("L"))
@@ -114,7 +128,8 @@ def test_a_model_of_16_bits_takes_its_own_steps() -> None:
 def test_a_model_that_was_trained_on_floats_takes_those() -> None:
     assert unusual_range(0, 255) is None
     assert unusual_range(0, 1) == (0, 1)
-    assert unusual_range(-3.5, 900) == (-3.5, 900)
+    assert unusual_range(-200, 900) == (-200, 900)
+    assert unusual_range(-30, 272) is None  # as interpolation overshoots
     assert bright(SMOOTH, values=(0.0, 1.0)) == pytest.approx(SMOOTH.mean() / 255)
     with pytest.raises(UserError, match=r"from 0 to 255 \(uint8\), mean was trained on pictures of 0 to 1"):
         bright(GREY, values=(0.0, 1.0))
