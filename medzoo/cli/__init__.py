@@ -31,6 +31,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "verify": zoo.verify,
     "benchmark": figures.benchmark,
     "serve": deployment.serve,
+    "token": deployment.token,
     "report": figures.report,
     "compare": figures.compare,
     "fetch": zoo.fetch,

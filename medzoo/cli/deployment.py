@@ -46,9 +46,32 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; the default is this machine alone.")] = "127.0.0.1",
     http_port: Annotated[int, typer.Option(min=0, max=65535, help="0 lets the system choose.")] = 8000,
     grpc_port: Annotated[int, typer.Option(min=-1, max=65535, help="-1 for no gRPC.")] = 8001,
-    token_file: Annotated[Path | None, typer.Option(help="Bearer token; $MEDZOO_TOKEN works as well.")] = None,
-    tls_certificate: Annotated[Path | None, typer.Option(help="PEM file.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="PEM file.")] = None,
+    tokens: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Clients' tokens, one a line (see medzoo token); may change.")
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="One bearer token for all clients; $MEDZOO_TOKEN works as well.")
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Let the network use the server without tokens.")
+    ] = False,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Another name the server is reached by; * for any.")
+    ] = None,
+    tls_certificate: Annotated[
+        Path | None, typer.Option("--tls-certificate", "--tls-cert", metavar="FILE", help="PEM file.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="PEM file.")] = None,
+    tls_client_ca: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="PEM file: clients must show a certificate of these authorities."),
+    ] = None,
+    audit_log: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Append a JSON line for each request here.")
+    ] = None,
+    audit_fsync: Annotated[
+        bool, typer.Option("--audit-fsync", help="Answer once the line is on the disk (slower).")
+    ] = False,
     max_batch: Annotated[int, typer.Option(min=1, help="Rows that share a run.")] = 8,
     max_delay_ms: Annotated[float, typer.Option(min=0, help="How long a request waits for company.")] = 0,
     max_queue: Annotated[int, typer.Option(min=1, help="Requests that may wait; more are refused.")] = 64,
@@ -83,8 +106,14 @@ def serve(
         http_port=http_port,
         grpc_port=None if grpc_port < 0 else grpc_port,
         token=read_token(token_file),
+        tokens=tokens,
+        allow_hosts=tuple(allow_host or ()),
+        insecure=insecure,
         certificate=tls_certificate,
         key=tls_key,
+        client_ca=tls_client_ca,
+        audit_log=audit_log,
+        audit_fsync=audit_fsync,
         max_rows=max_batch,
         max_delay=max_delay_ms / 1000,
         max_queue=max_queue,
@@ -110,3 +139,23 @@ def serve(
         supervised=supervise,
     )
     raise typer.Exit(code)
+
+
+def token(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The client: letters, digits, '.', '_', '-'.")],
+    tokens: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The server's file of tokens, which gets the line.")
+    ] = None,
+    revoke: Annotated[bool, typer.Option("--revoke", help="Remove the client's tokens from the file.")] = False,
+) -> None:
+    """Make a token by which a client may use a server; printed once, the file holds a salted digest of it."""
+    from medzoo.serve.tokens import add_token, revoke_tokens
+
+    if revoke:
+        if tokens is None:
+            raise UserError("needs the file to remove it from", where="--revoke", hint="--tokens FILE")
+        say(f"{tokens}: {revoke_tokens(name, tokens)} of {name} removed; a running server needs no restart")
+        return
+    made, line = add_token(name, tokens)
+    say(f"written to {tokens}" if tokens is not None else f"for the file of tokens: {line}")
+    print(made)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import stat
 import sys
 import time
 from collections.abc import Sequence
@@ -49,6 +48,7 @@ def serve(
     to_stderr()
     is_worker = os.environ.get(_WORKER) == "1"
     if supervised and not is_worker:
+        check_settings(settings)
         for model in models:  # a mistyped name is said here, in one line
             find_model(model)
         return _supervise(settings)
@@ -93,20 +93,35 @@ def _supervise(settings: Settings) -> int:
         return supervise(command, environment=environment, keep=keep, ended=spool.clear)
 
 
+def check_settings(settings: Settings) -> None:
+    """Raise UserError for an address, certificates or tokens that cannot be used, before anything is started."""
+    from medzoo.serve.exposure import require_protection
+    from medzoo.serve.origin import OriginCheck
+    from medzoo.serve.tls import check_tls
+    from medzoo.serve.tokens import Tokens
+
+    require_protection(settings)
+    check_tls(settings)
+    OriginCheck(settings)
+    if settings.tokens is not None:
+        Tokens(settings.tokens)
+
+
 def read_token(path: Path | None) -> str | None:
     """The bearer token: from a file, else from $MEDZOO_TOKEN, else none. Never from the command line, which
     every user of the machine can read."""
     if path is None:
         return os.environ.get(TOKEN) or None
+    from medzoo.serve.tokens import require_private
+
     try:
-        token = path.read_text("utf-8").strip()
-        mode = path.stat().st_mode
+        with path.open(encoding="utf-8") as file:
+            token, status = file.read().strip(), os.fstat(file.fileno())
     except (OSError, UnicodeDecodeError) as error:
         raise UserError("the token cannot be read", where=str(path)) from error
     if not token:
         raise UserError("holds no token", where=str(path))
-    if sys.platform != "win32" and mode & (stat.S_IROTH | stat.S_IWOTH):
-        raise UserError("can be read by everyone on this machine", where=str(path), hint=f"chmod 600 {path}")
+    require_private(path, status)
     return token
 
 
@@ -159,8 +174,10 @@ def _say_ready(server: object) -> None:
     grpc = f", gRPC on port {server.grpc_port}" if server.grpc_port is not None else ""
     models = ", ".join(server.hub.names)
     print(f"serving {models} on {scheme}://{settings.host}:{server.http_port}{grpc}", file=sys.stderr, flush=True)
-    if settings.host not in ("127.0.0.1", "::1", "localhost") and not (settings.token and settings.certificate):
+    from medzoo.serve.exposure import is_loopback
+
+    if not is_loopback(settings.host) and not (settings.authenticates and settings.certificate):
         missing = " and ".join(
-            word for word, given in (("a token", settings.token), ("TLS", settings.certificate)) if not given
+            word for word, given in (("token", settings.authenticates), ("TLS", settings.certificate)) if not given
         )
         print(f"warning: others on the network can reach this server, and it has no {missing}", file=sys.stderr)

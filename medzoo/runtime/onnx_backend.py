@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import io
 import logging
 import os
@@ -73,6 +74,13 @@ class OnnxBackend:
         self._bound = Bound(self.session, device="cuda", number=chosen.number, graphs=chosen.graphs) if on_gpu else None
         self._shapes: dict[str, tuple[int, ...]] | None = None
         self.metadata = Metadata.read(self.session.get_modelmeta().custom_metadata_map, where=self.where)
+
+    def digest(self) -> str:
+        """SHA-256 of the ONNX file, in hexadecimal."""
+        if isinstance(self._source, bytes):
+            return hashlib.sha256(self._source).hexdigest()
+        with self._source.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def _session(self, providers: list[Any], *, threads: int) -> ort.InferenceSession:
         options = ort.SessionOptions()

@@ -138,7 +138,7 @@ def from_json(name: str, data: Any, kind: Any, shape: Any) -> Array:
         raise UserError(f"its data are nested as {list(array.shape)}, its shape is {list(size)}", where=where)
     if dtype.kind in "biu" and array.size:
         low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-        if array.dtype.kind == "f" or array.min() < low or array.max() > high:
+        if array.dtype.kind == "f" or int(array.min()) < low or int(array.max()) > high:
             raise UserError(f"its data are not all whole numbers that {kind} holds", where=where)
     with np.errstate(over="ignore"):
         return array.astype(dtype).reshape(size)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
+import hashlib
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, TypeVar
 
 from starlette.applications import Starlette
-from starlette.datastructures import Headers, UploadFile
+from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -20,6 +20,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from medzoo.runtime.tensors import HEADER_LENGTH, Question, read_question, write_answer
 from medzoo.serve.answer import dump_answer
 from medzoo.serve.body import header_length, held_body
+from medzoo.serve.exchange import current_exchange
+from medzoo.serve.gate import Gate, HttpGate
 from medzoo.serve.hub import EXTENSIONS, Hub, Served, ServedPipeline
 from medzoo.serve.openapi import openapi
 from medzoo.serve.parameters import read_threshold, read_timeout, require_known, unique
@@ -37,7 +39,7 @@ _PAGE_POLICY = (
 )
 
 
-def http_app(hub: Hub) -> ASGIApp:
+def http_app(hub: Hub, gate: Gate) -> ASGIApp:
     """The ASGI application."""
     routes = [
         Route(path, handler if path in _WITH_QUERY else _without_query(handler), methods=[method])
@@ -47,7 +49,7 @@ def http_app(hub: Hub) -> ASGIApp:
         routes=routes,
         exception_handlers={Refusal: _refused, HTTPException: _http_error},
     )
-    return _Guard(app, hub.settings.token)
+    return HttpGate(app, gate)
 
 
 def _without_query(handler: Handler) -> Handler:
@@ -190,6 +192,9 @@ async def _predict(hub: Hub, request: Request) -> Response:
         asked = Options.read(query)
         async with held_body(request, hub) as body:
             sent, fields = await _uploads(request, body)
+            exchange = current_exchange()
+            if exchange.digest is not None:
+                exchange.files = await asyncio.to_thread(_digests, sent)
             if twice := sorted(query.keys() & fields.keys()):
                 raise Refusal(Reason.INVALID, f"{twice[0]!r} is given in the query and in the form")
             options = Options.read({**query, **fields}) if fields else asked
@@ -226,6 +231,10 @@ async def _uploads(request: Request, body: memoryview) -> tuple[list[Upload], Ma
         return files, unique(fields, OPTIONS, kind="form field")
     finally:
         await form.close()
+
+
+def _digests(files: Sequence[Upload]) -> list[str]:
+    return [hashlib.sha256(file.raw).hexdigest() for file in files]
 
 
 async def _maybe_in_thread(long: bool, function: Callable[..., T], *arguments: Any) -> T:
@@ -267,6 +276,7 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
 
 async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)
+    current_exchange().failed(error.reason.word, error)
     headers = {}
     if error.reason in (Reason.FULL, Reason.STOPPING):
         headers["Retry-After"] = "1"
@@ -276,26 +286,3 @@ async def _refused(_: Request, error: Exception) -> Response:
 async def _http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
-
-
-class _Guard:
-    """Asks for the bearer token everywhere but at the health routes and the page, which hold nothing to protect."""
-
-    def __init__(self, app: ASGIApp, token: str | None) -> None:
-        self._app = app
-        self._wanted = f"Bearer {token}".encode() if token is not None else None
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and self._wanted is not None and not _open(scope["path"]):
-            given = Headers(scope=scope).get("authorization", "").encode("latin-1", "replace")
-            if not hmac.compare_digest(given, self._wanted):
-                refusal = JSONResponse(
-                    {"error": "a bearer token is needed"}, 401, headers={"WWW-Authenticate": "Bearer"}
-                )
-                await refusal(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-
-def _open(path: str) -> bool:
-    return path == "/" or path.startswith("/v2/health/")

@@ -25,6 +25,7 @@ from medzoo.runtime.predictor import Predictor, Prepared
 from medzoo.runtime.tensors import Question, TensorSpec, datatype, graph_spec, read_question
 from medzoo.runtime.value_range import check_tensors
 from medzoo.serve.decoders import Decoders, supported
+from medzoo.serve.exchange import current_exchange
 from medzoo.serve.logs import log
 from medzoo.serve.meter import Meter
 from medzoo.serve.parameters import INFERENCE, require_known
@@ -168,6 +169,7 @@ class Hub:
 
     def __init__(self, backends: Sequence[OnnxBackend], settings: Settings, pipelines: Sequence[Pipeline] = ()) -> None:
         self.settings = settings
+        self._backends = tuple(backends)
         self.meter = Meter()
         self.models: dict[str, Served] = {}
         for backend in backends:
@@ -206,6 +208,7 @@ class Hub:
         found = self.models.get(name) or self.pipelines.get(name)
         if found is None:
             raise Refusal(Reason.UNKNOWN, f"there is no model {name[:80]!r}")
+        current_exchange().model = name
         if model_version not in ("", VERSION):
             raise Refusal(Reason.UNKNOWN, f"{name} has no version {model_version[:20]!r}, only {VERSION}")
         return found
@@ -285,6 +288,15 @@ class Hub:
         """Of graphs and pipelines."""
         return (*self.models, *self.pipelines)
 
+    def digests(self) -> dict[str, str | dict[str, str]]:
+        """The SHA-256 of each model's file by the model's name; of a pipeline, those of its graphs."""
+        graphs = {backend.metadata.name: backend.digest() for backend in self._backends}
+        pipelines = {
+            name: {one.name: graphs[one.name] for one in found.pipeline.members.values()}
+            for name, found in self.pipelines.items()
+        }
+        return {**graphs, **pipelines}
+
     def index(self) -> list[dict[str, str]]:
         """The repository index."""
         state = "UNAVAILABLE" if self.stopping else "READY"
@@ -328,8 +340,16 @@ class Hub:
             seconds = time.perf_counter() - started
             # A name that no model has came from outside: it goes neither into labels nor into the log.
             name = model if model in self.names else ""
-            self.meter.ended(name, protocol, told.outcome, seconds)
-            log("request", model=name, protocol=protocol, outcome=told.outcome, ms=round(seconds * 1000, 2))
+            exchange = current_exchange()
+            exchange.outcome = told.outcome
+            self.meter.ended(name, protocol, told.outcome, seconds, client=exchange.client)
+            facts: dict[str, Any] = {
+                "request": exchange.id,
+                "client": exchange.client,
+                "model": name,
+                "protocol": protocol,
+            }
+            log("request", **facts, outcome=told.outcome, ms=round(seconds * 1000, 2))
 
     async def infer(
         self, served: Served, question: Question, *, timeout: float | None = None, threshold: float | None = None

@@ -17,6 +17,12 @@ class Meter:
         self._requests = Counter(
             "medzoo_requests", "Requests by how they ended", ["model", "protocol", "outcome"], registry=self._registry
         )
+        self._clients = Counter(
+            "medzoo_client_requests",
+            "Requests by the name of their token or certificate",
+            ["client", "outcome"],
+            registry=self._registry,
+        )
         self._seconds = Histogram(
             "medzoo_request_seconds",
             "From the end of a request's body to its answer",
@@ -50,9 +56,11 @@ class Meter:
         """Where to read the length of a model's queue now."""
         self._waiting.labels(model).set_function(length)
 
-    def ended(self, model: str, protocol: str, outcome: str, seconds: float) -> None:
-        """A request ended."""
+    def ended(self, model: str, protocol: str, outcome: str, seconds: float, *, client: str = "") -> None:
+        """A request ended; `client`: the name of its token or certificate."""
         self._requests.labels(model, protocol, outcome).inc()
+        if client:
+            self._clients.labels(client, outcome).inc()
         self._seconds.labels(model, protocol).observe(seconds)
 
     def ran(self, model: str, *, waited: float, ran: float, rows: int) -> None:

@@ -1,13 +1,26 @@
-"""uvicorn's HTTP protocol without two copies of every large body."""
+"""uvicorn's HTTP protocol without two copies of every large body, and with the name of a client's certificate."""
 
 from __future__ import annotations
+
+import asyncio
 
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from medzoo.serve.gate import CERTIFICATE, certificate_name
+
 
 class Pieces(HttpToolsProtocol):
     """Hands a piece of a body on as it came, where uvicorn adds it to a buffer and copies that for the application."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See HttpToolsProtocol; notes the name of the client's certificate, if it was asked for one."""
+        super().connection_made(transport)
+        secured = transport.get_extra_info("ssl_object")
+        certificate = secured.getpeercert() if secured is not None else None
+        if certificate:
+            names = [value for part in certificate["subject"] for kind, value in part if kind == "commonName"]
+            self.app_state = {**self.app_state, CERTIFICATE: certificate_name(names[0] if names else "")}
 
     def on_body(self, body: bytes) -> None:
         """See HttpToolsProtocol."""

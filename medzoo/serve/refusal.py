@@ -12,10 +12,13 @@ class Reason(Enum):
     UNKNOWN = ("unknown", 404, "NOT_FOUND")
     TOO_LARGE = ("too-large", 413, "RESOURCE_EXHAUSTED")
     UNAUTHENTICATED = ("unauthenticated", 401, "UNAUTHENTICATED")
+    FORBIDDEN = ("forbidden", 403, "PERMISSION_DENIED")
+    MISDIRECTED = ("misdirected", 421, "PERMISSION_DENIED")
     FULL = ("full", 429, "RESOURCE_EXHAUSTED")
     LATE = ("late", 504, "DEADLINE_EXCEEDED")
     CANCELLED = ("cancelled", 499, "CANCELLED")
     STOPPING = ("stopping", 503, "UNAVAILABLE")
+    UNRECORDED = ("unrecorded", 503, "UNAVAILABLE")
     INTERNAL = ("internal", 500, "INTERNAL")
 
     def __init__(self, word: str, status: int, code: str) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -15,6 +15,8 @@ from medzoo.errors import UserError
 from medzoo.runtime.open_inference import METHODS, SERVICE, messages, parameter
 from medzoo.runtime.raw_contents import REQUEST, RESPONSE, join, split
 from medzoo.runtime.tensors import DTYPES, Question, datatype, from_bytes, from_json, to_bytes
+from medzoo.serve.exchange import current_exchange
+from medzoo.serve.gate import Gate, GrpcGate, digest
 from medzoo.serve.hub import EXTENSIONS, Hub, Served
 from medzoo.serve.parameters import read_threshold, read_timeout, require_known
 from medzoo.serve.reading import MessageReads
@@ -35,10 +37,11 @@ _SHORT = 64 << 10  # bytes of a message that holds no tensors
 _LONG = 256 << 10  # bytes from which on reading a message would hold up the other requests
 _TYPED = 4  # times fewer bytes than JSON may have may typed contents, which grow more in memory
 _PIECE = 1 << 15  # numbers that are converted at once
+_HEALTH = ("ServerLive", "ServerReady")
 Handler = Callable[[Any, Any], Awaitable[Any]]
 
 
-def rpc_server(hub: Hub) -> Any:
+def rpc_server(hub: Hub, gate: Gate) -> Any:
     """A grpc.aio server without a port. Messages are bounded by the settings; so is what runs at once."""
     settings = hub.settings
     server = grpc.aio.server(
@@ -53,9 +56,10 @@ def rpc_server(hub: Hub) -> Any:
     )
     known = messages()
     reads = MessageReads(settings)
+    admission = GrpcGate(gate)
     handlers = {
         name: grpc.stream_unary_rpc_method_handler(
-            _received(_guarded(handler, hub), known[METHODS[name][0]], reads, name=name),
+            _guarded(_received(handler, known[METHODS[name][0]], reads, name=name), admission, health=name in _HEALTH),
             # The tensors of this one are read and written beside the message (medzoo.runtime.raw_contents).
             response_serializer=None if name == "ModelInfer" else known[METHODS[name][1]].SerializeToString,
         )
@@ -132,15 +136,11 @@ def _received(handler: Handler, kind: Any, reads: MessageReads, *, name: str) ->
     """
 
     async def received(_: Any, context: Any) -> Any:
-        try:
-            if name in ("ServerLive", "ServerReady"):
-                request = kind()
-            else:
-                message = await reads.read(context)
-                request = message if name == "ModelInfer" else _parsed(kind, message)
-        except Refusal as refusal:
-            await context.abort(getattr(grpc.StatusCode, refusal.reason.code), refusal.message)
-        return await handler(request, context)
+        if name in _HEALTH:
+            return await handler(kind(), context)
+        message = await reads.read(context)
+        await digest(current_exchange(), message)
+        return await handler(message if name == "ModelInfer" else _parsed(kind, message), context)
 
     return received
 
@@ -154,20 +154,31 @@ def _parsed(kind: Any, message: bytes) -> Any:
         raise Refusal(Reason.INVALID, f"the message is no {kind.DESCRIPTOR.name}") from error
 
 
-def _guarded(handler: Handler, hub: Hub) -> Handler:
-    """Asks for the token (but not for health), and turns a Refusal into its status."""
-    wanted = f"Bearer {hub.settings.token}".encode() if hub.settings.token is not None else None
-    health = handler.__name__ in ("live", "ready")
+def _guarded(handler: Handler, gate: GrpcGate, *, health: bool) -> Handler:
+    """Lets in who may, records what became of the call, and turns a Refusal into its status."""
 
     async def guarded(request: Any, context: Any) -> Any:
+        exchange, metadata = gate.enter(context)
         try:
-            if wanted is not None and not health:
-                given = dict(context.invocation_metadata() or ()).get("authorization", "")
-                if not hmac.compare_digest(str(given).encode(), wanted):
-                    raise Refusal(Reason.UNAUTHENTICATED, "a bearer token is needed")
-            return await handler(request, context)
+            gate.admit(exchange, metadata, health=health)
+            answer = await handler(request, context)
+            if not health:
+                await gate.record(exchange, "OK")
+            return answer
         except Refusal as refusal:
-            await context.abort(getattr(grpc.StatusCode, refusal.reason.code), refusal.message)
+            error = refusal
+        except asyncio.CancelledError as cancelled:
+            exchange.failed(Reason.CANCELLED.word, cancelled)
+            with suppress(Refusal):
+                await gate.record(exchange, Reason.CANCELLED.code)
+            raise
+        if error.reason is not Reason.UNRECORDED:
+            exchange.failed(error.reason.word, error)
+            try:
+                await gate.record(exchange, error.reason.code)
+            except Refusal as unrecorded:
+                error = unrecorded
+        await context.abort(getattr(grpc.StatusCode, error.reason.code), error.message)
 
     return guarded
 

@@ -18,12 +18,15 @@ from medzoo.errors import UserError, missing_extra
 from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.runtime.pipeline import Pipeline
 from medzoo.serve.connections import bounded_protocol
+from medzoo.serve.exposure import require_protection
+from medzoo.serve.gate import Gate
 from medzoo.serve.http import http_app
 from medzoo.serve.hub import Hub
 from medzoo.serve.listen import listen
 from medzoo.serve.logs import log
 from medzoo.serve.settings import Settings
 from medzoo.serve.supervisor import keep_alive
+from medzoo.serve.tls import check_tls
 
 
 class Server:
@@ -32,6 +35,12 @@ class Server:
     def __init__(self, backends: Sequence[OnnxBackend], settings: Settings, pipelines: Sequence[Pipeline] = ()) -> None:
         self.hub = Hub(backends, settings, pipelines)
         self.settings = settings
+        try:
+            require_protection(settings)
+            self.gate = Gate(self.hub)
+        except UserError:
+            self.hub.close()
+            raise
         self.http_port = 0
         self.grpc_port: int | None = None
         self._stop: asyncio.Event | None = None
@@ -49,6 +58,7 @@ class Server:
                 runner.run(self._run(ready, listening))
         finally:
             self.hub.close()
+            self.gate.close()
 
     def stop(self) -> None:
         """Drain and end `run`; from any thread."""
@@ -61,22 +71,26 @@ class Server:
         settings = self.settings
         with given or listen(settings.host, settings.http_port) as listening:
             self.http_port = listening.getsockname()[1]
+            check_tls(settings)
             web = _Web(
                 uvicorn.Config(
-                    http_app(self.hub),
+                    http_app(self.hub, self.gate),
                     http=bounded_protocol(settings),
                     log_config=None,
                     access_log=False,
                     server_header=False,
+                    # Whoever is on this machine could write another address into the audit log.
+                    proxy_headers=False,
                     lifespan="off",
                     ws="none",
                     timeout_keep_alive=30,
                     h11_max_incomplete_event_size=64 << 10,
                     ssl_certfile=settings.certificate,
                     ssl_keyfile=settings.key,
+                    ssl_ca_certs=settings.client_ca,
+                    ssl_cert_reqs=ssl.CERT_NONE if settings.client_ca is None else ssl.CERT_REQUIRED,
                 )
             )
-            _check_tls(settings)
             rpc = await self._start_grpc()
             serving = asyncio.create_task(web.serve(sockets=[listening]))
             while not web.started and not serving.done():
@@ -106,12 +120,14 @@ class Server:
             raise missing_extra("grpcio", "serve") from error
         from medzoo.serve.rpc import rpc_server
 
-        server = rpc_server(self.hub)
+        server = rpc_server(self.hub, self.gate)
         address = f"{_bracketed(settings.host)}:{settings.grpc_port}"
         try:
             if settings.certificate is not None and settings.key is not None:
                 pair = (settings.key.read_bytes(), settings.certificate.read_bytes())
-                self.grpc_port = server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+                roots = settings.client_ca.read_bytes() if settings.client_ca is not None else None
+                credentials = grpc.ssl_server_credentials([pair], roots, require_client_auth=roots is not None)
+                self.grpc_port = server.add_secure_port(address, credentials)
             else:
                 self.grpc_port = server.add_insecure_port(address)
         except RuntimeError as error:
@@ -147,16 +163,6 @@ class _Web(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-def _check_tls(settings: Settings) -> None:
-    if (settings.certificate is None) != (settings.key is None):
-        raise UserError("TLS needs both a certificate and a key", where="--tls-certificate, --tls-key")
-    if settings.certificate is not None:
-        try:
-            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(settings.certificate, settings.key)
-        except (OSError, ssl.SSLError) as error:
-            raise UserError(f"is no certificate with its key: {error}", where=str(settings.certificate)) from error
 
 
 def _bracketed(host: str) -> str:

@@ -13,7 +13,11 @@ class Settings:
     """The server's addresses and bounds.
 
     Ports of 0 are chosen by the system; a gRPC port of None means no gRPC. `token`: what clients must send
-    as a bearer token. `certificate` and `key`: PEM files, for TLS on both ports. `max_rows`, `max_delay`
+    as a bearer token; `tokens`: a file with one for each client (medzoo.serve.tokens). `certificate` and `key`: PEM
+    files, for TLS on both ports; `client_ca`: PEM file of the authorities whose certificates clients must show.
+    `allow_hosts`: names besides its own that the server may be reached by (medzoo.serve.origin). `insecure`: a network
+    address without tokens is meant. `audit_log`: a file with a line for each request (medzoo.serve.audit);
+    `audit_fsync`: each line is on the disk before its request is answered. `max_rows`, `max_delay`
     (seconds) and `max_queue`: see medzoo.runtime.batching. `max_body`: bytes of one request; `max_held`:
     bytes of all requests that are being read or wait. `timeout`: seconds after which a request that has not
     begun is refused. `uploads`: image files answered at the same time; as many again may wait. `drain`:
@@ -28,8 +32,14 @@ class Settings:
     http_port: int = 8000
     grpc_port: int | None = 8001
     token: str | None = None
+    tokens: Path | None = None
+    allow_hosts: tuple[str, ...] = ()
+    insecure: bool = False
     certificate: Path | None = None
     key: Path | None = None
+    client_ca: Path | None = None
+    audit_log: Path | None = None
+    audit_fsync: bool = False
     max_rows: int = 8
     max_delay: float = 0.0
     max_queue: int = 64
@@ -46,3 +56,13 @@ class Settings:
     max_client_connections: int = 128
     max_header: int = 64 << 10
     header_timeout: float = 10.0
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether clients need a token."""
+        return self.token is not None or self.tokens is not None
+
+    @property
+    def authenticates(self) -> bool:
+        """Whether clients need a token or a certificate."""
+        return self.has_tokens or self.client_ca is not None

@@ -224,7 +224,9 @@ def test_a_client_that_goes_away_is_dropped(toy_graphs: dict[str, Path], start: 
     backend = Slow(toy_graphs["segment"])
     server = start([backend], max_rows=1)
     body = json.dumps(question()).encode()
-    head = f"POST /v2/models/toy-segment/infer HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    head = (
+        f"POST /v2/models/toy-segment/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    )
     with socket.create_connection(("127.0.0.1", server.http_port)) as first:
         first.sendall(head + body)
         while backend.runs < 1:

@@ -233,3 +233,12 @@ def test_boxes_below_a_threshold_leave_every_output_of_their_row() -> None:
     assert answer["found_boxes"][0, 1].tolist() == [8, 9, 10, 11]
     assert answer["map"] is outputs["map"]
     assert above_threshold(outputs, 0.95)["count"].tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"), [("UINT64", [False]), ("INT64", [True]), ("UINT64", [2**64 - 1]), ("BOOL", [1])]
+)
+def test_whole_numbers_at_the_ends_of_their_range_are_read(kind: str, data: list[Any]) -> None:
+    document = {"inputs": [{"name": "x", "datatype": kind, "shape": [1], "data": data}]}
+    array = read_question(memoryview(json.dumps(document).encode()), None).inputs["x"]
+    assert array.tolist() == data

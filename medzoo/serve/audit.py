@@ -1,0 +1,129 @@
+"""The audit log: one JSON line for each request, answered or refused; no pixel, no name of a patient or a file.
+
+A line is written before the answer it stands for leaves: where the log cannot be written (full disk), the request is
+refused, and the server goes on once it can be. Lines are appended by one system call each, so they survive the death
+of the server; with `fsync` they are on the disk, and survive a loss of power too. A file that was renamed or removed
+(logrotate) is opened anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from medzoo.errors import UserError
+from medzoo.serve.exchange import Exchange
+from medzoo.serve.logs import log
+from medzoo.serve.refusal import Reason, Refusal
+
+
+class AuditLog:
+    """Appends lines to the file at `path`. Raises UserError if it cannot be opened.
+
+    `digests`: the SHA-256 of a model's file by the model's name; of a pipeline, of each of its graphs'.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        fsync: bool = False,
+        digests: Callable[[str], str | Mapping[str, str] | None] = lambda name: None,
+    ) -> None:
+        self._path = path
+        self._fsync = fsync
+        self._digests = digests
+        self._file = -1
+        self._torn = False
+        self._failing = False
+        self._lock = threading.Lock()
+        try:
+            self._open()
+        except OSError as error:
+            raise UserError(f"the audit log cannot be written: {error.strerror}", where=str(path)) from error
+
+    async def write(self, exchange: Exchange) -> None:
+        """Append the line of a request. Raises Refusal if it cannot be."""
+        line = self._line(exchange)
+        try:
+            if self._fsync:
+                await asyncio.to_thread(self._append, line)
+            else:
+                self._append(line)
+        except OSError as error:
+            if not self._failing:
+                log("audit log cannot be written", level=logging.ERROR, error=error)
+            self._failing = True
+            raise Refusal(Reason.UNRECORDED, "the audit log cannot be written, so nothing is answered") from error
+        if self._failing:
+            self._failing = False
+            log("audit log written again")
+
+    def close(self) -> None:
+        """Write what the system still holds to the disk, and close the file."""
+        if self._file >= 0:
+            try:
+                os.fsync(self._file)
+            except OSError as error:
+                log("audit log cannot be written", level=logging.ERROR, error=error)
+            os.close(self._file)
+            self._file = -1
+
+    def _line(self, exchange: Exchange) -> bytes:
+        now = time.time()
+        facts = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03}Z",
+            "request": exchange.id,
+            "protocol": exchange.protocol,
+            "client": exchange.client,
+            "address": exchange.address,
+            "model": exchange.model,
+            "model_sha256": self._digests(exchange.model) if exchange.model else None,
+            "input_sha256": exchange.digest.hexdigest() if exchange.received else None,
+            "input_bytes": exchange.received,
+            "files_sha256": exchange.files,
+            "status": exchange.status,
+            "outcome": exchange.outcome,
+            "error": exchange.error or None,
+            "seconds": round(time.perf_counter() - exchange.started, 6),
+        }
+        return json.dumps(facts).encode() + b"\n"
+
+    def _append(self, line: bytes) -> None:
+        with self._lock:
+            self._append_alone(line)
+
+    def _append_alone(self, line: bytes) -> None:
+        self._reopen_if_rotated()
+        # What a full disk cut off stays, so that nothing that was written is ever changed; this line begins anew.
+        whole = b"\n" + line if self._torn else line
+        written = os.write(self._file, whole)
+        if written < len(whole):
+            self._torn = True
+            raise OSError(None, "the line was cut off")
+        self._torn = False
+        if self._fsync:
+            os.fsync(self._file)
+
+    def _reopen_if_rotated(self) -> None:
+        if self._file >= 0:
+            held = os.fstat(self._file)
+            try:
+                there = self._path.stat()
+            except FileNotFoundError:
+                there = None
+            if there is not None and (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino):
+                return
+            self.close()
+        self._open()
+
+    def _open(self) -> None:
+        self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+        size = os.fstat(self._file).st_size
+        self._torn = size > 0 and os.pread(self._file, 1, size - 1) != b"\n"

@@ -1,0 +1,42 @@
+"""Who can reach a server, and what has to stand in their way."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+
+from medzoo.errors import UserError
+from medzoo.serve.settings import Settings
+
+
+def is_loopback_address(text: str) -> bool:
+    """Whether `text` is an IP address of this machine alone."""
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+def is_loopback(host: str) -> bool:
+    """Whether everything that `host` resolves to can be reached from this machine alone; unresolved names are not."""
+    if not host:
+        return False  # every address of the machine
+    try:
+        found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    except OSError:
+        return False
+    return bool(found) and all(is_loopback_address(address) for address in found)
+
+
+def require_protection(settings: Settings) -> None:
+    """Raise UserError for a network address without anything that tells clients apart."""
+    if settings.authenticates or settings.insecure or is_loopback(settings.host):
+        return
+    raise UserError(
+        "others on the network could use this server",
+        where=f"--host {settings.host}",
+        hint="give the clients' tokens with --tokens FILE ('medzoo token NAME --tokens FILE' makes one), "
+        "or say --insecure",
+    )

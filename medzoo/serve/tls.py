@@ -1,0 +1,36 @@
+"""The server's certificate, its key, and the authorities of its clients, checked before anything listens."""
+
+from __future__ import annotations
+
+import ssl
+
+from medzoo.errors import UserError
+from medzoo.serve.settings import Settings
+
+
+def check_tls(settings: Settings) -> None:
+    """Raise UserError for files that are not there, are none, or do not belong together."""
+    if (settings.certificate is None) != (settings.key is None):
+        raise UserError("TLS needs both a certificate and a key", where="--tls-cert, --tls-key")
+    if settings.client_ca is not None and settings.certificate is None:
+        raise UserError(
+            "clients' certificates need TLS", where="--tls-client-ca", hint="give --tls-cert and --tls-key too"
+        )
+    if settings.certificate is None:
+        return
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        # Without a password, a key that needs one would be asked for on the terminal.
+        context.load_cert_chain(settings.certificate, settings.key, password=lambda: b"")
+    except (OSError, ssl.SSLError) as error:
+        place = f"{settings.certificate}, {settings.key}"
+        raise UserError(f"is no certificate with its key: {_words(error)}", where=place) from error
+    if settings.client_ca is not None:
+        try:
+            context.load_verify_locations(settings.client_ca)
+        except (OSError, ssl.SSLError) as error:
+            raise UserError(f"holds no certificates: {_words(error)}", where=str(settings.client_ca)) from error
+
+
+def _words(error: OSError) -> str:
+    return " ".join(str(getattr(error, "reason", None) or error.strerror or error).split())
