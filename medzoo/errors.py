@@ -10,11 +10,15 @@ from medzoo.escape import escaped
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong: where it is (file, line, field, image), what it is, and the way out."""
+    """One thing that is wrong: where it is (file, line, field, image), what it is, and the way out.
+
+    `private`: pieces of `message` that stand in the input itself and may say whose it is (descriptions, names).
+    """
 
     message: str
     where: str | None = None
     hint: str | None = None
+    private: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         head = f"{escaped(self.where)}: " if self.where else ""
@@ -30,8 +34,10 @@ def _one_line(words: str) -> str:
 class UserError(Exception):
     """A mistake in what medzoo was given; the command line prints it in one line a fault and exits 2."""
 
-    def __init__(self, message: str, where: str | None = None, hint: str | None = None) -> None:
-        self.faults: tuple[Fault, ...] = (Fault(message, where, hint),)
+    def __init__(
+        self, message: str, where: str | None = None, hint: str | None = None, *, private: Sequence[str] = ()
+    ) -> None:
+        self.faults: tuple[Fault, ...] = (Fault(message, where, hint, tuple(private)),)
         super().__init__(str(self.faults[0]))
 
     @classmethod

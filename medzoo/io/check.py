@@ -8,7 +8,7 @@ import numpy as np
 
 from medzoo.errors import UserError
 from medzoo.io.limits import limits
-from medzoo.types import Array
+from medzoo.types import Array, Image
 
 # Cosine between two axes of a grid above which it counts as sheared; rounded headers stay far below.
 SHEAR = 1e-3
@@ -102,3 +102,12 @@ def squeeze_volume(array: Array, where: str) -> Array:
     if len(shape) < 2:
         raise UserError(f"holds a single line of {shape[0]} values, not an image", where)
     return array.reshape(shape if len(shape) == 3 else (*shape, 1), order="F")
+
+
+def volume_needed(image: Image, message: str, hint: str | None = None) -> UserError:
+    """The error for a picture where only a volume will do; of a single slice of a series it says what to give."""
+    if image.meta.get("single_slice"):
+        return UserError(
+            "is one slice, which is no volume", image.source, "give the folder with all slices of its series"
+        )
+    return UserError(message, image.source, hint)

@@ -11,6 +11,7 @@ import numpy as np
 
 from medzoo.errors import OffGridError, UserError
 from medzoo.io.array import Kind, from_array, is_array
+from medzoo.io.check import volume_needed
 from medzoo.io.file_object import as_path, is_file_object, name_of
 from medzoo.io.formats import SUFFIXES, foreign_archive, format_of
 from medzoo.io.regular import open_regular
@@ -170,6 +171,8 @@ def _is_gzip(path: Path) -> bool:
 
 def _wanted(image: Image, kind: Kind | None) -> Image:
     have = "picture" if image.affine is None else "volume"
+    if kind == "volume" and have == "picture":
+        raise volume_needed(image, "is a picture, a volume is needed")
     if kind is not None and have != kind:
         raise UserError(f"is a {have}, a {kind} is needed", image.source)
     return image

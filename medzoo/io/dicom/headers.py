@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,6 +22,8 @@ SUFFIXES = (".dcm", ".dicom", ".ima")
 _PIXELS = 0x7FE00010
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 PIXEL_DATA = b"\xe0\x7f\x10\x00"
+_START = 132  # bytes that tell DICOM from others
+_NAMED = 5  # files that an error names
 MOST_INFLATED = 1 << 30  # bytes that a deflated file may unpack to
 DEFLATE = 1032  # deflate cannot pack more than this many bytes into one
 
@@ -38,7 +41,7 @@ class Header:
     @property
     def short(self) -> str:
         """The name without its folders."""
-        return self.name.rsplit("!", 1)[-1].rsplit("/", 1)[-1]
+        return _short(self.name)
 
     def dataset(self) -> Any:
         """The whole dataset. Raises UserError."""
@@ -82,14 +85,73 @@ def read_dataset(source: Path | BinaryIO, where: str, *, stop_before_pixels: boo
         raise UserError(f"is no DICOM file, or is damaged: {said(error)}", where) from error
 
 
-def in_folder(folder: Path) -> list[Header]:
-    """Every DICOM image below `folder`, by name; other files are passed over."""
-    paths = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
-    # Parsing is Python's own work: threads would only wait for each other.
-    return [header for header in map(_of_file, paths) if header is not None]
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The images of a folder or archive, and the files that should be images of it and cannot be read."""
+
+    images: list[Header]
+    unread: list[Unread]
+
+    def series(self, where: str, *, wanted: str | None = None) -> list[Header]:
+        """The images of the one series, or of the one called `wanted`; see `one_series`.
+
+        Raises UserError that names every file of the series, or of an unknown one, that cannot be read: a volume with
+        a slice left out is another volume.
+        """
+        images = one_series(self.images, where, wanted=wanted) if self.images else []
+        own = {str(one.head.get("SeriesInstanceUID", "")) for one in images}
+        unread = [one for one in self.unread if one.series is None or not images or one.series in own]
+        if not unread:
+            return images
+        listed = "; ".join(f"{one.short} {one.why}" for one in unread[:_NAMED])
+        more = f"; and {len(unread) - _NAMED} more" if len(unread) > _NAMED else ""
+        count = f"{len(unread)} of its files cannot be read"
+        raise UserError(f"{count}: {listed}{more}", where, "bring them whole, or take them out")
 
 
-def in_archive(path: Path) -> list[Header]:
+@dataclass(frozen=True, eq=False)
+class Unread:
+    """A file that should be an image and is none, `why`, and its series as far as its header goes."""
+
+    name: str
+    why: str
+    series: str | None = None
+
+    @property
+    def short(self) -> str:
+        """The name without its folders."""
+        return _short(self.name)
+
+
+@dataclass(frozen=True, eq=False)
+class _File:
+    """A file in a folder or an entry of an archive, not yet read: `start` are its first bytes."""
+
+    name: str
+    start: bytes
+    size: int
+    read: Callable[[], bytes] | None
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """Its folder and its suffix, which files of one series share; a number behind a dot is no suffix."""
+        suffix = Path(self.name).suffix.lower()
+        return str(Path(self.name).parent), "" if suffix[1:].isdecimal() else suffix
+
+
+def in_folder(folder: Path) -> Found:
+    """Every DICOM image below `folder`, by name; files of other kinds are passed over."""
+    files = []
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".")):
+        try:
+            with path.open("rb") as handle:
+                files.append(_File(str(path), handle.read(_START), path.stat().st_size, None))
+        except OSError as error:
+            raise UserError(f"cannot be read: {error.strerror}", str(path)) from error
+    return _found(files)
+
+
+def in_archive(path: Path) -> Found:
     """Every DICOM image in a zip archive. Raises UserError for one that is damaged, locked or a bomb."""
     where = str(path)
     try:
@@ -104,22 +166,89 @@ def in_archive(path: Path) -> list[Header]:
             claimed = sum(e.file_size for e in entries)
             if claimed > min(limits().archive_bytes, DEFLATE * path.stat().st_size):
                 raise UserError(f"would unpack to {claimed / 1e9:.1f} GB, more than medzoo reads", where)
-            found = []
+            files = []
             for entry in sorted(entries, key=lambda e: e.filename):
                 if entry.flag_bits & 1:
                     raise UserError("is locked by a password", where, "unpack it first")
+                if _short(entry.filename).startswith(".") or entry.filename.startswith("__MACOSX/"):
+                    continue
                 with archive.open(entry) as handle:
-                    if not _marked(handle.read(132), entry.filename):
-                        continue
-                with archive.open(entry) as handle:
-                    data = handle.read(entry.file_size)
-                if len(data) != entry.file_size:
-                    raise UserError(f"its entry {entry.filename} is not as long as the archive says", where)
-                header = _header(f"{where}!{entry.filename}", io.BytesIO(data), data)
-                found += [header] if header is not None else []
-            return found
+                    start = handle.read(_START)
+                read = partial(_entry, archive, entry, where)
+                files.append(_File(f"{where}!{entry.filename}", start, entry.file_size, read))
+            return _found(files)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
         raise UserError(f"is a damaged or unreadable archive: {error}", where) from error
+
+
+def _entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, where: str) -> bytes:
+    with archive.open(entry) as handle:
+        data = handle.read(entry.file_size)
+    if len(data) != entry.file_size:
+        raise UserError(f"its entry {entry.filename} is not as long as the archive says", where)
+    return data
+
+
+def _found(files: Sequence[_File]) -> Found:
+    # Parsing is Python's own work: threads would only wait for each other.
+    kinds = {file.kind for file in files if _has_mark(file.start)}
+    found = Found([], [])
+    for file in files:
+        expected = file.kind[1] in SUFFIXES or file.kind in kinds
+        if not (expected or _has_mark(file.start)):
+            continue
+        one = _image(file)
+        if isinstance(one, Header):
+            found.images.append(one)
+        elif one is not None:
+            found.unread.append(one)
+    return found
+
+
+def _image(file: _File) -> Header | Unread | None:
+    """A file's header, why it cannot be read, or None for an object that is no image."""
+    if not file.size:
+        return Unread(file.name, "is empty (0 bytes)")
+    marked = _has_mark(file.start)
+    if not marked and not _begins_unmarked(file.start):
+        # Beside images without a suffix may lie a text without one.
+        return None if file.kind[1] == "" and _is_text(file.start) else Unread(file.name, "holds no DICOM")
+    try:
+        if file.read is None:
+            with Path(file.name).open("rb") as handle:
+                header = _header(file.name, handle, None)
+        else:
+            data = file.read()
+            header = _header(file.name, io.BytesIO(data), data)
+    except UserError as error:
+        return Unread(file.name, error.faults[0].message)
+    series = str(header.head.get("SeriesInstanceUID") or "") or None
+    if "Rows" in header.head and "Columns" in header.head:
+        return header
+    return Unread(file.name, "is truncated: its header ends before its pixels", series) if _is_image(header) else None
+
+
+def _is_image(header: Header) -> bool:
+    """Whether an object without rows should have some by its class (PS3.4 B.5), or does not get as far as its class."""
+    import pydicom  # noqa: F401  (the whole first: threads import at once)
+    from pydicom.uid import UID
+
+    meta = header.head.file_meta if hasattr(header.head, "file_meta") else {}
+    kind = str(header.head.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID") or "")
+    return not kind or "Image Storage" in UID(kind).name or " - For " in UID(kind).name
+
+
+def _has_mark(start: bytes) -> bool:
+    return start[128:132] == b"DICM"
+
+
+def _begins_unmarked(start: bytes) -> bool:
+    """Whether a file without DICOM's mark begins with an element of the first groups."""
+    return start[:2] in (b"\2\0", b"\x08\0") and start[3:4] == b"\0"
+
+
+def _is_text(start: bytes) -> bool:
+    return b"\0" not in start and all(byte >= 32 or byte in b"\t\r\n\f" for byte in start)
 
 
 def one_series(headers: Sequence[Header], where: str, *, wanted: str | None = None) -> list[Header]:
@@ -132,10 +261,12 @@ def one_series(headers: Sequence[Header], where: str, *, wanted: str | None = No
         named = [uid for uid, members in series.items() if _is_called(uid, members[0].head, wanted)]
         if len(named) != 1:
             some = f"{len(named)} of its series are" if named else "none of its series is"
-            raise UserError(f"{some} called {wanted!r}: {_listed(series)}", where, "name one as FOLDER#NAME")
+            told = f"{some} called {wanted!r}: {_listed(series)}"
+            raise UserError(told, where, "name one as FOLDER#NAME", private=_descriptions(headers))
         return series[named[0]]
     if len(series) > 1:
-        raise UserError(f"holds {len(series)} series: {_listed(series)}", where, "name one of them as FOLDER#NAME")
+        told = f"holds {len(series)} series: {_listed(series)}"
+        raise UserError(told, where, "name one of them as FOLDER#NAME", private=_descriptions(headers))
     return list(headers)
 
 
@@ -149,28 +280,22 @@ def _listed(series: dict[str, list[Header]]) -> str:
     return "; ".join(lines)
 
 
+def _descriptions(headers: Sequence[Header]) -> list[str]:
+    """What a list of series quotes of headers, which may name the patient."""
+    return sorted({str(one.head.get("SeriesDescription", "")).strip() for one in headers})
+
+
 def _is_called(uid: str, head: Any, wanted: str) -> bool:
     names = (str(head.get("SeriesDescription", "")).strip().lower(), str(head.get("SeriesNumber", "")))
     return wanted.strip().lower() in names or (len(wanted) >= 4 and uid.endswith(wanted))
 
 
-def _marked(start: bytes, name: str) -> bool:
-    """Whether a file is DICOM: by its mark, or by its suffix if it begins with an element of the first groups."""
-    return start[128:132] == b"DICM" or (name.lower().endswith(SUFFIXES) and start[:2] in (b"\2\0", b"\x08\0"))
+def _short(name: str) -> str:
+    return name.rsplit("!", 1)[-1].rsplit("/", 1)[-1]
 
 
-def _of_file(path: Path) -> Header | None:
-    with path.open("rb") as handle:
-        if not _marked(handle.read(132), path.name):
-            return None
-        handle.seek(0)
-        return _header(str(path), handle, None)
-
-
-def _header(name: str, handle: BinaryIO, data: bytes | None) -> Header | None:
+def _header(name: str, handle: BinaryIO, data: bytes | None) -> Header:
     head = read_dataset(handle, name, stop_before_pixels=True)
-    if "Rows" not in head or "Columns" not in head:
-        return None
     # pydicom stops in front of the pixel element: what lies there is its tag, in explicit VR also the VR.
     start = handle.tell()
     element = handle.read(12)

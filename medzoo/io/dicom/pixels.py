@@ -9,6 +9,7 @@ import numpy as np
 from medzoo.errors import UserError
 from medzoo.io.check import check_extent
 from medzoo.io.dicom.faults import said
+from medzoo.io.dicom.functional_groups import PER_FRAME, SHARED, frame_count, frame_value
 from medzoo.types import Array
 
 # A frame whose header claims more bytes than this many times what is stored for it is a hostile one.
@@ -22,18 +23,20 @@ def pixels(dataset: Any, where: str) -> Array:
     from pydicom.pixels import apply_color_lut, apply_modality_lut
 
     _check(dataset, where)
-    frames = int(dataset.get("NumberOfFrames") or 1)
+    frames = frame_count(dataset)
     if frames > 1:
         raise UserError(
             f"holds {frames} frames without a place in space", where, "save the wanted frame as a file of its own"
         )
     try:
-        stored = _stored(dataset)
+        stored = _stored(dataset, where)
         if dataset.PhotometricInterpretation == "PALETTE COLOR":
-            stored = apply_color_lut(stored, dataset)
+            stored = _eight_bits(apply_color_lut(stored, dataset), dataset)
         if stored.ndim == 3:
             return np.ascontiguousarray(stored.transpose(2, 0, 1))
-        values = apply_modality_lut(stored, dataset)
+        values = _rescaled(apply_modality_lut(stored, dataset), stored, dataset)
+    except UserError:
+        raise
     except Exception as error:  # a missing decoder, a short buffer, a wrong tag: each its own kind
         raise UserError(f"its pixels cannot be decoded: {said(error)}", where, HINT) from error
     if values is not stored:
@@ -47,14 +50,16 @@ def frames_of(dataset: Any, where: str) -> Array:
     """(N, H, W) grey values of all frames, each with its own rescaling. Raises UserError."""
     _check(dataset, where)
     try:
-        stored = _stored(dataset)
+        stored = _stored(dataset, where)
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(f"its pixels cannot be decoded: {said(error)}", where, HINT) from error
     if int(dataset.get("SamplesPerPixel") or 1) != 1:
         raise UserError("holds colour frames, a volume is grey", where)
     stored = np.asarray(stored).reshape(-1, *stored.shape[-2:])
     negative = dataset.PhotometricInterpretation == "MONOCHROME1"
-    scale = np.array([_scale(dataset, number) for number in range(len(stored))])
+    scale = np.array([rescaling(dataset, number) for number in range(len(stored))])
     if negative:
         stored = _turned_over(stored, dataset)
     if (scale == (1.0, 0.0)).all():
@@ -73,14 +78,13 @@ def is_plain(head: Any) -> bool:
 
     syntax = head.file_meta.get("TransferSyntaxUID") if hasattr(head, "file_meta") else None
     bits = int(head.get("BitsAllocated") or 0)
-    signed = int(head.get("PixelRepresentation") or 0)
     return (
         syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
         and bits in (8, 16)
         and int(head.get("SamplesPerPixel") or 0) == 1
         and head.get("PhotometricInterpretation") == "MONOCHROME2"
-        and (int(head.get("BitsStored") or 0) == bits or not signed)
-        and int(head.get("NumberOfFrames") or 1) == 1
+        and 0 < int(head.get("BitsStored") or 0) <= bits
+        and frame_count(head) == 1
         and not head.get("ModalityLUTSequence")
     )
 
@@ -91,29 +95,69 @@ def plain_dtype(head: Any) -> np.dtype[Any]:
     return np.dtype(f"<{kind}{int(head.BitsAllocated) // 8}")
 
 
-def slope_and_intercept(head: Any) -> tuple[float, float]:
-    """The linear modality LUT; (1, 0) where there is none."""
-    slope, intercept = head.get("RescaleSlope"), head.get("RescaleIntercept")
+def rescaling(head: Any, frame: int = 0) -> tuple[float, float]:
+    """Slope and intercept of a frame's modality LUT, of its functional groups or the root; (1, 0) where none is."""
+    slope, intercept = frame_value(head, "RescaleSlope", frame), frame_value(head, "RescaleIntercept", frame)
     return (1.0 if slope is None else float(slope)), float(intercept or 0)
 
 
-def _stored(dataset: Any) -> Array:
-    """What pydicom decodes; run lengths by its own decoder, since others abort on damaged ones."""
+def unused_bits_cleared(stored: Array, head: Any, where: str) -> Array:
+    """Stored values with the bits outside Bits Stored cleared: overlays and whatever else lies there is no part of them
+    (PS3.5 8.1.1). Signed values get their sign from High Bit. Changes nothing where all bits are used."""
+    allocated, bits = 8 * stored.dtype.itemsize, int(head.get("BitsStored") or 0)
+    if stored.dtype.kind not in "iu" or int(head.get("BitsAllocated") or 0) != allocated:
+        return stored
+    high = head.get("HighBit")
+    high = bits - 1 if high is None else int(high)
+    if not 0 < bits <= allocated or not bits - 1 <= high < allocated:
+        raise UserError(
+            f"its header claims {bits} bits up to bit {high}, of {allocated}", where, "BitsStored and HighBit disagree"
+        )
+    if bits == allocated:
+        return stored
+    order, below = stored.dtype.newbyteorder("="), high - bits + 1
+    if order.kind == "u":
+        shifted = stored >> order.type(below) if below else stored
+        return np.asarray(shifted & order.type((1 << bits) - 1))
+    values = stored.astype(order)  # to the top and back: the sign is drawn along
+    values <<= order.type(allocated - 1 - high)
+    values >>= order.type(allocated - bits)
+    return values
+
+
+def _rescaled(values: Array, stored: Array, dataset: Any) -> Array:
+    """Values after pydicom's modality LUT, or by the slope of functional groups, which it does not look at."""
+    if values is not stored or not any(dataset.get(key) for key in (SHARED, PER_FRAME)):
+        return values
+    slope, intercept = rescaling(dataset)
+    return stored if (slope, intercept) == (1.0, 0.0) else stored * slope + intercept
+
+
+def _eight_bits(colours: Array, dataset: Any) -> Array:
+    """Colours of a palette of 16 bits as 8 where it has no more: repeated, in the upper byte or in the lower
+    (PS3.3 C.7.6.3.1.6)."""
+    if colours.dtype != np.uint16:
+        return colours
+    high, low = colours >> 8, colours & 0xFF
+    if not high.any():
+        return low.astype(np.uint8)
+    return high.astype(np.uint8) if not low.any() or np.array_equal(high, low) else colours
+
+
+def _stored(dataset: Any, where: str) -> Array:
+    """What pydicom decodes, unused bits cleared; run lengths by its own decoder, since others abort on damaged ones."""
     import pydicom  # noqa: F401  (the whole first: threads import at once)
     from pydicom.uid import RLELossless
 
-    if dataset.file_meta.TransferSyntaxUID == RLELossless:
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax == RLELossless:
         dataset.pixel_array_options(decoding_plugin="pydicom")
-    return np.asarray(dataset.pixel_array)
-
-
-def _scale(dataset: Any, number: int) -> tuple[float, float]:
-    frames = dataset.get("PerFrameFunctionalGroupsSequence") or []
-    shared = dataset.get("SharedFunctionalGroupsSequence") or []
-    for groups in ([frames[number]] if number < len(frames) else []) + list(shared):
-        if groups.get("PixelValueTransformationSequence"):
-            return slope_and_intercept(groups.PixelValueTransformationSequence[0])
-    return slope_and_intercept(dataset)
+    stored = np.asarray(dataset.pixel_array)
+    bits, high = int(dataset.get("BitsStored") or 0), int(dataset.get("HighBit") or 0)
+    if syntax.is_encapsulated and syntax != RLELossless and high not in (0, bits - 1):
+        raise UserError(f"its header claims {bits} bits up to bit {high} in a compressed file", where)
+    grey = int(dataset.get("SamplesPerPixel") or 1) == 1
+    return unused_bits_cleared(stored, dataset, where) if grey else stored
 
 
 def _check(dataset: Any, where: str) -> None:
@@ -143,6 +187,9 @@ def _turned_over(values: Array, dataset: Any) -> Array:
     bits, signed = int(dataset.BitsStored), bool(dataset.PixelRepresentation)
     ends = np.array([-(1 << bits - 1), (1 << bits - 1) - 1] if signed else [0, (1 << bits) - 1], float)
     if values.dtype.kind == "f":
-        ends = ends * float(dataset.get("RescaleSlope", 1)) + float(dataset.get("RescaleIntercept", 0))
+        slope, intercept = rescaling(dataset)
+        ends = ends * slope + intercept
+        if dataset.get("ModalityLUTSequence"):
+            ends = np.array([0, (1 << int(dataset.ModalityLUTSequence[0].LUTDescriptor[2])) - 1], float)
     turned: Array = (ends.sum() - values.astype(float)).astype(values.dtype)
     return turned

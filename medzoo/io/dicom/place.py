@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from medzoo.errors import UserError
+from medzoo.io.dicom.functional_groups import PER_FRAME, frame_count, frame_value
 from medzoo.types import Array
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -36,42 +37,45 @@ class Plane:
 
 
 def plane_of(dataset: Any, where: str, name: str) -> Plane:
-    """The place of a single-frame image. Raises UserError if its header does not say it."""
-    absent = [key for key in SPATIAL if not dataset.get(key)]
+    """The place of an image of one frame, plain or enhanced. Raises UserError if its header does not say it."""
+    values = {key: frame_value(dataset, key) for key in SPATIAL}
+    absent = [key for key, value in values.items() if not value]
     if absent:
         raise UserError(f"does not say where it lies ({', '.join(absent)} absent)", where)
     return _plane(
         name,
-        dataset.ImageOrientationPatient,
-        dataset.ImagePositionPatient,
-        dataset.PixelSpacing,
+        values["ImageOrientationPatient"],
+        values["ImagePositionPatient"],
+        values["PixelSpacing"],
         dataset,
-        dataset.get("SliceThickness"),
+        frame_value(dataset, "SliceThickness"),
     )
 
 
 def planes_of(dataset: Any, where: str) -> list[Plane]:
     """The place of each frame of an enhanced multi-frame image (PS3.3 C.7.6.16). Raises UserError."""
-    shared = (dataset.get("SharedFunctionalGroupsSequence") or [None])[0]
-    frames = dataset.get("PerFrameFunctionalGroupsSequence") or []
-    if len(frames) != int(dataset.get("NumberOfFrames") or 1):
+    frames = dataset.get(PER_FRAME) or []
+    if len(frames) != frame_count(dataset):
         raise UserError("does not say where each of its frames lies", where)
     planes = []
-    for number, frame in enumerate(frames, 1):
-        turn = _group(frame, shared, "PlaneOrientationSequence", "ImageOrientationPatient")
-        position = _group(frame, shared, "PlanePositionSequence", "ImagePositionPatient")
-        spacing = _group(frame, shared, "PixelMeasuresSequence", "PixelSpacing")
+    for number in range(len(frames)):
+        turn, position, spacing = (frame_value(dataset, key, number) for key in SPATIAL)
         if turn is None or position is None or spacing is None:
-            raise UserError(f"does not say where its frame {number} lies", where)
-        thickness = _group(frame, shared, "PixelMeasuresSequence", "SliceThickness")
-        planes.append(_plane(f"frame {number}", turn, position, spacing, dataset, thickness))
+            raise UserError(f"does not say where its frame {number + 1} lies", where)
+        thickness = frame_value(dataset, "SliceThickness", number)
+        planes.append(_plane(f"frame {number + 1}", turn, position, spacing, dataset, thickness))
     return planes
 
 
 def has_frame_places(dataset: Any) -> bool:
-    """Whether a multi-frame image says where each of its frames lies."""
-    frames = dataset.get("PerFrameFunctionalGroupsSequence") or []
+    """Whether an enhanced image says where each of its frames lies."""
+    frames = dataset.get(PER_FRAME) or []
     return bool(frames) and "PlanePositionSequence" in frames[0]
+
+
+def is_cross_section(dataset: Any) -> bool:
+    """Whether an image of one frame is a slice through a patient: its header says where it lies."""
+    return all(frame_value(dataset, key) for key in SPATIAL)
 
 
 def affine_of(first: Plane, step: Array) -> Array:
@@ -128,16 +132,6 @@ def _alike(planes: Sequence[Plane], where: str) -> None:
             raise UserError("its slices are turned against each other", where, f"{plane.name} is the first")
         if plane.size != first.size or not np.allclose(plane.spacing, first.spacing, rtol=1e-3):
             raise UserError("its slices differ in size or pixel spacing", where, f"{plane.name} is the first")
-
-
-def _group(frame: Any, shared: Any, sequence: str, key: str) -> Any:
-    """A value of a frame's functional groups, or of those that all frames share; None if neither has it."""
-    for groups in (frame, shared):
-        if groups is not None and groups.get(sequence):
-            value = groups[sequence][0].get(key)
-            if value is not None:
-                return value
-    return None
 
 
 def _plane(name: str, turn: Any, position: Any, spacing: Any, dataset: Any, thickness: Any) -> Plane:

@@ -19,9 +19,10 @@ from medzoo.errors import UserError
 from medzoo.io.check import check_affine, check_extent, check_values, check_volume
 from medzoo.io.dicom.facts import facts_of
 from medzoo.io.dicom.faults import said
-from medzoo.io.dicom.headers import Header, in_archive, in_folder, one_series, read_dataset
-from medzoo.io.dicom.pixels import frames_of, is_plain, pixels, plain_dtype, slope_and_intercept
-from medzoo.io.dicom.place import has_frame_places, ordered, plane_of, planes_of
+from medzoo.io.dicom.functional_groups import frame_count
+from medzoo.io.dicom.headers import Found, Header, in_archive, in_folder, read_dataset
+from medzoo.io.dicom.pixels import frames_of, is_plain, pixels, plain_dtype, rescaling, unused_bits_cleared
+from medzoo.io.dicom.place import has_frame_places, is_cross_section, ordered, plane_of, planes_of
 from medzoo.types import Array, Image
 
 THREADS = 4  # that read slices into a volume
@@ -73,7 +74,7 @@ def _one_line(where: str) -> Iterator[None]:
 
 def _from_dataset(dataset: Any, where: str, *, volume: bool) -> Image:
     meta = {"format": "dicom", **facts_of(dataset), "files": (where,)}
-    if int(dataset.get("NumberOfFrames") or 1) > 1 and has_frame_places(dataset):
+    if frame_count(dataset) > 1 and has_frame_places(dataset):
         order, affine = ordered(planes_of(dataset, where), where)
         array = frames_of(dataset, where)[order].transpose(2, 1, 0)[None]
         check_values(array, where)
@@ -81,6 +82,8 @@ def _from_dataset(dataset: Any, where: str, *, volume: bool) -> Image:
     values = pixels(dataset, where)
     check_values(values, where)
     if not volume:
+        if len(values) == 1 and is_cross_section(dataset):
+            meta["single_slice"] = True
         return Image(values, None, where, meta)
     if values.shape[0] != 1:
         raise UserError("is a colour picture, a volume is needed", where)
@@ -94,23 +97,28 @@ def _volume(array: Array, affine: Array, where: str, meta: dict[str, Any]) -> Im
     return Image(array, affine, where, meta)
 
 
-def _read_headers(found: Sequence[Header], where: str, series: str | None) -> Image:
-    if not found:
+def _read_headers(found: Found, where: str, series: str | None) -> Image:
+    if not found.images and not found.unread:
         raise UserError("holds no DICOM images", where, "name the files themselves")
-    found = one_series(found, where, wanted=series)
-    if len(found) == 1:
-        return _from_dataset(found[0].dataset(), found[0].name, volume=False)
-    order, affine = ordered([plane_of(one.head, one.name, one.short) for one in found], where)
-    slices = [found[n] for n in order]
+    images = found.series(where, wanted=series)
+    if len(images) == 1:
+        return _from_dataset(images[0].dataset(), images[0].name, volume=False)
+    several = [one for one in images if frame_count(one.head) > 1]
+    if several:
+        told = f"{len(several)} of the {len(images)} images of its series hold several frames: {several[0].short}"
+        raise UserError(told, where, "name the wanted file itself")
+    order, affine = ordered([plane_of(one.head, one.name, one.short) for one in images], where)
+    slices = [images[n] for n in order]
     first = slices[0].head
     check_extent((int(first.Columns), int(first.Rows), len(slices)), where)
-    meta = {"format": "dicom", **facts_of(first), "files": tuple(one.name for one in slices)}
+    heads = [one.head for one in slices] if first.get("Modality") == "PT" else []
+    meta = {"format": "dicom", **facts_of(first, heads), "files": tuple(one.name for one in slices)}
     return _volume(_stacked(slices), affine, where, meta)
 
 
 def _stacked(slices: Sequence[Header]) -> Array:
     """(1, I, J, K) values, laid out in memory slice by slice as they come; slices are read by several threads."""
-    rescaled = any(slope_and_intercept(one.head) != (1.0, 0.0) for one in slices)
+    rescaled = any(rescaling(one.head) != (1.0, 0.0) for one in slices)
     if not rescaled and not all(_is_direct(one) for one in slices):
         planes = [_grey(one) for one in slices]
         stack = np.stack([plane.astype(np.result_type(*planes), copy=False) for plane in planes])
@@ -126,7 +134,7 @@ def _stacked(slices: Sequence[Header]) -> Array:
             out[:] = _grey(one)
             return
         out[:] = _plain(one)
-        slope, intercept = slope_and_intercept(one.head)
+        slope, intercept = rescaling(one.head)
         if not np.isfinite([slope, intercept]).all():
             raise UserError("its rescale slope and intercept are no numbers", one.name)
         if slope != 1:
@@ -157,4 +165,4 @@ def _plain(one: Header) -> Array | None:
     values = one.values(plain_dtype(one.head))
     if values is None:
         raise UserError("is truncated: it holds fewer pixels than its header claims", one.name)
-    return values
+    return unused_bits_cleared(values, one.head, one.name)

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from medzoo.errors import UserError, missing_extra
+from medzoo.errors import missing_extra
+from medzoo.io.check import volume_needed
 from medzoo.preprocess.step import HostStep
 from medzoo.types import Frame, Image
 
@@ -24,7 +25,7 @@ class N4(HostStep):
     def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:
         """The corrected volume; nothing moves. Raises UserError for a picture, and without SimpleITK."""
         if image.affine is None:
-            raise UserError("is a picture, N4 corrects volumes", image.source)
+            raise volume_needed(image, "is a picture, N4 corrects volumes")
         try:
             import SimpleITK
         except ImportError:

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from pydantic import field_validator
 
-from medzoo.errors import UserError
+from medzoo.io.check import volume_needed
 from medzoo.io.mapping import map_of
 from medzoo.preprocess.step import HostStep
 from medzoo.types import Array, Frame, Image
@@ -36,9 +36,9 @@ class Orient(HostStep):
     def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:
         """The turned image and its frame. Raises UserError for a picture, which has no directions."""
         if image.affine is None:
-            raise UserError(
+            raise volume_needed(
+                image,
                 "is a picture, only a volume can be oriented",
-                image.source,
                 "this model takes scans: NIfTI, or a DICOM series",
             )
         matrix = turning(image.affine, image.shape, self.to)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from medzoo.errors import UserError
+from medzoo.io.check import volume_needed
 from medzoo.preprocess.step import HostStep
 from medzoo.types import Array, Frame, Image
 
@@ -33,7 +33,7 @@ class Spacing(HostStep):
     def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:
         """The resampled image, float32 unless order is 0. Raises UserError for a picture."""
         if image.affine is None:
-            raise UserError("is a picture, it has no spacing in millimetres", image.source)
+            raise volume_needed(image, "is a picture, it has no spacing in millimetres")
         wanted = (self.mm,) * 3 if isinstance(self.mm, float) else self.mm
         old = image.shape
         new = tuple(max(1, round(n * s / mm)) for n, s, mm in zip(old, image.spacing, wanted, strict=True))
