@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -95,6 +97,9 @@ def predict(
             raise UserError("a run of torch, which explains, cannot be ended", "--time-limit", "leave it out")
         found = _explained(model, inputs, options, **files, device=device, threshold=threshold)
     else:
+        if deidentify:  # what libraries warn of, they quote
+            logging.disable(logging.CRITICAL)
+            warnings.simplefilter("ignore")
         files |= {"surfaces": surfaces, "batch": batch, "form": form, "deidentify": deidentify}
         found = _answered(model, inputs, load_options, **files, **options)
     answers = []
@@ -115,7 +120,7 @@ def predict(
     if as_json:
         print_json(answers)
     elif answers and not all("error" in answer for answer in answers):
-        say(f"written to {out}")
+        say("written to the folder of --out" if deidentify else f"written to {out}")
     if any("error" in answer for answer in answers):
         raise typer.Exit(2)
 
@@ -126,6 +131,7 @@ def _answered(
     from medzoo.commands.model import load
     from medzoo.commands.outputs import FORMATS
     from medzoo.commands.predict import predict_files
+    from medzoo.io.deidentify import Deidentifier
     from medzoo.results import Failure
 
     chosen = one_of("--format", form, FORMATS)
@@ -138,13 +144,13 @@ def _answered(
     if runs.device.startswith(("cuda", "tensorrt")):  # nothing else would say what is being waited for
         say(f"starting on {runs.device}; its first answer takes a while, which --device cpu does without")
     said = False
-    for result in predict_files(predictor, inputs, form=chosen, **options):
+    for number, result in enumerate(predict_files(predictor, inputs, form=chosen, **options)):
         if isinstance(result, Failure):
             _debugged(result)
         elif not said:
             say(told)
             said = True
-        yield result.to_dict()
+        yield Deidentifier.answer(result.to_dict(), number) if options["deidentify"] else result.to_dict()
 
 
 def _explained(

@@ -15,6 +15,7 @@ import numpy as np
 from medzoo.commands.environment import installed
 from medzoo.errors import UserError
 from medzoo.io.atomic import atomic_write
+from medzoo.io.deidentify import Deidentifier
 from medzoo.results import Classification, Detections, Result, Segmentation
 
 FormatName = Literal["auto", "nifti", "dicom-seg", "dicom-sr", "coco", "csv", "png"]
@@ -70,7 +71,7 @@ class PngOutput(AutoOutput):
 class DicomOutput(AutoOutput):
     """Masks as DICOM SEG or detections as DICOM SR; `paths`: what was written, in order."""
 
-    def __init__(self, kind: Literal["dicom-seg", "dicom-sr"], *, deidentify: bool = False) -> None:
+    def __init__(self, kind: Literal["dicom-seg", "dicom-sr"], *, deidentify: Deidentifier | None = None) -> None:
         self.kind, self.deidentify = kind, deidentify
         self.paths: list[Path] = []
 
@@ -197,7 +198,7 @@ def run_lengths(mask: Any) -> list[int]:
     return [int(n) for n in lengths[: len(lengths) - (lengths[-1] == 0)]]
 
 
-def open_output(form: FormatName, folder: Path, *, deidentify: bool = False) -> Output:
+def open_output(form: FormatName, folder: Path, *, deidentify: Deidentifier | None = None) -> Output:
     """The output of a `--format`. Raises UserError for one that there is not."""
     made: Mapping[str, Callable[[], Output]] = {
         "auto": AutoOutput,

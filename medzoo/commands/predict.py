@@ -12,6 +12,7 @@ from typing import Any
 from medzoo.commands.outputs import DicomOutput, FormatName, open_output
 from medzoo.errors import UserError, as_user_error
 from medzoo.imaging.blanking import blanked
+from medzoo.io.deidentify import Deidentifier
 from medzoo.io.dicom.web import is_dicomweb
 from medzoo.io.formats import FORMATS, stem, suffix
 from medzoo.io.sequences import sequence_files
@@ -39,31 +40,81 @@ def predict_files(
     """Answer `inputs` in order and write what each answer has to say into `out`.
 
     `form`: see medzoo.commands.outputs; each answer also gets a picture NAME.png if `pictures`, and with `surfaces` a
-    segmentation leaves NAME_surfaces.glb and a picture of them. `deidentify`:
-    outputs are numbered instead of named after their inputs, DICOM objects say neither who nor when, and lines of text
-    burnt into an image are blanked in its picture (see medzoo.imaging.blanking); surfaces, which show a face, are
-    refused. An input
+    segmentation leaves NAME_surfaces.glb and a picture of them. `deidentify`: nothing that is written or raised says
+    who or when (see medzoo.io.deidentify): answers are called image-0001, ... in the order of `inputs`, DICOM objects
+    hold geometry and exchanged UIDs, and lines of text burnt into an image are blanked in its picture (see
+    medzoo.imaging.blanking); surfaces, which show a face, are refused. Only `input` of a result that is returned is
+    still the argument. An input
     dicomweb://... is fetched, and its answer stored there as SEG or SR. A Failure stands in the place of an input
     that cannot be answered, or whose answer cannot be written. `batch`: see Predictor.stream; `options` go to
     `Predictor.prepare` (mask, box). Raises UserError before anything is written if an input is no name at all, or
     would be written over.
     """
-    if deidentify and surfaces:
+    if not deidentify:
+        yield from _predict_files(
+            predictor,
+            inputs,
+            out=out,
+            pictures=pictures,
+            surfaces=surfaces,
+            batch=batch,
+            form=form,
+            hidden=None,
+            **options,
+        )
+        return
+    if surfaces:
         raise UserError("the surface of a head shows whose it is", "--surfaces", "leave it out with --deidentify")
-    names = [PurePath(f"image-{n:04d}") for n in range(1, len(inputs) + 1)] if deidentify else output_names(inputs)
-    spare_inputs(inputs, [out / name for name in names], pictures=pictures)
-    output = open_output(form, out, deidentify=deidentify)
+    if any(is_dicomweb(one) for one in inputs):
+        raise UserError("an answer that is stored in a patient's study belongs to the patient", "--deidentify")
+    hidden = Deidentifier([str(one) for one in inputs])
+    try:
+        yield from _predict_files(
+            predictor,
+            inputs,
+            out=out,
+            pictures=pictures,
+            surfaces=False,
+            batch=batch,
+            form=form,
+            hidden=hidden,
+            **options,
+        )
+    except UserError as error:
+        raise hidden.error(error) from None
+    except Exception as error:  # whatever it says, it may say of the patient
+        raise UserError(
+            f"failed ({type(error).__name__})",
+            "--deidentify",
+            "without it the error says what of, which may name a patient",
+        ) from None
 
-    def keep(result: Result, base: Path) -> Result:
-        shown = replace(result, input=base.name) if deidentify else result
-        written: Result = replace(output.write(shown, base), input=result.input)
-        return written
+
+def _predict_files(
+    predictor: Predictor,
+    inputs: Sequence[str],
+    *,
+    out: Path,
+    pictures: bool,
+    surfaces: bool,
+    batch: int | None,
+    form: FormatName,
+    hidden: Deidentifier | None,
+    **options: Any,
+) -> Iterator[Result | Failure]:
+    """`predict_files`, deidentified by `hidden` if there is one."""
+    names = [hidden.name(number) for number in range(len(inputs))] if hidden is not None else output_names(inputs)
+    spare_inputs(inputs, [out / name for name in names], pictures=pictures)
+    output = open_output(form, out, deidentify=hidden)
 
     def write(number: int, result: Result) -> Result:
         base = out / names[number]
-        if deidentify and pictures and result.image is not None:
-            result = replace(result, image=blanked(result.image))
-        written = result if output.together else keep(result, base)
+        if hidden is not None:
+            result = replace(result, input=base.name)
+            if result.image is not None:
+                image = hidden.image(result.image)
+                result = replace(result, image=blanked(image) if pictures else image)
+        written = result if output.together else output.write(result, base)
         if pictures:
             result.plot(base.with_name(f"{base.name}.png"))
         if surfaces and isinstance(result, Segmentation):
@@ -74,17 +125,19 @@ def predict_files(
         if not any(is_dicomweb(one) for one in inputs):
             yield from predictor.stream(inputs, finish=write, batch=batch, **options)
             return
-        if deidentify:
-            raise UserError("an answer that is stored in a patient's study belongs to the patient", "--deidentify")
         for number, one in enumerate(inputs):
             yield _answer_alone(predictor, one, partial(write, number), out / names[number], options)
 
     for number, answer in enumerate(answers()):
         if output.together and not isinstance(answer, Failure):
             try:
-                answer = keep(answer, out / names[number])
+                answer = output.write(answer, out / names[number])
             except Exception as error:  # of one answer, which must not cost the others theirs
                 answer = Failure(input=answer.input, error=as_user_error(error, answer.input))
+        if hidden is not None:
+            if isinstance(answer, Failure):
+                answer = replace(answer, error=hidden.error(answer.error, number))
+            answer = replace(answer, input=str(inputs[number]))
         yield answer
     output.close()
 

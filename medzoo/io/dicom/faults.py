@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
 
 # What they warn of, they quote too, and it may be a patient's name or number.
 warnings.filterwarnings("ignore", module=r"(pydicom|highdicom)\.")
+logging.getLogger("highdicom").setLevel(logging.CRITICAL)
 
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 

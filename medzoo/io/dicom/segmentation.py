@@ -10,14 +10,23 @@ import numpy as np
 
 from medzoo.errors import UserError, missing_extra
 from medzoo.io.atomic import atomic_path
+from medzoo.io.deidentify import Deidentifier
 from medzoo.io.dicom.codes import category_code, type_code
+from medzoo.io.dicom.deidentify import without_time
 from medzoo.io.dicom.faults import said
-from medzoo.io.dicom.headers import read_dataset
+from medzoo.io.dicom.functional_groups import PER_FRAME, frame_count
+from medzoo.io.dicom.headers import read_dataset, walk
 from medzoo.io.dicom.place import LPS_TO_RAS, planes_of
 from medzoo.io.dicom.source import source_headers
 from medzoo.types import Array, Image
 
 PLACE_MM = 1e-3
+# Enhanced storage classes and those of single frames: CT, MR, PET (PS3.4 B.5).
+PLAIN = {
+    "1.2.840.10008.5.1.4.1.1.2.1": "1.2.840.10008.5.1.4.1.1.2",
+    "1.2.840.10008.5.1.4.1.1.4.1": "1.2.840.10008.5.1.4.1.1.4",
+    "1.2.840.10008.5.1.4.1.1.130": "1.2.840.10008.5.1.4.1.1.128",
+}
 
 
 def write_segmentation(
@@ -28,7 +37,7 @@ def write_segmentation(
     *,
     model: str,
     version: str,
-    deidentify: bool = False,
+    deidentify: Deidentifier | None = None,
 ) -> Path:
     """Write labels (*spatial) on the grid of `image`, which was read from DICOM, as one SEG object (binary, a
     segment for each of `labels` but the first); returns the path.
@@ -61,6 +70,7 @@ def write_segmentation(
         )
         for number, label in enumerate(labels[1:], 1)
     ]
+    enhanced = _as_single_frames(heads)
     try:
         made = hd.seg.Segmentation(
             source_images=heads,
@@ -81,6 +91,12 @@ def write_segmentation(
         )
     except (ValueError, AttributeError, TypeError, KeyError) as error:  # a source header that highdicom cannot use
         raise UserError(f"its header does not suffice for a DICOM SEG: {said(error)}", image.source) from error
+    if enhanced is not None:
+        for element in walk(made):
+            if element.keyword == "ReferencedSOPClassUID":
+                element.value = enhanced
+    if deidentify is not None:
+        without_time(made)
     with atomic_path(path) as beside:
         made.save_as(beside)
         _compare(beside, stored, image, where=str(path))
@@ -123,6 +139,17 @@ def _frames(mask: Array, image: Image) -> Array:
     stored = np.empty_like(frames)
     stored[list(order)] = frames
     return stored
+
+
+def _as_single_frames(heads: Sequence[Any]) -> str | None:
+    """Give enhanced images of one frame each the class of plain ones, since highdicom takes several images of no other;
+    returns their own class, to which the SEG must refer."""
+    own = str(heads[0].SOPClassUID)
+    if own not in PLAIN or frame_count(heads[0]) > 1 or heads[0].get(PER_FRAME):
+        return None
+    for head in heads:
+        head.SOPClassUID = PLAIN[own]
+    return own
 
 
 def _series_number(heads: Sequence[Any]) -> int:

@@ -16,7 +16,9 @@ import numpy as np
 
 from medzoo.errors import UserError, missing_extra
 from medzoo.io.atomic import atomic_path
+from medzoo.io.deidentify import Deidentifier
 from medzoo.io.dicom.codes import type_code
+from medzoo.io.dicom.deidentify import without_time
 from medzoo.io.dicom.faults import said
 from medzoo.io.dicom.headers import read_dataset
 from medzoo.io.dicom.place import LPS_TO_RAS
@@ -48,7 +50,7 @@ def write_report(
     *,
     model: str,
     version: str,
-    deidentify: bool = False,
+    deidentify: Deidentifier | None = None,
 ) -> Path:
     """Write boxes (N, 2n) of `image`, which was read from DICOM, with `scores` (N,) and a label each; returns the path.
 
@@ -95,6 +97,8 @@ def write_report(
         )
     except (ValueError, AttributeError, TypeError, KeyError) as error:  # a source header that highdicom cannot use
         raise UserError(f"its header does not suffice for a DICOM SR: {said(error)}", image.source) from error
+    if deidentify is not None:
+        without_time(made)
     with atomic_path(path) as beside:
         made.save_as(beside)
         _compare(read_report(beside), findings, where=str(path))
