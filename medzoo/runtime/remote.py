@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import re
 import ssl
 import threading
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import SplitResult, quote, urlsplit
 
 from medzoo.errors import UserError, missing_extra
+from medzoo.runtime.credentials import (
+    TOKEN,
+    TOKEN_FILE,
+    Certificates,
+    check_token,
+    read_token,
+    tls_fault,
+    without_secrets,
+)
 from medzoo.runtime.metadata import Metadata
 from medzoo.runtime.open_inference import METHODS, SERVICE, messages
 from medzoo.runtime.pipeline import Pipeline
@@ -27,11 +34,8 @@ from medzoo.types import Array
 
 _Body = Sequence[bytes | memoryview]
 SCHEMES = ("http", "https", "grpc", "grpcs")
-TOKEN = "MEDZOO_TOKEN"
 TIMEOUT = 300.0
 """Seconds for one answer."""
-AUTHORITIES = "MEDZOO_CA"
-"""Environment variable with a PEM file of certificate authorities to trust besides the system's."""
 
 
 def is_url(model: object) -> bool:
@@ -42,17 +46,18 @@ def is_url(model: object) -> bool:
 class RemoteBackend:
     """The model at `http://host:8000/NAME` or `grpc://host:8001/NAME` (`https`, `grpcs` with TLS).
 
-    `token`: sent as bearer token, by default $MEDZOO_TOKEN. `timeout`: seconds for one answer. Raises
-    UserError if the server cannot be reached, has no such model, or knows nothing of its preprocessing.
+    `token`: sent as bearer token, by default that of the environment, as are certificates (see
+    medzoo.runtime.credentials). `timeout`: seconds for one answer. Raises UserError if the server cannot be
+    reached, has no such model, or knows nothing of its preprocessing.
     """
 
     name = "remote"
 
     def __init__(self, url: str, *, token: str | None = None, timeout: float = TIMEOUT) -> None:
-        self.url = url
-        self.device = "{0.scheme}://{0.netloc}".format(urlsplit(url))
+        self.url = without_secrets(url)
         self._wire = _wire(url, token, timeout)
-        self.metadata = Metadata.read(self._wire.properties(), where=url)
+        self.device = "{0.scheme}://{0.netloc}".format(urlsplit(url))
+        self.metadata = Metadata.read(self._wire.properties(), where=self.url)
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """See Backend.run. Safe to call from several threads."""
@@ -68,7 +73,7 @@ class RemoteBackend:
 
 def remote_pipeline(url: str, *, token: str | None = None, timeout: float = TIMEOUT) -> dict[str, str]:
     """The addresses of a served pipeline's members by role; none if the model at `url` is a graph. Raises UserError."""
-    pipeline = Pipeline.read(_wire(url, token, timeout).properties(), where=url)
+    pipeline = Pipeline.read(_wire(url, token, timeout).properties(), where=without_secrets(url))
     if pipeline is None:
         return {}
     server = "{0.scheme}://{0.netloc}".format(urlsplit(url))
@@ -76,11 +81,18 @@ def remote_pipeline(url: str, *, token: str | None = None, timeout: float = TIME
 
 
 def _wire(url: str, token: str | None, timeout: float) -> _Wire:
-    parts = urlsplit(url)
-    model = parts.path.strip("/")
-    if not is_url(url) or not parts.hostname or not model or parts.query or parts.username:
-        raise UserError("is no address of a model", where=url, hint="as in http://host:8000/NAME")
-    secret = token if token is not None else os.environ.get(TOKEN) or None
+    shown = without_secrets(url)
+    try:
+        parts = urlsplit(url)
+        model, wrong = parts.path.strip("/"), parts.port == 0
+    except ValueError:  # a port that is no number, brackets around no address
+        raise UserError("is no address of a model", where=shown, hint="as in http://host:8000/NAME") from None
+    if parts.query or parts.username or parts.password:
+        way = f"the token goes into ${TOKEN} or the file that ${TOKEN_FILE} names"
+        raise UserError("an address of a model holds no query and no user", where=shown, hint=way)
+    if wrong or not is_url(url) or not parts.hostname or not model:
+        raise UserError("is no address of a model", where=shown, hint="as in http://host:8000/NAME")
+    secret = read_token() if token is None else check_token(token, where="token") if token else None
     return (_Http if parts.scheme.startswith("http") else _Grpc)(parts, model, secret, timeout)
 
 
@@ -101,6 +113,7 @@ class _Http:
         self._parts, self._timeout = parts, timeout
         self._path = f"/v2/models/{quote(model, safe='')}"
         self._where = parts.geturl()
+        self._tls = Certificates.from_environment().context() if parts.scheme == "https" else None
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         # A connection serves one request at a time, so each thread has its own.
         self._local = threading.local()
@@ -125,6 +138,9 @@ class _Http:
         except (OSError, http.client.HTTPException) as error:
             self._local.connection = None
             words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            told = f"{getattr(error, 'verify_message', '')} {error}"
+            if isinstance(error, ssl.SSLError) and (fault := tls_fault(told, where=self._where)) is not None:
+                raise fault from error
             raise UserError(f"the server does not answer: {words}", where=self._where, hint="is it running?") from error
         if response.status != 200:
             raise UserError(f"the server refused ({response.status}): {_reason(raw)}", where=self._where)
@@ -154,11 +170,8 @@ class _Http:
 
     def _connect(self) -> http.client.HTTPConnection:
         host = self._parts.hostname or ""
-        if self._parts.scheme == "https":
-            context = ssl.create_default_context()
-            if AUTHORITIES in os.environ:
-                context.load_verify_locations(os.environ[AUTHORITIES])
-            return http.client.HTTPSConnection(host, self._parts.port or 443, timeout=self._timeout, context=context)
+        if self._tls is not None:
+            return http.client.HTTPSConnection(host, self._parts.port or 443, timeout=self._timeout, context=self._tls)
         return http.client.HTTPConnection(host, self._parts.port or 8000, timeout=self._timeout)
 
 
@@ -175,10 +188,10 @@ class _Grpc:
         address = f"{f'[{host}]' if ':' in host else host}:{parts.port or 8001}"
         unbounded = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         if parts.scheme == "grpcs":
-            roots = None
-            if AUTHORITIES in os.environ:
-                roots = Path(os.environ[AUTHORITIES]).read_bytes()
-            channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(roots), options=unbounded)
+            given = Certificates.from_environment()
+            files = (given.authorities, given.key, given.certificate)
+            pem = [None if file is None else file.read_bytes() for file in files]
+            channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(*pem), options=unbounded)
         else:
             channel = grpc.insecure_channel(address, options=unbounded)
         known = messages()
@@ -218,6 +231,8 @@ class _Grpc:
             return self._methods[method](request, timeout=self._timeout, metadata=self._sent)
         except self._grpc.RpcError as error:
             code, words = error.code().name, " ".join((error.details() or "").split())
+            if code == "UNAVAILABLE" and (fault := tls_fault(words, where=self._where)) is not None:
+                raise fault from error
             if code == "UNAVAILABLE":
                 raise UserError("the server does not answer", where=self._where, hint="is it running?") from error
             raise UserError(f"the server refused ({code}): {words}", where=self._where) from error
