@@ -1,7 +1,7 @@
-"""YAML text to a tree with places. Knows YAML 1.2 and nothing of recipes.
+"""YAML text to a tree with places, by PyYAML's composer; knows YAML 1.2 and nothing of recipes.
 
-PyYAML's safe loader parses the text into events; the tree is composed of them here, so that scalars follow
-YAML 1.2, every key has a place, and no tag can ever construct anything.
+PyYAML composes nodes with their marks. Here they become the tree: scalars by the core schema of YAML 1.2, every key with
+its place, tags and duplicate keys as faults, aliases counted as if written out. No tag can ever construct anything.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DEEPEST = 32  # mappings and lists inside each other
 LARGEST = 10_000  # values after aliases are expanded; long text counts as several
 _TEXT_UNIT = 100  # characters that count as one value
 
-# PyYAML's commonest words, in plainer ones.
+# PyYAML's commonest messages, in plainer words.
 _PLAINER = (
     ("found character '\\t'", "a tab stands where YAML wants spaces"),
     ("mapping values are not allowed", "a ':' is not allowed here; is a quote or a line break missing?"),
@@ -29,11 +29,12 @@ _PLAINER = (
     ("found unexpected end of stream", "a quote is never closed"),
     ("expected ',' or ']'", "a ',' or ']' is missing"),
     ("expected ',' or '}'", "a ',' or '}' is missing"),
+    ("but found another document", "a second document starts here; a recipe is one"),
 )
 
 
 class _UnreadableError(Exception):
-    """The document cannot be read any further; its fault is already said."""
+    """The document cannot be read any further; its fault is already recorded."""
 
 
 def read_document(text: str, *, source: str, order: int, faults: Faults) -> Table | None:
@@ -60,10 +61,6 @@ def decode(data: bytes, *, source: str, order: int, faults: Faults) -> str | Non
         return None
 
 
-def _short_tag(tag: str) -> str:
-    return tag.replace("tag:yaml.org,2002:", "!!", 1)
-
-
 def _place_at(text: str, index: int, source: str, order: int) -> Place:
     lines = text[:index].split("\n")
     return Place(order, len(lines), len(lines[-1]) + 1, source)
@@ -75,7 +72,7 @@ def _read(text: str, *, source: str, order: int, faults: Faults, flow_only: bool
         faults.add(place, (), f"is longer than {LONGEST:,} characters; this is no recipe")
         return None
     try:
-        return _Composer(text, source, order, faults, flow_only).document()
+        return _Document(text, source, order, faults, flow_only).read()
     except yaml.reader.ReaderError as error:
         place = Place(order, 0, 0, source) if flow_only else _place_at(text, error.position, source, order)
         character = error.character if isinstance(error.character, int) else ord(error.character[:1])
@@ -85,156 +82,161 @@ def _read(text: str, *, source: str, order: int, faults: Faults, flow_only: bool
     return None
 
 
+class _Loader(yaml.SafeLoader):
+    """PyYAML's composer with a bound on depth, which stops at an alias that PyYAML could not resolve.
+
+    `tags`: explicit tags by the identity of their node; PyYAML's nodes hold resolved ones alone.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.depth = 0
+        self.open_anchors: set[str] = set()
+        self.tags: dict[int, str] = {}
+
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        anchor = event.anchor
+        if isinstance(event, yaml.AliasEvent):
+            if anchor in self.open_anchors:
+                raise yaml.MarkedYAMLError(problem=f"the alias *{anchor} stands inside its own anchor",
+                                           problem_mark=event.start_mark)  # fmt: skip
+            if anchor not in self.anchors:
+                problem = f"no anchor &{anchor} stands before this alias; quote text that starts with *"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+            return super().compose_node(parent, index)  # type: ignore[no-any-return, no-untyped-call]
+        if self.depth > DEEPEST:
+            problem = f"nested more than {DEEPEST} deep; this is no recipe"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+        self.depth += 1
+        if anchor is not None:
+            # As YAML 1.2 has it, an anchor may be set anew; PyYAML refuses that.
+            self.anchors.pop(anchor, None)
+            self.open_anchors.add(anchor)
+        node: yaml.Node = super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+        self.open_anchors.discard(anchor)
+        self.depth -= 1
+        if event.tag is not None:
+            self.tags[id(node)] = event.tag
+        return node
+
+
 @dataclass(frozen=True)
-class _Composed:
-    """A node, how many values it counts for with aliases expanded, and how deep it is."""
+class _Built:
+    """A node of the tree, how many values it counts for with aliases expanded, and how deep it is."""
 
     node: Node
     size: int
     height: int
 
 
-class _Composer:
+class _Document:
     def __init__(self, text: str, source: str, order: int, faults: Faults, flow_only: bool) -> None:
         self.source, self.order, self.faults, self.flow_only = source, order, faults, flow_only
         self.lines = text.split("\n")
-        self.loader = yaml.SafeLoader(text)
-        self.anchors: dict[str, _Composed | None] = {}  # None while the value is still being read
+        self.loader = _Loader(text)
+        self.built: dict[int, _Built] = {}  # by the identity of PyYAML's node, which aliases share
         self.size = 0
 
-    def document(self) -> Node:
+    def read(self) -> Node:
         """The one document of the stream."""
-        self.next()
-        event = self.next()
-        if isinstance(event, yaml.StreamEndEvent):
-            if self.flow_only:
-                return Leaf(None, self.place(event))
-            raise self.stop(event, (), "is empty")
-        composed = self.compose(self.next(), (), 0)
-        self.next()
-        event = self.next()
-        if not isinstance(event, yaml.StreamEndEvent):
-            raise self.stop(event, (), "a second document starts here; a recipe is one")
-        return composed.node
-
-    def next(self) -> yaml.Event:
-        """The next event; a syntax error becomes a fault."""
         try:
-            event: yaml.Event = self.loader.get_event()  # type: ignore[no-untyped-call]
-            return event
+            root: yaml.Node | None = self.loader.get_single_node()  # type: ignore[no-untyped-call]
         except yaml.MarkedYAMLError as error:
             mark: Any = error.problem_mark or error.context_mark or self.loader.get_mark()
-            problem = str(error.problem or error.context)
+            raise self.unreadable(mark, str(error.problem or error.context)) from None
         except (ValueError, OverflowError):  # an escape such as "\UFFFFFFFF" in PyYAML's chr()
-            mark, problem = self.loader.get_mark(), "an escape names no character"
+            raise self.unreadable(self.loader.get_mark(), "an escape names no character") from None
+        if root is None:
+            place = self.place(self.loader.get_mark())
+            if self.flow_only:
+                return Leaf(None, place)
+            self.faults.add(place, (), "is empty")
+            raise _UnreadableError
+        return self.build(root, (), 0).node
+
+    def unreadable(self, mark: Any, problem: str) -> _UnreadableError:
         words = next((plain for start, plain in _PLAINER if start in problem), problem)
         hint = None
         if "${" in "".join(self.lines[mark.line : mark.line + 1]):
             hint = "inside { } or [ ], quote text that holds ${...}"
-        self.faults.add(self.place_of(mark), (), f"not valid YAML: {words}", hint)
-        raise _UnreadableError
+        own = "recipe" in words or "alias" in words
+        self.faults.add(self.place(mark), (), words if own else f"not valid YAML: {words}", hint)
+        return _UnreadableError()
 
-    def place_of(self, mark: Any) -> Place:
+    def place(self, mark: Any) -> Place:
         if self.flow_only:
             return Place(self.order, 0, 0, self.source)
         return Place(self.order, mark.line + 1, mark.column + 1, self.source)
 
-    def place(self, event: yaml.Event) -> Place:
-        return self.place_of(event.start_mark)
-
-    def stop(self, event: yaml.Event, path: Path, message: str, hint: str | None = None) -> _UnreadableError:
-        self.faults.add(self.place(event), path, message, hint)
+    def stop(self, node: yaml.Node, path: Path, message: str, hint: str | None = None) -> _UnreadableError:
+        self.faults.add(self.place(node.start_mark), path, message, hint)
         return _UnreadableError()
 
-    def count(self, event: yaml.Event, path: Path, size: int, depth: int) -> None:
+    def count(self, node: yaml.Node, path: Path, size: int, depth: int) -> None:
         self.size += size
         if self.size > LARGEST:
-            raise self.stop(event, path, f"more than {LARGEST:,} values, aliases expanded; this is no recipe")
+            raise self.stop(node, path, f"more than {LARGEST:,} values, aliases expanded; this is no recipe")
         if depth > DEEPEST:
-            raise self.stop(event, path[:4], f"nested more than {DEEPEST} deep; this is no recipe")
+            raise self.stop(node, path[:4], f"nested more than {DEEPEST} deep; this is no recipe")
 
-    def compose(self, event: yaml.Event, path: Path, depth: int) -> _Composed:
-        """The node that starts with `event`."""
-        if isinstance(event, yaml.AliasEvent):
-            return self.alias(event, path, depth)
-        assert isinstance(event, yaml.ScalarEvent | yaml.SequenceStartEvent | yaml.MappingStartEvent)
-        if event.tag is not None:
-            self.faults.add(
-                self.place(event), path, f"the tag {_short_tag(event.tag)} is not allowed; recipes have none"
-            )
-        if event.anchor is not None:
-            self.anchors[event.anchor] = None
-        composed = (
-            self.scalar(event, path)
-            if isinstance(event, yaml.ScalarEvent)
-            else (self.collection(event, path, depth + 1))
-        )
-        if event.anchor is not None:
-            self.anchors[event.anchor] = composed
-        return composed
+    def build(self, node: yaml.Node, path: Path, depth: int) -> _Built:
+        """The part of the tree that `node` stands for, at `depth` mappings and lists."""
+        known = self.built.get(id(node))
+        if known is not None:  # an alias
+            self.count(node, path, known.size, depth + known.height)
+            return known
+        if id(node) in self.loader.tags:
+            tag = self.loader.tags[id(node)].replace("tag:yaml.org,2002:", "!!", 1)
+            self.faults.add(self.place(node.start_mark), path, f"the tag {tag} is not allowed; recipes have none")
+        if isinstance(node, yaml.ScalarNode):
+            built = self.scalar(node, path)
+        else:
+            self.count(node, path, 1, depth + 1)
+            if self.flow_only and not node.flow_style:
+                raise self.stop(node, path, "is no scalar, [list] or {mapping}", "quote it: 'key=\"a: b\"'")
+            series = isinstance(node, yaml.SequenceNode)
+            built = self.series(node, path, depth + 1) if series else self.table(node, path, depth + 1)
+        self.built[id(node)] = built
+        return built
 
-    def alias(self, event: yaml.AliasEvent, path: Path, depth: int) -> _Composed:
-        name = str(event.anchor)
-        if name not in self.anchors:
-            self.faults.add(
-                self.place(event),
-                path,
-                f"no anchor &{name} stands before this alias",
-                "quote text that starts with *",
-            )
-            return _Composed(Leaf(None, self.place(event)), 1, 0)
-        found = self.anchors[name]
-        if found is None:
-            raise self.stop(event, path, f"the alias *{name} stands inside its own anchor")
-        self.count(event, path, found.size, depth + found.height)
-        return found
-
-    def scalar(self, event: yaml.ScalarEvent, path: Path) -> _Composed:
-        place = self.place(event)
-        size = 1 + len(event.value) // _TEXT_UNIT
-        self.count(event, path, size, 0)
-        value: Scalar = event.value
+    def scalar(self, node: yaml.ScalarNode, path: Path) -> _Built:
+        size = 1 + len(node.value) // _TEXT_UNIT
+        self.count(node, path, size, 0)
+        value: Scalar = node.value
         try:
-            # implicit[0]: neither quoted nor a block scalar
-            value = hold(resolve(event.value) if event.implicit[0] else event.value)
+            plain = node.style is None and id(node) not in self.loader.tags
+            value = hold(resolve(node.value) if plain else node.value)
         except ValueError as error:
-            self.faults.add(place, path, str(error))
+            self.faults.add(self.place(node.start_mark), path, str(error))
             value = None
-        return _Composed(Leaf(value, place), size, 0)
+        return _Built(Leaf(value, self.place(node.start_mark)), size, 0)
 
-    def collection(self, event: yaml.SequenceStartEvent | yaml.MappingStartEvent, path: Path, depth: int) -> _Composed:
-        self.count(event, path, 1, depth)
-        if self.flow_only and not event.flow_style:
-            raise self.stop(event, path, "is no scalar, [list] or {mapping}", "quote it: 'key=\"a: b\"'")
-        sequence = isinstance(event, yaml.SequenceStartEvent)
-        return self.series(event, path, depth) if sequence else self.table(event, path, depth)
+    def series(self, node: yaml.SequenceNode, path: Path, depth: int) -> _Built:
+        items = [self.build(item, (*path, number), depth) for number, item in enumerate(node.value)]
+        return _built(Series([item.node for item in items], self.place(node.start_mark)), items)
 
-    def series(self, start: yaml.Event, path: Path, depth: int) -> _Composed:
-        items: list[_Composed] = []
-        while not isinstance(event := self.next(), yaml.SequenceEndEvent):
-            items.append(self.compose(event, (*path, len(items)), depth))
-        return self.composed(Series([i.node for i in items], self.place(start)), items)
-
-    def table(self, start: yaml.Event, path: Path, depth: int) -> _Composed:
-        values: dict[str, _Composed] = {}
+    def table(self, node: yaml.MappingNode, path: Path, depth: int) -> _Built:
+        values: dict[str, _Built] = {}
         keys: dict[str, Place] = {}
-        while not isinstance(event := self.next(), yaml.MappingEndEvent):
-            if not isinstance(event, yaml.ScalarEvent) or event.tag is not None or event.anchor is not None:
-                raise self.stop(event, path, "a key must be plain text")
-            key, place = event.value, self.place(event)  # keys are text as written, as in JSON
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode) or id(key_node) in self.loader.tags:
+                raise self.stop(key_node, path, "a key must be plain text")
+            key, place = key_node.value, self.place(key_node.start_mark)  # keys are text as written, as in JSON
             try:
                 hold(key)
             except ValueError as error:
-                raise self.stop(event, path, f"a key {error}") from None
-            self.count(event, path, len(key) // _TEXT_UNIT, 0)
-            value = self.compose(self.next(), (*path, key), depth)
+                raise self.stop(key_node, path, f"a key {error}") from None
+            self.count(key_node, path, len(key) // _TEXT_UNIT, 0)
+            value = self.build(value_node, (*path, key), depth)
             if key in keys:
                 first = "" if self.flow_only else f" (first in line {keys[key].line})"
                 self.faults.add(place, (*path, key), f"the key is written twice{first}")
             else:
                 values[key], keys[key] = value, place
         nodes = {key: value.node for key, value in values.items()}
-        return self.composed(Table(nodes, keys, self.place(start)), list(values.values()))
+        return _built(Table(nodes, keys, self.place(node.start_mark)), list(values.values()))
 
-    def composed(self, node: Node, parts: list[_Composed]) -> _Composed:
-        return _Composed(node, 1 + sum(p.size for p in parts), 1 + max((p.height for p in parts), default=0))
+
+def _built(node: Node, parts: list[_Built]) -> _Built:
+    return _Built(node, 1 + sum(p.size for p in parts), 1 + max((p.height for p in parts), default=0))

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from medzoo.recipe.section import Section, Step
 
 Count = Annotated[int, Field(ge=1)]
-LoggerName = Literal["csv", "tensorboard", "comet", "mlflow", "neptune", "wandb"]
+LoggerName = Literal["csv", "tensorboard", "mlflow", "wandb"]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 

@@ -1,4 +1,4 @@
-"""Where learning curves are written: Lightning's loggers by name, none of which can end a training."""
+"""Lightning's loggers by name, made so that none of them can end a training."""
 
 from __future__ import annotations
 
@@ -21,9 +21,7 @@ log = logging.getLogger("medzoo.training")
 PACKAGES: dict[LoggerName, tuple[str, ...]] = {  # any of them will do; the first is named
     "csv": (),
     "tensorboard": ("tensorboard", "tensorboardX"),
-    "comet": ("comet_ml",),
     "mlflow": ("mlflow", "mlflow_skinny"),
-    "neptune": ("neptune",),
     "wandb": ("wandb",),
 }
 
@@ -133,21 +131,10 @@ class TensorBoard(_Steady, lightning.TensorBoardLogger):  # type: ignore[misc]
             self._experiment = None  # its file is open, but no longer anywhere: a new one
 
 
-def _comet(folder: Path, run: str, start: int) -> Any:
-    key = _identity(folder, "comet", start)
-    kind = type("Comet", (_Steady, lightning.CometLogger), {})
-    return kind(project="medzoo", name=run, experiment_key=key)
-
-
 def _mlflow(folder: Path, run: str, start: int) -> Any:
     kind = type("MLflow", (_Steady, lightning.MLFlowLogger), {})
     place = {} if os.environ.get("MLFLOW_TRACKING_URI") else {"save_dir": str(folder / "logs" / "mlflow")}
     return kind(experiment_name="medzoo", run_name=run, **place)
-
-
-def _neptune(folder: Path, run: str, start: int) -> Any:
-    kind = type("Neptune", (_Steady, lightning.NeptuneLogger), {})
-    return kind(name=run)
 
 
 def _wandb(folder: Path, run: str, start: int) -> Any:
@@ -160,9 +147,7 @@ def _wandb(folder: Path, run: str, start: int) -> Any:
 _MAKERS: dict[LoggerName, Callable[[Path, str, int], Any]] = {
     "csv": lambda folder, run, start: CSV(folder, start=start),
     "tensorboard": lambda folder, run, start: TensorBoard(folder, start=start),
-    "comet": _comet,
     "mlflow": _mlflow,
-    "neptune": _neptune,
     "wandb": _wandb,
 }
 
