@@ -100,7 +100,7 @@ def evaluate(
 
 
 def facts_of(sample: Sample) -> dict[str, str | float]:
-    """What a sample is beside its label, for figures by subgroup: its class, the words that its data set gives
+    """A sample's facts beside its label, for metrics by subgroup: its class, the words that its data set gives
     (a source, a scanner), and the size of what is to be found."""
     facts: dict[str, str | float] = {k: v for k, v in sample.item.facts.items() if isinstance(v, str)}
     if sample.item.stratum:

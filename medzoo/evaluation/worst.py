@@ -103,7 +103,7 @@ def _drawn(result: Result, sample: Sample) -> Any:
 
 
 def _seen(image: Image, result: Classification) -> Image:
-    """What was judged: an outline without an image is drawn as its own mask."""
+    """The image that was scored; an outline without an image is drawn as its own mask."""
     return result.image if result.image is not None else image
 
 

@@ -76,7 +76,7 @@ def _chain(graph: onnx.GraphProto) -> set[str]:
 
 
 class _Reader:
-    """What ONNX Runtime's calibration asks for its inputs."""
+    """The calibration data reader that ONNX Runtime's quantizer takes."""
 
     def __init__(self, inputs: Sequence[Mapping[str, Array]]) -> None:
         self._rest: Iterator[Mapping[str, Array]] = iter(inputs)

@@ -46,7 +46,7 @@ class Graph:
 
 
 class TritonPythonModel:
-    """What Triton creates once for each instance."""
+    """The model class that Triton's Python backend creates once for each instance."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
         """Read the metadata that the configuration carries."""

@@ -18,7 +18,7 @@ _BLOCK = 64  # pixels of a row at a time: their lanes fit in the first-level cac
 
 
 def installed() -> bool:
-    """Whether numba can be imported; it is not imported to find out."""
+    """True if numba is installed; it is not imported to find out."""
     return find_spec("numba") is not None
 
 

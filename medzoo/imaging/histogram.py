@@ -13,7 +13,7 @@ Method = Literal["textbook", "opencv"]
 
 
 def histogram(image: Array, *, levels: int) -> Array:
-    """How often each of the values 0 to levels - 1 occurs in an integer image: (levels,) int64.
+    """Count each of the values 0 to levels - 1 in an integer image: (levels,) int64.
 
     Raises UserError for values outside that range.
     """

@@ -1,4 +1,4 @@
-"""What the outline alone says of a mass: roundness, spikes, how it lies. Knows numpy, scipy and contour."""
+"""Features of a mass's outline alone: roundness, spiculation, orientation. Knows numpy, scipy and contour."""
 
 from __future__ import annotations
 

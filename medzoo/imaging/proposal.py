@@ -1,4 +1,4 @@
-"""Where a mass may lie: dark (or bright) blobs of an image, scored. Knows numpy, scipy and scikit-image.
+"""Propose where a mass may lie: dark (or bright) blobs of an image, scored. Knows numpy, scipy and scikit-image.
 
 Thresholds of the smoothed image less its local background give nested blobs; each is scored by what makes
 a mass on an ultrasound picture: it stands out from its ring, has a steep edge, fills an ellipse, lies near
@@ -87,7 +87,7 @@ def blobs(small: Array) -> list[Proposal]:
 
 
 def _score(small: Array, edge_strength: Array, inside: Array, where: tuple[slice, ...], spread: float) -> float:
-    """How much a blob looks like a mass; `inside`: its mask in the window `where`, holes filled."""
+    """Score how much a blob looks like a mass; `inside`: its mask in the window `where`, holes filled."""
     from scipy.ndimage import binary_erosion, distance_transform_edt
 
     height, width = small.shape

@@ -141,7 +141,7 @@ class _Tile:
         return plane
 
     def _ties(self, planes: list[Array], centre: Array, bound: Array, over: Array) -> Array:
-        """What the `over` pixels too many at the distance `bound` added to the sum."""
+        """The share in the sum of the `over` surplus pixels at the distance `bound`."""
         self.tied[...], self.draws[...] = 0, 0
         first = over if self.ties == "average" else None
         if first is None:

@@ -21,7 +21,7 @@ ECHO = (
 
 
 def margin_features(image: Array, contour: Array) -> dict[str, float]:
-    """How the grey value changes across an outline (N, 2) of an image (H, W), along its normals.
+    """Features of the grey value's change across an outline (N, 2) of an image (H, W), along its normals.
 
     Profiles reach a tenth of the mass's diameter to either side. acutance: mean difference of the outer
     and the inner half of the profiles over the image's standard deviation, and its spread along the
@@ -65,7 +65,7 @@ def margin_features(image: Array, contour: Array) -> dict[str, float]:
 
 
 def echo_features(image: Array, mask: Array) -> dict[str, float]:
-    """How dark a mass (H, W) is on an ultrasound image (H, W), against its ring and what lies below it.
+    """Features of a mass's (H, W) darkness on an ultrasound image (H, W), against its ring and what lies below it.
 
     Values are in the image's standard deviations unless called a ratio. darkness: image mean less the
     mass's; contrast, ratio: ring of half the mass's radius against the mass; shadow, shadow ratio: the

@@ -25,7 +25,7 @@ BESIDE, ABOVE = 3.0, 0.6  # margins of a line, in heights of its letters
 
 @dataclass(frozen=True, order=True)
 class _Mark:
-    """What may be a letter: its box (half open), its number among the components, its value."""
+    """A candidate letter: its box (half open), its number among the components, its value."""
 
     left: int
     right: int

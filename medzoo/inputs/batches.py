@@ -1,4 +1,4 @@
-"""What every feed is: batches that are a pure function of (seed, epoch, step), and the loader over them.
+"""Batches as a pure function of (seed, epoch, step), and the loader over them.
 
 Nothing is drawn from a generator that lives on between batches. So any worker may make any batch, a resumed
 run sees exactly the batches that the stopped one would have seen, and each of several processes takes its
@@ -26,7 +26,7 @@ Batch = tuple[Any, ...]
 
 
 class Batches(Protocol):
-    """A feed opened on one side of the split."""
+    """The batches of one side of the split."""
 
     def __len__(self) -> int:
         """Steps an epoch."""

@@ -1,4 +1,4 @@
-"""Where decoded pictures wait between the steps that use them: in memory up to a bound, beyond it in shards on disk.
+"""A cache of decoded images: in memory up to a bound, beyond it in shards on disk.
 
 A shard is a file without a name, which vanishes with the process however it ends.
 """

@@ -46,7 +46,7 @@ class Loaders:
 
 @dataclass(frozen=True)
 class TrainingInput(ABC):
-    """What a net is trained on. Subclasses are frozen dataclasses of their options (a patch size, a canvas)."""
+    """A kind of training input. Subclasses are frozen dataclasses of their options (a patch size, a canvas)."""
 
     host_example: ClassVar[tuple[Mapping[str, Any], ...]] = ()
     """Host steps that turn an image into the graph's inputs, for contract tests; none where it takes images."""

@@ -1,4 +1,4 @@
-"""What the three tasks share: items are added one by one, figures with intervals come out. Knows no task."""
+"""The base of every task's metrics: items are added one by one, metrics with intervals come out. Knows no task."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Accumulator(ABC):
 
     @abstractmethod
     def faults(self) -> list[tuple[float, str]]:
-        """How badly each item was answered (more is worse), and in what way, in words."""
+        """Each item's error (more is worse), with a description."""
 
     def figures(self) -> list[Figure]:
         """Every measure with its interval. Raises UserError if nothing was added."""

@@ -182,7 +182,7 @@ class ClassifyScores(Accumulator):
         self.add(record["truth"], record["probabilities"], item=record["item"], group=record["group"])
 
     def faults(self) -> list[tuple[float, str]]:
-        """What was left for the true label: 1 - its probability."""
+        """One minus the probability of the true label."""
         found = []
         for truth, called, p in zip(self.truth, self.decisions, self.probabilities, strict=True):
             share = f"{self.labels[called]} {p[called]:.2f}"
@@ -216,7 +216,7 @@ class ClassifyScores(Accumulator):
         return made + (self._covered(*self.conformal) if self.conformal else [])
 
     def _covered(self, threshold: float, stated: float) -> list[Measure]:
-        """How often sets of labels from `threshold` on hold the truth, and how large they are."""
+        """Coverage and mean size of the sets of labels whose probability is at least `threshold`."""
         sets = self.probabilities >= threshold
         held = sets[np.arange(len(sets)), self.truth].astype(float)
         words = f"conformal sets of the labels from probability {threshold:.4g} on"

@@ -40,7 +40,7 @@ _EDGES = {2: (32.0, 96.0, "px"), 3: (10.0, 20.0, "mm")}
 
 
 class Objects(Protocol):
-    """What is there: `boxes` (N, 2n), lows then highs, n = 2 or 3; `labels` (N,), indices into the labels."""
+    """The true objects: `boxes` (N, 2n), lows then highs, n = 2 or 3; `labels` (N,), indices into the labels."""
 
     @property
     def boxes(self) -> Array: ...
@@ -70,7 +70,7 @@ class _Ignored:
 
 
 class Found(Objects, Protocol):
-    """What was answered: boxes and labels as in `Objects`, and `scores` (N,)."""
+    """The detections: boxes and labels as in `Objects`, and `scores` (N,)."""
 
     @property
     def scores(self) -> Array: ...

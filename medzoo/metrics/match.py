@@ -1,4 +1,4 @@
-"""Which detection found which object of one image: IoU, and the matching rules by name. Knows boxes alone.
+"""Match the detections of one image with its objects: IoU, and the matching rules by name. Knows boxes alone.
 
 Boxes are (N, 2n), lows then highs, in continuous coordinates: [x0, y0, x1, y1] or [i0, j0, k0, i1, j1, k1].
 """
@@ -33,7 +33,7 @@ def box_sizes(boxes: Array) -> Array:
 
 @dataclass(frozen=True)
 class Rule:
-    """When a detection counts as a hit.
+    """The rule by which a detection counts as a hit.
 
     "iou": IoU with an object of its label is at least `threshold`; a second detection of one object is a
     false positive. "centre": its centre lies inside an object of its label (as at LUNA16: Setio et al.,

@@ -1,4 +1,4 @@
-"""What an evaluation found, item by item: the file evaluation.json of a model folder, and every figure from it.
+"""Per-item results of an evaluation: the file evaluation.json of a model folder, and every metric from it.
 
 The file holds what each item was and what the model answered, so that tables by subgroup, curves, and paired
 comparisons with another model come from it later, without the data and without the model.
@@ -24,7 +24,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Scope:
-    """What was scored and how: all that a record needs to be counted again.
+    """The scored part of the data and the protocol: all that a record needs to be recomputed.
 
     `metrics`: names that the task's accumulator was asked for (empty: all); `threshold`: the operating
     threshold; `conformal`: (threshold, stated coverage) of a classifier's sets; `seed`: of the bootstrap;

@@ -86,7 +86,7 @@ class AlexNet(Classifier):
 
 
 def _rest(length: int, *, slides: bool) -> int:
-    """What the convolutions and poolings leave of an edge: 7 of 224 for the slides', 6 of 227 for 2012."""
+    """The side that convolutions and poolings leave of an image's: 7 of 224 for the slides', 6 of 227 for 2012."""
     if slides:
         return ((length - 1) // 4 + 1) // 2 // 2 // 2
     first = (length + 4 - 11) // 4 + 1

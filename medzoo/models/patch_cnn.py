@@ -96,7 +96,7 @@ class PatchCnn(Segmenter):
         return result
 
     def _logits_by_tiles(self, x: Tensor, last: nn.Conv2d) -> Tensor:
-        """What `logits` does behind the last convolution but one: no pixel looks at another after the last."""
+        """Compute `logits` in tiles behind the last convolution but one: no pixel depends on another after the last."""
         batch, _, height, width = x.shape
         x = torch.relu(in_tiles(x, last.weight, last.bias))
         x = lrn_by_roots(x, self.norm.size, self.norm.alpha, self.norm.k)

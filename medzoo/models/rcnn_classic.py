@@ -243,7 +243,7 @@ class RcnnClassic(Detector):
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """What is kept of one training picture.
+    """The features that are kept of one training image.
 
     `features` (M + R, F) float16 of its M objects and R of its regions; `labels` (M,); `overlap` (R, K) of the
     regions with the objects of each class; `teaches` (T,): rows of `features` that teach boxes, with the classes

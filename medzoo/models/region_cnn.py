@@ -314,7 +314,7 @@ class RegionCnn(Detector):
         return again
 
     def _canvas(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What the backbone sees, and (width, height) of the image on the canvas and of its own."""
+        """The backbone's input, and (width, height) of the image on the canvas and of its own."""
         canvas, sizes = fit(image, *self.params.size)
         return (self.steps(canvas) - self.params.mean) / self.params.std, sizes[:2], sizes[2:]
 

@@ -77,7 +77,7 @@ class Svm(Net):
         return {"probabilities": torch.stack([1 - positive, positive], dim=1)}
 
     def resize_buffers(self, state: Mapping[str, Tensor]) -> None:
-        """How many features and support vectors there are is the solution's to say."""
+        """Resize the buffers of features and support vectors, whose number only the fit decides."""
         for name, buffer in list(self.named_buffers()):
             found = state.get(name)
             if found is not None and found.ndim == buffer.ndim and found.dtype == buffer.dtype:

@@ -1,4 +1,4 @@
-"""What a detector answers from scored boxes of every class: suppressed class by class, best first, fixed in number."""
+"""Postprocess a detector's scored boxes: non-maximum suppression by class, sorted by score, a fixed number."""
 
 from __future__ import annotations
 

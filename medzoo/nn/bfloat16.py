@@ -1,4 +1,4 @@
-"""Whether bfloat16 pays on the processor at hand. Knows torch, no nets."""
+"""Tell if bfloat16 pays on the processor at hand. Knows torch, no nets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ SLOW = "this processor has no instructions for bfloat16, so that it takes many t
 
 
 def emulated(device: str) -> bool:
-    """Whether products in bfloat16 on `device` ("cpu", "cuda:0") are computed without instructions made for them.
+    """True if products in bfloat16 on `device` ("cpu", "cuda:0") are computed without native instructions.
 
     x86 without AVX-512 computes them one by one, a hundred times slower than in float32; torch's own test says where.
     """

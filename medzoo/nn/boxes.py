@@ -57,5 +57,5 @@ def clip(boxes: Tensor, extent: Tensor) -> Tensor:
 
 
 def large_enough(boxes: Tensor, *, side: float = 0.01) -> Tensor:
-    """Whether both sides of boxes (..., 4) exceed `side`, as a bool tensor (...,)."""
+    """Mask of the boxes (..., 4) of which both sides exceed `side`, as a bool tensor (...,)."""
     return ((boxes[..., 2:] - boxes[..., :2]) > side).all(dim=-1)

@@ -1,4 +1,4 @@
-"""What a classifier's answers mean, found on validation data: temperature, operating point, conformal sets.
+"""Calibrate a classifier on validation data: temperature, operating point, conformal sets.
 
 Arrays and torch alone. Nothing here sees training or test items.
 """

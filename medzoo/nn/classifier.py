@@ -1,4 +1,4 @@
-"""What every picture classifier shares: size and scale inside the graph, views, temperature, probabilities.
+"""The base of every image classifier: size and scale inside the graph, test-time views, temperature, probabilities.
 
 Knows the room nn. A model type adds its network: (B, C, H, W) of one size -> logits (B, K).
 """
@@ -85,7 +85,7 @@ class Classifier(Net):
         raise TypeError(f"{type(self).__name__} does not define network")
 
     def prepare(self, image: Tensor) -> Tensor:
-        """What the network sees of stored values (B, C, H, W)."""
+        """The network's input from stored values (B, C, H, W)."""
         x: Tensor = fit(image, *self.canvas)[0]
         if self.oversample > 1:
             x = nn.functional.avg_pool2d(x, self.oversample)

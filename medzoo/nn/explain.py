@@ -1,4 +1,4 @@
-"""Where a picture classifier looked (Grad-CAM) and what its layers made of the picture. Knows torch alone.
+"""Grad-CAM heat maps and feature maps of an image classifier. Knows torch alone.
 
 Selvaraju et al., ICCV 2017: the gradient of a class's logit with respect to the last maps, averaged over
 places, weighs those maps; what is negative in their sum is dropped.

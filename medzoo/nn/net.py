@@ -103,7 +103,7 @@ class Net(nn.Module):
 
 @dataclass(frozen=True)
 class Spec:
-    """What `build` needs beside the model's own parameters: task, labels, graph steps of the recipe, seed."""
+    """The arguments of `build` beside the model's own parameters: task, labels, graph steps of the recipe, seed."""
 
     task: Task
     labels: Sequence[str]

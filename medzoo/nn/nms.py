@@ -14,7 +14,7 @@ from torchvision.ops import nms as suppress
 
 @torch.library.custom_op("medzoo::nms", mutates_args=())
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, score_threshold: float) -> Tensor:
-    """Which boxes stay, bool (B, N), of boxes (B, N, 4) with scores (B, N), each row of the batch on its own.
+    """Non-maximum suppression: a mask (B, N) of the kept boxes (B, N, 4) by scores (B, N), each image on its own.
 
     Greedy by falling score: a box goes if it overlaps one that stays by more than `iou_threshold`, or if its
     score is not above `score_threshold`. Classes that must not suppress each other go into rows of their own.

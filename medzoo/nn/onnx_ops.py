@@ -1,4 +1,4 @@
-"""How this room's own operators are written in ONNX, for torch.onnx. Knows the files that define them."""
+"""The table of this package's own operators for torch.onnx. Knows the files that define them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What R-CNN learns in closed form from features of regions: a linear SVM a class, and a ridge regression of boxes.
+"""Fit R-CNN's closed-form parts on features of regions: a linear SVM a class, and a ridge regression of boxes.
 
 Girshick et al., CVPR 2014, section 2.3 and appendices B and C. Needs scikit-learn (extra `train`) when it is
 called; what it leaves are plain arrays.
@@ -29,7 +29,7 @@ class Linear:
 
 
 def feature_scale(features: Array) -> float:
-    """What features (N, F) are multiplied by, so that their mean norm is NORM."""
+    """The factor that brings features (N, F) to the mean norm NORM."""
     return NORM / max(float(np.linalg.norm(features.astype(np.float32), axis=1).mean()), 1e-12)
 
 

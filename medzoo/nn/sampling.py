@@ -1,4 +1,4 @@
-"""Which reference boxes a detector learns from: matching with the objects, and balanced drawing.
+"""Sample the reference boxes a detector learns from: matching with the objects, and balanced sampling.
 
 Knows boxes. Draws come from torch's global generator, so a seeded run repeats.
 """

@@ -1,4 +1,4 @@
-"""What every segmenter shares: which slices it is given, and labels with probabilities on the image's own grid.
+"""The base of every segmenter: its slices, and labels with probabilities on the image's own grid.
 
 Knows the room nn. A model type adds its network: (B, C, *spatial) after the graph steps -> logits (B, K, *spatial).
 """

@@ -18,7 +18,7 @@ from medzoo.types import Array
 
 @dataclass(frozen=True, eq=False)
 class Search:
-    """What is searched. `keep`: numbers of features to try, 0 for all; `select`: by what they are ranked."""
+    """The search space. `keep`: numbers of features to try, 0 for all; `select`: the criterion that ranks them."""
 
     kernel: str
     cost: Sequence[float]

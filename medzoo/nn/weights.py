@@ -38,7 +38,7 @@ def build_net(recipe: Recipe, *, fresh: bool = True) -> Net:
 
 
 def starting_weights(recipe: Recipe) -> dict[str, str] | None:
-    """What the recipe's net starts from (`model.weights`) and the SHA-256 of that file; None where it starts fresh.
+    """The recipe's pretrained weights (`model.weights`) with the SHA-256 of their file; None where it starts fresh.
 
     Raises UserError where they are not there.
     """

@@ -29,7 +29,7 @@ _PART = 256  # channels of output that are held at once: bounds memory
 
 
 def is_wide(conv: nn.Module) -> TypeGuard[nn.Conv2d]:
-    """Whether `winograd` answers for a convolution, and is faster."""
+    """True if `winograd` supports a convolution, and is faster."""
     return (
         isinstance(conv, nn.Conv2d)
         and conv.kernel_size == (KERNEL, KERNEL)

@@ -1,4 +1,4 @@
-"""What every figure draws: text, legends, and labels laid over grey values."""
+"""Drawing shared by all figures: text, legends, and labels laid over grey values."""
 
 from __future__ import annotations
 

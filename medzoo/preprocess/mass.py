@@ -1,4 +1,4 @@
-"""What the Predictor says of a mass to the step that measures it, and what that step found out.
+"""Hints about a mass for the step that measures it, and that step's measurements.
 
 Both travel in `Image.meta`: steps before the measuring one pass them on as they pass on a header's facts.
 """
@@ -16,7 +16,7 @@ Provenance = Literal["given", "found", "box"]
 
 @dataclass(frozen=True, eq=False)
 class Hint:
-    """Where the mass is, as far as somebody said: an outline `mask` (*spatial) or a `box` [x0, y0, x1, y1],
+    """The place of a mass, as far as it was given: an outline `mask` (*spatial) or a `box` [x0, y0, x1, y1],
     both on the source image's grid; or neither."""
 
     mask: Array | None = None
@@ -46,13 +46,13 @@ def with_hint(image: Image, hint: Hint) -> Image:
 
 
 def hint_of(image: Image) -> Hint:
-    """What was said of its mass."""
+    """The hint about the image's mass, empty if there was none."""
     hint: Hint = image.meta.get("hint", Hint())
     return hint
 
 
 def measured_of(image: Image) -> Measured | None:
-    """What a measuring step found, None where there was none."""
+    """The measurements of a mass, None if no step measured."""
     found: Measured | None = image.meta.get("measured")
     return found
 

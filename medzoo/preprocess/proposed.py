@@ -1,4 +1,4 @@
-"""What a step that proposes regions leaves for the graph: the regions in place of the image, and their boxes.
+"""Proposed regions in place of an image, and their boxes, as a step hands them to the graph.
 
 The boxes travel in `Image.meta`, as a mass does (medzoo.preprocess.mass).
 """

@@ -1,4 +1,4 @@
-"""What a caller tells about the types that are installed; the recipe room itself knows none."""
+"""The protocol by which recipes are checked against the installed types; this package itself knows none."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ class Catalog(Protocol):
         """The names of all metrics of a task."""
 
     def cross_check(self, recipe: Recipe) -> Iterable[Objection]:
-        """What is wrong between the parts of a recipe whose parts are each right, such as a model of
+        """Check the parts of a recipe, each valid by itself, against each other, such as a model of
         another task. Called only then, and not for pipelines without a model or data of their own."""

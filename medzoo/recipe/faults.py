@@ -24,7 +24,7 @@ class Faults:
         self._found.setdefault((place, dotted(path), words), Fault(words, str(place), hint))
 
     def at(self, place: Place, path: Path) -> bool:
-        """Whether something was already said about the field at `path`, at `place`."""
+        """True if a fault of the field at `path`, at `place`, is already recorded."""
         return any(key[:2] == (place, dotted(path)) for key in self._found)
 
     def __bool__(self) -> bool:

@@ -1,4 +1,4 @@
-"""Which keys a pydantic model knows, at any depth. Knows no particular model."""
+"""List the keys of a pydantic model, at any depth. Knows no particular model."""
 
 from __future__ import annotations
 

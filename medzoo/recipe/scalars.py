@@ -20,7 +20,7 @@ _LONGEST_NUMBER = 64
 
 
 def resolve(text: str) -> Scalar:
-    """What an unquoted scalar means. Raises ValueError for a number that a recipe cannot hold."""
+    """Resolve an unquoted scalar to its value. Raises ValueError for a number that a recipe cannot hold."""
     if text in _NULL:
         return None
     if text in _TRUE:
@@ -53,7 +53,7 @@ def hold(value: Scalar) -> Scalar:
 
 
 def reads_as_text(text: str) -> bool:
-    """Whether `text` means itself when it is written without quotes."""
+    """True if `text` resolves to itself when it is written without quotes."""
     try:
         return isinstance(resolve(text), str)
     except ValueError:

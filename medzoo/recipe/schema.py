@@ -146,7 +146,7 @@ class Recipe(Section):
 
     @property
     def source(self) -> str:
-        """Where the recipe was read: the path as it was given, or the name of a text."""
+        """The recipe's source: the path as it was given, or the name of a text."""
         return self._source
 
     def resolved(self) -> str:

@@ -1,4 +1,4 @@
-"""Where the data come from and how they are divided. Knows no data type."""
+"""The data section of a recipe: data type and split. Knows no particular data type."""
 
 from __future__ import annotations
 

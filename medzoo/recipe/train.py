@@ -1,4 +1,4 @@
-"""How a model is trained. Knows no model and no trainer."""
+"""The train section of a recipe. Knows no model and no trainer."""
 
 from __future__ import annotations
 

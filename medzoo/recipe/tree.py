@@ -13,7 +13,7 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True, order=True)
 class Place:
-    """Where something stands: `source` at `line` and `column` (from 1), or an override, which has neither.
+    """A place in a document: `source` at `line` and `column` (from 1), or an override, which has neither.
 
     `order` sorts the sources: the recipe itself, what it extends, then the overrides.
     """
@@ -65,7 +65,7 @@ def plain(node: Node) -> Any:
 
 
 def child(node: Node | None, part: str | int) -> Node | None:
-    """What stands under `part` of a mapping or list, None if nothing does."""
+    """The child under `part` of a mapping or list, None if there is none."""
     if isinstance(node, Table):
         return node.values.get(str(part))
     if isinstance(node, Series) and isinstance(part, int) and 0 <= part < len(node.items):

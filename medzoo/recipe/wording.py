@@ -115,7 +115,7 @@ def _say(details: list[ErrorDetails], root: Node, path: Path, words: Mapping[str
 
 
 def _want(detail: ErrorDetails, words: Mapping[str, str]) -> str | None:
-    """What the value must be, to stand after "must be"; None where the error is no such demand."""
+    """The demand of an error as words after "must be"; None where the error is no such demand."""
     kind, context = detail["type"], detail.get("ctx", {})
     if kind in ("literal_error", "enum"):
         names = _choices(detail)

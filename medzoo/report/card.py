@@ -96,7 +96,7 @@ def _measured(metrics: Mapping[str, Any]) -> str:
 
 
 def _calibration(manifest: Mapping[str, Any]) -> str:
-    """How probabilities were made honest, and whether an answer given with 80 % confidence is right 8 times in 10."""
+    """Section on calibration: the method, and if predictions made with 80 % confidence are right 8 times in 10."""
     parts = [f"{_sentence(calibration_words(manifest))}."]
     for protocol, rows in manifest["metrics"].get("reliability", {}).items():
         parts += [
@@ -135,7 +135,7 @@ def _data(manifest: Mapping[str, Any]) -> str:
 
 
 def _leaks(audit: Mapping[str, Any]) -> str:
-    """What the audit before the training found on two sides of the split."""
+    """Section on leaks: what the audit before the training found on two sides of the split."""
     words = {"patient": "of the same patient", "identical": "of the same bytes", "near": "of the same content"}
     found = [f"{count} {words[kind]}" for kind, count in audit["leaks"].items() if count]
     if not found:
@@ -197,7 +197,7 @@ def _undecided(parity: Mapping[str, Any]) -> str:
 
 
 def _precisions(precisions: Mapping[str, Any]) -> str:
-    """What fewer bits change: the outputs, and the metric on the validation part."""
+    """Section on fp16 and int8: the change of outputs, and of the metric on the validation part."""
     if not precisions:
         return ""
     lines = [

@@ -14,7 +14,7 @@ _PROTOCOLS = {
 
 
 def protocols_note(figures: Sequence[Mapping[str, Any]]) -> str:
-    """What the names before the slash mean; "" for models of one plain protocol."""
+    """Explain the protocol names before the slash; "" for models of one plain protocol."""
     used = [words for name, words in _PROTOCOLS.items() if any(f["name"].startswith(f"{name}/") for f in figures)]
     if not used:
         return ""
@@ -26,7 +26,7 @@ def protocols_note(figures: Sequence[Mapping[str, Any]]) -> str:
 
 
 def findings_section(training: Mapping[str, Any]) -> str:
-    """What an SVM on masses found: its settings, the features it kept, and a tree that a person can follow."""
+    """Section on an SVM's fit: its settings, the features it kept, and a readable decision tree."""
     parts = []
     for outline, said in training.get("findings", {}).items():
         if "rules" not in said:

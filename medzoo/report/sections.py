@@ -47,7 +47,7 @@ def worst_section(metrics: Mapping[str, Any]) -> str:
 
 
 def calibration_words(manifest: Mapping[str, Any]) -> str:
-    """How probabilities were made honest, or that they were not."""
+    """One sentence on calibration, or on its absence."""
     found = manifest.get("calibration") or {}
     if found.get("method"):
         fitted = f", temperature {found['temperature']:.3f}" if "temperature" in found else ""
@@ -58,7 +58,7 @@ def calibration_words(manifest: Mapping[str, Any]) -> str:
 
 
 def elsewhere_section(elsewhere: Mapping[str, Any] | None) -> str:
-    """What was measured on other data than those of the split; "" where nothing was."""
+    """Section on other data than those of the split; "" if nothing was measured there."""
     return "\n".join(["## Elsewhere", "", *elsewhere_lines(elsewhere)]) if elsewhere else ""
 
 
@@ -83,7 +83,7 @@ def again(manifest: Mapping[str, Any]) -> str:
 
 
 def speed_section(speed: Mapping[str, Any] | None) -> str:
-    """What `medzoo benchmark --record` measured, and on what machine; "" where nothing was."""
+    """Section on speed by `medzoo benchmark --record`, and the machine; "" if nothing was measured."""
     if speed is None:
         return ""
     made = speed["environment"]

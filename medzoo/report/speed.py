@@ -1,4 +1,4 @@
-"""What `medzoo benchmark` measured, as a table, as JSON and as a plot."""
+"""The results of `medzoo benchmark` as a table, as JSON and as a plot."""
 
 from __future__ import annotations
 

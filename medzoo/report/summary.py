@@ -1,4 +1,4 @@
-"""What a person reads in the terminal: the last screen of a training, a table of figures, a line a result."""
+"""Text for the terminal: the last screen of a training, a table of metrics, a line a result."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def figures_table(figures: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def training_summary(folder: Path, manifest: Mapping[str, Any], *, console: Console) -> None:
-    """What was measured, what lies where, and what to type next."""
+    """The summary after a training: metrics, files, and the next commands."""
     console.print()
     console.print(figures_table(manifest["metrics"]["figures"]))
     work = f"{manifest['training']['steps']} steps" if "training" in manifest else "nothing to train"
@@ -65,7 +65,7 @@ def result_line(answer: Mapping[str, Any]) -> str:
 
 
 def _judged(members: Mapping[str, Mapping[str, float]]) -> str:
-    """What a pipeline's judges say of one box, in brackets."""
+    """The probabilities of a pipeline's classifiers for one box, in brackets."""
     said = [f"{name}: {max(p, key=p.__getitem__)} {max(p.values()):.2f}" for name, p in members.items()]
     return f" ({', '.join(said)})" if said else ""
 

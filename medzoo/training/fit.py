@@ -44,7 +44,7 @@ FALLING = (LOSS, "ece", "brier")  # figures of which less is better
 
 @dataclass(frozen=True)
 class FitReport:
-    """What a fit did: optimiser steps, seconds, the curve [(step, loss, val_loss or None)], the best loss, and
+    """The report of a fit: optimiser steps, seconds, the curve [(step, loss, val_loss or None)], the best loss, and
     what a closed-form net has to say of its solution."""
 
     steps: int
@@ -130,7 +130,7 @@ def fit_gradient(
 
 @dataclass(frozen=True)
 class _How:
-    """Where a fit writes and speaks, whether it goes on, what it is called, and how its processes come to be."""
+    """The options of a fit: its folder, console and name, if it resumes, and how its processes are launched."""
 
     folder: Path
     console: Console

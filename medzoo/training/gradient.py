@@ -103,7 +103,7 @@ class GradientModule(pl.LightningModule):  # type: ignore[misc]
         return image
 
     def _weight(self, count: int) -> float:
-        """What makes the mean over processes of means over shares the mean over the whole batch."""
+        """The weight that makes the mean over processes of means over shares the mean over the whole batch."""
         world = int(self.trainer.world_size)
         if world == 1:
             return 1.0

@@ -1,4 +1,4 @@
-"""How the processes of a training come to be and share their work: what Lightning's Trainer is given for it."""
+"""Launch the processes of a training: the options that Lightning's Trainer is given for it."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ _MAKERS: dict[LoggerName, Callable[[Path, str, int], Any]] = {
 
 
 def _identity(folder: Path, name: str, start: int) -> str:
-    """What the service knows the run by; the same for every process that goes on with it."""
+    """The run's identity at the service; the same for every process that resumes it."""
     path = folder / "logs" / name / "run-id"
     if start and path.is_file():
         return path.read_text().strip()

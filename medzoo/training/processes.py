@@ -12,16 +12,16 @@ RESTARTS = ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT")
 
 
 def is_first(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether this is the process that writes; the others only compute."""
+    """True in the process that writes; the others only compute."""
     return all(environment.get(name, "0") in ("", "0") for name in RANKS)
 
 
 def is_restarted(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether a launcher started this job again, so that it goes on as with --resume."""
+    """True if a launcher restarted this job, so that it goes on as with --resume."""
     return any(environment.get(name, "0") not in ("", "0") for name in RESTARTS)
 
 
 def endings(environment: Mapping[str, str] = os.environ) -> tuple[signal.Signals, ...]:
-    """What tells a training to save its state and end: SIGTERM, and SLURM's early warning (--signal=USR1@90), as
+    """The signals that make a training save its state and end: SIGTERM, and SLURM's early warning (--signal=USR1@90), as
     Lightning reads it."""
     return (signal.SIGTERM, *([signal.SIGUSR1] if "SLURM_JOB_ID" in environment else []))

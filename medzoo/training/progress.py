@@ -57,7 +57,7 @@ class ProgressBar(pl.Callback):  # type: ignore[misc]
         return self._spent + time.perf_counter() - self._since
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run goes on counting from."""
+        """The state that a resumed run continues from."""
         return {
             "curve": self.curve,
             "figures": self.figures,

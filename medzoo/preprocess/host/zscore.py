@@ -38,7 +38,7 @@ class ZScore(HostStep):
         return image.replace(array=result), frame
 
     def _levels(self, values: Array) -> tuple[float, float]:
-        """What becomes 0 and the distance that becomes 1."""
+        """The value that becomes 0 and the distance that becomes 1."""
         if not values.size:
             return 0.0, 0.0
         if self.by == "moments":

@@ -1,4 +1,4 @@
-"""Which of several processes ended, said by those that cannot go on without it.
+"""Process monitor: name the process that ended, from those that cannot go on without it.
 
 What a lost process leaves to the others is a closed connection. Those that are left sign in a store that all of them
 reach, and one that ends by an error of its own leaves its line there; who did neither is the one that is gone.
@@ -80,7 +80,7 @@ class Company(pl.Callback):  # type: ignore[misc]
             self.lost = _who(store, rank=rank, world=world, started=started)
 
     def _orphaned(self, trainer: Any) -> bool:
-        """Whether the first process, which started this one and keeps the store, is gone: torch would say so in many
+        """True if the first process, which started this one and keeps the store, is gone: torch would say so in many
         lines if it were asked."""
         if not isinstance(trainer.strategy.cluster_environment, LightningEnvironment):
             return False
@@ -91,7 +91,7 @@ class Company(pl.Callback):  # type: ignore[misc]
 
 
 def _is_of_company(error: BaseException) -> bool:
-    """Whether it tells that another process could not be reached."""
+    """True if the error says that another process could not be reached."""
     if isinstance(error, UserError) or not isinstance(error, RuntimeError):
         return False
     return isinstance(error, dist.DistError) or any(word in str(error).lower() for word in _WORDS)
