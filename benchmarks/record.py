@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medzoo.commands.environment import environment
+from medzoo.artifact.environment import environment
 
 FOLDER = Path(__file__).resolve().parent / "results"
 

@@ -42,7 +42,7 @@ def of_data(folder: Path, count: int) -> dict[str, Any]:
     """One epoch of LeNet on so many pictures of 28 x 28: seconds until the first batch, of the epoch; memory."""
     from rich.console import Console
 
-    from medzoo.commands.catalog import Catalog
+    from medzoo.data.catalog import Catalog
     from medzoo.data.opened import open_data
     from medzoo.nn.weights import build_net
     from medzoo.recipe import load_recipe

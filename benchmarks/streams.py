@@ -120,7 +120,7 @@ def train(recipe: Path, out: Path) -> None:
     """Open, decode, fit: the training without its audit and its export. Leaves out/report.json."""
     from rich.console import Console
 
-    from medzoo.commands.catalog import Catalog
+    from medzoo.data.catalog import Catalog
     from medzoo.data.opened import open_data
     from medzoo.nn.weights import build_net
     from medzoo.recipe import load_recipe

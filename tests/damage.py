@@ -24,12 +24,12 @@ import onnx
 from onnx import numpy_helper
 
 from medzoo.artifact import ModelFolder
-from medzoo.commands.catalog import catalog
 from medzoo.commands.model import torch_backend
-from medzoo.commands.own_metric import some
-from medzoo.commands.precision import graph_inputs
+from medzoo.data.catalog import catalog
 from medzoo.data.opened import open_data
 from medzoo.errors import UserError
+from medzoo.evaluation.primary_metric import some
+from medzoo.export.precision import graph_inputs
 from medzoo.recipe import load_recipe
 from medzoo.runtime.metadata import KEY
 from medzoo.runtime.onnx_backend import OnnxBackend

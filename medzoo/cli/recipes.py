@@ -13,8 +13,8 @@ from medzoo.cli.terminal import print_json, say
 
 def validate(recipe: RecipeName, overrides: Overrides = None) -> None:
     """Check a recipe; every error at once, as file:line:column."""
-    from medzoo.commands.catalog import catalog, has_torch
     from medzoo.commands.locate import find_recipe
+    from medzoo.data.catalog import catalog, has_torch
     from medzoo.recipe import load_recipe
 
     loaded = load_recipe(find_recipe(recipe), overrides or (), catalog=catalog())
@@ -25,7 +25,7 @@ def validate(recipe: RecipeName, overrides: Overrides = None) -> None:
 
 def schema() -> None:
     """JSON Schema of a recipe, for editors."""
-    from medzoo.commands.catalog import Catalog, has_torch
+    from medzoo.data.catalog import Catalog, has_torch
     from medzoo.errors import missing_extra
     from medzoo.recipe import json_schema
 

@@ -13,9 +13,9 @@ from rich.progress import track
 from medzoo import registry
 from medzoo.artifact import ModelFolder, write_folder
 from medzoo.commands.audit import checked_audit, readable
-from medzoo.commands.catalog import catalog
 from medzoo.commands.evaluate import require_same_split
 from medzoo.commands.locate import find_model
+from medzoo.data.catalog import catalog
 from medzoo.data.dataset import Item
 from medzoo.data.opened import OpenData, open_data
 from medzoo.data.split import SPLIT_FILE

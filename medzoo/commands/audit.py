@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from PIL import Image as Pillow
 
-from medzoo.commands.catalog import catalog
-from medzoo.commands.environment import installed
+from medzoo.artifact.environment import installed
 from medzoo.commands.locate import find_recipe
 from medzoo.data.audit import PERSONS, Audit, image_name
 from medzoo.data.audit import audit as audit_data
+from medzoo.data.catalog import catalog
 from medzoo.data.opened import OpenData, data_params, open_data
 from medzoo.data.prints import grey_view
 from medzoo.data.split import PARTS

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from medzoo.artifact import ModelFolder
-from medzoo.commands.catalog import has_torch
-from medzoo.commands.environment import environment
+from medzoo.artifact.environment import environment
 from medzoo.commands.locate import find_model
 from medzoo.commands.model import open_backend
 from medzoo.commands.peak_memory import peak_mb, peak_of
+from medzoo.data.catalog import has_torch
 from medzoo.errors import UserError
 from medzoo.runtime.backend import Backend
 from medzoo.runtime.metadata import PRECISIONS, Precision, graph_file
@@ -218,10 +218,10 @@ def _metrics(
     """The task's own metric of each backend, measured on validation items if they are here, else as the export
     left it in the manifest."""
     from medzoo.commands.audit import as_trained
-    from medzoo.commands.catalog import catalog
     from medzoo.commands.evaluate import require_same_split
-    from medzoo.commands.own_metric import own_metric, some
+    from medzoo.data.catalog import catalog
     from medzoo.data.opened import open_data
+    from medzoo.evaluation.primary_metric import primary_metric, some
     from medzoo.recipe import load_recipe
 
     try:
@@ -233,7 +233,7 @@ def _metrics(
         values: dict[Key, float] = {}
         name = ""
         for key, backend in backends.items():
-            name, values[key] = own_metric(backend, recipe, data, items)
+            name, values[key] = primary_metric(backend, recipe, data, items)
         return {"name": name, "split": "val", "items": len(items), "measured": "now"}, values
     except UserError as error:
         absent["metric"] = str(error).replace("\n", "; ")

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medzoo.artifact import MANIFEST, ModelFolder, write_folder
+from medzoo.artifact.environment import environment
 from medzoo.commands.audit import checked_audit
-from medzoo.commands.catalog import catalog
-from medzoo.commands.environment import environment
 from medzoo.commands.locate import zoo
+from medzoo.data.catalog import catalog
 from medzoo.data.dataset import Objects
 from medzoo.data.opened import OpenData, data_digest, open_data
 from medzoo.data.split import SPLIT_FILE, Split, split_digest

@@ -11,9 +11,9 @@ from rich.progress import track
 
 from medzoo.artifact import ModelFolder
 from medzoo.commands.audit import as_trained
-from medzoo.commands.catalog import catalog
 from medzoo.commands.locate import find_model, find_recipe
 from medzoo.commands.model import BackendName, load
+from medzoo.data.catalog import catalog
 from medzoo.data.dataset import Item, Part
 from medzoo.data.opened import open_data
 from medzoo.data.split import SPLIT_FILE, Split

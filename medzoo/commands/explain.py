@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medzoo.commands.catalog import has_torch
 from medzoo.commands.locate import find_model
 from medzoo.commands.model import open_backend
 from medzoo.commands.predict import output_names, spare_inputs, write_result
+from medzoo.data.catalog import has_torch
 from medzoo.errors import UserError, as_user_error
 from medzoo.plots.canvas import save_png
 from medzoo.plots.heat import draw_heat, draw_maps

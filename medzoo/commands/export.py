@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from medzoo.artifact import ModelFolder, write_folder
-from medzoo.commands.catalog import catalog
 from medzoo.commands.locate import find_model
 from medzoo.commands.model import torch_backend
+from medzoo.data.catalog import catalog
 from medzoo.errors import UserError
 from medzoo.export.checked import export_checked
 from medzoo.io.atomic import atomic_write
@@ -80,8 +80,8 @@ def _exported_again(folder: ModelFolder, where: str) -> bytes:
 
 def _fewer(folder: ModelFolder, precision: Precision, *, where: str, say: Callable[[str], None] | None) -> Any:
     from medzoo.commands.audit import as_trained
-    from medzoo.commands.precision import Fewer, export_fewer, measured_bf16
     from medzoo.data.opened import open_data
+    from medzoo.export.precision import Fewer, export_fewer, measured_bf16
     from medzoo.runtime.parity import read_golden_file
 
     reference = torch_backend(folder, device="cpu")

@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from medzoo.artifact import ModelFolder
-from medzoo.commands.catalog import Catalog
 from medzoo.commands.locate import find_recipe
-from medzoo.commands.run_folder import held
+from medzoo.data.catalog import Catalog
 from medzoo.errors import UserError
 from medzoo.io.atomic import atomic_write
 from medzoo.metrics import Figure, Scores, read_scores, restored
@@ -26,6 +25,7 @@ from medzoo.metrics.scores import FILE
 from medzoo.recipe import load_recipe
 from medzoo.report.console import Console
 from medzoo.training.processes import REQUEUE, endings, is_restarted
+from medzoo.training.run_folder import lock_run
 
 _ROOM = 3 << 30  # bytes of free memory that a training is given
 
@@ -64,7 +64,7 @@ def cross_validate(
     folder = Path(out) if out is not None else Path("runs") / f"{loaded.name}-folds"
     resume = resume or is_restarted()
     places = [folder / f"fold-{k}" for k in range(folds)]
-    with held(folder):
+    with lock_run(folder):
         waiting = [k for k in range(folds) if not (resume and _finished(places[k]))]
         at_once = min(jobs or _room(), max(1, len(waiting)))
         console.print(f"{len(waiting)} of {folds} folds to train, {at_once} at a time")

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from medzoo.artifact import ModelFolder
-from medzoo.commands.catalog import has_torch
 from medzoo.commands.locate import find_model
 from medzoo.commands.reopen import reopen
+from medzoo.data.catalog import has_torch
 from medzoo.errors import UserError, missing_extra
 from medzoo.runtime.backend import Backend
 from medzoo.runtime.gpu import GpuOptions
@@ -142,7 +142,7 @@ def torch_backend(folder: ModelFolder, *, device: Device = "auto", bf16: bool = 
     """The net of a model folder, rebuilt from its recipe and safetensors."""
     if not has_torch():
         raise missing_extra("torch", "train")
-    from medzoo.commands.catalog import Catalog
+    from medzoo.data.catalog import Catalog
     from medzoo.nn.torch_backend import TorchBackend
     from medzoo.nn.weights import build_net, load_weights
     from medzoo.recipe import load_recipe

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
-from medzoo.commands.environment import installed
+from medzoo.artifact.environment import installed
 from medzoo.errors import UserError
 from medzoo.io.atomic import atomic_write
 from medzoo.io.deidentify import Deidentifier

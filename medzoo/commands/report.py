@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from medzoo.artifact import ModelFolder
-from medzoo.commands.environment import installed
+from medzoo.artifact.environment import installed
 from medzoo.commands.locate import find_model
 from medzoo.errors import UserError
 from medzoo.io.atomic import atomic_write

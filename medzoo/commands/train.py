@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from medzoo import registry
 from medzoo.artifact import ModelFolder, write_folder
+from medzoo.artifact.environment import environment, installed
 from medzoo.commands.assess import assess
 from medzoo.commands.audit import checked_audit, readable
-from medzoo.commands.catalog import Catalog, has_torch
-from medzoo.commands.environment import environment, installed
 from medzoo.commands.locate import find_recipe
-from medzoo.commands.precision import Fewer, export_fewer
-from medzoo.commands.run_folder import agree, held
+from medzoo.data.catalog import Catalog, has_torch
 from medzoo.data.opened import OpenData, data_digest, open_data
 from medzoo.data.split import SPLIT_FILE
 from medzoo.errors import UserError, missing_extra
+from medzoo.export.precision import Fewer, export_fewer
 from medzoo.recipe import Recipe, load_recipe
 from medzoo.report.card import render_card
 from medzoo.report.console import Console
@@ -29,6 +28,7 @@ from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.runtime.parity import Golden
 from medzoo.runtime.predictor import Predictor
 from medzoo.runtime.value_range import unusual_range
+from medzoo.training.run_folder import check_resume, lock_run
 
 if TYPE_CHECKING:
     from medzoo.export.checked import Exported
@@ -78,16 +78,16 @@ def train(
         console.print(f"[bold]{loaded.name}[/]: {', '.join(loaded.members.values())}")
         return Run(folder, compose(loaded, out=folder, console=console).manifest)
     resume = resume or is_restarted()
-    with held(folder) if launched is None else nullcontext():
+    with lock_run(folder) if launched is None else nullcontext():
         return _train(loaded, folder, resume=resume, force=force, console=console, launched=launched)
 
 
 def _train(
     loaded: Recipe, folder: Path, *, resume: bool, force: bool, console: Console, launched: Launched | None
 ) -> Run:
-    from medzoo.commands.autotune import autotune
     from medzoo.export.checked import export_checked
     from medzoo.nn.weights import build_net, round_weights, starting_weights, weights_bytes
+    from medzoo.training.autotune import autotune
     from medzoo.training.curve import FILE as CURVE
     from medzoo.training.fit import fit_both, fit_closed_form, fit_gradient
     from medzoo.training.launch import local
@@ -114,7 +114,7 @@ def _train(
         "medzoo": installed("medzoo"),
         "torch": installed("torch"),
     }
-    agree(folder, facts, resume=resume, force=force, recipe=loaded.resolved(), asked=asked)
+    check_resume(folder, facts, resume=resume, force=force, recipe=loaded.resolved(), asked=asked)
     loaders = net.training_input.open(net.geometry, loaded, data)
     work = folder / "training"
     learns = registry.entry("model", loaded.model.type).learns

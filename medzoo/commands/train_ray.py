@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from medzoo.artifact import ModelFolder
-from medzoo.commands.catalog import Catalog
 from medzoo.commands.locate import find_recipe
-from medzoo.commands.run_folder import held
 from medzoo.commands.train import Run, train, writable
+from medzoo.data.catalog import Catalog
 from medzoo.errors import Fault, UserError, missing_extra
 from medzoo.io.atomic import atomic_write
 from medzoo.recipe import Recipe, load_recipe
 from medzoo.report.console import Console
+from medzoo.training.run_folder import lock_run
 
 RESTARTS = 5  # of the workers, in one command
 _WORDS, _REFUSED = "ray-log.txt", "refused.json"  # in the run's training folder
@@ -62,7 +62,7 @@ def train_on_ray(
     if loaded.members:
         raise UserError("a pipeline of models trains nothing", where=loaded.source, hint="--engine local")
     work = folder / "training"
-    with held(folder), _cluster(ray):
+    with lock_run(folder), _cluster(ray):
         if not resume:
             _begin_anew(work)
         for name in (_WORDS, _REFUSED):
@@ -108,8 +108,8 @@ def _work(config: Mapping[str, Any]) -> None:
     """What each worker runs; whatever it refuses is left for the process that was asked."""
     import torch
 
-    from medzoo.training.company import LostProcessError
     from medzoo.training.launch import ray_worker
+    from medzoo.training.process_monitor import LostProcessError
 
     os.chdir(config["here"])
     torch.set_num_threads(int(config["threads"]))

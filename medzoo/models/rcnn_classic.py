@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from medzoo.inputs.region_input import RegionInput
 from medzoo.metrics.detect import Boxes
-from medzoo.nn.answer import SCORE_FLOOR, best_rows
 from medzoo.nn.boxes import decode, encode, iou, large_enough
 from medzoo.nn.detector import Detector, Judged, hits_of
 from medzoo.nn.layers import init_normal
 from medzoo.nn.net import Entry, Geometry, Params, Spec
 from medzoo.nn.network import create_network, layers_under
+from medzoo.nn.postprocess import SCORE_FLOOR, postprocess
 from medzoo.nn.region_solver import Linear, feature_scale, solve_ridge, solve_svm
 from medzoo.nn.steps import build_steps
 from medzoo.nn.svm_solver import platt
@@ -141,7 +141,7 @@ class RcnnClassic(Detector):
         usable = large_enough(boxes)[:, None] & large_enough(moved)
         scores = torch.sigmoid(self.slope * margins + self.offset).transpose(1, 2)
         scores = torch.where(usable, scores, torch.zeros_like(scores))
-        rows = best_rows(moved, scores, overlap=self.params.overlap, rows=self.params.detections)
+        rows = postprocess(moved, scores, overlap=self.params.overlap, rows=self.params.detections)
         return {FOUND: rows.pop("boxes"), **rows}
 
     def loss(self, image: Tensor, target: Tensor) -> dict[str, Tensor]:

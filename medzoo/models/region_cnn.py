@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from medzoo.inputs.canvas import fit
 from medzoo.inputs.detection import DetectionInput
 from medzoo.metrics.detect import Boxes
-from medzoo.nn.answer import best_rows
 from medzoo.nn.backbone import Backbone, FeaturePyramid
 from medzoo.nn.border import BorderCurve, closeness
 from medzoo.nn.boxes import Weights, clip, decode, encode, large_enough
@@ -24,9 +23,10 @@ from medzoo.nn.detector import Detector, Judged, hits_of
 from medzoo.nn.layers import init_normal
 from medzoo.nn.mirror import Mirror, mirror_boxes, mirror_deltas, mirror_picture
 from medzoo.nn.net import Entry, Geometry, Params, Spec
+from medzoo.nn.postprocess import postprocess
 from medzoo.nn.proposals import SMOOTH, ProposalNetwork
 from medzoo.nn.rois import pool_regions
-from medzoo.nn.sampling import draw, jitter, match
+from medzoo.nn.sampling import jitter, match, sample
 from medzoo.nn.steps import build_steps
 
 # Of each stage: scale of its box targets, about their inverse spread, and the overlap from which a region is an
@@ -176,31 +176,31 @@ class RegionCnn(Detector):
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
         """Boxes (B, N, 4), scores (B, N), labels (B, N), count (B,); best first, zeros after `count`."""
-        canvas, extent, source = self._canvas(image)
-        views = torch.cat([canvas, *(mirror_picture(canvas, extent, way) for way in self.params.views)])
+        canvas, valid_size, source = self._canvas(image)
+        views = torch.cat([canvas, *(mirror_picture(canvas, valid_size, way) for way in self.params.views)])
         features = self.pyramid(self.backbone(views))
         logits, deltas = self.proposals([level[: image.shape[0]] for level in features])
         regions, valid = self.proposals.select(
-            logits, deltas, extent, candidates=self.params.candidates, regions=self.params.regions
+            logits, deltas, valid_size, candidates=self.params.candidates, regions=self.params.regions
         )
         judged = []
         for head, (weights, _) in self._stages():
-            scores, shifts = self._judge_views(head, features, regions, extent)
+            scores, shifts = self._judge_views(head, features, regions, valid_size)
             judged.append(scores)
-            regions = clip(decode(shifts, regions, weights=weights), extent)
+            regions = clip(decode(shifts, regions, weights=weights), valid_size)
         scores = torch.stack(judged).mean(dim=0)
         usable = (valid & large_enough(regions))[..., None]
         scores = torch.where(usable, scores, torch.zeros_like(scores)).transpose(1, 2)
         boxes = regions[:, None].expand(-1, self.classes, -1, -1)
-        chances = None if self.curve is None else self.curve(scores, closeness(regions, extent))
-        return self._answer(boxes, scores, chances, source / extent, source)
+        chances = None if self.curve is None else self.curve(scores, closeness(regions, valid_size))
+        return self._answer(boxes, scores, chances, source / valid_size, source)
 
     def _answer(
         self, boxes: Tensor, scores: Tensor, chances: Tensor | None, scale: Tensor, source: Tensor
     ) -> dict[str, Tensor]:
         """The output rows from boxes (B, classes, K, 4) on the canvas, their scores and chances (B, classes, K)."""
         rows = min(self.params.detections, scores.shape[1] * scores.shape[2])
-        answer = best_rows(boxes, scores, chances, overlap=self.params.overlap, rows=rows)
+        answer = postprocess(boxes, scores, chances, overlap=self.params.overlap, rows=rows)
         return {**answer, "boxes": clip(answer["boxes"] * torch.cat([scale, scale]), source)}
 
     def loss(self, image: Tensor, target: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
@@ -208,9 +208,9 @@ class RegionCnn(Detector):
 
         `target`: for each image `boxes` (M, 4) in its pixels and `labels` (M,); M may be 0.
         """
-        canvas, extent, source = self._canvas(image)
+        canvas, valid_size, source = self._canvas(image)
         features = self.pyramid(self.backbone(canvas))
-        scale = (extent / source).repeat(2)
+        scale = (valid_size / source).repeat(2)
         objects = [item["boxes"].to(image) * scale for item in target]
         logits, deltas = self.proposals(features)
         losses = self.proposals.loss(logits, deltas, objects)
@@ -218,19 +218,19 @@ class RegionCnn(Detector):
             regions, valid = self.proposals.select(
                 logits,
                 deltas,
-                extent,
+                valid_size,
                 candidates=self.params.train_candidates,
                 regions=self.params.train_regions,
             )
         labels = [item["labels"].to(image.device) for item in target]
-        return losses | self._head_loss(features, regions, valid, extent, objects, labels)
+        return losses | self._head_loss(features, regions, valid, valid_size, objects, labels)
 
     def _head_loss(
         self,
         features: Sequence[Tensor],
         regions: Tensor,
         valid: Tensor,
-        extent: Tensor,
+        valid_size: Tensor,
         objects: Sequence[Tensor],
         labels: Sequence[Tensor],
     ) -> dict[str, Tensor]:
@@ -238,7 +238,7 @@ class RegionCnn(Detector):
         them, each further one on the boxes of the one before it and the objects themselves."""
         pools = []
         for row, boxes in enumerate(objects):
-            moved = jitter(boxes, extent, copies=self.params.near_misses)
+            moved = jitter(boxes, valid_size, copies=self.params.near_misses)
             pools.append(torch.cat([boxes, moved, regions[row][valid[row]]]))
         totals = {"class": features[0].new_zeros(()), "box": features[0].new_zeros(())}
         for head, (weights, overlap) in self._stages():
@@ -247,7 +247,7 @@ class RegionCnn(Detector):
             for name, value in _stage_loss(logits, shifts, wanted.flatten(), coded.flatten(0, 1)).items():
                 totals[name] = totals[name] + value / self.params.stages
             with torch.no_grad():
-                drawn = clip(decode(shifts.reshape(drawn.shape), drawn, weights=weights), extent)
+                drawn = clip(decode(shifts.reshape(drawn.shape), drawn, weights=weights), valid_size)
             pools = [
                 torch.cat([boxes, moved[(mine >= 0) & large_enough(moved)]])
                 for boxes, moved, mine in zip(objects, drawn, wanted, strict=True)
@@ -270,7 +270,7 @@ class RegionCnn(Detector):
         coded = torch.zeros_like(drawn)
         for row, (pool, boxes) in enumerate(zip(pools, objects, strict=True)):
             matched = match(pool, boxes, positive=overlap, negative=overlap, floor=self.params.background_low)
-            pick = draw(matched, size=size, positive_share=self.params.positive_share)
+            pick = sample(matched, size=size, positive_share=self.params.positive_share)
             hit = matched[pick] >= 0
             drawn[row, : len(pick)] = pool[pick]
             wanted[row, : len(pick)] = self.classes
@@ -290,8 +290,8 @@ class RegionCnn(Detector):
 
     def _calibrate(self, curve: BorderCurve, answers: Sequence[Judged]) -> list[Judged]:
         """Fit the curve to the answers of a net whose curve changes nothing, and these as they are answered with it."""
-        extent = torch.tensor(self.params.size[::-1], dtype=torch.float32)
-        near = [closeness(torch.from_numpy(found.boxes), extent).numpy() for _, found in answers]
+        valid_size = torch.tensor(self.params.size[::-1], dtype=torch.float32)
+        near = [closeness(torch.from_numpy(found.boxes), valid_size).numpy() for _, found in answers]
         close, right = np.concatenate(near), np.concatenate([hits_of(*pair, self.classes) for pair in answers])
         labels = np.concatenate([found.labels for _, found in answers])
         scores = np.concatenate([found.scores for _, found in answers])
@@ -328,11 +328,11 @@ class RegionCnn(Detector):
         return logits, deltas
 
     def _judge_views(
-        self, head: nn.Module, features: Sequence[Tensor], regions: Tensor, extent: Tensor
+        self, head: nn.Module, features: Sequence[Tensor], regions: Tensor, valid_size: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Probabilities (B, K, classes) and deltas (B, K, 4) of regions (B, K, 4): the mean over all views."""
         ways = self.params.views
-        seen = torch.cat([regions, *(mirror_boxes(regions, extent, way) for way in ways)])
+        seen = torch.cat([regions, *(mirror_boxes(regions, valid_size, way) for way in ways)])
         logits, deltas = self._judge(head, features, seen)
         shape = (1 + len(ways), *regions.shape[:2], -1)
         scores, first, *others = logits.softmax(dim=1).reshape(shape), *deltas.reshape(shape).unbind()

@@ -20,11 +20,11 @@ LEAST_SLOPE = 0.05
 _SURE = 1e-6
 
 
-def closeness(boxes: Tensor, extent: Tensor) -> Tensor:
-    """(...,) of boxes (..., 4) in a picture of `extent` (2,), width and height: for each of the four sides 1 where it
-    lies on the border, falling to 0 at REACH of the box's own width or height from it; their sum."""
+def closeness(boxes: Tensor, valid_size: Tensor) -> Tensor:
+    """(...,) of boxes (..., 4) in a picture of `valid_size` (2,), width and height: for each of the four sides 1 where
+    it lies on the border, falling to 0 at REACH of the box's own width or height from it; their sum."""
     side = (boxes[..., 2:] - boxes[..., :2]).clamp(min=1.0) * REACH
-    gaps = torch.cat([boxes[..., :2] / side, (extent - boxes[..., 2:]) / side], dim=-1)
+    gaps = torch.cat([boxes[..., :2] / side, (valid_size - boxes[..., 2:]) / side], dim=-1)
     return (1 - gaps.clamp(min=0)).clamp(min=0).sum(dim=-1)
 
 

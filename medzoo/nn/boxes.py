@@ -50,9 +50,9 @@ def decode(deltas: Tensor, references: Tensor, *, weights: Weights = UNIT) -> Te
     return torch.cat([centre - half, centre + half], dim=-1)
 
 
-def clip(boxes: Tensor, extent: Tensor) -> Tensor:
-    """Boxes (..., 4) limited to [0, width] x [0, height]; `extent` is (2,): width, height."""
-    limit = torch.cat([extent, extent])
+def clip(boxes: Tensor, valid_size: Tensor) -> Tensor:
+    """Boxes (..., 4) limited to [0, width] x [0, height]; `valid_size` is (2,): width, height."""
+    limit = torch.cat([valid_size, valid_size])
     return torch.minimum(boxes.clamp(min=0), limit)
 
 

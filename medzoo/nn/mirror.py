@@ -13,23 +13,23 @@ from torch import Tensor
 Mirror = Literal["x", "y", "xy"]
 
 
-def mirror_picture(canvas: Tensor, extent: Tensor, way: Mirror) -> Tensor:
-    """Canvas (B, C, H, W) with the picture that covers its top left `extent` (width, height) mirrored in place."""
+def mirror_picture(canvas: Tensor, valid_size: Tensor, way: Mirror) -> Tensor:
+    """Canvas (B, C, H, W) with the picture that covers its top left `valid_size` (width, height) mirrored in place."""
     for axis, number, dim in (("x", 0, 3), ("y", 1, 2)):
         if axis in way:
             places = torch.arange(canvas.shape[dim], device=canvas.device)
-            last = extent[number].long() - 1
+            last = valid_size[number].long() - 1
             canvas = canvas.index_select(dim, torch.where(places <= last, last - places, places))
     return canvas
 
 
-def mirror_boxes(boxes: Tensor, extent: Tensor, way: Mirror) -> Tensor:
-    """Boxes (..., 4) of a picture of `extent` (width, height), in its mirrored copy; its own inverse."""
+def mirror_boxes(boxes: Tensor, valid_size: Tensor, way: Mirror) -> Tensor:
+    """Boxes (..., 4) of a picture of `valid_size` (width, height), in its mirrored copy; its own inverse."""
     x0, y0, x1, y1 = boxes.unbind(dim=-1)
     if "x" in way:
-        x0, x1 = extent[0] - x1, extent[0] - x0
+        x0, x1 = valid_size[0] - x1, valid_size[0] - x0
     if "y" in way:
-        y0, y1 = extent[1] - y1, extent[1] - y0
+        y0, y1 = valid_size[1] - y1, valid_size[1] - y0
     return torch.stack([x0, y0, x1, y1], dim=-1)
 
 

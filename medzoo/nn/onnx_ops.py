@@ -10,13 +10,13 @@ import torch
 from medzoo.inputs.canvas import translate_fit
 from medzoo.nn.lrn import translate_lrn
 from medzoo.nn.nms import translate_nms
-from medzoo.nn.ranking import translate_best
+from medzoo.nn.top_k import translate_stable_top_k
 
 
 def translations() -> dict[Any, Callable[..., Any]]:
     """Operator -> function that builds it, for `torch.onnx.export(custom_translation_table=...)`."""
     return {
-        torch.ops.medzoo.best.default: translate_best,
+        torch.ops.medzoo.stable_top_k.default: translate_stable_top_k,
         torch.ops.medzoo.fit.default: translate_fit,
         torch.ops.medzoo.lrn.default: translate_lrn,
         torch.ops.medzoo.nms.default: translate_nms,

@@ -15,8 +15,8 @@ from medzoo.nn.anchors import pyramid_anchors
 from medzoo.nn.boxes import clip, decode, encode, large_enough
 from medzoo.nn.layers import conv3x3, init_normal
 from medzoo.nn.nms import nms
-from medzoo.nn.ranking import best
-from medzoo.nn.sampling import draw, match
+from medzoo.nn.sampling import match, sample
+from medzoo.nn.top_k import stable_top_k
 
 # Share of the drawn anchors that hold an object, about; the objectness starts there (Lin et al. 2017, focal loss,
 # section 4.1). From a half, every weight of the last layer first learns to say no, and what is left of an object
@@ -69,28 +69,30 @@ class ProposalNetwork(nn.Module):
         return torch.cat(logits, dim=1), torch.cat(deltas, dim=1)
 
     def select(
-        self, logits: Tensor, deltas: Tensor, extent: Tensor, *, candidates: int, regions: int
+        self, logits: Tensor, deltas: Tensor, valid_size: Tensor, *, candidates: int, regions: int
     ) -> tuple[Tensor, Tensor]:
-        """The best regions (B, K, 4), clipped to the image's `extent` on the canvas, and which count (B, K).
+        """The best regions (B, K, 4), clipped to the image's `valid_size` on the canvas, and which count (B, K).
 
         Each level sends its `candidates` best inside the image into one suppression; K is `regions`, or fewer
         where the whole pyramid has fewer candidates. Regions that do not count are padding.
         """
         # An anchor whose middle lies beside the image says nothing; a flat border would fill the list with ties.
         middle = (self.anchors[:, :2] + self.anchors[:, 2:]) / 2
-        logits = torch.where((middle < extent).all(dim=1), logits, torch.full_like(logits, NEVER))
+        logits = torch.where((middle < valid_size).all(dim=1), logits, torch.full_like(logits, NEVER))
         picks, begin = [], 0
         for count in self.counts:
-            picks.append(best(logits[:, begin : begin + count], min(candidates, count))[1] + begin)
+            picks.append(stable_top_k(logits[:, begin : begin + count], min(candidates, count))[1] + begin)
             begin += count
         pick = torch.cat(picks, dim=1)
         # Ranked by logits: their sigmoids tie where they are large, and ties fall otherwise in ONNX Runtime.
         ranks = logits.gather(1, pick)
         shifts = deltas.gather(1, pick[..., None].expand(-1, -1, 4))
-        boxes = clip(decode(shifts, self.anchors[pick]), extent)
+        boxes = clip(decode(shifts, self.anchors[pick]), valid_size)
         ranks = torch.where(large_enough(boxes), ranks, torch.full_like(ranks, NEVER))
         keep = nms(boxes, ranks, self.overlap, NEVER)
-        values, chosen = best(torch.where(keep, ranks, torch.full_like(ranks, NEVER)), min(regions, ranks.shape[1]))
+        values, chosen = stable_top_k(
+            torch.where(keep, ranks, torch.full_like(ranks, NEVER)), min(regions, ranks.shape[1])
+        )
         return boxes.gather(1, chosen[..., None].expand(-1, -1, 4)), values > NEVER
 
     def loss(self, logits: Tensor, deltas: Tensor, objects: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -98,7 +100,7 @@ class ProposalNetwork(nn.Module):
         drawn_logits, drawn_labels, errors = [], [], []
         for row, boxes in enumerate(objects):
             matched = match(self.anchors, boxes, positive=0.7, negative=0.3, best=True)
-            drawn = draw(matched, size=self.batch, positive_share=0.5)
+            drawn = sample(matched, size=self.batch, positive_share=0.5)
             drawn_logits.append(logits[row, drawn])
             drawn_labels.append((matched[drawn] >= 0).to(logits.dtype))
             hits = drawn[matched[drawn] >= 0]

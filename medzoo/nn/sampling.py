@@ -43,7 +43,7 @@ def match(
     return result
 
 
-def draw(matched: Tensor, *, size: int, positive_share: float) -> Tensor:
+def sample(matched: Tensor, *, size: int, positive_share: float) -> Tensor:
     """Indices of at most `size` of `matched` (N,), at most `positive_share` of them with an object.
 
     Where positives are few, background fills up; references that are left out are never drawn.
@@ -60,8 +60,8 @@ def draw(matched: Tensor, *, size: int, positive_share: float) -> Tensor:
     )
 
 
-def jitter(objects: Tensor, extent: Tensor, *, copies: int) -> Tensor:
-    """`copies` of each object (M, 4), moved and resized at random: (M * copies, 4), clipped to `extent` (2,).
+def jitter(objects: Tensor, valid_size: Tensor, *, copies: int) -> Tensor:
+    """`copies` of each object (M, 4), moved and resized at random: (M * copies, 4), clipped to `valid_size` (2,).
 
     Centres move by up to a fifth of a side, sides change by a factor of 0.8 to 1.25; most overlap theirs by
     more than half. They show the head near misses before the proposal network finds any.
@@ -70,5 +70,5 @@ def jitter(objects: Tensor, extent: Tensor, *, copies: int) -> Tensor:
     size, draws = repeated[:, 2:] - repeated[:, :2], torch.rand_like(repeated) * 2 - 1
     centre = (repeated[:, :2] + repeated[:, 2:]) / 2 + 0.2 * size * draws[:, :2]
     half = size * torch.pow(1.25, draws[:, 2:]) / 2
-    moved = clip(torch.cat([centre - half, centre + half], dim=1), extent)
+    moved = clip(torch.cat([centre - half, centre + half], dim=1), valid_size)
     return moved[large_enough(moved)]

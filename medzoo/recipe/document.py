@@ -1,7 +1,8 @@
 """YAML text to a tree with places, by PyYAML's composer; knows YAML 1.2 and nothing of recipes.
 
-PyYAML composes nodes with their marks. Here they become the tree: scalars by the core schema of YAML 1.2, every key with
-its place, tags and duplicate keys as faults, aliases counted as if written out. No tag can ever construct anything.
+PyYAML composes nodes with their marks. Here they become the tree: scalars by the core schema of YAML 1.2, every key
+with its place, tags and duplicate keys as faults, aliases counted as if written out. No tag can ever construct
+anything.
 """
 
 from __future__ import annotations
@@ -95,25 +96,26 @@ class _Loader(yaml.SafeLoader):
         self.tags: dict[int, str] = {}
 
     def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         anchor = event.anchor
+        mark: Any = event.start_mark
         if isinstance(event, yaml.AliasEvent):
             if anchor in self.open_anchors:
                 raise yaml.MarkedYAMLError(problem=f"the alias *{anchor} stands inside its own anchor",
-                                           problem_mark=event.start_mark)  # fmt: skip
+                                           problem_mark=mark)  # fmt: skip
             if anchor not in self.anchors:
                 problem = f"no anchor &{anchor} stands before this alias; quote text that starts with *"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
-            return super().compose_node(parent, index)  # type: ignore[no-any-return, no-untyped-call]
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+            return super().compose_node(parent, index)
         if self.depth > DEEPEST:
             problem = f"nested more than {DEEPEST} deep; this is no recipe"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
         self.depth += 1
         if anchor is not None:
             # As YAML 1.2 has it, an anchor may be set anew; PyYAML refuses that.
             self.anchors.pop(anchor, None)
             self.open_anchors.add(anchor)
-        node: yaml.Node = super().compose_node(parent, index)  # type: ignore[no-untyped-call]
+        node = super().compose_node(parent, index)
         self.open_anchors.discard(anchor)
         self.depth -= 1
         if event.tag is not None:
@@ -141,7 +143,7 @@ class _Document:
     def read(self) -> Node:
         """The one document of the stream."""
         try:
-            root: yaml.Node | None = self.loader.get_single_node()  # type: ignore[no-untyped-call]
+            root: yaml.Node | None = self.loader.get_single_node()
         except yaml.MarkedYAMLError as error:
             mark: Any = error.problem_mark or error.context_mark or self.loader.get_mark()
             raise self.unreadable(mark, str(error.problem or error.context)) from None
@@ -192,11 +194,12 @@ class _Document:
         if isinstance(node, yaml.ScalarNode):
             built = self.scalar(node, path)
         else:
+            assert isinstance(node, yaml.CollectionNode)
             self.count(node, path, 1, depth + 1)
             if self.flow_only and not node.flow_style:
                 raise self.stop(node, path, "is no scalar, [list] or {mapping}", "quote it: 'key=\"a: b\"'")
-            series = isinstance(node, yaml.SequenceNode)
-            built = self.series(node, path, depth + 1) if series else self.table(node, path, depth + 1)
+            made = self.series if isinstance(node, yaml.SequenceNode) else self.table
+            built = made(node, path, depth + 1)
         self.built[id(node)] = built
         return built
 
@@ -212,11 +215,11 @@ class _Document:
             value = None
         return _Built(Leaf(value, self.place(node.start_mark)), size, 0)
 
-    def series(self, node: yaml.SequenceNode, path: Path, depth: int) -> _Built:
+    def series(self, node: yaml.CollectionNode, path: Path, depth: int) -> _Built:
         items = [self.build(item, (*path, number), depth) for number, item in enumerate(node.value)]
         return _built(Series([item.node for item in items], self.place(node.start_mark)), items)
 
-    def table(self, node: yaml.MappingNode, path: Path, depth: int) -> _Built:
+    def table(self, node: yaml.CollectionNode, path: Path, depth: int) -> _Built:
         values: dict[str, _Built] = {}
         keys: dict[str, Place] = {}
         for key_node, value_node in node.value:

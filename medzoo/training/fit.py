@@ -27,11 +27,11 @@ from medzoo.nn.net import Net
 from medzoo.recipe import TrainSection
 from medzoo.report.console import Console
 from medzoo.training.checkpoints import AtomicCheckpoints, BestWeights, Checkpoints, Preempted, forget, newest, step_of
-from medzoo.training.company import Company, LostProcessError
 from medzoo.training.curve import FILE, CurvePicture
 from medzoo.training.gradient import LOSS, GradientModule
 from medzoo.training.launch import Launch, local
 from medzoo.training.loggers import make_loggers
+from medzoo.training.process_monitor import LostProcessError, ProcessMonitor
 from medzoo.training.processes import is_first
 from medzoo.training.progress import ProgressBar
 from medzoo.training.strategies import Gathered
@@ -169,8 +169,8 @@ def _fit_net(net: Net, settings: TrainSection, train: Batches, val: Batches | No
         forget(checkpoints)
     start = step_of(resume_from) if resume_from else 0
     picture = CurvePicture(folder / FILE, bar, title=how.name)
-    company = Company(console)
-    callbacks: list[pl.Callback] = [bar, states, picture, company]
+    monitor = ProcessMonitor(console)
+    callbacks: list[pl.Callback] = [bar, states, picture, monitor]
     best = None
     if val is not None:
         watched = settings.monitor or LOSS
@@ -211,7 +211,7 @@ def _fit_net(net: Net, settings: TrainSection, train: Batches, val: Batches | No
             default_root_dir=folder,
         )
         try:
-            with company.watched(trainer):
+            with monitor.watched(trainer):
                 trainer.fit(
                     module,
                     datamodule=_Data(train, val, workers=settings.workers),
@@ -228,10 +228,10 @@ def _fit_net(net: Net, settings: TrainSection, train: Batches, val: Batches | No
                 hint="free space, then go on with --resume",
             ) from error
         except RuntimeError as error:
-            if company.lost is None:
+            if monitor.lost is None:
                 raise
             hint = "the last state is kept, go on with --resume"
-            raise LostProcessError(company.lost, hint=hint) from error
+            raise LostProcessError(monitor.lost, hint=hint) from error
     seconds = bar.seconds
     state, score = gathered.state, None
     if best is not None and best.best_model_path:

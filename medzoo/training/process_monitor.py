@@ -32,7 +32,7 @@ class LostProcessError(UserError):
     """Another process of this training ended, so this one cannot go on."""
 
 
-class Company(pl.Callback):  # type: ignore[misc]
+class ProcessMonitor(pl.Callback):  # type: ignore[misc]
     """Knows the other processes of a training; `lost` says which of them ended, once one did."""
 
     def __init__(self, console: Console) -> None:
@@ -55,7 +55,7 @@ class Company(pl.Callback):  # type: ignore[misc]
                         self.console.print(_ended(number, trainer.world_size, process.returncode), markup=False)
                         return
 
-        thread = threading.Thread(target=watch, name="medzoo-company", daemon=True)
+        thread = threading.Thread(target=watch, name="medzoo-process-monitor", daemon=True)
         thread.start()
         try:
             yield
@@ -68,7 +68,7 @@ class Company(pl.Callback):  # type: ignore[misc]
             return
         rank, world = trainer.global_rank, trainer.world_size
         store: Any = dist.distributed_c10d._get_default_store()
-        if not _is_of_company(exception):
+        if not _is_lost_connection(exception):
             with _ignored():
                 store.set(f"medzoo/ended/{rank}", " ".join(str(exception).split())[:500])
             return
@@ -90,7 +90,7 @@ class Company(pl.Callback):  # type: ignore[misc]
         return os.getppid() != self._parent
 
 
-def _is_of_company(error: BaseException) -> bool:
+def _is_lost_connection(error: BaseException) -> bool:
     """True if the error says that another process could not be reached."""
     if isinstance(error, UserError) or not isinstance(error, RuntimeError):
         return False

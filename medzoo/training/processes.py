@@ -22,6 +22,6 @@ def is_restarted(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def endings(environment: Mapping[str, str] = os.environ) -> tuple[signal.Signals, ...]:
-    """The signals that make a training save its state and end: SIGTERM, and SLURM's early warning (--signal=USR1@90), as
-    Lightning reads it."""
+    """The signals that make a training save its state and end: SIGTERM, and SLURM's early warning (--signal=USR1@90),
+    as Lightning reads it."""
     return (signal.SIGTERM, *([signal.SIGUSR1] if "SLURM_JOB_ID" in environment else []))

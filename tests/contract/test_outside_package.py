@@ -177,7 +177,9 @@ def test_without_the_package_its_types_are_unknown(op: str, tmp_path: Path) -> N
 
 
 def test_the_schema_for_editors_holds_outside_types(site: Path, tmp_path: Path) -> None:
-    program = "from medzoo.commands.catalog import Catalog; from medzoo.recipe import json_schema\nprint(json_schema(Catalog()))"
+    program = (
+        "from medzoo.data.catalog import Catalog; from medzoo.recipe import json_schema\nprint(json_schema(Catalog()))"
+    )
     done = python(program, site, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     for name in ("outside-net", "outside-data", "outside-halve", "outside-double", "outside-invert"):

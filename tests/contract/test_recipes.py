@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from medzoo.commands.catalog import Catalog
+from medzoo.data.catalog import Catalog
 from medzoo.recipe import json_schema, load_recipe, read_recipe_text
 
 FOLDER = Path(__file__).resolve().parents[2] / "recipes"

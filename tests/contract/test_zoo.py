@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from medzoo.commands.catalog import catalog
 from medzoo.commands.verify import verify
+from medzoo.data.catalog import catalog
 from medzoo.data.split import Split
 from medzoo.recipe import load_recipe
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from medzoo.commands.catalog import Catalog, WithoutTorch
+from medzoo.data.catalog import Catalog, WithoutTorch
 from medzoo.errors import UserError
 from medzoo.recipe import load_recipe, read_recipe_text
 

@@ -13,8 +13,8 @@ from PIL import Image as Pillow
 
 import medzoo
 from medzoo.cli import main
-from medzoo.commands.catalog import Catalog
 from medzoo.commands.train import train
+from medzoo.data.catalog import Catalog
 from medzoo.errors import UserError
 from medzoo.recipe import load_recipe
 from medzoo.results import Classification

@@ -26,12 +26,12 @@ from medzoo.commands.assess import rewrite
 from medzoo.commands.compare import compare
 from medzoo.commands.folds import cross_validate
 from medzoo.commands.reproduce import differences, reproduce
-from medzoo.commands.run_folder import held
 from medzoo.commands.train import train
 from medzoo.errors import UserError
 from medzoo.recipe import load_recipe
 from medzoo.training.fit import FitReport
 from medzoo.training.processes import REQUEUE
+from medzoo.training.run_folder import lock_run
 
 QUIET = Console(quiet=True)
 RECIPE = """medzoo: 1
@@ -65,9 +65,9 @@ def trained(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_second_run_into_a_folder_is_refused_while_the_first_goes_on(recipe: Path, tmp_path: Path) -> None:
-    with held(tmp_path), pytest.raises(UserError, match=rf"another training is running .*process {os.getpid()}"):
+    with lock_run(tmp_path), pytest.raises(UserError, match=rf"another training is running .*process {os.getpid()}"):
         train(recipe, out=tmp_path, console=QUIET)
-    with held(tmp_path):  # let go of, as the system does when a process ends
+    with lock_run(tmp_path):  # let go of, as the system does when a process ends
         pass
 
 
@@ -287,7 +287,7 @@ def test_sigterm_reaches_the_folds_which_go_on_later(recipe: Path, tmp_path: Pat
     assert "go on with --resume" in told
     for k in range(2):
         assert "SIGTERM: the state is saved" in (out / f"fold-{k}" / "log.txt").read_text()
-        with held(out / f"fold-{k}"):  # nothing goes on by itself
+        with lock_run(out / f"fold-{k}"):  # nothing goes on by itself
             pass
     done = subprocess.run([*command, "train.epochs=60", "--resume"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

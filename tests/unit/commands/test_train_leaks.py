@@ -13,9 +13,9 @@ from scipy.ndimage import gaussian_filter
 
 from medzoo.commands import audit
 from medzoo.commands.audit import checked_audit
-from medzoo.commands.catalog import Catalog
 from medzoo.commands.evaluate import evaluate
 from medzoo.commands.train import train
+from medzoo.data.catalog import Catalog
 from medzoo.data.opened import open_data
 from medzoo.data.split import Split
 from medzoo.errors import UserError

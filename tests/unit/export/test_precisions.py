@@ -129,7 +129,7 @@ def test_a_file_of_fewer_bits_becomes_part_of_the_folder(model: Path, mni_t1: Pa
     import nibabel
 
     # A figure over a few slices is enough here.
-    monkeypatch.setattr("medzoo.commands.precision.own_metric", lambda *_: ("dice", 0.9))
+    monkeypatch.setattr("medzoo.export.precision.primary_metric", lambda *_: ("dice", 0.9))
     for precision in ("fp16", "int8"):
         with pytest.raises(SystemExit) as ended:
             main(["export", str(model), "--precision", precision, "-o", str(model)])
@@ -155,7 +155,7 @@ def test_a_metric_that_falls_too_far_leaves_no_file(
     model: Path, tmp_path: Path, monkeypatch: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     figures = iter([("dice", 0.9), ("dice", 0.85)])
-    monkeypatch.setattr("medzoo.commands.precision.own_metric", lambda *_: next(figures))
+    monkeypatch.setattr("medzoo.export.precision.primary_metric", lambda *_: next(figures))
     with pytest.raises(SystemExit) as ended:
         main(["export", str(model), "--precision", "fp16", "-o", str(tmp_path / "out")])
     assert ended.value.code == 2
@@ -187,7 +187,7 @@ def test_bf16_is_torch_s_once_its_loss_is_known(
     with pytest.raises(UserError, match="what bf16 loses was not measured for this model"):
         medzoo.load(model, precision="bf16")
     figures = iter([("dice", 0.9), ("dice", 0.894), ("dice", 0.9), ("dice", 0.897)])
-    monkeypatch.setattr("medzoo.commands.precision.own_metric", lambda *_: next(figures))
+    monkeypatch.setattr("medzoo.export.precision.primary_metric", lambda *_: next(figures))
     with pytest.raises(UserError, match=r"falls from 0.9000 to 0.8940 in bf16, allowed is a loss of 0.005"):
         export(model, out=model, precision="bf16")
     assert "precisions" not in json.loads((model / "manifest.json").read_text())

@@ -16,10 +16,10 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from medzoo.models.region_cnn import ENTRY, RegionCnn, RegionCnnParams, build
-from medzoo.nn.answer import SCORE_FLOOR
 from medzoo.nn.boxes import iou
 from medzoo.nn.net import Spec
 from medzoo.nn.onnx_ops import translations
+from medzoo.nn.postprocess import SCORE_FLOOR
 
 SIZES = [(64, 64), (96, 80), (50, 131), (200, 190)]
 BATCHES = [1, 2, 3, 5]
@@ -221,14 +221,14 @@ def test_a_region_is_judged_in_the_mirror_as_on_a_mirrored_picture(trained: Regi
     net = net_of(views=("x",))
     net.load_state_dict(trained.state_dict())
     net.eval()
-    image, extent = scenes()[0][3:4], torch.tensor([64.0, 64.0])
+    image, valid_size = scenes()[0][3:4], torch.tensor([64.0, 64.0])
     region = torch.tensor([[[5.0, 3.0, 22.0, 21.0]]])
     there = torch.tensor([[[64 - 22.0, 3.0, 64 - 5.0, 21.0]]])
     with torch.inference_mode():
         canvases = [net._canvas(picture)[0] for picture in (image, image.flip(3))]
         levels = [net.pyramid(net.backbone(canvas)) for canvas in canvases]
         both = [torch.cat(pair) for pair in zip(*levels, strict=True)]
-        scores, deltas = net._judge_views(net.head, both, region, extent)
+        scores, deltas = net._judge_views(net.head, both, region, valid_size)
         alone = [net._judge(net.head, maps, box) for maps, box in zip(levels, (region, there), strict=True)]
     (one, here), (two, mirrored) = alone
     mirrored = mirrored * torch.tensor([-1.0, 1, 1, 1])

@@ -7,18 +7,18 @@ import torch
 from torch import Tensor, nn
 
 from medzoo.nn.onnx_ops import translations
-from medzoo.nn.ranking import best
+from medzoo.nn.top_k import stable_top_k
 
 
 class Best(nn.Module):
     def forward(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        values, indices = best(scores, 40)
+        values, indices = stable_top_k(scores, 40)
         return values, indices
 
 
 def test_ties_fall_to_the_lower_index_in_both() -> None:
     scores = torch.randint(0, 3, (4, 300), generator=torch.Generator().manual_seed(0)).float()
-    values, indices = best(scores, 40)
+    values, indices = stable_top_k(scores, 40)
     for row in range(4):
         expected = sorted(range(300), key=lambda k: (-float(scores[row, k]), k))[:40]
         assert indices[row].tolist() == expected
@@ -39,6 +39,6 @@ def test_ties_fall_to_the_lower_index_in_both() -> None:
 
 
 def test_fewer_than_wanted_gives_all() -> None:
-    values, indices = best(torch.tensor([[1.0, 3.0, 2.0]]), 9)
+    values, indices = stable_top_k(torch.tensor([[1.0, 3.0, 2.0]]), 9)
     assert values.tolist() == [[3.0, 2.0, 1.0]]
     assert indices.tolist() == [[1, 2, 0]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from medzoo.nn.boxes import iou
-from medzoo.nn.sampling import BACKGROUND, IGNORED, draw, jitter, match
+from medzoo.nn.sampling import BACKGROUND, IGNORED, jitter, match, sample
 
 OBJECTS = torch.tensor([[0.0, 0, 10, 10], [50, 50, 60, 60]])
 # Overlaps with the first object: 1, 0.6, 0.25, 0; with the second 0.2 at most.
@@ -38,15 +38,15 @@ def test_best_shares_ties_and_leaves_an_object_out_of_reach_without() -> None:
 def test_an_image_without_objects_is_all_background() -> None:
     matched = match(REFERENCES, torch.zeros(0, 4), positive=0.5, negative=0.5, floor=0.1, best=True)
     assert matched.eq(BACKGROUND).all()
-    assert len(draw(matched, size=4, positive_share=0.5)) == 4
+    assert len(sample(matched, size=4, positive_share=0.5)) == 4
 
 
 def test_draw_balances_fills_up_and_never_takes_what_is_left_out() -> None:
     matched = torch.tensor([3] * 20 + [BACKGROUND] * 30 + [IGNORED] * 50)
-    drawn = matched[draw(matched, size=16, positive_share=0.25)]
+    drawn = matched[sample(matched, size=16, positive_share=0.25)]
     assert ((drawn >= 0).sum(), (drawn == BACKGROUND).sum()) == (4, 12)
     few = torch.tensor([3] * 2 + [BACKGROUND] * 30 + [IGNORED] * 50)
-    drawn = few[draw(few, size=16, positive_share=0.25)]
+    drawn = few[sample(few, size=16, positive_share=0.25)]
     assert ((drawn >= 0).sum(), (drawn == BACKGROUND).sum()) == (2, 14)
 
 
@@ -55,7 +55,7 @@ def test_draw_repeats_under_a_seed_and_changes_with_it() -> None:
     draws = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
-        draws.append(draw(matched, size=32, positive_share=0.5).tolist())
+        draws.append(sample(matched, size=32, positive_share=0.5).tolist())
     assert draws[0] == draws[1] != draws[2]
 
 

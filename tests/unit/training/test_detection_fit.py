@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from medzoo.augment.ops.affine import Affine
 from medzoo.augment.ops.flip import Flip
-from medzoo.commands.catalog import Catalog
+from medzoo.data.catalog import Catalog
 from medzoo.errors import UserError
 from medzoo.inputs.scenes import OrderedScenes, SceneBatches, ScenePictures
 from medzoo.metrics.detect import Boxes

@@ -11,20 +11,20 @@ import torch
 from torch import Tensor
 
 
-@torch.library.custom_op("medzoo::best", mutates_args=())
-def best(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+@torch.library.custom_op("medzoo::stable_top_k", mutates_args=())
+def stable_top_k(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The `count` largest of scores (B, N), falling, and their indices int64, both (B, min(count, N))."""
     values, indices = scores.sort(dim=1, descending=True, stable=True)
     return values[:, :count].clone(), indices[:, :count].clone()
 
 
-@best.register_fake
+@stable_top_k.register_fake
 def _(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
     shape = (scores.shape[0], min(count, scores.shape[1]))
     return scores.new_empty(shape), torch.empty(shape, dtype=torch.int64, device=scores.device)
 
 
-def translate_best(scores: Any, count: int) -> Any:
+def translate_stable_top_k(scores: Any, count: int) -> Any:
     """The same in ONNX: TopK with as many as there are at most."""
     from onnxscript import opset18 as op
 

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from medzoo.nn.nms import nms
-from medzoo.nn.ranking import best
+from medzoo.nn.top_k import stable_top_k
 
 # What a graph returns lies above this score; the operating threshold is chosen later, on validation data.
 SCORE_FLOOR = 0.01
 
 
-def best_rows(
+def postprocess(
     boxes: Tensor, scores: Tensor, chances: Tensor | None = None, *, overlap: float, rows: int
 ) -> dict[str, Tensor]:
     """`boxes` (B, rows, 4), `scores` (B, rows), `labels` (B, rows), `count` (B,) of boxes (B, K, R, 4) and scores
@@ -31,7 +31,7 @@ def best_rows(
     # As many rows as asked for, however few regions there are.
     kept = _followed(kept, rows)
     every = _followed(boxes.flatten(1, 2).transpose(1, 2), rows).transpose(1, 2)
-    values, places = best(kept, rows)
+    values, places = stable_top_k(kept, rows)
     found = values > 0
     chosen = every.gather(1, places[..., None].expand(-1, -1, 4))
     labels = torch.div(places, places_of_one, rounding_mode="floor")

@@ -9,8 +9,8 @@ import pytest
 import torch.distributed as dist
 
 from medzoo.errors import UserError
-from medzoo.training import company
-from medzoo.training.company import _is_of_company, _who
+from medzoo.training import process_monitor
+from medzoo.training.process_monitor import _is_lost_connection, _who
 
 
 class Store(dict[str, bytes]):
@@ -29,8 +29,8 @@ class Store(dict[str, bytes]):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(company, "_WAIT", 0.3)
-    monkeypatch.setattr(company, "_LOOK", 0.05)
+    monkeypatch.setattr(process_monitor, "_WAIT", 0.3)
+    monkeypatch.setattr(process_monitor, "_LOOK", 0.05)
 
 
 def who(store: Store, *, rank: int = 1, world: int = 4, started: dict[int, Any] | None = None) -> str:
@@ -62,7 +62,7 @@ def test_without_the_store_the_first_is_gone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "of_company"),
+    ("error", "lost_connection"),
     [
         (RuntimeError("[pair.cc:561] Connection closed by peer [127.0.0.1]:62138."), True),
         (dist.DistBackendError("NCCL communicator was aborted"), True),
@@ -71,5 +71,5 @@ def test_without_the_store_the_first_is_gone() -> None:
         (ValueError("gloo"), False),
     ],
 )
-def test_only_a_connection_that_broke_is_blamed_on_others(error: Exception, of_company: bool) -> None:
-    assert _is_of_company(error) is of_company
+def test_only_a_connection_that_broke_is_blamed_on_others(error: Exception, lost_connection: bool) -> None:
+    assert _is_lost_connection(error) is lost_connection

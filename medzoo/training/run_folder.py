@@ -38,7 +38,7 @@ if hasattr(os, "register_at_fork"):
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def lock_run(folder: Path) -> Iterator[None]:
     """Hold `folder/training` for this process; the system lets go when it ends, however it ends.
 
     Processes that a launcher started beside the first share its hold. Raises UserError where another run has it.
@@ -75,14 +75,14 @@ def held(folder: Path) -> Iterator[None]:
             _handles.discard(handle)
 
 
-def found_before(folder: Path, asked: str) -> str | None:
+def autotuned_before(folder: Path, asked: str) -> str | None:
     """The resolved recipe that a run into `folder` went on with, after it had looked for what the recipe of the digest
     `asked` left to it; None where there was no such run."""
     before = _before(folder)
     return before["recipe"] if before.get("asked") == asked else None
 
 
-def agree(
+def check_resume(
     folder: Path, facts: Mapping[str, Any], *, resume: bool, force: bool, recipe: str, asked: str | None = None
 ) -> None:
     """Write what a run is made of; with `resume`, first compare it with what was written when the run began.

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from medzoo.commands.own_metric import ITEMS, own_metric, some
 from medzoo.data.dataset import Item
 from medzoo.data.opened import OpenData
 from medzoo.errors import UserError
 from medzoo.evaluation import protocols
+from medzoo.evaluation.primary_metric import ITEMS, primary_metric, some
 from medzoo.recipe import Recipe
 from medzoo.runtime.backend import Backend
 from medzoo.runtime.metadata import Metadata, Precision
@@ -105,8 +105,8 @@ def _held(
 ) -> dict[str, Any]:
     """The report on fewer bits with what they lose of the task's metric. Raises UserError if that is too much."""
     precision = fewer.metadata.precision
-    name, before = own_metric(whole, recipe, data, items)
-    _, after = own_metric(fewer, recipe, data, items)
+    name, before = primary_metric(whole, recipe, data, items)
+    _, after = primary_metric(fewer, recipe, data, items)
     loss, allowed = before - after, allowed_loss(recipe.task, precision)
     # Not-a-number is a loss too.
     if not loss <= allowed:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from medzoo import registry
-from medzoo.commands.catalog import Catalog
-from medzoo.commands.run_folder import found_before
+from medzoo.data.catalog import Catalog
 from medzoo.data.opened import OpenData
 from medzoo.errors import UserError
 from medzoo.nn.net import Net
 from medzoo.recipe import Recipe, read_recipe_text
 from medzoo.report.console import Console
+from medzoo.training.run_folder import autotuned_before
 
 _LIMIT = 1024
 _STEPS = 10  # that an epoch is left with, at least
@@ -29,7 +29,7 @@ def autotune(recipe: Recipe, net: Net, data: OpenData, *, folder: Path, resume: 
     if not recipe.train.find:
         return recipe
     _possible(recipe)
-    if resume and (before := found_before(folder, recipe.digest)):
+    if resume and (before := autotuned_before(folder, recipe.digest)):
         return read_recipe_text(before, recipe.source, catalog=Catalog())
     from medzoo.training.batch_size import largest_batch
     from medzoo.training.fit import configure_loss

@@ -26,7 +26,7 @@ def some(items: Sequence[Item], count: int) -> list[Item]:
     return [items[int(index)] for index in np.linspace(0, len(items) - 1, count).round()]
 
 
-def own_metric(backend: Backend, recipe: Recipe, data: OpenData, items: Sequence[Item]) -> tuple[str, float]:
+def primary_metric(backend: Backend, recipe: Recipe, data: OpenData, items: Sequence[Item]) -> tuple[str, float]:
     """Name and value of the task's own metric on `items`. Raises UserError where it is not defined on them."""
     wanted = METRIC[recipe.task]
     group = recipe.data.split.group
