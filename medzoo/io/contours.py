@@ -12,6 +12,7 @@ import numpy as np
 
 from medzoo.errors import UserError
 from medzoo.io.read import read_labels
+from medzoo.io.regular import open_regular
 from medzoo.types import Array, Image
 
 SUFFIXES = (".csv", ".json")
@@ -30,10 +31,12 @@ def read_contours(path: str | Path) -> Image:
     """
     path = Path(path)
     where = str(path)
+    if not path.exists():
+        raise UserError("no such file", where)
+    with open_regular(path) as handle:
+        raw = handle.read()
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError("no such file" if not path.exists() else f"cannot be read: {error.strerror}", where) from None
+        text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise UserError("is not text", where, _FORM) from None
     levels = _from_json(text, where) if path.suffix.lower() == ".json" else _from_csv(text, where)

@@ -34,7 +34,7 @@ def read_picture(path: Path) -> Image:
     where = str(path)
     try:
         with warnings.catch_warnings(), open_regular(path) as handle:
-            warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)
+            warnings.simplefilter("ignore")  # Pillow's quote damaged tags, and what cannot be read is raised
             with Pillow.open(handle, formats=READS) as opened:
                 _check_size(opened, where)
                 _check_scans(opened, handle, where)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from medzoo.errors import OffGridError, UserError
+from medzoo.io.check import check_extent
 from medzoo.io.formats import format_of
 from medzoo.io.read import read_image
 from medzoo.types import Image
@@ -74,9 +75,12 @@ def _opened(path: str | Path) -> Any:
     from nibabel.filebasedimages import ImageFileError
 
     try:
-        return nibabel.load(path)
+        stored: Any = nibabel.load(path)
+        shape, itemsize = tuple(int(n) for n in stored.shape), stored.get_data_dtype().itemsize
     except (OSError, EOFError, ValueError, ImageFileError) as error:
         raise UserError(f"cannot be read: {error}", str(path)) from error
+    check_extent(shape, str(path), itemsize=itemsize)  # nibabel sets aside what the header claims
+    return stored
 
 
 def _stacked(stored: Any, count: int, where: str) -> Image:

@@ -14,6 +14,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from medzoo.errors import UserError
+from medzoo.io.archive import check_directory
+from medzoo.io.dicom.claims import refuse_padding
 from medzoo.io.dicom.faults import said
 from medzoo.io.limits import limits
 from medzoo.types import Array
@@ -76,6 +78,7 @@ def read_dataset(source: Path | BinaryIO, where: str, *, stop_before_pixels: boo
     try:
         with _opened(source) as handle:
             _check_deflated(handle, where)
+            refuse_padding(handle, where)
             dataset = read_partial(handle, stop_when=stop, force=True)
             dataset.filename = None if dataset.filename is None else str(dataset.filename)
             return dataset
@@ -154,6 +157,7 @@ def in_folder(folder: Path) -> Found:
 def in_archive(path: Path) -> Found:
     """Every DICOM image in a zip archive. Raises UserError for one that is damaged, locked or a bomb."""
     where = str(path)
+    check_directory(path)
     try:
         with zipfile.ZipFile(path) as archive:
             entries = [e for e in archive.infolist() if not e.is_dir()]
@@ -178,7 +182,7 @@ def in_archive(path: Path) -> Found:
                 files.append(_File(f"{where}!{entry.filename}", start, entry.file_size, read))
             return _found(files)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
-        raise UserError(f"is a damaged or unreadable archive: {error}", where) from error
+        raise UserError(f"is a truncated, damaged or unreadable archive: {error}", where) from error
 
 
 def _entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, where: str) -> bytes:

@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 
 from medzoo.errors import UserError
-from medzoo.io.check import check_extent
+from medzoo.io.dicom.claims import check_claims
 from medzoo.io.dicom.faults import said
 from medzoo.io.dicom.functional_groups import PER_FRAME, SHARED, frame_count, frame_value
 from medzoo.types import Array
 
-# A frame whose header claims more bytes than this many times what is stored for it is a hostile one.
-MOST_PACKED = 4096
 HINT = "for compressed files: pip install 'medzoo[dicom]'"
 
 
@@ -164,15 +162,7 @@ def _check(dataset: Any, where: str) -> None:
     """Hold what a header claims against what is stored, before anything is decoded."""
     if "Rows" not in dataset or "Columns" not in dataset or "PixelData" not in dataset:
         raise UserError("is no DICOM image (it has no pixel data)", where)
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    shape: tuple[int, ...] = (int(dataset.Rows), int(dataset.Columns))
-    shape = (frames, *shape) if frames > 1 else shape
-    check_extent(shape, where)
-    claimed = int(np.prod(shape, dtype=np.int64)) * max(1, int(dataset.get("BitsAllocated") or 8) // 8)
-    held = len(dataset.PixelData or b"")
-    if claimed > MOST_PACKED * max(held, 1):
-        size = " x ".join(map(str, shape))
-        raise UserError(f"its header claims {size} pixels, {held} bytes are stored for them", where)
+    check_claims(dataset, where)
     if "file_meta" not in dataset.__dict__ or "TransferSyntaxUID" not in dataset.file_meta:
         import pydicom  # noqa: F401  (the whole first: threads import at once)
         from pydicom.dataset import FileMetaDataset
