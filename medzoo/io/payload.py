@@ -177,12 +177,8 @@ def _numbers(handle: BinaryIO, count: int, dtype: np.dtype[Any]) -> Array:
 
 def _parsed(words: list[bytes], dtype: np.dtype[Any]) -> Array:
     text = np.array(words)
-    try:
-        loose = text.astype(np.float64 if dtype.kind != "f" else dtype)
-    except ValueError:
-        raise ValueError("they are no numbers") from None
     if dtype.kind == "f":
-        return loose
+        return _decimal(text, dtype)
     try:
         whole = text.astype(np.int64)
     except (ValueError, OverflowError):
@@ -191,13 +187,21 @@ def _parsed(words: list[bytes], dtype: np.dtype[Any]) -> Array:
                 raise ValueError
             whole = text.astype(np.uint64)
         except (ValueError, OverflowError):
+            loose = _decimal(text, np.dtype(np.float64))  # "14.0"
             if not (np.abs(loose) <= 2.0**53).all() or (loose != np.rint(loose)).any():
                 raise ValueError(f"they are no {dtype.name}") from None
-            whole = loose.astype(np.int64)  # "14.0"
+            whole = loose.astype(np.int64)
     bounds = np.iinfo(dtype)
     if int(whole.min()) < bounds.min or int(whole.max()) > bounds.max:
         raise ValueError(f"they are no {dtype.name}")
     return whole.astype(dtype)
+
+
+def _decimal(text: Array, dtype: np.dtype[Any]) -> Array:
+    try:
+        return text.astype(dtype)
+    except ValueError:  # which quotes what stands there
+        raise ValueError("they are no numbers") from None
 
 
 def _from_hex(handle: BinaryIO, size: int) -> bytearray:
