@@ -82,10 +82,13 @@ def serve(
     max_archive_mb: Annotated[int, typer.Option(min=1, help="An archive unpacked.")] = SERVER.archive_bytes >> 20,
     max_decoder_mb: Annotated[
         int, typer.Option(min=64, help="Memory that reading and preparing one image may take.")
-    ] = 1024,
+    ] = 896,
     max_decoder_seconds: Annotated[
         float, typer.Option(min=0.1, help="Computing time that reading and preparing one image may take.")
     ] = 60,
+    max_json_mb: Annotated[int, typer.Option(min=1, help="JSON of a request; tensors may be bytes instead.")] = 32,
+    max_connections: Annotated[int, typer.Option(min=1, help="HTTP connections.")] = 512,
+    max_client_connections: Annotated[int, typer.Option(min=1, help="HTTP connections of one address.")] = 128,
     timeout: Annotated[float, typer.Option(min=0.001, help="Seconds before a waiting request is refused.")] = 60,
     drain: Annotated[float, typer.Option(min=0, help="Seconds to end what is in hand on SIGTERM.")] = 30,
     device: Device = "auto",
@@ -120,6 +123,10 @@ def serve(
         max_body=max_body_mb << 20,
         timeout=timeout,
         drain=drain,
+        max_held=max(512, 2 * max_body_mb) << 20,
+        max_json=max_json_mb << 20,
+        max_connections=max_connections,
+        max_client_connections=max_client_connections,
         limits=replace(
             SERVER,
             pixels=max_pixels,

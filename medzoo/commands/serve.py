@@ -57,8 +57,10 @@ def serve(
         listening = socket.socket(fileno=int(os.environ[_SOCKET]))
     if _GRPC_PORT in os.environ:
         settings = replace(settings, grpc_port=int(os.environ[_GRPC_PORT]))
+    from medzoo.serve.listen import allow_connections
     from medzoo.serve.server import Server
 
+    allow_connections()
     backends, pipelines = _opened(models, device=device, precision=precision, gpu=gpu)
     server = Server(backends, settings, pipelines)
     if is_worker:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import socket
+import sys
+from contextlib import suppress
 
 from medzoo.errors import UserError
 
 _BACKLOG = 2048  # connections that wait while nobody takes them
+
+_MOST_FILES = 1 << 16
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -22,6 +26,17 @@ def listen(host: str, port: int) -> socket.socket:
             f"cannot listen for HTTP here: {error.strerror}", where=f"{host}:{port}", hint="is the port taken?"
         ) from error
     return listening
+
+
+def allow_connections() -> None:
+    """Let this process have as many open connections as the system lets it ask for; the usual bound is 1024 files."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, _MOST_FILES)), hard))
 
 
 def free_port(host: str) -> int:

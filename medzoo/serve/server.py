@@ -24,6 +24,7 @@ from medzoo.serve.http import http_app
 from medzoo.serve.hub import Hub
 from medzoo.serve.listen import listen
 from medzoo.serve.logs import log
+from medzoo.serve.memory import give_back
 from medzoo.serve.settings import Settings
 from medzoo.serve.supervisor import keep_alive
 from medzoo.serve.tls import check_tls
@@ -97,7 +98,7 @@ class Server:
                 await asyncio.sleep(0.005)
             log("ready", http_port=self.http_port, grpc_port=self.grpc_port, models=sorted(self.hub.names))
             ready(self)
-            alive = asyncio.create_task(keep_alive())
+            kept = [asyncio.create_task(keep_alive()), asyncio.create_task(give_back(lambda: not self.hub.open))]
             stopping = asyncio.create_task(self._stop.wait())
             await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
             log("stopping", open=self.hub.open)
@@ -107,7 +108,8 @@ class Server:
             web.should_exit = True
             web.force_exit = left > 0
             await serving
-            alive.cancel()
+            for task in kept:
+                task.cancel()
             log("stopped", unanswered=left)
 
     async def _start_grpc(self) -> Any:

@@ -49,7 +49,7 @@ class Settings:
     uploads: int = 2
     drain: float = 30.0
     limits: Limits = SERVER
-    decoder_memory: int = 1 << 30
+    decoder_memory: int = 896 << 20
     decoder_seconds: float = 60.0
     max_json: int = 32 << 20
     max_connections: int = 512
