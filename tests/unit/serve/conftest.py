@@ -19,7 +19,7 @@ from tests.unit.serve.graphs import write_graph
 
 @contextmanager
 def running(backends: list[Any], pipelines: Sequence[Pipeline] = (), **options: Any) -> Iterator[Server]:
-    server = Server(backends, Settings(http_port=0, grpc_port=0, **options), pipelines)
+    server = Server(backends, Settings(**{"http_port": 0, "grpc_port": 0, **options}), pipelines)
     ready = threading.Event()
     failed: list[BaseException] = []
 
