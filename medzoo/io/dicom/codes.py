@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 # label -> (scheme, value, meaning) of a type, and whether it is tissue rather than an abnormality.
@@ -21,8 +22,11 @@ def type_code(label: str) -> tuple[str, str, str]:
     if label in KNOWN:
         scheme, value, meaning = KNOWN[label]
         return value, scheme, meaning
-    # A code value has at most 16 characters; the meaning is the label itself.
-    return re.sub(r"[^A-Z0-9]+", "_", label.upper())[:16] or "LABEL", "99MEDZOO", label[:64]
+    # A code value has at most 16 characters of ASCII; the meaning is the label itself.
+    value = re.sub(r"[^A-Z0-9]+", "_", label.upper())
+    if len(value) > 16 or not label.isascii():  # two labels must not come to one value
+        value = f"{value[:9].rstrip('_') or 'LABEL'}_{hashlib.sha256(label.encode()).hexdigest()[:6].upper()}"
+    return value or "LABEL", "99MEDZOO", label[:64]
 
 
 def category_code(label: str) -> tuple[str, str, str]:

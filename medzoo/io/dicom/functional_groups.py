@@ -16,6 +16,7 @@ GROUPS = {
     "RescaleIntercept": "PixelValueTransformationSequence",
     "WindowCenter": "FrameVOILUTSequence",
     "WindowWidth": "FrameVOILUTSequence",
+    "ReferencedSegmentNumber": "SegmentIdentificationSequence",
 }
 
 

@@ -148,14 +148,30 @@ def _stored(dataset: Any, where: str) -> Array:
     from pydicom.uid import RLELossless
 
     syntax = dataset.file_meta.TransferSyntaxUID
+    plainly = not syntax.is_encapsulated or syntax == RLELossless  # the bits lie in the file as the header says
     if syntax == RLELossless:
         dataset.pixel_array_options(decoding_plugin="pydicom")
-    stored = np.asarray(dataset.pixel_array)
     bits, high = int(dataset.get("BitsStored") or 0), int(dataset.get("HighBit") or 0)
-    if syntax.is_encapsulated and syntax != RLELossless and high not in (0, bits - 1):
+    if high in (0, bits - 1):
+        stored = np.asarray(dataset.pixel_array)
+    elif plainly:
+        stored = _all_bits(dataset)
+    else:
         raise UserError(f"its header claims {bits} bits up to bit {high} in a compressed file", where)
     grey = int(dataset.get("SamplesPerPixel") or 1) == 1
     return unused_bits_cleared(stored, dataset, where) if grey else stored
+
+
+def _all_bits(dataset: Any) -> Array:
+    """Every bit that is allocated: pydicom takes values to begin at the lowest one, whatever High Bit says."""
+    own = {key: dataset[key].value for key in ("BitsStored", "HighBit")}
+    try:
+        dataset.BitsStored = int(dataset.BitsAllocated)
+        dataset.HighBit = dataset.BitsStored - 1
+        return np.array(dataset.pixel_array)
+    finally:
+        for key, value in own.items():
+            setattr(dataset, key, value)
 
 
 def _check(dataset: Any, where: str) -> None:

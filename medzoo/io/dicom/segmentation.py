@@ -14,7 +14,7 @@ from medzoo.io.deidentify import Deidentifier
 from medzoo.io.dicom.codes import category_code, type_code
 from medzoo.io.dicom.deidentify import without_time
 from medzoo.io.dicom.faults import said
-from medzoo.io.dicom.functional_groups import PER_FRAME, frame_count
+from medzoo.io.dicom.functional_groups import PER_FRAME, frame_count, frame_value
 from medzoo.io.dicom.headers import read_dataset, walk
 from medzoo.io.dicom.place import LPS_TO_RAS, planes_of
 from medzoo.io.dicom.source import source_headers
@@ -108,8 +108,7 @@ def read_segmentation(path: str | Path) -> tuple[Array, Array, list[str]]:
     RAS (third axis one millimetre along the normal), and the labels of the segments. Raises UserError."""
     dataset = read_dataset(Path(path), str(path))
     values = _bits(dataset)
-    frames = dataset.PerFrameFunctionalGroupsSequence
-    numbers = [int(f.SegmentIdentificationSequence[0].ReferencedSegmentNumber) for f in frames]
+    numbers = _segment_numbers(dataset)
     affines = []
     for plane in planes_of(dataset, str(path)):
         affine = np.eye(4)
@@ -119,6 +118,13 @@ def read_segmentation(path: str | Path) -> tuple[Array, Array, list[str]]:
         affines.append(LPS_TO_RAS @ affine)
     labels = [str(segment.SegmentLabel) for segment in dataset.SegmentSequence]
     return values * np.array(numbers, np.uint8)[:, None, None], np.array(affines), labels
+
+
+def _segment_numbers(dataset: Any) -> list[int]:
+    """The segment of each frame; where all frames are of one, the groups that they share say it."""
+    frames = dataset.get(PER_FRAME) or []
+    found = [frame_value(dataset, "ReferencedSegmentNumber", number) for number in range(len(frames))]
+    return [int(number) for number in found]
 
 
 def _bits(dataset: Any) -> Array:
@@ -162,8 +168,8 @@ def _compare(path: Path, stored: Array, image: Image, *, where: str) -> None:
     dataset = read_dataset(path, where)
     seen = np.zeros_like(stored)
     if image.affine is None:
-        for frame, bits in zip(dataset.PerFrameFunctionalGroupsSequence, _bits(dataset), strict=True):
-            seen[0][bits > 0] = int(frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+        for number, bits in zip(_segment_numbers(dataset), _bits(dataset), strict=True):
+            seen[0][bits > 0] = number
     else:
         frames, affines, _ = read_segmentation(path)
         to_index = np.linalg.inv(image.affine)
