@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -65,3 +66,49 @@ def test_a_dropped_image_is_shown_with_its_answer(
     assert "<th>bright</th>" in done.stdout
     assert "600 px" in done.stdout
     assert 'src="data:image/png;base64,' in done.stdout
+
+
+TOKEN = """
+<script>
+addEventListener("load", async () => {
+  const wait = async (ready) => { while (!ready()) await new Promise((go) => setTimeout(go, 20)); };
+  const field = document.getElementById("token-field");
+  await wait(() => !field.hidden);
+  for (const [token, ready] of STEPS) {
+    document.getElementById("token").value = token;
+    document.getElementById("token").dispatchEvent(new Event("change"));
+    await wait(() => ready === document.getElementById("status").textContent);
+  }
+  document.body.dataset.models = document.getElementById("model").options.length;
+});
+</script>
+"""
+
+
+@pytest.mark.parametrize(
+    ("steps", "models"),
+    [
+        ([["right-token", ""]], 3),
+        ([["wrong-token", "This token is not known here."]], 0),
+        ([["wrong-token", "This token is not known here."], ["right-token", ""]], 3),
+    ],
+)
+def test_the_page_asks_for_a_token_and_uses_it(
+    toy_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: list[list[str]], models: int
+) -> None:
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium is installed here")
+    from tests.unit.serve.conftest import running
+
+    hand = TOKEN.replace("STEPS", json.dumps(steps))
+    shown = PAGE.read_text("utf-8").replace("</body>", f"{hand}</body>")
+    monkeypatch.setattr("medzoo.serve.http.page", lambda: shown)
+    backends = [served.batcher.backend for served in toy_server.hub.models.values()]
+    with running(backends, token="right-token") as server:
+        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+        command += ["--disable-dev-shm-usage", "--window-size=900,700", "--virtual-time-budget=15000"]
+        command += [f"--screenshot={tmp_path / 'page.png'}", "--dump-dom", f"http://127.0.0.1:{server.http_port}/"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert f'data-models="{models}"' in done.stdout, done.stderr[-2000:]
+    assert steps[-1][1] in done.stdout
