@@ -65,3 +65,8 @@ def _in_json(char: str) -> str:
     if number < 0x10000:
         return f"\\u{number:04x}"
     return f"\\u{0xD800 + (number - 0x10000 >> 10):04x}\\u{0xDC00 + (number & 0x3FF):04x}"
+
+
+def replaced(name: str, by: str = "_") -> str:
+    """A name for a file of our own made from one of somebody else's: `by` in place of what `escaped` would escape."""
+    return name if name.isprintable() else "".join(char if _shown(char) == char else by for char in name)

@@ -32,7 +32,10 @@ def predict(
     model: Model,
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="INPUT...", help="Images, scans, DICOM folders; sequences of a scan as A,B."),
+        typer.Argument(
+            metavar="INPUT...",
+            help="Images, scans, DICOM folders; sequences of a scan as A,B; volume N of a 4D file, from 0, as FILE#N.",
+        ),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where masks and pictures go.")] = Path(
         "predictions"
@@ -56,13 +59,19 @@ def predict(
         bool, typer.Option("--surfaces", help="Also write the surfaces of a scan and its tissues, as GLB and PNG.")
     ] = False,
     form: Annotated[str, typer.Option("--format", help="auto, nifti, dicom-seg, dicom-sr, coco, csv or png.")] = "auto",
+    annotations: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="With --format coco: the COCO file whose ids of images and categories it takes."
+        ),
+    ] = None,
     deidentify: Annotated[bool, typer.Option("--deidentify", help="Outputs say neither who nor when.")] = False,
     engine: Annotated[str, typer.Option(help="local, or ray: folders of scans over a Ray cluster.")] = "local",
     explain: Annotated[bool, typer.Option("--explain", help="Draw where a classifier looked; needs torch.")] = False,
     as_json: Json = False,
 ) -> None:
     """Answer images: masks, boxes or probabilities, and a picture of each."""
-    from medzoo.report.summary import result_line
+    from medzoo.commands.outputs import is_formula
 
     options: dict[str, Any] = {"mask": mask} if mask is not None else {}
     if box is not None:
@@ -82,11 +91,12 @@ def predict(
     files: dict[str, Any] = {"out": out, "pictures": pictures}
     found: Iterator[dict[str, Any]]
     if one_of("--engine", engine, ("local", "ray")) == "ray":
-        if options or explain or surfaces or deidentify or form != "auto" or batch is not None:
+        asked = (explain, surfaces, deidentify, form != "auto", batch is not None, annotations is not None)
+        if options or any(asked):
             raise UserError("writes pictures, masks and JSON alone", "--engine ray", "leave out the other options")
         found = _on_ray(model, inputs, **files, **load_options)
     elif explain:
-        if form != "auto" or deidentify:
+        if form != "auto" or deidentify or annotations is not None:
             raise UserError("explanations leave pictures and JSON alone", "--explain", "leave out --format")
         if backend == "onnx":
             raise UserError(
@@ -100,9 +110,35 @@ def predict(
         if deidentify:  # what libraries warn of, they quote
             logging.disable(logging.CRITICAL)
             warnings.simplefilter("ignore")
-        files |= {"surfaces": surfaces, "batch": batch, "form": form, "deidentify": deidentify}
+        files |= {
+            "surfaces": surfaces,
+            "batch": batch,
+            "form": form,
+            "deidentify": deidentify,
+            "annotations": annotations,
+        }
         found = _answered(model, inputs, load_options, **files, **options)
-    answers = []
+    answers: list[dict[str, Any]] = []
+    try:
+        _told(found, answers, as_json=as_json)
+    except UserError:
+        if as_json and answers:  # what was answered before, as when the last file could not be written
+            print_json(answers)
+        raise
+    if as_json:
+        print_json(answers)
+    elif answers and not all("error" in answer for answer in answers):
+        say("written to the folder of --out" if deidentify else f"written to {escaped(str(out))}")
+    if form == "csv" and not deidentify and any(is_formula(escaped(one)) for one in inputs):
+        say("note: names that begin with =, +, - or @ stand behind an apostrophe in predictions.csv, as text")
+    if any("error" in answer for answer in answers):
+        raise typer.Exit(2)
+
+
+def _told(found: Iterator[dict[str, Any]], answers: list[dict[str, Any]], *, as_json: bool) -> None:
+    """Print each answer as it comes, and keep it in `answers`."""
+    from medzoo.report.summary import result_line
+
     for answer in found:
         answers.append(answer)
         if "error" in answer:
@@ -117,12 +153,6 @@ def predict(
             say(f"warning: {name}: {answer['blanked']}")
         if not as_json:
             show(result_line(answer))
-    if as_json:
-        print_json(answers)
-    elif answers and not all("error" in answer for answer in answers):
-        say("written to the folder of --out" if deidentify else f"written to {out}")
-    if any("error" in answer for answer in answers):
-        raise typer.Exit(2)
 
 
 def _answered(

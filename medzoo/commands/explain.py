@@ -9,7 +9,8 @@ from typing import Any
 
 from medzoo.commands.locate import find_model
 from medzoo.commands.model import open_backend
-from medzoo.commands.predict import output_names, spare_inputs, write_result
+from medzoo.commands.output_names import output_names, spare_inputs
+from medzoo.commands.predict import write_result
 from medzoo.data.catalog import has_torch
 from medzoo.errors import UserError, as_user_error
 from medzoo.plots.canvas import save_png
@@ -99,7 +100,8 @@ def explain_files(
     A Failure, without an explanation, stands in the place of an input that cannot be answered or explained.
     """
     names = output_names(inputs)
-    spare_inputs(inputs, [out / name for name in names], pictures=pictures)
+    read = [str(options["mask"])] if isinstance(options.get("mask"), str | Path) else []
+    spare_inputs([*inputs, *read], [out / name for name in names], pictures=pictures)
     for source, name in zip(inputs, names, strict=True):
         base = out / name
         try:

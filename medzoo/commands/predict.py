@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
-from medzoo.commands.outputs import DicomOutput, FormatName, open_output
+from medzoo.commands.coco_ids import CocoIds
+from medzoo.commands.output_names import StreamNames, output_names, spare_inputs
+from medzoo.commands.outputs import SUMMARIES, DicomOutput, FormatName, added_by, open_output
 from medzoo.errors import UserError, as_user_error
 from medzoo.imaging.blanking import blanked
 from medzoo.io.deidentify import Deidentifier
 from medzoo.io.dicom.web import is_dicomweb
-from medzoo.io.formats import FORMATS, stem, suffix
-from medzoo.io.sequences import sequence_files
+from medzoo.io.formats import FORMATS, is_image_file, suffix
 from medzoo.results import Failure, Result, Segmentation
 from medzoo.runtime.predictor import Predictor
 
 # A file that is an image by itself; those of a DICOM series are one together.
-# What the file of an answer adds to the name that it is called by, of any --format.
-_ADDED = (".json", ".png", "_mask.png", "_mask.nii.gz", "_seg.dcm", "_sr.dcm", "_surfaces.glb", "_surfaces.png")
 SCANS = frozenset(s for form in FORMATS if form.name not in ("dicom", "archive") for s in form.suffixes)
 
 
 def predict_files(
     predictor: Predictor,
-    inputs: Sequence[str],
+    inputs: Iterable[str],
     *,
     out: Path,
     pictures: bool = True,
@@ -35,9 +34,12 @@ def predict_files(
     batch: int | None = None,
     form: FormatName = "auto",
     deidentify: bool = False,
+    annotations: str | Path | None = None,
     **options: Any,
 ) -> Iterator[Result | Failure]:
     """Answer `inputs` in order and write what each answer has to say into `out`.
+
+    A list of inputs is named as a whole, see `output_names`; any other iterable is taken one by one, see `StreamNames`.
 
     `form`: see medzoo.commands.outputs; each answer also gets a picture NAME.png if `pictures`, and with `surfaces` a
     segmentation leaves NAME_surfaces.glb and a picture of them. `deidentify`: nothing that is written or raised says
@@ -46,40 +48,32 @@ def predict_files(
     medzoo.imaging.blanking); surfaces, which show a face, are refused. Only `input` of a result that is returned is
     still the argument. An input
     dicomweb://... is fetched, and its answer stored there as SEG or SR. A Failure stands in the place of an input
-    that cannot be answered, or whose answer cannot be written. `batch`: see Predictor.stream; `options` go to
+    that cannot be answered, or whose answer cannot be written. `annotations`: a COCO file whose ids of images and
+    categories `form` "coco" takes. `batch`: see Predictor.stream; `options` go to
     `Predictor.prepare` (mask, box). Raises UserError before anything is written if an input is no name at all, or
     would be written over.
     """
+    ids = None
+    if annotations is not None:
+        if form != "coco":
+            raise UserError("gives the ids of COCO results", "--annotations", "add --format coco, or leave it out")
+        if deidentify:
+            raise UserError("says which image each answer is of", "--annotations", "leave it out with --deidentify")
+        task, labels = predictor.metadata.task, predictor.metadata.labels
+        ids = CocoIds.read(Path(annotations), labels[1:] if task == "segment" else labels)
+    read = [str(one) for one in (annotations, options.get("mask")) if isinstance(one, str | Path)]
+    common: dict[str, Any] = {"out": out, "pictures": pictures, "batch": batch, "form": form, "ids": ids, "read": read}
     if not deidentify:
-        yield from _predict_files(
-            predictor,
-            inputs,
-            out=out,
-            pictures=pictures,
-            surfaces=surfaces,
-            batch=batch,
-            form=form,
-            hidden=None,
-            **options,
-        )
+        yield from _predict_files(predictor, inputs, surfaces=surfaces, hidden=None, **common, **options)
         return
     if surfaces:
         raise UserError("the surface of a head shows whose it is", "--surfaces", "leave it out with --deidentify")
+    inputs = [str(one) for one in inputs]  # what none of them may be called by must be known
     if any(is_dicomweb(one) for one in inputs):
         raise UserError("an answer that is stored in a patient's study belongs to the patient", "--deidentify")
-    hidden = Deidentifier([str(one) for one in inputs])
+    hidden = Deidentifier(inputs)
     try:
-        yield from _predict_files(
-            predictor,
-            inputs,
-            out=out,
-            pictures=pictures,
-            surfaces=False,
-            batch=batch,
-            form=form,
-            hidden=hidden,
-            **options,
-        )
+        yield from _predict_files(predictor, inputs, surfaces=False, hidden=hidden, **common, **options)
     except UserError as error:
         raise hidden.error(error) from None
     except Exception as error:  # whatever it says, it may say of the patient
@@ -92,7 +86,7 @@ def predict_files(
 
 def _predict_files(
     predictor: Predictor,
-    inputs: Sequence[str],
+    inputs: Iterable[str],
     *,
     out: Path,
     pictures: bool,
@@ -100,12 +94,33 @@ def _predict_files(
     batch: int | None,
     form: FormatName,
     hidden: Deidentifier | None,
+    ids: CocoIds | None,
+    read: Sequence[str],
     **options: Any,
 ) -> Iterator[Result | Failure]:
-    """`predict_files`, deidentified by `hidden` if there is one."""
-    names = [hidden.name(number) for number in range(len(inputs))] if hidden is not None else output_names(inputs)
-    spare_inputs(inputs, [out / name for name in names], pictures=pictures)
-    output = open_output(form, out, deidentify=hidden)
+    """`predict_files`, deidentified by `hidden` if there is one; `read`: files that are read besides the inputs."""
+    listed = inputs if isinstance(inputs, Sequence) else None
+    added = added_by(form, predictor.metadata.task, pictures=pictures, surfaces=surfaces)
+    if listed is not None and any(is_dicomweb(one) for one in listed):
+        added += ["_seg.dcm", "_sr.dcm"]
+    summaries = SUMMARIES.get(form, ())
+    summary_files = [out / one for one in summaries]
+    names: list[PurePath] = []
+    if listed is not None:
+        names += (
+            [hidden.name(number) for number in range(len(listed))]
+            if hidden is not None
+            else output_names(listed, added=added, kept=summaries)
+        )
+        spare_inputs([*listed, *read], [out / name for name in names], pictures=pictures, summaries=summary_files)
+    output = open_output(form, out, deidentify=hidden, model=predictor.metadata.name, ids=ids)
+
+    def named() -> Iterator[str]:
+        stream = StreamNames(out, added=added, kept=summaries)
+        for one in inputs:
+            names.append(stream.name(one))
+            spare_inputs([one, *read], [out / names[-1]], pictures=pictures, summaries=summary_files)
+            yield one
 
     def write(number: int, result: Result) -> Result:
         base = out / names[number]
@@ -122,10 +137,11 @@ def _predict_files(
         return written
 
     def answers() -> Iterator[Result | Failure]:
-        if not any(is_dicomweb(one) for one in inputs):
-            yield from predictor.stream(inputs, finish=write, batch=batch, **options)
+        if listed is None or not any(is_dicomweb(one) for one in listed):
+            taken = named() if listed is None else listed
+            yield from predictor.stream(taken, finish=write, batch=batch, **options)
             return
-        for number, one in enumerate(inputs):
+        for number, one in enumerate(listed):
             yield _answer_alone(predictor, one, partial(write, number), out / names[number], options)
 
     for number, answer in enumerate(answers()):
@@ -134,23 +150,14 @@ def _predict_files(
                 answer = output.write(answer, out / names[number])
             except Exception as error:  # of one answer, which must not cost the others theirs
                 answer = Failure(input=answer.input, error=as_user_error(error, answer.input))
-        if hidden is not None:
-            if isinstance(answer, Failure):
+        if isinstance(answer, Failure):
+            if hidden is not None:
                 answer = replace(answer, error=hidden.error(answer.error, number))
-            answer = replace(answer, input=str(inputs[number]))
+            output.fail(answer, answer.input if hidden is None else names[number].name)
+        if hidden is not None and listed is not None:
+            answer = replace(answer, input=str(listed[number]))
         yield answer
     output.close()
-
-
-def spare_inputs(inputs: Sequence[str], bases: Sequence[Path], *, pictures: bool) -> None:
-    """Refuse to write an answer over one of the images that are to be answered."""
-    added = [one for one in _ADDED if pictures or one != ".png"]
-    written = {base.with_name(base.name + one).resolve() for base in bases for one in added}
-    for text in inputs:
-        for one in sequence_files(text):
-            if Path(one).resolve() in written:
-                way = "choose another -o" + (", or --no-pictures" if Path(one).suffix == ".png" and pictures else "")
-                raise UserError("an answer would be written over this input", where=one, hint=way)
 
 
 def _answer_alone(
@@ -185,36 +192,13 @@ def write_result(result: Any, base: Path, *, pictures: bool) -> Any:
     return result
 
 
-def output_names(inputs: Sequence[str]) -> list[PurePath]:
-    """A name for each input, relative and without suffix: its own, with as many of its parent folders as are
-    needed to tell it from the others; a number where the same input is given twice. Raises UserError for ""."""
-    if any(not one.strip() for one in inputs):
-        raise UserError("is empty, where a file or a folder is to be named", where="INPUT")
-    # Sequences of one scan are called as the first of them.
-    inputs = [sequence_files(one)[0] for one in inputs]
-    # The last dot of a UID begins no suffix, and a series is named behind a number sign.
-    inputs = [one.replace(".", "-").replace("#", "-") if is_dicomweb(one) else one for one in inputs]
-    # A folder may be named from within: . or ..
-    paths = [Path(text) if Path(text).name not in ("", "..") else Path(text).resolve() for text in inputs]
-    stems = [one.with_name(stem(str(one))) if one.name else Path("root") for one in paths]
-    for depth in range(1, max((len(one.parts) for one in stems), default=1) + 1):
-        names = [PurePath(*[part for part in one.parts[-depth:] if part not in ("/", "..", ".")]) for one in stems]
-        if len(set(names)) == len(set(stems)):
-            break
-    seen: dict[PurePath, int] = {}
-    unique = []
-    for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        unique.append(name if seen[name] == 1 else name.with_name(f"{name.name}-{seen[name]}"))
-    return unique
-
-
 def scans_of(inputs: Sequence[str]) -> list[str]:
     """`inputs` with every folder of pictures or volumes replaced by the files in it, sorted; a folder of files
     without a suffix that says more (a DICOM series) stays one input."""
     found: list[str] = []
     for text in inputs:
         path = Path(text)
-        inner = sorted(p for p in path.rglob("*") if suffix(p) in SCANS and p.is_file()) if path.is_dir() else []
+        below = path.rglob("*") if path.is_dir() else ()
+        inner = sorted(p for p in below if suffix(p) in SCANS and is_image_file(p) and p.is_file())
         found += [str(p) for p in inner] or [text]
     return found

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from medzoo.commands.predict import output_names, spare_inputs, write_result
+from medzoo.commands.output_names import output_names, spare_inputs
+from medzoo.commands.predict import write_result
 from medzoo.errors import UserError, missing_extra
 from medzoo.io.atomic import forget_unfinished
 
@@ -49,7 +50,9 @@ def predict_on_ray(
         context.execution_options.verbose_progress = False
         bases = [str((out / name).absolute()) for name in names]
         rows = [
-            {"number": n, "input": text, "base": base} for n, (text, base) in enumerate(zip(inputs, bases, strict=True))
+            # As JSON: the columns of Ray hold no name that is not UTF-8.
+            {"number": n, "input": json.dumps(text), "base": json.dumps(base)}
+            for n, (text, base) in enumerate(zip(inputs, bases, strict=True))
         ]
         answered = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // _INPUTS)).map_batches(
             Worker,
@@ -100,8 +103,8 @@ class Worker:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Ray's batch: columns by name."""
-        bases = [Path(str(base)) for base in batch["base"]]
-        inputs = [str(text) for text in batch["input"]]
+        bases = [Path(json.loads(str(base))) for base in batch["base"]]
+        inputs = [json.loads(str(text)) for text in batch["input"]]
         results = self.predictor.stream(
             inputs, finish=lambda number, result: write_result(result, bases[number], pictures=self.pictures)
         )

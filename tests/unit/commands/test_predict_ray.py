@@ -51,7 +51,13 @@ def test_a_worker_answers_as_predict_does(tmp_path: Path) -> None:
     worker = Worker(str(graph), False, {"device": "cpu"})
     inputs = [str(tmp_path / "a.png"), str(tmp_path / "none.png")]
     bases = [str(tmp_path / "out" / name) for name in ("a", "none")]
-    answered = worker({"number": np.array([4, 5]), "input": np.array(inputs), "base": np.array(bases)})
+    answered = worker(
+        {
+            "number": np.array([4, 5]),
+            "input": np.array([*map(json.dumps, inputs)]),
+            "base": np.array([*map(json.dumps, bases)]),
+        }
+    )
     first, second = (json.loads(text) for text in answered["answer"])
     assert list(answered["number"]) == [4, 5]
     assert json.loads((tmp_path / "out" / "a.json").read_text())["label"] == first["label"]
