@@ -100,6 +100,8 @@ def _train(
     data = open_data(loaded)
     # Data that leak or cannot be read are refused before anything is written.
     audit = checked_audit(loaded, data)
+    for warning in audit.warnings():
+        console.print(f"data: {warning}", markup=False)
     data = readable(loaded, data, audit, say=lambda text: console.print(text, markup=False))
     digest = data_digest(data.items)
     net = build_net(loaded)

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from itertools import combinations, pairwise
 from typing import Any, Literal, get_args
 
@@ -22,6 +23,7 @@ from medzoo.data.label_noise import suspects
 from medzoo.data.near_duplicates import NearPair
 from medzoo.data.prints import BATCH, grey_view, near_pairs
 from medzoo.data.split import PARTS, Split
+from medzoo.data.volume_copies import candidates, copies, cube
 from medzoo.errors import EmptyMaskError, OffGridError, UserError
 from medzoo.io.cache import file_digest
 from medzoo.preprocess.host.outline_features import OUTLINES
@@ -34,6 +36,9 @@ OUTLIER = 6.0  # robust standard deviations
 VOLUME_DETAIL = 0.945
 # Label maps, which have no texture, to 0.73 as wholes (16 people), copies moved and turned from 0.88 on.
 MAP_DETAIL = 0.8
+WARNED = ("box-scale", "box-form", "unlisted", "sets")  # kinds of findings about labels that a training says
+THICK = 4  # voxels along the shortest axis, from which an image is compared as a volume
+KEPT = 16  # volumes that are held while pairs of them are verified
 FEWEST = 8  # images, below which there is no telling what an outlier is
 FAULTS: dict[type[UserError], str] = {OffGridError: "off-grid", EmptyMaskError: "empty-mask"}
 
@@ -93,6 +98,13 @@ class Audit:
         findings = tuple(Finding(**finding) for finding in document["findings"])
         return cls(document["images"], document["splits"], leaks, findings, tuple(document["unread"]))
 
+    def warnings(self) -> list[str]:
+        """What a training says before it begins: findings about the labels of the whole set, and look-alikes."""
+        whole = [f.text for f in self.findings if f.kind in WARNED and (not f.image or f.kind == "sets")]
+        alike = sum(f.kind == "look-alike" for f in self.findings)
+        many = [f"{alike} pairs of volumes look alike without being copies; medzoo data lists them"] if alike else []
+        return [*whole, *many]
+
     def counts(self) -> dict[str, Any]:
         """How many images there are, leaks by kind and findings by kind: what a manifest says; no names."""
         leaks = Counter(leak.kind for leak in self.leaks)
@@ -115,17 +127,20 @@ class _Record:
     contrast: float = 0.0
     made: bool = False
     boxes: Array | None = None
+    cube: Array | None = None
     findings: list[Finding] = field(default_factory=list)
 
 
 def audit(data: DataSet, split: Split, *, mirrored: bool = True) -> Audit:
     """Read all items of `data` and report what would spoil a training.
 
-    Leaks are pairs across the sides of `split`: the same person, the same bytes, the same content (also
-    mirrored, if `mirrored`; see medzoo.data.near_duplicates). Findings: unreadable, label-conflict (one
-    content, two labels), duplicate and near-duplicate (on one side), label-noise (see medzoo.data.label_noise),
-    off-grid, empty-mask, class-balance, spacing, intensity, burnt-in-text, header; of boxes clipped, repeated-box and
-    box-scale; and what the data set itself notes (medzoo.data.dataset.Note). Time grows as n log n.
+    Leaks are pairs across the sides of `split`: the same person, the same bytes, the same content (also mirrored,
+    if `mirrored`; see medzoo.data.near_duplicates, and for volumes medzoo.data.volume_copies). Volumes that look
+    alike and do not agree voxel by voxel are no leak, but a finding: look-alike. Further findings: unreadable,
+    label-conflict (one content, two labels), duplicate and near-duplicate (on one side), label-noise (see
+    medzoo.data.label_noise), off-grid, empty-mask, class-balance, spacing, intensity, burnt-in-text, header; of
+    boxes clipped, repeated-box and box-scale; and what the data set itself notes (medzoo.data.dataset.Note). Time
+    grows as n log n.
     """
     items = data.items()
     records, prints = _read_all(data, items)
@@ -134,20 +149,54 @@ def audit(data: DataSet, split: Split, *, mirrored: bool = True) -> Audit:
     known = {(a.item.id, b.item.id) for a, b in same}
     found = near_pairs(prints, mirrored=mirrored) if prints is not None else []
     found = [p for p in found if _same_thing(records[p.a], p)]
-    near = [(records[p.a], records[p.b]) for p in found]
+    copied, alike = _volumes_apart(data, records[: len(prints or ())], found, mirrored=mirrored)
+    near = [(records[a], records[b]) for a, b in copied]
     # Parts of one file (slabs of a volume, outlines of a database) are alike by nature; the split's group
     # says what they share.
     near = [(a, b) for a, b in near if (a.item.id, b.item.id) not in known and a.item.files != b.item.files]
+    looks = [(records[a], records[b]) for a, b in alike if records[a].item.files != records[b].item.files]
     leaks = [*_leaks("patient", _persons(records, side), side)]
     leaks += [*_leaks("identical", same, side), *_leaks("near", near, side)]
     findings = [finding for record in records for finding in record.findings]
     findings += _conflicts([*same, *near]) + _repeats(same, near, side) + _unlikely(records, prints)
+    findings += [
+        Finding("look-alike", a.name, f"looks like {b.name}, but agrees with it in no fine detail", b.name)
+        for a, b in looks
+        if (a.item.id, b.item.id) not in known
+    ]
     findings += _balance(items, side) + _outliers(records) + _scales(records)
     if isinstance(data, Noted):
         findings += [Finding(note.kind, note.place, note.text) for note in data.notes()]
     splits: dict[str, int] = {part: len(getattr(split, part)) for part in PARTS}
     unread = tuple(record.item.id for record in records[len(prints or ()) :])
     return Audit(len(items), splits, tuple(leaks), tuple(findings), unread)
+
+
+def _volumes_apart(
+    data: DataSet, records: Sequence[_Record], found: Sequence[NearPair], *, mirrored: bool
+) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Pairs of records that are copies, and pairs that only look alike, both sorted.
+
+    `found` pairs of pictures are copies. Volumes are candidates by their looks, and copies where they agree voxel by
+    voxel, for which the candidates are read again.
+    """
+    cubes = {k: record.cube for k, record in enumerate(records) if record.cube is not None}
+    with_cube, volumes = list(cubes), set(cubes)
+    copied = {(p.a, p.b) for p in found if not {p.a, p.b} <= volumes}
+    alike = {(p.a, p.b) for p in found} - copied
+    placed = candidates(np.stack(list(cubes.values())), mirrored=mirrored) if cubes else []
+    read = data.source if isinstance(data, Deriving) else data.load
+
+    @lru_cache(maxsize=KEPT)
+    def volume(number: int) -> Array:
+        array: Array = read(records[number].item).image.array[0]
+        return array
+
+    for pair in placed:
+        a, b = with_cube[pair.a], with_cube[pair.b]
+        if records[a].item.files != records[b].item.files and copies(volume(a), volume(b), pair.way):
+            copied.add((a, b))
+    return sorted(copied), sorted(alike - copied)
 
 
 def image_name(item: Item) -> str:
@@ -194,6 +243,8 @@ def _examine(item: Item, sample: Sample, view: Array) -> _Record:
     record = _Record(item, name, _digest(item, sample))
     record.spacing = sample.image.spacing if sample.image.affine is not None else ()
     record.made = MADE in sample.image.meta
+    if not record.made and min(sample.image.shape) >= THICK and len(sample.image.shape) == 3:
+        record.cube = cube(sample.image.array[0])
     record.level, record.contrast = float(view.mean()), float(view.std())
     text = record.findings
     if record.contrast == 0:

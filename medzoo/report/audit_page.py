@@ -22,6 +22,10 @@ FINDINGS = {
     "label-conflict": ("One content, two labels", "Images that show the same thing and are labelled differently."),
     "duplicate": ("The same bytes twice", "Identical files on one side of the split."),
     "near-duplicate": ("Near-duplicates on one side", "They count twice in training or in a figure."),
+    "look-alike": (
+        "Look-alikes",
+        "Volumes that look alike without being copies; of one patient they should be on one side.",
+    ),
     "label-noise": ("Labels to look at again", "Images that look like those of another class."),
     "off-grid": ("Masks off the grid", "Masks that do not lie on their image's grid."),
     "empty-mask": ("Empty masks", "Images in which nothing is marked."),

@@ -169,3 +169,10 @@ def test_a_crowd_is_beside_the_objects(tmp_path: Path) -> None:
     assert target.ignored.crowd
     every = opened(tmp_path, lambda d: d["annotations"][0].update(iscrowd=1), crowds=True)
     assert len(every.load(every.items()[0]).target.boxes) == 1  # type: ignore[union-attr]
+
+
+def test_a_training_says_what_is_wrong_with_all_boxes(tmp_path: Path) -> None:
+    change = each("annotations", lambda row: row.update(bbox=[0.2, 0.3, 0.1, 0.2]))
+    assert audited(opened(tmp_path)).warnings() == []
+    (warning,) = audited(opened(tmp_path, change)).warnings()
+    assert "all 6 boxes lie within 0 to 1" in warning
