@@ -14,7 +14,7 @@ import numpy as np
 
 from medzoo.errors import UserError
 from medzoo.escape import json_text
-from medzoo.io.atomic import atomic_write
+from medzoo.io.atomic import atomic_write, spare
 from medzoo.io.formats import suffix
 from medzoo.io.mask import write_mask
 from medzoo.types import Array, Image, boxes_to_mm
@@ -70,6 +70,7 @@ class Classification:
 
     def save(self, path: str | Path) -> Classification:
         """Write `to_dict()` as JSON (.json); returns self. Raises UserError."""
+        spare(path, *_sources(self))
         _save_json(path, self.to_dict())
         return self
 
@@ -78,6 +79,7 @@ class Classification:
         rebuilt from that many) and what its features contributed."""
         from medzoo.plots.overlay import plot_classification
 
+        spare(path, *_sources(self))
         if self.image is None:
             raise UserError("the image was not kept with this result, it cannot be drawn", self.input)
         doubt = (
@@ -145,10 +147,12 @@ class Segmentation:
 
     def save(self, path: str | Path) -> Segmentation:
         """Write the mask (.nii.gz or .nii of a volume, .png of a picture); returns a copy with its path."""
+        spare(path, *_sources(self))
         return replace(self, mask_path=write_mask(path, self.mask, self.image))
 
     def plot(self, path: str | Path, **options: Any) -> Path:
         """Draw three views of a volume, or the picture, with its labels as PNG; returns the path."""
+        spare(path, *_sources(self))
         if self.image.affine is not None:
             from medzoo.plots.three_views import plot_three_views
 
@@ -224,11 +228,13 @@ class Detections:
 
     def save(self, path: str | Path) -> Detections:
         """Write `to_dict()` as JSON (.json); returns self. Raises UserError."""
+        spare(path, *_sources(self))
         _save_json(path, self.to_dict())
         return self
 
     def plot(self, path: str | Path, **options: Any) -> Path:
         """Draw the boxes, on a volume those that meet each of three views, as PNG; returns the path."""
+        spare(path, *_sources(self))
         if self.image.affine is not None:
             from medzoo.plots.three_views import plot_three_views
 
@@ -286,6 +292,12 @@ def _members_line(members: Mapping[str, Mapping[str, float]]) -> str:
     """Each judge's likeliest label and its probability, in one line."""
     best = {name: max(said, key=said.__getitem__) for name, said in members.items()}
     return ", ".join(f"{name}: {label} {members[name][label]:.2f}" for name, label in best.items())
+
+
+def _sources(result: Result) -> tuple[str | None, ...]:
+    """The files that a result was made from, which it must not be written over."""
+    image = result.image
+    return (image.source, *map(str, image.meta.get("files", ()))) if image is not None else (result.input,)
 
 
 def _head(result: Result) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def predict(
     annotations: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="With --format coco: the COCO file whose ids of images and categories it takes."
+            metavar="FILE", help="With --format coco: take the ids of this COCO file; results.json is then for loadRes."
         ),
     ] = None,
     deidentify: Annotated[bool, typer.Option("--deidentify", help="Outputs say neither who nor when.")] = False,

@@ -172,10 +172,10 @@ def is_formula(words: str) -> bool:
 
 class CocoOutput(AutoOutput):
     """All answers on pictures in FOLDER/predictions.json, a data set of COCO: boxes with scores, masks as run lengths
-    (COCO's own format, column by column); and the same in FOLDER/results.json, COCO's list of results, which
-    `pycocotools` loads (COCO.loadRes) against the annotations.
+    (COCO's own format, column by column).
 
-    `ids`: of images and categories, from the annotation file that the results are for; else numbers from 1 on.
+    `ids`: of images and categories, from the annotation file that the results are for; else numbers from 1 on. With
+    `ids`, FOLDER/results.json is COCO's list of results, which `pycocotools` loads (COCO.loadRes) against that file.
     """
 
     together = True
@@ -236,7 +236,7 @@ class CocoOutput(AutoOutput):
             categories = self.ids.categories
         document = {"images": self.images, "annotations": self.annotations, "categories": categories}
         _write_json(self.path, document)
-        if self.annotations or self.ids is not None or self.results.exists():
+        if self.ids is not None:
             kept = ("image_id", "category_id", "bbox", "segmentation", "score")
             # A mask of a label has no score of its own, and an evaluation needs one.
             rows = [{"score": 1.0} | {key: one[key] for key in kept if key in one} for one in self.annotations]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medzoo.artifact import ModelFolder
+from medzoo.artifact import MANIFEST, ModelFolder
 from medzoo.artifact.environment import installed
 from medzoo.commands.locate import find_model
 from medzoo.errors import UserError
-from medzoo.io.atomic import atomic_write
+from medzoo.io.atomic import atomic_write, spare
 from medzoo.report.page import VOLUMES, bundle, render_page
 
 
@@ -21,8 +21,10 @@ def report(model: str | Path, *, out: str | Path | None = None) -> tuple[Path, s
     if not path.is_dir():
         raise UserError("an ONNX file alone has no figures to report", where=str(path), hint="give the model folder")
     folder = ModelFolder.open(path)
+    target = Path(out or f"{folder.name}.html")
+    spare(target, *(path / name for name in (*folder.manifest["files"], MANIFEST)))
     page = render_page(folder, version=installed("medzoo") or "")
-    target = atomic_write(Path(out or f"{folder.name}.html"), lambda file: file.write(page.encode()))
+    atomic_write(target, lambda file: file.write(page.encode()))
     volumes = any(name in folder.manifest["files"] for name in VOLUMES.values())
     lacks = (
         "the viewer of volumes is not installed (a checkout's `make viewer` brings it), so the page has pictures alone"

@@ -48,6 +48,20 @@ def _blocking(path: str | Path) -> Path:
     return next((one for one in Path(path).parents if one.exists() and not one.is_dir()), Path(path))
 
 
+def spare(path: str | Path, *inputs: str | Path | None) -> None:
+    """Refuse to write to `path` where that is one of the files that were read, by whatever path or link.
+
+    Raises UserError naming it. None, and what is no file here, is no such file.
+    """
+    for one in inputs:
+        try:
+            same = one is not None and Path(one).is_file() and Path(path).exists() and Path(path).samefile(one)
+        except (OSError, ValueError):
+            same = False
+        if same:
+            raise UserError("would be written over what it was made from", where=str(path), hint="choose another name")
+
+
 def forget_unfinished(bases: Iterable[Path]) -> None:
     """Remove what killed processes left of their writing to files whose names begin as `bases` do."""
     names: dict[Path, set[str]] = {}

@@ -172,3 +172,25 @@ def test_every_result_draws_itself(tmp_path: Path) -> None:
         assert np.asarray(Pillow.open(path)).std() > 1
     with pytest.raises(UserError, match="cannot be drawn"):
         dataclasses.replace(answers[0], image=None).plot(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("use", ["save", "plot", "link"])
+def test_a_result_is_not_written_over_what_it_was_made_from(tmp_path: Path, use: str) -> None:
+    from PIL import Image as Pillow
+
+    from medzoo.io import read_image
+
+    scan = tmp_path / "scan.png"
+    Pillow.new("L", (8, 8), 9).save(scan)
+    before = scan.read_bytes()
+    image = read_image(scan)
+    mask = np.ones(image.shape, np.uint8)
+    result = Segmentation(input=str(scan), model="m", mask=mask, labels=("background", "a"), image=image)
+    target = scan
+    if use == "link":
+        target = tmp_path / "other.png"
+        target.symlink_to(scan)
+    with pytest.raises(UserError, match="would be written over what it was made from"):
+        result.plot(target) if use == "plot" else result.save(target)
+    assert scan.read_bytes() == before
+    assert result.save(tmp_path / "mask.png").mask_path == tmp_path / "mask.png"

@@ -235,5 +235,7 @@ def test_an_annotation_file_that_cannot_give_ids_is_refused(tmp_path: Path) -> N
 def test_without_a_file_results_fit_the_data_set_beside_them(tmp_path: Path) -> None:
     faster = pytest.importorskip("faster_coco_eval", reason="an evaluation of COCO results is not installed")
     run(Finds(), [picture(tmp_path / f"{n}.png") for n in range(3)], tmp_path / "out", form="coco")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["predictions.json"]
     dataset = faster.COCO(str(tmp_path / "out/predictions.json"))
-    assert len(dataset.loadRes(str(tmp_path / "out/results.json")).getAnnIds()) == 6
+    listed = json.loads((tmp_path / "out/predictions.json").read_text())["annotations"]
+    assert len(dataset.loadRes(listed).getAnnIds()) == 6
