@@ -99,11 +99,13 @@ async def _decompress(raw: memoryview, encoding: str, holding: Holding, limit: i
     stream = zlib.decompressobj(zlib.MAX_WBITS | (16 if encoding == "gzip" else 0))
     parts: list[bytes] = []
     left: bytes | memoryview = raw
-    while left and not stream.eof:
+    while not stream.eof:
         try:
             part = await asyncio.to_thread(stream.decompress, left, _STEP)
         except zlib.error as error:
             raise Refusal(Reason.INVALID, f"the body is not {encoding}") from error
+        if not part and not left:
+            break  # nothing more comes out of it
         if holding.size + len(part) > limit:
             raise Refusal(Reason.TOO_LARGE, f"the body has more than {limit} bytes when decompressed")
         holding.grow(len(part))
