@@ -44,6 +44,9 @@ class Build(build_py):
         (package / "recipes").mkdir(parents=True)
         for recipe in sorted(ROOT.glob("recipes/*.yaml")):
             shutil.copyfile(recipe, package / "recipes" / recipe.name)
+        (package / "zoo").mkdir()
+        # What says of any model folder whether it is a released one, also of those that are fetched later.
+        shutil.copyfile(ROOT / "zoo" / "index.json", package / "zoo" / "index.json")
         for folder, kept in carried().items():
             target = package / "zoo" / folder.name
             for name in kept:

@@ -1,35 +1,42 @@
 """The model folder that every stage exchanges: its files, their digests, and how it is written and refused.
 
 Fixed names: recipe.yaml, manifest.json, manifest.sha256, README.md (card), model.onnx, model.safetensors.
-manifest.json lists the SHA-256 of every file it vouches for; manifest.sha256 is the digest of its own bytes.
+manifest.json lists the SHA-256 of every file it vouches for; manifest.sha256 is the digest of its own bytes. A folder
+that holds anything else is refused, but for what `IGNORED` names.
+
+A folder is replaced by a journal: the new files are made in .staged-*, brought to the disk, and committed by the rename
+of that folder to .new; then they are moved to their places. Whatever ends this - a kill, a loss of power - before the
+rename the old folder is there, after it whoever opens the folder moves the rest.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
+import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medzoo.artifact.manifest import DIGEST, MANIFEST, digest_line, is_plain, parse_manifest, read_manifest
 from medzoo.errors import Fault, UserError
 from medzoo.escape import json_text
+from medzoo.io.durable import folder_lock, sync_file, sync_folder
 
-MANIFEST = "manifest.json"
-DIGEST = "manifest.sha256"
 # Names, one a line, of files that the manifest lists and this copy does without (the wheel's copies have no weights
 # for torch). What is there must still be what the manifest says.
 LEFT_OUT = "left-out.txt"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
-
-
-def is_plain(name: str) -> bool:
-    """Whether a file's name in a manifest, an index or an archive stays inside the folder, on every system."""
-    return bool(_NAME.fullmatch(name)) and ".." not in name
+TRAINING = "training"
+"""What a training keeps in its model folder to go on from: checkpoints, logs, what it was begun with."""
+IGNORED = frozenset({LEFT_OUT, ".DS_Store", "Thumbs.db", "desktop.ini"})
+"""Files that a model folder may hold besides those of its manifest: the list above, and what desktops leave. Files
+whose names begin with "._" (macOS) and the folder `TRAINING` are passed over too; nothing of them is ever read."""
+STAGED, COMMITTED = ".staged-", ".new"
+_SHOWN = 5  # files that are too many, in one error
 
 
 def sha256(path: Path) -> str:
@@ -51,8 +58,10 @@ class ModelFolder:
         path = Path(path)
         if not path.is_dir():
             raise UserError("is not a folder", where=str(path), hint="give a model folder")
-        manifest = _manifest(path)
-        faults = check(path, manifest)
+        finish_replacing(path)
+        with folder_lock(path, shared=True):
+            manifest = read_manifest(path)
+            faults = check(path, manifest)
         if faults:
             raise UserError.of(faults)
         return cls(path, manifest)
@@ -80,7 +89,7 @@ class ModelFolder:
 
 
 def check(path: Path, manifest: Mapping[str, Any]) -> list[Fault]:
-    """What differs between a folder and its manifest, a fault a file."""
+    """What differs between a folder and its manifest, a fault a file; files that it does not list among them."""
     faults: list[Fault] = []
     absent = left_out(path)
     for name, facts in manifest["files"].items():
@@ -99,25 +108,68 @@ def check(path: Path, manifest: Mapping[str, Any]) -> list[Fault]:
                     "fetch or train the model again",
                 )
             )
-    return faults
+    return faults + _unlisted_faults(path, manifest["files"])
+
+
+def unlisted(path: Path, listed: Iterable[str]) -> Iterator[str]:
+    """What lies in a model folder without being among the files `listed`, and is not ignored; links always."""
+    names = {MANIFEST, DIGEST, *listed}
+    folders = {str(parent) for name in names for parent in Path(name).parents}
+    pending = [""]
+    while pending:
+        inside = pending.pop()
+        with os.scandir(path / inside) as entries:
+            for entry in sorted(entries, key=lambda one: one.name):
+                name = f"{inside}/{entry.name}" if inside else entry.name
+                if name in names:
+                    continue  # looked at file by file
+                if entry.is_symlink():
+                    yield name
+                elif entry.is_dir():
+                    own = not inside and (name in (TRAINING, COMMITTED) or name.startswith(STAGED))
+                    if name in folders:
+                        pending.append(name)
+                    elif not own and any(os.scandir(entry.path)):
+                        yield f"{name}/"
+                elif not entry.is_file() or not (entry.name in IGNORED or entry.name.startswith("._")):
+                    yield name
+
+
+def _unlisted_faults(path: Path, listed: Iterable[str]) -> list[Fault]:
+    found = list(unlisted(path, listed))
+    more = f", and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    if not found:
+        return []
+    words = f"holds {', '.join(map(repr, found[:_SHOWN]))}{more}, which its manifest does not list"
+    return [Fault(words, str(path), "move it elsewhere; nothing vouches for it")]
 
 
 def left_out(path: Path) -> frozenset[str]:
     """The files that a model folder says it does without."""
     listed = path / LEFT_OUT
-    return frozenset(listed.read_text(encoding="utf-8").split()) if listed.is_file() else frozenset()
+    if not listed.is_file():
+        return frozenset()
+    try:
+        return frozenset(listed.read_text(encoding="utf-8").split())
+    except UnicodeDecodeError as error:
+        raise UserError("is not UTF-8", where=str(listed), hint="fetch the model again") from error
 
 
 def write_folder(path: Path, files: Mapping[str, bytes | Path], manifest: Mapping[str, Any]) -> ModelFolder:
-    """Write `files` and the manifest that vouches for them into `path`.
+    """Write `files` and the manifest that vouches for them into `path`, durably.
 
-    Everything is staged beside its place and renamed, the manifest's digest last: a reader sees the old
-    folder, a folder it refuses, or the new one, never a mixture it accepts. Files of `path` that are
-    already there under the same name (a Path equal to its destination) are kept as they are.
+    A reader, at any moment and after any crash, sees the old folder or the new one. Files of the old manifest that are
+    not in the new one are removed; a Path among `files` may be the file's own place. Raises UserError, and leaves the
+    old folder, where the system refuses or `path` holds files that are no part of a model.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        stage = Path(tempfile.mkdtemp(prefix=".staged-", dir=path))
+        with folder_lock(path):
+            _finish(path)
+            refuse_foreign(path, files)
+            for left in path.glob(f"{STAGED}*"):  # by a process that was killed
+                shutil.rmtree(left, ignore_errors=True)
+            stage = Path(tempfile.mkdtemp(prefix=STAGED, dir=path))
     except OSError as error:
         raise UserError(f"cannot write here: {error.strerror}", where=str(path), hint="choose another -o") from error
     try:
@@ -132,12 +184,15 @@ def write_folder(path: Path, files: Mapping[str, bytes | Path], manifest: Mappin
             facts[name] = {"sha256": sha256(staged), "bytes": staged.stat().st_size}
         document = {**manifest, "files": dict(sorted(facts.items()))}
         raw = (json_text(document, indent=1, allow_nan=False) + "\n").encode()
+        parse_manifest(raw, where=str(path / MANIFEST))  # what could not be read again is not written
         (stage / MANIFEST).write_bytes(raw)
         (stage / DIGEST).write_bytes(digest_line(raw))
-        (path / DIGEST).unlink(missing_ok=True)
-        for name in [*files, MANIFEST, DIGEST]:
-            (path / name).parent.mkdir(parents=True, exist_ok=True)
-            (stage / name).replace(path / name)
+        _sync_tree(stage)
+        with folder_lock(path):
+            _finish(path)
+            stage.rename(path / COMMITTED)
+            sync_folder(path)
+            _finish(path)
     except OSError as error:
         raise UserError(
             f"could not be written: {error.strerror or error}",
@@ -149,28 +204,67 @@ def write_folder(path: Path, files: Mapping[str, bytes | Path], manifest: Mappin
     return ModelFolder.open(path)
 
 
-def digest_line(raw: bytes) -> bytes:
-    """The one line of manifest.sha256, as `sha256sum -c` reads it."""
-    return f"{hashlib.sha256(raw).hexdigest()}  {MANIFEST}\n".encode()
-
-
-def _manifest(path: Path) -> Mapping[str, Any]:
-    for name in (MANIFEST, DIGEST):
-        if not (path / name).is_file():
-            inside = sorted(one.parent.name for one in path.glob(f"*/{MANIFEST}"))
-            raise UserError(
-                f"{name} is missing, so this is not a (complete) model folder",
-                where=str(path),
-                hint=f"it holds model folders: {', '.join(inside)}" if inside else "medzoo train writes one",
-            )
-        if (path / name).is_symlink():
-            raise UserError("is a link, not a file of the folder", where=str(path / name))
-    raw = (path / MANIFEST).read_bytes()
-    if (path / DIGEST).read_bytes() != digest_line(raw):
+def refuse_foreign(path: Path, files: Iterable[str]) -> None:
+    """Raises UserError where `path` holds what is neither part of the model in it nor one of `files`."""
+    try:
+        before = read_manifest(path)["files"] if (path / MANIFEST).exists() else {}
+    except UserError:  # the folder is damaged, which writing it anew repairs
+        before = {}
+    found = list(unlisted(path, [*before, *files]))
+    if found:
         raise UserError(
-            f"{MANIFEST} differs from {DIGEST}: one of the two files was changed or damaged",
-            where=str(path / MANIFEST),
-            hint="fetch or train the model again",
+            f"holds {', '.join(map(repr, found[:_SHOWN]))}, which is no part of a model, so none is written here",
+            where=str(path),
+            hint="choose another -o, or move it elsewhere",
         )
-    document: dict[str, Any] = json.loads(raw)
-    return document
+
+
+def finish_replacing(path: Path) -> None:
+    """Move to their places what a killed process had committed. Raises UserError where the system refuses."""
+    if not (path / COMMITTED).is_dir():
+        return
+    try:
+        with folder_lock(path):
+            _finish(path)
+    except OSError as error:
+        raise UserError(
+            f"was being replaced when that was interrupted, and cannot be finished: {error.strerror or error}",
+            where=str(path),
+            hint="make it writable once",
+        ) from error
+
+
+def _finish(path: Path) -> None:
+    """Move what is committed to its place, the manifest and its digest last; may be ended and begun again anywhere."""
+    new = path / COMMITTED
+    if not new.is_dir() or new.is_symlink():
+        return
+    if (new / MANIFEST).is_file():
+        wanted = parse_manifest((new / MANIFEST).read_bytes(), where=str(new / MANIFEST))["files"]
+        try:
+            before = read_manifest(path)["files"] if (path / MANIFEST).exists() else {}
+        except UserError:
+            before = {}
+        for name in before:
+            if name not in wanted and is_plain(name):
+                (path / name).unlink(missing_ok=True)
+                for parent in Path(name).parents:
+                    with suppress(OSError):  # others of its files are still there
+                        (path / parent).rmdir()
+        for name in wanted:
+            if (new / name).is_file():
+                (path / name).parent.mkdir(parents=True, exist_ok=True)
+                (new / name).replace(path / name)
+        (path / LEFT_OUT).unlink(missing_ok=True)  # the new folder does without nothing
+        (new / MANIFEST).replace(path / MANIFEST)
+    if (new / DIGEST).is_file():
+        (new / DIGEST).replace(path / DIGEST)
+    sync_folder(path)
+    shutil.rmtree(new)
+
+
+def _sync_tree(folder: Path) -> None:
+    for inside, _, names in os.walk(folder):
+        for name in names:
+            sync_file(Path(inside) / name)
+        sync_folder(Path(inside))

@@ -11,10 +11,12 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from medzoo.artifact.folder import DIGEST, MANIFEST, ModelFolder, is_plain, sha256
+from medzoo.artifact.folder import ModelFolder, sha256
+from medzoo.artifact.manifest import DIGEST, MANIFEST, is_plain
 from medzoo.errors import UserError
 
 INDEX = "index.json"
@@ -39,6 +41,8 @@ class Index:
     """Released models by name, each the tuple of its files."""
 
     models: Mapping[str, tuple[IndexFile, ...]]
+    digest: str = ""
+    """SHA-256 of the index.json itself."""
 
     @classmethod
     def read(cls, raw: bytes, *, pin: str, where: str) -> Index:
@@ -56,19 +60,41 @@ class Index:
                 name: tuple(IndexFile(str(file), int(facts["bytes"]), str(facts["sha256"])) for file, facts in files)
                 for name, files in ((name, one["files"].items()) for name, one in document["models"].items())
             }
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise UserError(f"is not an index of models: {error}", where=where) from None
         for name, files in models.items():
             for one in files:
                 sound = is_plain(one.name) and _HEX.fullmatch(one.sha256) and 0 <= one.bytes <= _LARGEST
                 if not _MODEL.fullmatch(name) or not sound:
                     raise UserError(f"lists {name}/{one.name}, which cannot be a file of a model", where=where)
-        return cls(models)
+        return cls(models, found)
 
 
 def pinned() -> str:
     """The SHA-256 of the index that this package was released with."""
     return PIN.read_text(encoding="ascii").split()[0]
+
+
+@cache
+def released() -> Index:
+    """The index of the models that this package was released with: of a checkout's zoo/, or the wheel's copy.
+
+    Raises UserError where it is not there or is another one, as nothing then says what a released model is.
+    """
+    package = Path(__file__).resolve().parents[1]
+    for place in (package.parent / "zoo" / INDEX, package / "zoo" / INDEX):
+        if place.is_file():
+            return Index.read(place.read_bytes(), pin=pinned(), where=str(place))
+    raise UserError(
+        "the index of released models is missing from this installation", where=str(package), hint="install it again"
+    )
+
+
+def is_released(folder: Path, *, named: str) -> bool:
+    """Whether the model folder `folder` is the released model `named`, as its manifest goes, which vouches for the
+    other files."""
+    listed = {one.name: one for one in released().models[named]}[MANIFEST]
+    return (folder / MANIFEST).is_file() and sha256(folder / MANIFEST) == listed.sha256
 
 
 def build_index(zoo: Path) -> bytes:

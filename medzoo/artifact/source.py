@@ -15,7 +15,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import IO, Protocol
 
-from medzoo.artifact.folder import is_plain
+from medzoo.artifact.manifest import is_plain
 from medzoo.errors import UserError
 
 _TIMEOUT = 30

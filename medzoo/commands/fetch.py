@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from medzoo.artifact.index import INDEX, PIN, build_index, pin_line, pinned
+from medzoo.artifact.index import INDEX, PIN, Index, build_index, pin_line, pinned, released
 from medzoo.artifact.source import open_source
 from medzoo.artifact.store import Store, read_index
 from medzoo.commands.locate import fetched_folder
@@ -48,14 +48,21 @@ def fetch(
         close = difflib.get_close_matches(unknown[0], index.models, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(index.models)}"
         raise UserError("is not in the index", where=unknown[0], hint=hint)
-    store = Store(fetched_folder())
     found = {}
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=console or Console(stderr=True)) as progress:
         for name in models or index.models:
             bar = progress.add_task(name, total=sum(one.bytes for one in index.models[name]))
-            found[name] = store.fetch(source, index, name, watch=partial(progress.advance, bar))
+            found[name] = Store(_folder(index, name)).fetch(source, index, name, watch=partial(progress.advance, bar))
     return found
+
+
+def _folder(index: Index, name: str) -> Path:
+    """Where a model is put: another index's model of a released name apart, to be loaded by its path alone."""
+    known = released().models
+    if name in known and set(known[name]) != set(index.models[name]):
+        return fetched_folder().with_name(f"models-{index.digest[:12]}")
+    return fetched_folder()
 
 
 def write_index(zoo: Path) -> Path:

@@ -6,6 +6,9 @@ import difflib
 import os
 from pathlib import Path
 
+from medzoo.artifact.folder import COMMITTED, finish_replacing
+from medzoo.artifact.index import is_released, released
+from medzoo.artifact.manifest import MANIFEST, read_manifest
 from medzoo.errors import UserError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -27,8 +30,10 @@ def zoo() -> dict[str, Path]:
     """Every released model on this machine by name."""
     found: dict[str, Path] = {}
     for folder in zoo_folders():
-        for manifest in sorted(folder.glob("*/manifest.json")):
-            found.setdefault(manifest.parent.name, manifest.parent)
+        # A folder that was being written when its process was killed is finished when it is opened.
+        for manifest in sorted([*folder.glob(f"*/{MANIFEST}"), *folder.glob(f"*/{COMMITTED}/{MANIFEST}")]):
+            place = folder / manifest.relative_to(folder).parts[0]
+            found.setdefault(place.name, place)
     return dict(sorted(found.items()))
 
 
@@ -42,12 +47,19 @@ def recipes() -> dict[str, Path]:
 
 
 def find_model(model: str | Path) -> Path:
-    """A model folder or .onnx file. Raises UserError that suggests what there is."""
+    """A model folder or .onnx file.
+
+    Raises UserError that suggests what there is; and for a model that is found by its name, or among those that were
+    fetched, and goes by the name of a released one without being it.
+    """
     path = Path(model)
     if path.exists():
+        if path.is_dir() and fetched_folder().resolve() in path.resolve().parents:
+            refuse_unreleased(path)
         return path
     known = zoo()
     if str(model) in known:
+        refuse_unreleased(known[str(model)])
         return known[str(model)]
     if str(model) in recipes():
         raise UserError(
@@ -56,6 +68,28 @@ def find_model(model: str | Path) -> Path:
             hint=f"medzoo fetch {model} --from BASE brings it from a zoo, medzoo train {model} trains it",
         )
     raise _not_found("model", str(model), known)
+
+
+def claimed(path: Path) -> str | None:
+    """The name of the released model that a folder goes by without being it: its own name, or its manifest's.
+
+    None if it is that model, or goes by no such name. Raises UserError for a folder whose manifest cannot be read.
+    """
+    finish_replacing(path)
+    models = released().models
+    names = (path.resolve().name, read_manifest(path)["name"])
+    return next((name for name in names if name in models and not is_released(path, named=name)), None)
+
+
+def refuse_unreleased(path: Path) -> None:
+    """Raises UserError for a folder of the zoo that goes by a released model's name and is another model."""
+    name = claimed(path)
+    if name is not None:
+        raise UserError(
+            f"goes by the name of the released model {name!r}, but its digest is not the one of this release",
+            where=str(path),
+            hint=f"medzoo fetch {name} brings the released one; a model of your own loads by its folder's path",
+        )
 
 
 def find_recipe(recipe: str | Path) -> Path:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from medzoo.artifact import ModelFolder
-from medzoo.commands.locate import find_model
+from medzoo.commands.locate import claimed, find_model
 from medzoo.commands.reopen import reopen
 from medzoo.data.catalog import has_torch
 from medzoo.errors import UserError, missing_extra
@@ -22,6 +23,7 @@ from medzoo.runtime.time_limit import check_time_limit
 if TYPE_CHECKING:
     from medzoo.nn.torch_backend import TorchBackend
 
+log = logging.getLogger("medzoo.commands")
 BackendName = Literal["auto", "onnx", "torch"]
 PrecisionName = Literal["auto", "fp32", "fp16", "int8", "bf16"]
 
@@ -61,6 +63,9 @@ def load(
         return remote
     path = find_model(model)
     options: dict[str, Any] = {"backend": backend, "device": device, "precision": precision, "gpu": gpu}
+    # Found by its name, it is the released one (see find_model).
+    if Path(model).is_dir() and (other := claimed(path)) is not None:
+        log.warning("%s: is called %s, but it is not the released model of that name", path, other)
     if path.is_dir() and "members" in (folder := ModelFolder.open(path)).manifest:
         from medzoo.commands.compose import cascade, pipeline_members
 

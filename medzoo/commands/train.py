@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from medzoo import registry
 from medzoo.artifact import ModelFolder, write_folder
 from medzoo.artifact.environment import environment, installed
+from medzoo.artifact.folder import finish_replacing, refuse_foreign
 from medzoo.commands.assess import assess
 from medzoo.commands.audit import checked_audit, readable
 from medzoo.commands.locate import find_recipe
@@ -20,10 +21,12 @@ from medzoo.data.opened import OpenData, data_digest, open_data
 from medzoo.data.split import SPLIT_FILE
 from medzoo.errors import UserError, missing_extra
 from medzoo.export.precision import Fewer, export_fewer
+from medzoo.evaluation.worst import FILES as WORST_FILES
+from medzoo.metrics.scores import FILE as SCORES_FILE
 from medzoo.recipe import Recipe, load_recipe
 from medzoo.report.card import render_card
 from medzoo.report.console import Console
-from medzoo.runtime.metadata import Metadata, OperatingPoint, Precision, graph_file
+from medzoo.runtime.metadata import PRECISIONS, Metadata, OperatingPoint, Precision, graph_file
 from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.runtime.parity import Golden
 from medzoo.runtime.predictor import Predictor
@@ -33,6 +36,23 @@ from medzoo.training.run_folder import check_resume, lock_run
 if TYPE_CHECKING:
     from medzoo.export.checked import Exported
     from medzoo.training.fit import Launched
+
+CURVE_FILE = "learning-curve.png"  # as medzoo.training.curve, which needs torch
+
+
+# What a training may write into its model folder; of an ensemble each member has a curve of its own.
+_WRITTEN = (
+    "recipe.yaml",
+    "README.md",
+    "model.safetensors",
+    *map(graph_file, PRECISIONS),
+    "golden.npz",
+    SPLIT_FILE,
+    SCORES_FILE,
+    *WORST_FILES,
+    CURVE_FILE,
+    *(f"member-{number}/{CURVE_FILE}" for number in range(100)),
+)
 
 
 @dataclass(frozen=True)
@@ -249,7 +269,7 @@ def _split(data: OpenData) -> dict[str, Any]:
 
 
 def writable(folder: Path) -> None:
-    """Find out before hours of training, not after, that the folder cannot be written."""
+    """Find out before hours of training, not after, that the folder cannot be written or holds something else."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
@@ -257,6 +277,8 @@ def writable(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise UserError(f"cannot write here: {error.strerror}", where=str(folder), hint="choose another -o") from error
+    finish_replacing(folder)
+    refuse_foreign(folder, _WRITTEN)
 
 
 __all__ = ["ModelFolder", "Run", "train"]

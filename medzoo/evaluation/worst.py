@@ -24,6 +24,7 @@ from medzoo.runtime.predictor import Predictor
 from medzoo.types import Array, Image
 
 SHEET, VOLUME, ANSWER, TRUTH = "worst.jpg", "worst.nii.gz", "worst-answer.nii.gz", "worst-truth.nii.gz"
+FILES = (SHEET, VOLUME, ANSWER, TRUTH)
 _MOST = 6
 _VOXELS = 1_500_000  # of the volume in the viewer
 

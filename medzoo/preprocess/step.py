@@ -23,7 +23,7 @@ class HostStep(BaseModel):
     to a scale of its own, so that it does not matter in how many bits they were stored.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     measures: ClassVar[bool] = False
     outlines_only: ClassVar[bool] = False
     scales: ClassVar[bool] = False

@@ -19,8 +19,15 @@ from medzoo.recipe.writing import digest, to_yaml
 Task = Literal["classify", "segment", "detect"]
 
 NAME = r"^[a-z0-9]+(-[a-z0-9]+)*$"
-LABEL = r"^\S([^\n]*\S)?$"
-WORDS = {NAME: "lowercase letters, digits and hyphens", LABEL: "text without spaces at its ends"}
+# No control characters, nor those that turn the direction of writing: labels are shown on terminals and pages.
+LABEL = (
+    r"^[^\s\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+    r"([^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*[^\s\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069])?$"
+)
+WORDS = {
+    NAME: "lowercase letters, digits and hyphens",
+    LABEL: "text without spaces at its ends and without control characters",
+}
 
 Name = Annotated[str, StringConstraints(pattern=NAME, max_length=64)]
 Label = Annotated[str, StringConstraints(pattern=LABEL, max_length=200)]

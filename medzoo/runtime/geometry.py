@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Geometry(BaseModel):
@@ -22,10 +22,10 @@ class Geometry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     dims: Literal[2, 3] = 2
-    channels: int = 1
-    slices: int = 1
-    axis: int = 2
-    margin: int | None = None
+    channels: Annotated[int, Field(ge=1, le=1024)] = 1
+    slices: Annotated[int, Field(ge=1, le=255)] = 1
+    axis: Annotated[int, Field(ge=0, le=2)] = 2
+    margin: Annotated[int, Field(ge=0, le=4096)] | None = None
     foreground: Literal["nonzero", "all"] = "all"
-    multiple: int = 1
-    tile: int | None = None
+    multiple: Annotated[int, Field(ge=1, le=4096)] = 1
+    tile: Annotated[int, Field(ge=1, le=65536)] | None = None

@@ -2,17 +2,51 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_serializer,
+)
 
 from medzoo.errors import UserError
+from medzoo.preprocess.steps import parse_steps
 from medzoo.runtime.geometry import Geometry
 
 KEY = "medzoo"
 Precision = Literal["fp32", "fp16", "int8", "bf16"]  # bf16 is torch's alone, without a file
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+# As recipes allow them (medzoo.recipe.schema), so that a name is no path and nothing moves a terminal's cursor.
+NAME = r"^[a-z0-9]+(-[a-z0-9]+)*$"
+LABEL = (
+    r"^[^\s\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+    r"([^\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]*[^\s\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069])?$"
+)
+TENSOR = r"^[a-z][a-z0-9_]*$"
+MAX_BYTES = 1 << 20
+"""Of the JSON; the longest of the zoo, with the means of 300 features, has 9 kB."""
+_MAX_LABELS = 10_000
+Name = Annotated[str, StringConstraints(pattern=NAME, max_length=64)]
+Label = Annotated[str, StringConstraints(pattern=LABEL, max_length=200)]
+Tensor = Annotated[str, StringConstraints(pattern=TENSOR, max_length=64)]
+Words = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f-\x9f]*$", max_length=1000)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("names one of them twice")
+    return values
 
 
 def graph_file(precision: Precision) -> str:
@@ -24,16 +58,16 @@ class OperatingPoint(BaseModel):
     """A threshold on scores and the rule by which it was chosen on validation data."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    threshold: float
-    rule: str
+    threshold: Share
+    rule: Words
 
 
 class Conformal(BaseModel):
     """Labels whose probability reaches `threshold` make a set that holds the truth with a share of `coverage`."""
 
     model_config = ConfigDict(frozen=True)
-    threshold: float
-    coverage: float
+    threshold: Share
+    coverage: Share
 
 
 class Metadata(BaseModel):
@@ -42,23 +76,40 @@ class Metadata(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal[1] = 1
-    name: str
+    name: Name
     task: Literal["classify", "segment", "detect"]
-    labels: tuple[str, ...]
-    inputs: tuple[str, ...] = ("image",)
-    outputs: tuple[str, ...] = ()
-    host: tuple[dict[str, Any], ...] = ()
+    labels: Annotated[tuple[Label, ...], Field(min_length=1, max_length=_MAX_LABELS), AfterValidator(_unique)]
+    inputs: Annotated[tuple[Tensor, ...], Field(min_length=1, max_length=8), AfterValidator(_unique)] = ("image",)
+    outputs: Annotated[tuple[Tensor, ...], Field(max_length=16), AfterValidator(_unique)] = ()
+    host: Annotated[tuple[dict[str, Any], ...], Field(max_length=32)] = ()
     geometry: Geometry = Geometry()
     operating_point: OperatingPoint | None = None
     calibration: dict[str, Any] | None = None
     precision: Precision = "fp32"
     bits: Literal[8, 16] = 8
     """Of a detector of pictures: how many the pictures had that it was trained on."""
-    values: tuple[float, float] | None = None
+    values: tuple[Finite, Finite] | None = None
     """Lowest and highest value of the training pictures, where these are not a file's 8 or 16 bits (0 to 1, z-scores).
     """
-    recipe_digest: str = ""
-    medzoo: str = ""
+    recipe_digest: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64})?$")] = ""
+    medzoo: Annotated[Words, StringConstraints(max_length=64)] = ""
+
+    @field_validator("calibration")
+    @classmethod
+    def _calibrated(cls, stored: dict[str, Any] | None) -> dict[str, Any] | None:
+        """Each model type notes of its own calibration what it likes; what the Predictor takes from it is checked."""
+        if stored is None:
+            return None
+        if not _is_plain(stored):
+            raise ValueError("holds something else than finite numbers and plain words")
+        if "conformal" in stored:
+            Conformal.model_validate(stored["conformal"])
+        reference = stored.get("reference")
+        if reference is not None and not (
+            isinstance(reference, list) and all(isinstance(one, int | float) for one in reference)
+        ):
+            raise ValueError("its 'reference' is not a list of numbers")
+        return stored
 
     @model_serializer(mode="wrap")
     def _without_values(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -81,13 +132,33 @@ class Metadata(BaseModel):
                 where=where,
                 hint="export it with: medzoo export",
             )
+        again = "it may come from another version; export the model again"
+        raw = properties[KEY].encode(errors="replace")
+        if len(raw) > MAX_BYTES:
+            raise UserError(f"the {KEY!r} metadata have {len(raw)} bytes, {MAX_BYTES} at most", where, again)
         try:
-            return cls.model_validate_json(properties[KEY])
+            found = cls.model_validate_json(raw, strict=True)
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"])
+            first = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(str(part)[:80] for part in first["loc"])
             raise UserError(
-                f"the {KEY!r} metadata cannot be read at {place!r}: {first['msg']}",
-                where=where,
-                hint="it may come from another version; export the model again",
+                f"the {KEY!r} metadata cannot be read at {place!r}: {first['msg']}", where, again
             ) from error
+        try:
+            parse_steps(found.host, where="host")
+        except UserError as error:
+            raise UserError(f"the {KEY!r} metadata cannot be read at {error.faults[0]}", where, again) from error
+        return found
+
+
+def _is_plain(value: Any, depth: int = 0) -> bool:
+    """Whether JSON holds only finite numbers and printable words, a few levels deep."""
+    if depth > 8:
+        return False
+    if isinstance(value, dict):
+        return all(_is_plain(one, depth + 1) for pair in value.items() for one in pair)
+    if isinstance(value, list):
+        return all(_is_plain(one, depth + 1) for one in value)
+    if isinstance(value, str):
+        return len(value) <= 1000 and value.isprintable()
+    return value is None or isinstance(value, bool) or (isinstance(value, int | float) and math.isfinite(value))

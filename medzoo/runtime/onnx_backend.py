@@ -74,6 +74,31 @@ class OnnxBackend:
         self._bound = Bound(self.session, device="cuda", number=chosen.number, graphs=chosen.graphs) if on_gpu else None
         self._shapes: dict[str, tuple[int, ...]] | None = None
         self.metadata = Metadata.read(self.session.get_modelmeta().custom_metadata_map, where=self.where)
+        self._check_metadata()
+
+    def _check_metadata(self) -> None:
+        """Raises UserError where the graph is not the one that its metadata speak of."""
+        for kind, said, values in (
+            ("input", self.metadata.inputs, self.session.get_inputs()),
+            ("output", self.metadata.outputs, self.session.get_outputs()),
+        ):
+            specs = {value.name: graph_spec(value) for value in values}
+            missing = [name for name in said if name not in specs]
+            if missing or (kind == "input" and len(specs) > len(said)):
+                raise UserError(
+                    f"the graph has the {kind}s {', '.join(specs)}, its metadata say {', '.join(said)}",
+                    where=self.where,
+                    hint="export the model again",
+                )
+            # Of (B, K) or (B, K, ...) probabilities the second axis is the labels.
+            shape = specs["probabilities"].shape if "probabilities" in specs else ()
+            labels = len(self.metadata.labels)
+            if len(shape) > 1 and shape[1] not in (-1, labels):
+                raise UserError(
+                    f"the graph answers with {shape[1]} probabilities, its metadata name {labels} labels",
+                    where=self.where,
+                    hint="export the model again",
+                )
 
     def digest(self) -> str:
         """SHA-256 of the ONNX file, in hexadecimal."""

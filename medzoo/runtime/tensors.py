@@ -81,8 +81,10 @@ coarsest step so far."""
 
 
 def graph_spec(value: Any) -> TensorSpec:
-    """Of an input or output of an ONNX Runtime session."""
-    kind = _ONNX_TYPES[value.type.removeprefix("tensor(").removesuffix(")")]
+    """Of an input or output of an ONNX Runtime session. Raises UserError for what is no tensor of numbers."""
+    kind = _ONNX_TYPES.get(value.type.removeprefix("tensor(").removesuffix(")"))
+    if kind is None:
+        raise UserError(f"is {value.type}, where a tensor of numbers is needed", where=value.name)
     return TensorSpec(value.name, kind, tuple(n if isinstance(n, int) else -1 for n in value.shape))
 
 

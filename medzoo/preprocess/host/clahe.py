@@ -17,7 +17,7 @@ class Clahe(HostStep):
 
     scales: ClassVar[bool] = True
     op: Literal["clahe"] = "clahe"
-    tiles: Annotated[int, Field(ge=1)] = 8
+    tiles: Annotated[int, Field(ge=1, le=256)] = 8
     clip_limit: Annotated[float, Field(gt=0, le=1)] = 0.01
 
     def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:

@@ -16,7 +16,7 @@ class CropForeground(HostStep):
     """Cut away the outside where every channel is zero, leaving `margin` pixels (never beyond the image)."""
 
     op: Literal["crop-foreground"] = "crop-foreground"
-    margin: Annotated[int, Field(ge=0)] = 0
+    margin: Annotated[int, Field(ge=0, le=4096)] = 0
 
     def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:
         """The cropped image and its frame. Raises UserError where all is zero."""

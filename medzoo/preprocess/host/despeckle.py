@@ -21,7 +21,7 @@ class Despeckle(HostStep):
     """
 
     op: Literal["despeckle"] = "despeckle"
-    size: Annotated[int, Field(ge=3)] = 5
+    size: Annotated[int, Field(ge=3, le=255)] = 5
     noise: Annotated[float, Field(gt=0)] = 0.25
 
     @field_validator("size")

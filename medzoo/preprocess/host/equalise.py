@@ -22,7 +22,7 @@ class Equalise(HostStep):
     scales: ClassVar[bool] = True
     op: Literal["equalise"] = "equalise"
     method: Method = "textbook"
-    bins: Annotated[int, Field(ge=2)] | None = None
+    bins: Annotated[int, Field(ge=2, le=65536)] | None = None
     window: tuple[float, float] | None = None
 
     def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:

@@ -18,8 +18,8 @@ class KnnSmooth(HostStep):
     (medzoo.imaging.knn_smooth), in float32; a volume is taken slice by slice of its last axis."""
 
     op: Literal["knn-smooth"] = "knn-smooth"
-    size: Annotated[int, Field(ge=1)] = 5
-    neighbours: Annotated[int, Field(ge=1)] = 9
+    size: Annotated[int, Field(ge=1, le=63)] = 5
+    neighbours: Annotated[int, Field(ge=1, le=3969)] = 9
     ties: Ties = "average"
     border: Border = "reflect"
 

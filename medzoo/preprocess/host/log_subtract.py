@@ -21,7 +21,7 @@ class LogSubtract(HostStep):
 
     scales: ClassVar[bool] = True
     op: Literal["log-subtract"] = "log-subtract"
-    mask: Annotated[int, Field(ge=0)] = 0
+    mask: Annotated[int, Field(ge=0, le=65535)] = 0
     floor: Annotated[float, Field(gt=0)] = 1.0
 
     def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:

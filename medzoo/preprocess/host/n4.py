@@ -19,8 +19,8 @@ class N4(HostStep):
     """
 
     op: Literal["n4"] = "n4"
-    shrink: Annotated[int, Field(ge=1)] = 4
-    iterations: Annotated[int, Field(ge=1)] = 50
+    shrink: Annotated[int, Field(ge=1, le=64)] = 4
+    iterations: Annotated[int, Field(ge=1, le=1000)] = 50
 
     def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:
         """The corrected volume; nothing moves. Raises UserError for a picture, and without SimpleITK."""

@@ -15,6 +15,7 @@ from medzoo.preprocess.step import HostStep
 from medzoo.types import Array, Frame, Image
 
 Share = Annotated[float, Field(ge=0, lt=1)]
+_MOST = 500_000_000  # pixels of all regions together, 2 GB
 
 
 class SelectiveSearch(HostStep):
@@ -31,17 +32,19 @@ class SelectiveSearch(HostStep):
     op: Literal["selective-search"] = "selective-search"
     side: Annotated[int, Field(ge=16, le=2000)] = 500
     mode: Mode = "fast"
-    smooth: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)] = (0.0,)
-    scale: Annotated[int, Field(ge=1)] = 150
-    step: Annotated[int, Field(ge=1)] = 150
+    smooth: Annotated[tuple[Annotated[float, Field(ge=0, le=100)], ...], Field(min_length=1, max_length=16)] = (0.0,)
+    scale: Annotated[int, Field(ge=1, le=1_000_000)] = 150
+    step: Annotated[int, Field(ge=1, le=1_000_000)] = 150
     smallest: Share = 0.04
     alike: Annotated[float, Field(gt=0, le=1)] = 1.0
-    count: Annotated[int, Field(ge=1)] = 2000
-    size: tuple[Annotated[int, Field(ge=8)], Annotated[int, Field(ge=8)]] = (227, 227)
-    context: Annotated[int, Field(ge=0)] = 16
+    count: Annotated[int, Field(ge=1, le=100_000)] = 2000
+    size: tuple[Annotated[int, Field(ge=8, le=1024)], Annotated[int, Field(ge=8, le=1024)]] = (227, 227)
+    context: Annotated[int, Field(ge=0, le=512)] = 16
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if self.count * self.size[0] * self.size[1] > _MOST:
+            raise ValueError(f"count regions of this size have more than {_MOST:.0g} pixels")
         if 2 * self.context >= min(self.size):
             raise ValueError(f"context {self.context} on both sides leaves nothing of size {self.size}")
         return self

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
 from medzoo.io.check import volume_needed
+from medzoo.errors import UserError
+from medzoo.io.limits import limits
 from medzoo.preprocess.step import HostStep
 from medzoo.types import Array, Frame, Image
 
-Millimetres = Annotated[float, Field(gt=0)]
+Millimetres = Annotated[float, Field(ge=0.01, le=1000)]
 
 
 class Spacing(HostStep):
@@ -39,6 +42,12 @@ class Spacing(HostStep):
         new = tuple(max(1, round(n * s / mm)) for n, s, mm in zip(old, image.spacing, wanted, strict=True))
         if new == old:
             return image, frame
+        if math.prod(new) * len(image.array) > (most := limits().voxels):
+            raise UserError(
+                f"resampled to {wanted} mm it would have {' x '.join(map(str, new))} voxels, {most} at most",
+                image.source,
+                "is its spacing right?",
+            )
         factors = np.array(old) / np.array(new)
         matrix = np.diag([*factors, 1.0])
         # Edge on edge: index -1/2 stays where it is, so centres shift by half the difference of the voxels.
