@@ -12,7 +12,6 @@ rename the old folder is there, after it whoever opens the folder moves the rest
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import tempfile
