@@ -24,9 +24,11 @@ from medzoo.metrics import Figure, Scores, read_scores, restored
 from medzoo.metrics.scores import FILE
 from medzoo.recipe import load_recipe
 from medzoo.report.console import Console
-from medzoo.training.processes import REQUEUE, endings, is_restarted
 from medzoo.training.run_folder import lock_run
+from medzoo.training.processes import INTERRUPTED, REQUEUE, endings, is_restarted
 
+# A terminal sends Ctrl-C to all processes of a group: the folds are told by this one alone, so once.
+_OWN_GROUP: Mapping[str, Any] = {} if os.name == "nt" else {"start_new_session": True}
 _ROOM = 3 << 30  # bytes of free memory that a training is given
 
 
@@ -79,7 +81,7 @@ def cross_validate(
                     running[k] = _start([*command, "-o", str(places[k]), *options], k, at_once, places[k])
                 for k in [k for k, process in running.items() if process.poll() is not None]:
                     code = running.pop(k).returncode
-                    if code == REQUEUE or (code and told):
+                    if code in (REQUEUE, INTERRUPTED) or (code and told):
                         console.print(f"fold {k} was stopped")
                         told.append(code)
                         continue
@@ -88,8 +90,10 @@ def cross_validate(
                         failed[k] = _last_line(places[k])
                 time.sleep(0.2)
     if told:
-        console.print("SIGTERM: the states of the folds are saved; go on with --resume")
-        raise SystemExit(REQUEUE)
+        by_hand = signal.SIGINT in told or INTERRUPTED in told
+        word = "Ctrl-C" if by_hand else "SIGTERM"
+        console.print(f"{word}: the states of the folds are saved; go on with --resume")
+        raise SystemExit(INTERRUPTED if by_hand else REQUEUE)
     if failed:
         k, said = next(iter(failed.items()))
         raise UserError(f"fold {k} of {folds} failed: {said}", str(places[k]), "mend it, then the same with --resume")
@@ -121,12 +125,15 @@ def _passed_on(running: Mapping[int, subprocess.Popen[str]]) -> Iterator[list[in
     told: list[int] = []
 
     def tell(number: int, _: object) -> None:
+        again = number == signal.SIGINT and number in told
         told.append(number)
         for process in running.values():
-            process.send_signal(number)
+            process.send_signal(signal.SIGKILL if again else number)
+        if again:
+            os._exit(INTERRUPTED)
 
     main = threading.current_thread() is threading.main_thread()
-    before = {number: signal.signal(number, tell) for number in endings()} if main else {}
+    before = {number: signal.signal(number, tell) for number in (*endings(), signal.SIGINT)} if main else {}
     try:
         yield told
     finally:
@@ -137,15 +144,15 @@ def _passed_on(running: Mapping[int, subprocess.Popen[str]]) -> Iterator[list[in
 
 
 def _start(command: list[str], fold: int, at_once: int, place: Path) -> subprocess.Popen[str]:
-    place.mkdir(parents=True, exist_ok=True)
+    (place / "training").mkdir(parents=True, exist_ok=True)
     environment = dict(os.environ)
     if at_once > 1:
         environment.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // at_once)))
         if (devices := _gpus()) > 1:
             environment["CUDA_VISIBLE_DEVICES"] = str(fold % devices)
-    log = (place / "log.txt").open("w")
+    log = (place / "training" / "log.txt").open("w")
     with log:
-        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, text=True)
+        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment, text=True, **_OWN_GROUP)
 
 
 def _finished(place: Path) -> bool:
@@ -157,7 +164,7 @@ def _finished(place: Path) -> bool:
 
 
 def _last_line(place: Path) -> str:
-    lines = [line for line in (place / "log.txt").read_text(errors="replace").splitlines() if line.strip()]
+    lines = [line for line in (place / "training" / "log.txt").read_text(errors="replace").splitlines() if line.strip()]
     return next(
         (line for line in reversed(lines) if line.startswith("error")), lines[-1] if lines else "it said nothing"
     )

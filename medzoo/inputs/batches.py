@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -108,8 +109,10 @@ def _end_with(_worker: int, *, parent: int) -> None:
     """Ends this worker when the training is killed.
 
     torch's workers look themselves whether their parent lives, but take the one that they have when they are ready: of
-    a training that is killed before, they stay for ever, and hold its memory.
+    a training that is killed before, they stay for ever, and hold its memory. A terminal's Ctrl-C comes to every
+    process, and is the training's to answer: it needs its workers for the step that it ends with.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -5,8 +5,10 @@ A shard is a file without a name, which vanishes with the process however it end
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
+import zlib
 from contextlib import suppress
 from typing import IO
 
@@ -15,8 +17,11 @@ import numpy as np
 from medzoo.io.cache import cache_folder
 from medzoo.types import Array
 
+log = logging.getLogger("medzoo.training")
 SHARD = 256 << 20  # bytes of a file
-_PLACE = np.dtype([("shard", "i4"), ("offset", "i8"), ("type", "S8"), ("shape", "i4", (4,)), ("axes", "i1")])
+_PLACE = np.dtype(
+    [("shard", "i4"), ("offset", "i8"), ("type", "S8"), ("shape", "i4", (4,)), ("axes", "i1"), ("crc", "u4")]
+)
 
 
 class Shards:
@@ -47,7 +52,10 @@ class Shards:
         dtype = np.dtype(place["type"].decode())
         size = int(np.prod(shape)) * dtype.itemsize
         raw = os.pread(self._files[place["shard"]].fileno(), size, int(place["offset"]))
-        return np.frombuffer(raw, dtype).reshape(shape) if len(raw) == size else None
+        if len(raw) != size or zlib.crc32(raw) != place["crc"]:
+            log.warning("a kept picture came back damaged from the disk, it is read anew")
+            return None
+        return np.frombuffer(raw, dtype).reshape(shape)
 
     def put(self, index: int, array: Array) -> None:
         """Keep an array of up to four axes."""
@@ -62,12 +70,20 @@ class Shards:
             if self._end + array.nbytes > self._shard:
                 self._files.append(_unnamed())
                 self._end = 0
-            os.pwrite(self._files[-1].fileno(), np.ascontiguousarray(array).tobytes(), self._end)
+            raw = np.ascontiguousarray(array).tobytes()
+            os.pwrite(self._files[-1].fileno(), raw, self._end)
         except OSError:
             self._full = True
             return
         shape = (*array.shape, *(0,) * (4 - array.ndim))
-        self._places[index] = (len(self._files) - 1, self._end, array.dtype.str.encode(), shape, array.ndim)
+        self._places[index] = (
+            len(self._files) - 1,
+            self._end,
+            array.dtype.str.encode(),
+            shape,
+            array.ndim,
+            zlib.crc32(raw),
+        )
         self._end += array.nbytes
 
 

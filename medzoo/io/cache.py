@@ -2,12 +2,15 @@
 
 `$MEDZOO_CACHE` names the folder (default: medzoo in the user's cache folder; empty: nothing is kept),
 `$MEDZOO_CACHE_GB` the most it may hold (default 20). Each entry is one .npy file, written beside its place and
-renamed, and read as a memory map: any number of workers may make, read and drop the same entry at once.
+renamed, and read as a memory map: any number of workers may make, read and drop the same entry at once. Behind the
+array stands its BLAKE2: each process checks an entry when it first reads it, and one that a disk or anybody else has
+changed is made anew, and said.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import secrets
 from collections.abc import Callable
@@ -15,13 +18,19 @@ from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from medzoo.types import Array
 
+log = logging.getLogger("medzoo.io")
+_DIGEST = 16  # bytes
+_MAGIC = b"medzoo01"  # behind the array and its digest
+_PIECE = 1 << 22
 _ROUND = 64  # entries that a process writes, at least, between two looks at the size of the whole
 _digests: dict[tuple[str, int, int, int], str] = {}
+_sound: set[tuple[str, int, int]] = set()
 _written = _due = 0
 
 
@@ -93,11 +102,32 @@ def _frozen(array: Array) -> Array:
 def _load(entry: Path) -> Array | None:
     """The entry as a read-only memory map; None if it is not there, or damaged (then it is made anew)."""
     try:
+        with entry.open("rb") as handle:
+            if not _is_sound(entry, handle):
+                log.warning("%s: an entry of the cache is damaged, it is made anew", entry)
+                return None
         found: Array = np.load(entry, mmap_mode="r", allow_pickle=False)
         os.utime(entry)  # what was used last goes last
     except (OSError, ValueError, EOFError):
         return None
     return found
+
+
+def _is_sound(entry: Path, handle: BinaryIO) -> bool:
+    """Whether an entry is what was written; checked once a process as long as it is the same file."""
+    state = os.fstat(handle.fileno())
+    known = (str(entry), state.st_ino, state.st_size)
+    if known in _sound:
+        return True
+    digest = hashlib.blake2b(digest_size=_DIGEST)
+    left = state.st_size - _DIGEST - len(_MAGIC)
+    while left > 0 and (piece := handle.read(min(left, _PIECE))):
+        digest.update(piece)
+        left -= len(piece)
+    if left or handle.read() != digest.digest() + _MAGIC:
+        return False
+    _sound.add(known)
+    return True
 
 
 def _store(entry: Path, array: Array) -> None:
@@ -108,7 +138,9 @@ def _store(entry: Path, array: Array) -> None:
             entry.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             with beside.open("xb") as handle:
                 os.fchmod(handle.fileno(), 0o600)  # pixels of patients are nobody else's
-                np.save(handle, array, allow_pickle=False)
+                writer = _Digested(handle)
+                np.lib.format.write_array(writer, array, allow_pickle=False)
+                handle.write(writer.digest.digest() + _MAGIC)
             beside.replace(entry)
         finally:
             beside.unlink(missing_ok=True)
@@ -116,6 +148,17 @@ def _store(entry: Path, array: Array) -> None:
             # Seldom where there are many: looking at each of them is what takes time.
             _due = _written + max(_ROUND, _trim(entry.parent.parent) // 4)
         _written += 1
+
+
+class _Digested:
+    """A file to write to, and the digest of what was written."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.digest = file, hashlib.blake2b(digest_size=_DIGEST)
+
+    def write(self, data: bytes) -> int:
+        self.digest.update(data)
+        return self.file.write(data)
 
 
 def _trim(folder: Path) -> int:

@@ -28,36 +28,70 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from medzoo.errors import UserError
 from medzoo.io.atomic import atomic_write
+from medzoo.io.durable import sync_folder
 from medzoo.recipe.train import CheckpointSection
-from medzoo.training.processes import REQUEUE, endings
+from medzoo.training.processes import INTERRUPTED, REQUEUE, endings
 
 log = logging.getLogger("medzoo.training")
 _NAME = re.compile(r"step-(\d+)-([0-9a-f]{16})\.ckpt")
 
 
 class Preempted(SystemExit):
-    """SIGTERM came, the state is saved; the process ends with `REQUEUE`."""
+    """SIGTERM or Ctrl-C came, the state is saved; the process ends with `REQUEUE`, or 130 after Ctrl-C."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(REQUEUE)
-        self.path = path
+    def __init__(self, path: Path, *, by: signal.Signals = signal.SIGTERM) -> None:
+        super().__init__(INTERRUPTED if by == signal.SIGINT else REQUEUE)
+        self.path, self.by = path, by
 
 
 class AtomicCheckpoints(TorchCheckpointIO):  # type: ignore[misc]
-    """Writes beside the place, flushes to the disk, renames; with a digest in the name of rotating states."""
+    """Writes beside the place, flushes to the disk, renames; with a digest in the name of rotating states, and in
+    NAME.sha256 beside any other."""
 
     def save_checkpoint(self, checkpoint: Mapping[str, Any], path: Any, storage_options: Any = None) -> None:
         """See CheckpointIO. `{digest}` in the name becomes the beginning of the bytes' SHA-256."""
         buffer = io.BytesIO()
         torch.save(dict(checkpoint), buffer)
         raw = buffer.getvalue()
-        target = Path(str(path).replace("{digest}", hashlib.sha256(raw).hexdigest()[:16]))
+        digest = hashlib.sha256(raw).hexdigest()
+        target = Path(str(path).replace("{digest}", digest[:16]))
         try:
+            if target == Path(path):
+                # Named beside it before it is there; a kill in between leaves both digests, and either file is whole.
+                known = _digests(target)[-1:]
+                lines = "".join(f"{one}  {target.name}\n" for one in (*known, digest))
+                atomic_write(_beside(target), lambda handle: handle.write(lines.encode()))
             atomic_write(target, lambda handle: handle.write(raw))
+            sync_folder(target.parent)
         except UserError as error:
             fault = error.faults[0]
             hint = "the state before it is kept; make room, then go on with --resume"
             raise UserError(fault.message, fault.where, hint) from error
+
+
+def _beside(path: Path) -> Path:
+    """The file that holds the digests of a checkpoint whose name has none."""
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _digests(path: Path) -> list[str]:
+    """The digests that a checkpoint may have, the newest last; none where none were written."""
+    try:
+        return [line.split()[0] for line in _beside(path).read_text(encoding="ascii").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError):
+        return []
+
+
+def read_checked(path: Path) -> bytes:
+    """The bytes of a checkpoint whose name has no digest. Raises UserError unless they are the bytes written."""
+    again = "train again, or --resume from a state before it"
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"the best weights are gone: {error.strerror}", str(path), again) from error
+    if hashlib.sha256(raw).hexdigest() not in _digests(path):
+        raise UserError(f"is damaged: it differs from the digest in {_beside(path).name}", str(path), again)
+    return raw
 
 
 class Checkpoints(pl.Callback):  # type: ignore[misc]
@@ -72,13 +106,14 @@ class Checkpoints(pl.Callback):  # type: ignore[misc]
         self._saved_step = -1
         self._saved_at = time.monotonic()
         self._terminated = self._requeue = False
+        self._interrupted = False
         self._before: dict[int, Any] = {}
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._saved_step = trainer.global_step
         self._saved_at = time.monotonic()
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._terminate) for number in endings()}
+            self._before = {number: signal.signal(number, self._terminate) for number in (*endings(), signal.SIGINT)}
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, index: int) -> None:
         step = trainer.global_step
@@ -123,11 +158,16 @@ class Checkpoints(pl.Callback):  # type: ignore[misc]
     def _stop(self, trainer: pl.Trainer) -> None:
         if self._requeue and trainer.is_global_zero:
             requeue()
-        raise Preempted(self.folder)
+        raise Preempted(self.folder, by=signal.SIGINT if self._interrupted else signal.SIGTERM)
 
     def _terminate(self, number: int, frame: Any) -> None:
+        if number == signal.SIGINT:
+            if self._interrupted:
+                os._exit(INTERRUPTED)  # the second Ctrl-C: at once, the state before this one is kept
+            self._interrupted = True
+            os.write(2, b"\nCtrl-C: the state is saved after this step; once more ends at once\n")
         self._terminated = True
-        self._requeue = self._requeue or number != signal.SIGTERM
+        self._requeue = self._requeue or number not in (signal.SIGTERM, signal.SIGINT)
 
     def _restore_handler(self) -> None:
         for number, before in self._before.items():
@@ -150,10 +190,11 @@ class BestWeights(ModelCheckpoint):  # type: ignore[misc]
         path = self.best_model_path
         if not path:
             return {}, None
+        raw = read_checked(Path(path))
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-        except (OSError, RuntimeError, pickle.UnpicklingError) as error:
-            raise UserError("the best weights are gone or damaged", str(path), "train again") from error
+            state = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)["state_dict"]
+        except (RuntimeError, KeyError, pickle.UnpicklingError) as error:
+            raise UserError("the best weights cannot be read", str(path), "train again") from error
         return state, float(self.best_model_score) if self.best_model_score is not None else None
 
 
@@ -211,5 +252,6 @@ def newest(folder: Path, *, say: Callable[[str], None]) -> Path | None:
 
 def forget(folder: Path) -> None:
     """Remove the states of an earlier run, for one that starts anew."""
-    for path in [*saved(folder), folder / "best.ckpt", *folder.glob(".*.ckpt")]:
+    best = folder / "best.ckpt"
+    for path in [*saved(folder), best, _beside(best), *folder.glob(".*.ckpt")]:
         path.unlink(missing_ok=True)

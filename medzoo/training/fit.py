@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -218,8 +219,9 @@ def _fit_net(net: Net, settings: TrainSection, train: Batches, val: Batches | No
                     ckpt_path=resume_from,
                     weights_only=True,
                 )
-        except Preempted:
-            console.print("SIGTERM: the state is saved; go on with --resume")
+        except Preempted as ended:
+            word = "Ctrl-C" if ended.by == signal.SIGINT else "SIGTERM"
+            console.print(f"{word}: the state is saved; go on with --resume")
             raise
         except OSError as error:
             raise UserError(

@@ -20,7 +20,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from medzoo.errors import UserError
 from medzoo.report.console import Console
-from medzoo.training.processes import REQUEUE
+from medzoo.training.processes import INTERRUPTED, REQUEUE
 
 _WAIT = 3.0  # seconds in which the others sign
 _LOOK = 0.2
@@ -51,7 +51,7 @@ class ProcessMonitor(pl.Callback):  # type: ignore[misc]
         def watch() -> None:
             while not over.wait(_LOOK):
                 for number, process in enumerate(getattr(trainer.strategy.launcher, "procs", ()), start=1):
-                    if process.poll() not in (None, 0, REQUEUE):
+                    if process.poll() not in (None, 0, REQUEUE, INTERRUPTED):
                         self.console.print(_ended(number, trainer.world_size, process.returncode), markup=False)
                         return
 

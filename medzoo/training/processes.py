@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 RANKS = ("RANK", "NODE_RANK", "LOCAL_RANK", "SLURM_PROCID")
 REQUEUE = 75  # EX_TEMPFAIL of sysexits.h: "try again later", what a scheduler may requeue on
+INTERRUPTED = 130  # 128 + SIGINT, as shells count: Ctrl-C
 RESTARTS = ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT")
 
 

@@ -286,9 +286,9 @@ def test_sigterm_reaches_the_folds_which_go_on_later(recipe: Path, tmp_path: Pat
     assert told.count("was stopped") == 2
     assert "go on with --resume" in told
     for k in range(2):
-        assert "SIGTERM: the state is saved" in (out / f"fold-{k}" / "log.txt").read_text()
+        assert "SIGTERM: the state is saved" in (out / f"fold-{k}" / "training" / "log.txt").read_text()
         with lock_run(out / f"fold-{k}"):  # nothing goes on by itself
             pass
     done = subprocess.run([*command, "train.epochs=60", "--resume"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert all("goes on from step" in (out / f"fold-{k}" / "log.txt").read_text() for k in range(2))
+    assert all("goes on from step" in (out / f"fold-{k}" / "training" / "log.txt").read_text() for k in range(2))

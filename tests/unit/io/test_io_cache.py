@@ -111,3 +111,35 @@ def test_many_workers_at_once(tmp_path: Path) -> None:
     names = [p.name for p in (tmp_path / "cache").glob("*/*")]
     assert len(names) == 3
     assert not any(name.startswith(".") for name in names)
+
+
+@pytest.mark.parametrize("place", ["header", "first value", "middle", "last value", "digest", "end"])
+def test_a_flipped_byte_is_found_and_the_entry_made_anew(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MEDZOO_CACHE", str(tmp_path))
+    array = np.arange(1000, dtype=np.int16)
+    assert np.array_equal(cache.kept("key", lambda: array), array)
+    (entry,) = tmp_path.glob("*/*.npy")
+    raw = bytearray(entry.read_bytes())
+    at = {"header": 30, "first value": 128, "middle": 1000, "last value": 2127, "digest": 2130, "end": -1}[place]
+    raw[at] ^= 4
+    entry.write_bytes(bytes(raw))
+    monkeypatch.setattr(cache, "_sound", set())  # as another process
+    assert np.array_equal(cache.kept("key", lambda: array), array)
+    assert "is damaged, it is made anew" in caplog.text
+    caplog.clear()
+    monkeypatch.setattr(cache, "_sound", set())
+    assert np.array_equal(cache.kept("key", lambda: array + 1), array)  # from the disk, sound again
+    assert caplog.text == ""
+
+
+def test_an_entry_that_was_cut_or_has_more_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDZOO_CACHE", str(tmp_path))
+    for change in (lambda raw: raw[:-30], lambda raw: raw + b"x", lambda raw: raw[:100], lambda raw: b""):
+        cache.kept("key", lambda: np.ones(50))
+        (entry,) = tmp_path.glob("*/*.npy")
+        entry.write_bytes(change(entry.read_bytes()))
+        monkeypatch.setattr(cache, "_sound", set())
+        assert np.array_equal(cache.kept("key", lambda: np.full(50, 2.0)), np.full(50, 2.0))
+        entry.unlink()

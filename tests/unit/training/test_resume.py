@@ -22,9 +22,10 @@ from medzoo.io import atomic
 from medzoo.models.lenet import LeNet, LeNetParams
 from medzoo.nn.net import Spec
 from medzoo.recipe import TrainSection
-from medzoo.training.checkpoints import Preempted, newest, saved
+from medzoo.recipe.train import CheckpointSection
+from medzoo.training.checkpoints import Checkpoints, Preempted, newest, read_checked, saved
 from medzoo.training.fit import FitReport, fit_gradient
-from medzoo.training.processes import REQUEUE
+from medzoo.training.processes import INTERRUPTED, REQUEUE
 from tests.unit.training.pictures_toys import LABELS, Toys
 
 HARD: dict[str, Any] = {"judged": True, "ema": 0.9, "accumulate": 2, "mixup": 0.3, "warmup": 2, "monitor": "auc"}
@@ -126,6 +127,49 @@ def test_sigterm_saves_and_ends_with_a_code_for_requeueing(tmp_path: Path) -> No
     assert [int(path.name.split("-")[1]) for path in saved(tmp_path / "cut" / "checkpoints")] in ([7], [8])
     resumed, _ = run(tmp_path / "cut", resume=True, checkpoint={"every_steps": 1000})
     assert same(whole, resumed)
+
+
+@pytest.mark.parametrize("at", [(0, 2), (1, 3), (2, 1)])
+def test_ctrl_c_saves_and_ends_with_130(at: tuple[int, int], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    whole, _ = run(tmp_path / "whole")
+    before = signal.getsignal(signal.SIGINT)
+    said = Console(record=True, quiet=False)
+    with pytest.raises(Preempted) as ended:
+        run(tmp_path / "cut", at=at, kill=signal.SIGINT, checkpoint={"every_steps": 1000}, console=said)
+    assert ended.value.code == INTERRUPTED == 130
+    assert "Ctrl-C: the state is saved; go on with --resume" in said.export_text()
+    assert "once more ends at once" in capfd.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is before
+    resumed, _ = run(tmp_path / "cut", resume=True, checkpoint={"every_steps": 1000})
+    assert same(whole, resumed)
+
+
+def test_a_second_ctrl_c_ends_at_once_and_keeps_the_state_before(tmp_path: Path) -> None:
+    child = os.fork()
+    if child == 0:
+        try:
+            twice = Checkpoints(tmp_path, CheckpointSection(), steps_per_epoch=1)
+            twice._terminate(signal.SIGINT, None)
+            twice._terminate(signal.SIGINT, None)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == INTERRUPTED
+
+
+@pytest.mark.parametrize("place", [0, 0.3, 0.7, -1])
+def test_a_flipped_byte_in_the_best_weights_is_refused_by_name(place: float, tmp_path: Path) -> None:
+    with pytest.raises(PowerError):
+        run(tmp_path / "cut", at=(3, 1), judged=True)
+    best = tmp_path / "cut" / "checkpoints" / "best.ckpt"
+    raw = bytearray(best.read_bytes())
+    raw[int(place * len(raw)) if place >= 0 else -1] ^= 1
+    read_checked(best)
+    best.write_bytes(bytes(raw))
+    with pytest.raises(UserError, match=r"best\.ckpt: is damaged: it differs from the digest in best\.ckpt\.sha256"):
+        read_checked(best)
+    (best.with_name("best.ckpt.sha256")).unlink()
+    with pytest.raises(UserError, match=r"best\.ckpt: is damaged"):
+        read_checked(best)
 
 
 def test_a_damaged_state_falls_back_to_the_one_before_it_and_says_so(tmp_path: Path) -> None:
