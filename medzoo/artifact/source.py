@@ -8,17 +8,25 @@ from __future__ import annotations
 import http.client
 import lzma
 import tarfile
+import threading
+import time
 import urllib.error
 import urllib.request
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
+from urllib.parse import urlsplit
 
 from medzoo.artifact.manifest import is_plain
 from medzoo.errors import UserError
 
-_TIMEOUT = 30
+DEADLINE = 3600.0
+"""Seconds that all of a fetch may take."""
+MIN_RATE = 1000.0
+"""Bytes a second that a server must send."""
+_WINDOW = 20.0  # seconds over which that is measured, and that one piece is waited for
+_READ = 1 << 16
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz")
 _AGAIN = "the same command goes on where it ended"
 _BROKEN = (
@@ -59,24 +67,127 @@ class Source(Protocol):
         """The bytes of a file, from `offset` on where the source can resume, else from the start."""
 
 
+class Pace:
+    """How long a fetch may take in all, and how slow its server may be, so that neither keeps it waiting for ever."""
+
+    def __init__(self, *, deadline: float = DEADLINE, min_rate: float = MIN_RATE, window: float = _WINDOW) -> None:
+        self.deadline, self.min_rate, self.window = deadline, min_rate, window
+        self._end = time.monotonic() + deadline
+        self._since, self._bytes = time.monotonic(), 0
+
+    @property
+    def wait(self) -> float:
+        """Seconds to wait for one piece of bytes."""
+        return max(0.1, min(self.window, self._end - time.monotonic()))
+
+    def begin(self) -> None:
+        """Begin to measure anew, as for another file. Raises UserError where the deadline has passed."""
+        self._since, self._bytes = time.monotonic(), 0
+        self.count(0, where="fetch")
+
+    def count(self, size: int, *, where: str) -> None:
+        """Note bytes that came. Raises UserError where the deadline has passed, or too few came for a while."""
+        now = time.monotonic()
+        self._bytes += size
+        if now >= self._end:
+            raise UserError(
+                f"was not fetched within {self.deadline:g} seconds",
+                where=where,
+                hint=f"--deadline allows more; {_AGAIN}",
+            )
+        spent = now - self._since
+        if spent < self.window:
+            return
+        rate = self._bytes / spent
+        if rate < self.min_rate:
+            raise UserError(
+                f"came at {rate:.3g} bytes a second, less than {self.min_rate:g}",
+                where=where,
+                hint=f"--min-rate takes slower ones; {_AGAIN}",
+            )
+        self._since, self._bytes = now, 0
+
+
+class _HttpStream(Stream):
+    """A stream whose every read is held to a pace."""
+
+    def __init__(self, file: http.client.HTTPResponse, *, start: int, where: str, pace: Pace) -> None:
+        super().__init__(file, start=start, where=where, hint=_AGAIN)
+        self._answer, self._pace = file, pace
+
+    def read(self, size: int) -> bytes:
+        """See Stream; what is there already, so that a server which trickles is found out."""
+        try:
+            piece = self._answer.read1(min(size, _READ))
+        except _BROKEN as error:
+            raise UserError(f"the source failed: {error}", where=self.where, hint=self.hint) from error
+        self._pace.count(len(piece), where=self.where)
+        return piece
+
+
+class _SameHost(urllib.request.HTTPRedirectHandler):
+    """Follows redirects that stay on their host."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        old, new = urlsplit(req.full_url), urlsplit(newurl)
+        same = new.hostname == old.hostname and (new.port == old.port or new.scheme != old.scheme)
+        if new.scheme not in ("http", "https") or (old.scheme == "https" and new.scheme == "http") or not same:
+            raise UserError(
+                f"redirects to {newurl[:200]!r}, which is not on the same host; it was not followed",
+                where=req.full_url,
+                hint="give that address to --from, if you trust it",
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 class HttpSource:
     """An HTTP(S) base, such as https://host/zoo. Resumes by ranges where the server serves them."""
 
-    def __init__(self, base: str) -> None:
+    def __init__(self, base: str, *, pace: Pace | None = None) -> None:
         self.base = base.rstrip("/")
+        self.pace = pace or Pace()
+        self._opener = urllib.request.build_opener(_SameHost)
 
     def open(self, name: str, *, offset: int = 0) -> Stream:
-        """See Source. Raises UserError that names the address if it cannot be had."""
+        """See Source. Raises UserError that names the address if it cannot be had, in time and as it is."""
         where = f"{self.base}/{name}"
-        request = urllib.request.Request(where, headers={"Range": f"bytes={offset}-"} if offset else {})
+        self.pace.begin()
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={offset}-"} if offset else {})
         try:
-            answer = urllib.request.urlopen(request, timeout=_TIMEOUT)
+            answer = self._asked(urllib.request.Request(where, headers=headers))
         except urllib.error.HTTPError as error:
             raise UserError(f"answers {error.code} {error.reason}", where=where, hint="is the base right?") from error
         except _BROKEN as error:
             reason = getattr(error, "reason", None) or error
             raise UserError(f"the connection failed: {reason}", where=where, hint=_AGAIN) from error
-        return Stream(answer, start=offset if answer.status == 206 else 0, where=where, hint=_AGAIN)
+        encoding = answer.headers.get("Content-Encoding", "identity")
+        ranged = answer.headers.get("Content-Range", f"bytes {offset}-")
+        if encoding != "identity" or (answer.status == 206 and not ranged.startswith(f"bytes {offset}-")):
+            answer.close()
+            said = f"in the encoding {encoding!r}" if encoding != "identity" else f"from another place ({ranged!r})"
+            raise UserError(f"is sent {said}, where its bytes were asked for", where=where, hint="use another server")
+        return _HttpStream(answer, start=offset if answer.status == 206 else 0, where=where, pace=self.pace)
+
+    def _asked(self, request: urllib.request.Request) -> Any:
+        """The answer's head; in a thread of its own, as a server may send that byte by byte too."""
+        found: list[Any] = []
+
+        def ask() -> None:
+            try:
+                found.append(self._opener.open(request, timeout=self.pace.wait))
+            except BaseException as error:
+                found.append(error)
+
+        thread = threading.Thread(target=ask, name="medzoo-fetch", daemon=True)
+        thread.start()
+        thread.join(2 * self.pace.wait)
+        if not found:
+            raise TimeoutError("no answer came in time")
+        if isinstance(found[0], BaseException):
+            raise found[0]
+        return found[0]
 
 
 class FolderSource:
@@ -142,11 +253,11 @@ class ArchiveSource:
         return Stream(member, start=0, where=where)
 
 
-def open_source(base: str | Path) -> HttpSource | FolderSource | ArchiveSource:
-    """The source that `base` names. Raises UserError if it is none."""
+def open_source(base: str | Path, *, pace: Pace | None = None) -> HttpSource | FolderSource | ArchiveSource:
+    """The source that `base` names; `pace` holds for servers. Raises UserError if it is none."""
     text = str(base)
     if text.startswith(("http://", "https://")):
-        return HttpSource(text)
+        return HttpSource(text, pace=pace)
     path = Path(base)
     if path.is_dir():
         return FolderSource(path)

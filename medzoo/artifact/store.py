@@ -19,6 +19,7 @@ from medzoo.artifact.folder import ModelFolder
 from medzoo.artifact.index import INDEX, Index, IndexFile
 from medzoo.artifact.source import Source
 from medzoo.errors import UserError
+from medzoo.io.durable import exchange, sync_file, sync_folder
 
 _PIECE = 1 << 18
 _INDEX_LIMIT = 4_000_000
@@ -47,6 +48,7 @@ class Store:
                         watch(one.bytes)
                     return target
                 incoming = self.folder / ".incoming" / model
+                _clear(incoming, files)
                 for one in files:
                     _bring(source, f"{model}/{one.name}", one, incoming / one.name, watch=watch)
                 ModelFolder.open(incoming)
@@ -74,11 +76,30 @@ class Store:
             yield
 
     def _place(self, incoming: Path, target: Path) -> None:
-        old = self.folder / ".incoming" / f"{target.name}.{secrets.token_hex(6)}.old"
-        if target.exists():
+        """Put a whole folder in its place, durably: in one step where the system has one."""
+        for inside, _, names in os.walk(incoming):
+            for name in names:
+                sync_file(Path(inside) / name)
+            sync_folder(Path(inside))
+        if not target.exists():
+            incoming.rename(target)
+        elif exchange(incoming, target):
+            shutil.rmtree(incoming, ignore_errors=True)
+        else:
+            # In between there is no model of this name; the next fetch finds `incoming` whole and puts it there.
+            old = self.folder / ".incoming" / f"{target.name}.{secrets.token_hex(6)}.old"
             target.rename(old)
-        incoming.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
+            incoming.rename(target)
+            shutil.rmtree(old, ignore_errors=True)
+        sync_folder(self.folder)
+
+
+def _clear(incoming: Path, files: tuple[IndexFile, ...]) -> None:
+    """Drop from a folder in the making what is no part of the model that is asked for: an older one's files."""
+    wanted = {name for one in files for name in (one.name, f"{one.name}.part")}
+    for path in sorted(incoming.rglob("*"), reverse=True):
+        if path.is_symlink() or (path.is_file() and path.relative_to(incoming).as_posix() not in wanted):
+            path.unlink()
 
 
 def read_index(source: Source, *, pin: str, where: str) -> Index:

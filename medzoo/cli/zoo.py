@@ -65,12 +65,18 @@ def fetch(
     index_sha256: Annotated[
         str | None, typer.Option(metavar="DIGEST", help="Trust this index, not the one of this release.")
     ] = None,
+    deadline: Annotated[
+        float, typer.Option(min=1, metavar="SECONDS", help="Most that all of it may take from a server.")
+    ] = 3600,
+    min_rate: Annotated[
+        float, typer.Option(min=0, metavar="BYTES", help="A second, over 20 s: a server that sends fewer is given up.")
+    ] = 1000,
     as_json: Json = False,
 ) -> None:
     """Bring models of the zoo index to this machine."""
     from medzoo.commands.fetch import fetch as run_fetch
 
-    found = run_fetch(models, base=base, index_sha256=index_sha256)
+    found = run_fetch(models, base=base, index_sha256=index_sha256, deadline=deadline, min_rate=min_rate)
     if as_json:
         print_json({name: str(path) for name, path in found.items()})
         return

@@ -11,11 +11,12 @@ from pathlib import Path
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from medzoo.artifact.index import INDEX, PIN, Index, build_index, pin_line, pinned, released
-from medzoo.artifact.source import open_source
+from medzoo.artifact.source import DEADLINE, MIN_RATE, Pace, open_source
 from medzoo.artifact.store import Store, read_index
 from medzoo.commands.locate import fetched_folder
 from medzoo.errors import UserError
 from medzoo.io.atomic import atomic_write
+from medzoo.io.durable import sync_folder
 from medzoo.report.console import Console
 
 BASE = "MEDZOO_FETCH_FROM"
@@ -26,13 +27,16 @@ def fetch(
     *,
     base: str | Path | None = None,
     index_sha256: str | None = None,
+    deadline: float = DEADLINE,
+    min_rate: float = MIN_RATE,
     console: Console | None = None,
 ) -> dict[str, Path]:
     """Bring `models` (none: all of the index) from `base` to the cache; name to folder.
 
     `base`: an HTTP(S) address, a folder or an archive; default $MEDZOO_FETCH_FROM. `index_sha256`: trust this
-    index in place of the one that the package was released with. What is there already is not brought again.
-    Raises UserError that names what is not as the index says.
+    index in place of the one that the package was released with. `deadline`: seconds that all of it may take from a
+    server; `min_rate`: bytes a second, over 20 seconds, that it must send at least. What is there
+    already is not brought again. Raises UserError that names what is not as the index says.
     """
     place = base or os.environ.get(BASE)
     if not place:
@@ -41,7 +45,7 @@ def fetch(
             where="--from",
             hint=f"give an address, a folder or an archive, or set {BASE}",
         )
-    source = open_source(place)
+    source = open_source(place, pace=Pace(deadline=deadline, min_rate=min_rate))
     index = read_index(source, pin=(index_sha256 or pinned()).lower(), where=str(place))
     unknown = [name for name in models if name not in index.models]
     if unknown:
@@ -69,4 +73,5 @@ def write_index(zoo: Path) -> Path:
     """zoo/index.json anew, and its digest into the package. Raises UserError for a folder that is not whole."""
     raw = build_index(zoo)
     atomic_write(PIN, lambda file: file.write(pin_line(raw)))
+    sync_folder(PIN.parent)
     return atomic_write(zoo / INDEX, lambda file: file.write(raw))

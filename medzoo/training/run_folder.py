@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from medzoo.errors import Fault, UserError
 from medzoo.io.atomic import atomic_write
+from medzoo.io.durable import sync_folder
 from medzoo.training.processes import is_first
 
 _WORDS = {
@@ -100,6 +101,7 @@ def check_resume(
             raise UserError.of([_fault(name, before[name], facts[name], lines, folder) for name in changed])
     document = json.dumps({**facts, "recipe": recipe, **({"asked": asked} if asked else {})}, indent=1) + "\n"
     atomic_write(_file(folder), lambda handle: handle.write(document.encode()))
+    sync_folder(_file(folder).parent)
 
 
 def _file(folder: Path) -> Path:
