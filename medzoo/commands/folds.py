@@ -24,8 +24,8 @@ from medzoo.metrics import Figure, Scores, read_scores, restored
 from medzoo.metrics.scores import FILE
 from medzoo.recipe import load_recipe
 from medzoo.report.console import Console
-from medzoo.training.run_folder import lock_run
 from medzoo.training.processes import INTERRUPTED, REQUEUE, endings, is_restarted
+from medzoo.training.run_folder import lock_run
 
 # A terminal sends Ctrl-C to all processes of a group: the folds are told by this one alone, so once.
 _OWN_GROUP: Mapping[str, Any] = {} if os.name == "nt" else {"start_new_session": True}

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medzoo.artifact.manifest import DIGEST, sha256
+from medzoo.artifact.folder import sha256
+from medzoo.artifact.manifest import DIGEST
 from medzoo.errors import UserError
 from medzoo.runtime.predictor import Predictor
 from medzoo.runtime.remote import is_url

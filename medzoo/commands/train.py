@@ -20,8 +20,8 @@ from medzoo.data.catalog import Catalog, has_torch
 from medzoo.data.opened import OpenData, data_digest, open_data
 from medzoo.data.split import SPLIT_FILE
 from medzoo.errors import UserError, missing_extra
-from medzoo.export.precision import Fewer, export_fewer
 from medzoo.evaluation.worst import FILES as WORST_FILES
+from medzoo.export.precision import Fewer, export_fewer
 from medzoo.metrics.scores import FILE as SCORES_FILE
 from medzoo.recipe import Recipe, load_recipe
 from medzoo.report.card import render_card

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from medzoo.io.check import volume_needed
 from medzoo.errors import UserError
+from medzoo.io.check import volume_needed
 from medzoo.io.limits import limits
 from medzoo.preprocess.step import HostStep
 from medzoo.types import Array, Frame, Image

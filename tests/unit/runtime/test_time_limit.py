@@ -22,6 +22,7 @@ from medzoo.runtime.time_limit import TimeLimitError, budget, time_limit
 from tests.unit.runtime.endless import KINDS, write_endless
 
 BLACK, LIT = np.zeros((1, 1, 8, 8), np.float32), np.ones((1, 1, 8, 8), np.float32)
+DARK, BRIGHT = np.zeros((8, 8), np.uint8), np.full((8, 8), 200, np.uint8)
 LIMIT = 0.5
 
 
@@ -47,15 +48,15 @@ def test_runs_share_what_a_block_may_spend(tmp_path: Path) -> None:
 def test_python_and_streams_say_it_in_the_input_s_place(tmp_path: Path) -> None:
     model = medzoo.load(write_endless(tmp_path / "graph.onnx"), device="cpu", time_limit=LIMIT)
     with pytest.raises(UserError, match=r"endless did not answer within 0\.5 seconds"):
-        model.predict(LIT[0, 0])
-    given = [BLACK[0, 0], LIT[0, 0], BLACK[0, 0], BLACK[0, 0]]
+        model.predict(BRIGHT)
+    given = [DARK, BRIGHT, DARK, DARK]
     found = list(model.stream(given))
     assert [isinstance(one, Failure) for one in found] == [False, True, False, False]
 
 
 def test_a_batch_that_one_input_keeps_from_ending_is_taken_apart(tmp_path: Path) -> None:
     model = medzoo.load(write_endless(tmp_path / "graph.onnx"), device="cpu", time_limit=LIMIT)
-    found = list(model.stream([BLACK[0, 0], LIT[0, 0], BLACK[0, 0]], batch=3, delay=1.0))
+    found = list(model.stream([DARK, BRIGHT, DARK], batch=3, delay=1.0))
     assert [isinstance(one, Failure) for one in found] == [False, True, False]
 
 
