@@ -33,11 +33,10 @@ class Limits:
 
 
 DEFAULT = Limits()
-# Sized so that reading and preparing one input stays below 1 GB above idle: 33 million pixels are 8K by 4K, 67 million
-# voxels are 512 x 512 x 256.
+# Sized so that reading and preparing one input stays below 1 GB above idle: 4096 x 4096 pixels, 512 x 512 x 128 voxels.
 SERVER = Limits(
-    pixels=1 << 25,
-    voxels=1 << 26,
+    pixels=1 << 24,
+    voxels=1 << 25,
     decoded_bytes=1 << 28,
     archive_entries=4096,
     archive_bytes=1 << 28,
