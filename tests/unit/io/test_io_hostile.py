@@ -29,7 +29,7 @@ from medzoo.errors import UserError
 from medzoo.types import Image
 
 REAL = Path(pydicom.__file__).parent / "data" / "test_files"
-SPARE = 128 << 20  # bytes that a file of at most a few MiB may take at its peak
+SPARE = 256 << 20  # bytes that a file of at most a few MiB may take at its peak
 SECONDS = 60  # which no case comes near: what hangs is ended
 RNG = np.random.default_rng(7)
 VALUES = RNG.integers(1, 999, (12, 10, 8)).astype(np.int16)
