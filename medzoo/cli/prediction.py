@@ -43,6 +43,9 @@ def predict(
     threshold: Annotated[float | None, typer.Option(min=0, max=1, help="In place of the stored one.")] = None,
     mask: Annotated[str | None, typer.Option(metavar="FILE", help="The outline of the mass in the one INPUT.")] = None,
     box: Annotated[str | None, typer.Option(metavar="X0,Y0,X1,Y1", help="A box around the mass in it.")] = None,
+    tile: Annotated[
+        str | None, typer.Option(metavar="H,W", help="Look at large pictures in tiles of so many pixels; or auto.")
+    ] = None,
     backend: Backend = "auto",
     device: Device = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16, int8, or bf16 (torch).")] = "auto",
@@ -78,6 +81,8 @@ def predict(
         options["box"] = numbers("--box", box, 4)
     if options and len(inputs) > 1:
         raise UserError("an outline or a box belongs to one INPUT", where=f"--{next(iter(options))}")
+    if tile is not None:
+        options["tile"] = True if tile == "auto" else numbers("--tile", tile, 2)
     load_options = {
         "backend": one_of("--backend", backend, ("auto", "onnx", "torch")),
         "device": one_of("--device", device, ("auto", "cpu", "cuda", "tensorrt")),

@@ -39,6 +39,14 @@ class TorchBackend:
         if bf16 and metadata.geometry.dims == 2:
             self.net = self.net.to(memory_format=torch.channels_last)  # as its kernels want them, twice as fast
 
+    @property
+    def canvas(self) -> tuple[int, int] | None:
+        """Height and width into which the net fits pictures, if it does."""
+        found = getattr(self.net, "canvas", None)
+        if found is None and self.metadata.task == "detect":
+            found = getattr(getattr(self.net, "params", None), "size", None)
+        return (int(found[0]), int(found[1])) if isinstance(found, tuple) and len(found) == 2 else None
+
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """See Backend.run."""
         tensors = [torch.from_numpy(np.ascontiguousarray(inputs[name])).to(self.device) for name in self.net.inputs]

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from medzoo.runtime.backend import Backend
+from medzoo.runtime.canvas import Canvas
 from medzoo.runtime.time_limit import TimeLimitError, budget, time_limit
 from medzoo.types import Array
 
@@ -260,6 +261,12 @@ class BatchingBackend:
         self.metadata = batcher.backend.metadata
         self.name, self.device = batcher.backend.name, batcher.backend.device
         self.deadline, self.stopped = deadline, stopped
+
+    @property
+    def canvas(self) -> Canvas | None:
+        """As the backend behind the queue says."""
+        found: Canvas | None = getattr(self.batcher.backend, "canvas", None)
+        return found
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """See Backend.run; waits for a place in the queue. Raises DeadlineError or ClosedError besides."""

@@ -75,7 +75,8 @@ class Cascade(Predictor):
             self._judged(prepared.source, box, float(score), whole)
             for box, score in zip(found.boxes, found.scores, strict=True)
         ]
-        return replace(found, details=details, seconds=time.perf_counter() - start)
+        notes = tuple(dict.fromkeys([*found.notes, *(note for one in whole.values() for note in one.notes)]))
+        return replace(found, details=details, notes=notes, seconds=time.perf_counter() - start)
 
     def _judged(self, picture: Image, box: Array, score: float, whole: Mapping[str, Classification]) -> dict[str, Any]:
         """Outline, members and stages of one box."""

@@ -9,7 +9,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ import onnxruntime as ort
 
 from medzoo.errors import UserError
 from medzoo.runtime.bound import Bound
+from medzoo.runtime.canvas import Canvas, canvas_of
 from medzoo.runtime.cores import cores
 from medzoo.runtime.gpu import GpuOptions
 from medzoo.runtime.metadata import Metadata
@@ -134,6 +135,11 @@ class OnnxBackend:
             where=self.where,
             hint=None if self.where.endswith(".onnx") else way,
         )
+
+    @cached_property
+    def canvas(self) -> Canvas | None:
+        """Height and width into which the graph fits pictures, if it does."""
+        return canvas_of(self._source)
 
     def with_threads(self, threads: int) -> OnnxBackend:
         """The same graph in a session of its own on the CPU, of so many threads. Raises UserError."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 
+from medzoo.runtime.canvas import Canvas
 from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.types import Array
 
@@ -24,6 +25,11 @@ class ParallelRuns:
         self._single: OnnxBackend | None = None
         self._running = 0
         self._lock = threading.Lock()
+
+    @property
+    def canvas(self) -> Canvas | None:
+        """See OnnxBackend.canvas."""
+        return self.backend.canvas
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """See Backend.run."""

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from urllib.parse import SplitResult, quote, urlsplit
 
 from medzoo.errors import UserError, missing_extra
+from medzoo.runtime.canvas import from_properties
 from medzoo.runtime.credentials import (
     TOKEN,
     TOKEN_FILE,
@@ -57,7 +58,9 @@ class RemoteBackend:
         self.url = without_secrets(url)
         self._wire = _wire(url, token, timeout)
         self.device = "{0.scheme}://{0.netloc}".format(urlsplit(url))
-        self.metadata = Metadata.read(self._wire.properties(), where=self.url)
+        properties = self._wire.properties()
+        self.metadata = Metadata.read(properties, where=self.url)
+        self.canvas = from_properties(properties)
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """See Backend.run. Safe to call from several threads."""

@@ -15,6 +15,8 @@ from typing import Any
 from medzoo.errors import UserError
 from medzoo.io.limits import limited
 from medzoo.runtime.batching import Answer, Batcher, BatchingBackend, ClosedError, DeadlineError, QueueFullError
+from medzoo.runtime.canvas import KEY as CANVAS
+from medzoo.runtime.canvas import to_property
 from medzoo.runtime.cascade import Cascade
 from medzoo.runtime.metadata import KEY, Metadata
 from medzoo.runtime.onnx_backend import OnnxBackend
@@ -82,11 +84,14 @@ class Served:
 
     def config(self) -> dict[str, Any]:
         """The part of Triton's model configuration that carries medzoo's metadata to a client."""
+        told = {KEY: self.metadata.model_dump_json()}
+        if (canvas := getattr(self.batcher.backend, "canvas", None)) is not None:
+            told[CANVAS] = to_property(canvas)
         return {
             "name": self.name,
             "platform": PLATFORM,
             "max_batch_size": 0,
-            "parameters": {KEY: {"string_value": self.metadata.model_dump_json()}},
+            "parameters": {key: {"string_value": value} for key, value in told.items()},
         }
 
     def check(self, question: Question) -> None:

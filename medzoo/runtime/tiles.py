@@ -1,0 +1,125 @@
+"""Boxes in a picture far larger than a detector's canvas: found tile by tile, each at its own resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from medzoo.errors import UserError
+from medzoo.types import Array
+
+Size = tuple[int, int]
+OVERLAP = 0.5
+"""IoU from which boxes of one class in two tiles are one object."""
+SLACK = 1 / 16
+"""Of a tile: how far beyond its own part of the picture a tile still answers, so that no object falls between two."""
+_EDGE = 1.5  # pixels from a seam within which a box counts as cut by it
+Boxes = tuple[Array, Array, Array]
+"""Boxes (N, 4) as x0, y0, x1, y1, scores (N,), classes (N,)."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Rows `top` to `bottom`, columns `left` to `right` of a picture, and its own part of it: no other tile's."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+    own: tuple[float, float, float, float]
+    """x0, y0, x1, y1."""
+
+
+def check_tile(tile: Any, canvas: Size | None) -> Size:
+    """Height and width of a tile from what was asked for: True (the canvas), or two numbers. Raises UserError."""
+    if tile is True:
+        if canvas is None:
+            raise UserError("this backend does not tell the size that its graph sees", "tile", "as in tile=(512, 640)")
+        return canvas
+    try:
+        height, width = (int(n) for n in tile if int(n) == n and not isinstance(n, bool))
+    except (TypeError, ValueError, OverflowError):
+        height = width = 0
+    if min(height, width) < 32:
+        raise UserError(f"{tile!r} is no height and width of at least 32 pixels", "tile", "as in tile=(512, 640)")
+    return height, width
+
+
+def tiles(size: Size, tile: Size) -> Iterator[Tile]:
+    """Tiles of a picture, row by row; neighbours overlap by half or more, so that an object of up to half a tile
+    lies whole in the tile in whose own part its centre is."""
+    rows, columns = (_along(length, side) for length, side in zip(size, tile, strict=True))
+    for top, bottom, y0, y1 in rows:
+        for left, right, x0, x1 in columns:
+            yield Tile(top, left, bottom, right, (x0, y0, x1, y1))
+
+
+def _along(length: int, side: int) -> list[tuple[int, int, float, float]]:
+    """First and last place of each tile along an axis, and where its own part begins and ends."""
+    if length <= side:
+        return [(0, length, 0.0, float(length))]
+    count = 1 + -(-(length - side) // max(1, side // 2))
+    starts = [round(k * (length - side) / (count - 1)) for k in range(count)]
+    borders = [0.0, *((a + b + side) / 2 for a, b in pairwise(starts)), float(length)]
+    return [(start, start + side, borders[k], borders[k + 1]) for k, start in enumerate(starts)]
+
+
+def detect_in_tiles(find: Callable[[Array], Boxes], picture: Array, tile: Size) -> tuple[Boxes, int]:
+    """Boxes of a picture (C, H, W) of any dtype, best first, and how many of them a seam may have cut.
+
+    `find`: boxes of one tile float32 (C, h, w). One tile at a time is turned into floating point, so memory does not
+    grow with the picture. A tile answers for objects whose centre lies in its own part of the picture, or close by;
+    of boxes of one class that overlap by OVERLAP the best stays (greedy non-maximum suppression).
+    """
+    height, width = picture.shape[1:]
+    if height <= tile[0] and width <= tile[1]:
+        return find(np.ascontiguousarray(picture, np.float32)), 0
+    boxes, scores, classes, cut = [], [], [], []
+    for one in tiles((height, width), tile):
+        window = picture[:, one.top : one.bottom, one.left : one.right]
+        found, how_sure, kinds = find(np.ascontiguousarray(window, np.float32))
+        found = np.asarray(found, np.float32).reshape(-1, 4)
+        placed = found + np.array([one.left, one.top, one.left, one.top], np.float32)
+        x, y = (placed[:, :2] + placed[:, 2:]).T / 2
+        x0, y0, x1, y1 = one.own
+        near_y, near_x = SLACK * (one.bottom - one.top), SLACK * (one.right - one.left)
+        mine = (x >= x0 - near_x) & (x < x1 + near_x) & (y >= y0 - near_y) & (y < y1 + near_y)
+        seams = np.array(
+            [
+                one.left if one.left > 0 else -np.inf,
+                one.top if one.top > 0 else -np.inf,
+                one.right if one.right < width else np.inf,
+                one.bottom if one.bottom < height else np.inf,
+            ]
+        )
+        boxes.append(placed[mine])
+        scores.append(how_sure[mine])
+        classes.append(kinds[mine])
+        cut.append((np.abs(placed[mine] - seams) <= _EDGE).any(axis=1))
+    every = np.concatenate(boxes), np.concatenate(scores), np.concatenate(classes)
+    halves = np.concatenate(cut)
+    kept = _best(*every, halves)
+    return (every[0][kept], every[1][kept], every[2][kept]), int(halves[kept].sum())
+
+
+def _best(boxes: Array, scores: Array, classes: Array, cut: Array) -> Array:
+    """Indices, best first, of the boxes that stay: a whole one goes before one that a seam cut."""
+    order = np.lexsort((-scores, cut))
+    area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    free, kept = np.ones(len(boxes), bool), []
+    for index in order:
+        if not free[index]:
+            continue
+        kept.append(index)
+        low, high = np.maximum(boxes[index, :2], boxes[:, :2]), np.minimum(boxes[index, 2:], boxes[:, 2:])
+        shared = np.prod(np.clip(high - low, 0, None), axis=1)
+        overlap = shared / np.maximum(area + area[index] - shared, 1e-9)
+        # What a seam cut off lies within the whole object.
+        within = cut & (shared >= OVERLAP * np.maximum(area, 1e-9))
+        free &= (classes != classes[index]) | ~((overlap >= OVERLAP) | within)
+    chosen = np.array(kept, np.int64)
+    return chosen[np.argsort(-scores[chosen], kind="stable")]
