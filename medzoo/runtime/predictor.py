@@ -23,7 +23,7 @@ from medzoo.io.contours import read_outline
 from medzoo.io.file_object import is_file_object, name_of
 from medzoo.io.read import read_image, read_labels
 from medzoo.io.sequences import read_sequences
-from medzoo.io.snapshot import snapshot
+from medzoo.io.snapshot import file_version, snapshot
 from medzoo.preprocess.mass import Hint, measured_of, with_hint
 from medzoo.preprocess.proposed import proposed_of
 from medzoo.preprocess.steps import apply_steps, parse_steps
@@ -152,20 +152,23 @@ class Predictor:
         batcher = batcher_of(self.backend, pace)
         within = self._behind(BatchingBackend(batcher))
 
-        def taken() -> Iterator[tuple[str, Any]]:
+        def taken() -> Iterator[tuple[str, Any, object]]:
             for source in sources:
-                # Whoever hands out the inputs may fill the same memory anew before this one's turn.
+                # Whoever hands out the inputs may fill the same memory or file anew before this one's turn.
                 try:
-                    yield _name(source), snapshot(source)
+                    yield _name(source), snapshot(source), file_version(source)
                 except Exception as error:  # of any library that the object comes from
-                    yield _name(source), as_user_error(error, _name(source))
+                    yield _name(source), as_user_error(error, _name(source)), None
 
-        def work(number: int, source: tuple[str, Any]) -> tuple[Result | Failure, int]:
-            name, held = source
+        def work(number: int, source: tuple[str, Any, object]) -> tuple[Result | Failure, int]:
+            name, held, version = source
             try:
                 if isinstance(held, UserError):
                     raise held
                 prepared = replace(within.prepare(held, **options), name=name)
+                if file_version(held) != version:
+                    way = "write every image to a file of its own, or hand out arrays"
+                    raise UserError("was written anew before it was read", name, way)
                 result = within.answer(prepared)
                 size = prepared.source.array.nbytes + prepared.image.array.nbytes
                 return (finish(number, result) if finish is not None else result), size
@@ -237,20 +240,25 @@ class Predictor:
 
     def _reduced(self, prepared: Prepared) -> tuple[str, ...]:
         """How much smaller a picture was made, where that is far more than the pictures of training were."""
-        if prepared.source.affine is not None or len(prepared.frame.shape) != 2 or prepared.tile is not None:
+        if prepared.source.affine is not None or len(prepared.frame.shape) != 2:
             return ()
         if max(prepared.source.shape) < _SMALL:
             return ()
         by_steps = float(np.linalg.norm(prepared.frame.matrix[:2, :2], axis=0).max())
         canvas = self.canvas
-        factor = by_steps * (1.0 if canvas is None else reduction(prepared.frame.shape, canvas))
+        seen: tuple[int, ...] = prepared.frame.shape
+        if prepared.tile is not None:
+            seen = tuple(min(pair) for pair in zip(seen, prepared.tile, strict=True))
+        factor = by_steps * (1.0 if canvas is None else reduction(seen, canvas))
         plain = self.metadata.task == "detect" and not self.steps
         if factor <= (_REDUCED if plain else 2 * _REDUCED):
             return ()
         if self.takes_outline and max(prepared.source.shape) <= _LARGE:
             return ()  # the patch around a mass is made small in any picture
-        height, width = prepared.source.shape
+        height, width = prepared.source.shape if prepared.tile is None else seen
         way = "tile=True (--tile auto) looks at it in tiles" if plain else "give the part of it that matters"
+        if prepared.tile is not None:
+            return (f"its tiles of {width} x {height} pixels were reduced {factor:.1f} times: smaller ones see more",)
         held = f"its {width} x {height} pixels were reduced {factor:.1f} times"
         return (f"{held}, small objects and fine detail are lost; {way}",)
 

@@ -108,6 +108,24 @@ def test_a_nibabel_image_over_one_array(tiny_model: Path, mni_t1: Path) -> None:
     assert [int((one.mask > 0).sum()) for one in model.predict(slices())] == expected
 
 
+def test_one_file_that_is_written_again_and_again_never_gets_anothers_answer(tmp_path: Path) -> None:
+    path = tmp_path / "frame.bmp"
+
+    def files() -> Iterator[Any]:
+        for number in FRAMES:
+            # Another size each time: a clock may be slower than these frames are written.
+            Pillow.new("L", (80 + number, 64), number).save(path)
+            yield path
+
+    found = list(Predictor(MeanValue()).stream(files()))
+    assert len(found) == len(FRAMES)
+    for number, one in zip(FRAMES, found, strict=True):
+        if isinstance(one, Failure):
+            assert "frame.bmp" in str(one.error)
+        else:
+            assert round(255 * one.probabilities["bright"]) == number
+
+
 def test_one_that_cannot_be_taken_fails_in_its_place() -> None:
     def sources() -> Iterator[Any]:
         yield np.full(SHAPE, 3, np.uint8)

@@ -117,6 +117,11 @@ def test_an_object_larger_than_half_a_tile_is_said_to_be_cut() -> None:
     assert "objects larger than half a tile need a larger one" in answer.to_dict()["notes"][0]
 
 
+def test_tiles_that_are_reduced_themselves_say_so() -> None:
+    answer = Predictor(BrightBlobs(), threshold=0).predict(np.zeros((900, 1200), np.uint8), tile=(320, 400))
+    assert answer.notes == ("its tiles of 400 x 320 pixels were reduced 5.0 times: smaller ones see more",)
+
+
 def test_memory_does_not_grow_with_the_picture() -> None:
     picture = np.zeros((6000, 8000), np.uint8)
     picture[5000:5020, 7000:7025] = 200
