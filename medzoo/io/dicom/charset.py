@@ -91,6 +91,7 @@ def _undeclared(text: str, element: Any, where: str) -> Any:
 
 
 def _value(text: str, representation: str) -> Any:
+    import pydicom  # noqa: F401  (the whole first: threads import at once)
     from pydicom.valuerep import PersonName
 
     values = [PersonName(one) if representation == "PN" else one for one in text.split("\\")]

@@ -123,6 +123,7 @@ def _copy_numbers(source: Any, made: Any) -> None:
 
 
 def _groups(item: Any, kinds: tuple[str, ...]) -> Any:
+    import pydicom  # noqa: F401  (the whole first: threads import at once)
     from pydicom.dataset import Dataset
 
     made = Dataset()
@@ -136,6 +137,7 @@ def _groups(item: Any, kinds: tuple[str, ...]) -> Any:
 
 def _number(value: float) -> Any:
     """A whole number as one, others in the 16 characters that a decimal string has (PS3.5 6.2)."""
+    import pydicom  # noqa: F401  (the whole first: threads import at once)
     from pydicom.valuerep import DSfloat
 
     return int(value) if value == int(value) else DSfloat(value, auto_format=True)

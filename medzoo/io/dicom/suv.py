@@ -137,6 +137,7 @@ def _acquired(head: Any) -> datetime | None:
 
 
 def _moment(day: str, time: str, what: str) -> datetime:
+    import pydicom  # noqa: F401  (the whole first: threads import at once)
     from pydicom.valuerep import DA, TM
 
     date, clock = DA(day.strip()), TM(time.strip())
@@ -147,6 +148,7 @@ def _moment(day: str, time: str, what: str) -> datetime:
 
 def _local(stamp: str, head: Any) -> datetime:
     """A DT value in the time zone of the header's other times."""
+    import pydicom  # noqa: F401  (the whole first: threads import at once)
     from pydicom.valuerep import DT
 
     moment = DT(stamp.strip())
