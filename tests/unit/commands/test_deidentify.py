@@ -29,8 +29,8 @@ from tests.unit.io.test_io_dicom_sources import enhanced
 from tests.unit.io.test_io_geometry import Through, as_dicom, body
 
 ROOT = Path(__file__).resolve().parents[3]
-TOKEN, NUMBER, DAY = "Zylinski", "480815", "19510629"
-SECRETS = (TOKEN, TOKEN.upper(), NUMBER, DAY, "1951")
+TOKEN, NUMBER, DAY = "Zylinski", "480815162", "19510629"  # so many digits that no random UID has them
+SECRETS = (TOKEN, TOKEN.upper(), NUMBER, DAY)
 MODULES = (
     "patient", "general-study", "patient-study", "clinical-trial-subject", "clinical-trial-study",
     "clinical-trial-series", "general-series", "general-equipment", "frame-of-reference", "general-acquisition",
