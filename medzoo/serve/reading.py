@@ -30,38 +30,65 @@ class MessageReads:
         self._timeout = settings.timeout
         self._most_long = max(1, settings.max_held // settings.max_body)
         self._most = 2 * settings.max_queue
-        self._short: dict[asyncio.Task[Any], float] = {}
-        self._long: dict[asyncio.Task[Any], float] = {}
+        self._short: dict[_Read, None] = {}
+        self._long: dict[_Read, None] = {}
 
     async def read(self, context: Any) -> bytes:
         """The call's message. Raises Refusal if it does not come in time, or if there is no room for it."""
         self._make_room(self._short, self._most)
-        task = asyncio.ensure_future(context.read())
-        self._short[task] = time.monotonic()
+        read = _Read()
+        self._short[read] = None
+        read.timer = asyncio.get_running_loop().call_later(_SHORT, self._takes_long, read)
         try:
-            done, _ = await asyncio.wait((task,), timeout=_SHORT)
-            if not done:
-                self._make_room(self._long, self._most_long)
-                self._long[task] = self._short.pop(task)
-                done, _ = await asyncio.wait((task,), timeout=self._timeout - _SHORT)
-            if not done:
-                raise Refusal(Reason.LATE, "the request's message did not come in time")
-            if task.cancelled():
-                raise Refusal(Reason.FULL, "the message came too slowly while others waited, try again later")
-            message = task.result()
+            message = await context.read()
+        except asyncio.CancelledError:
+            if read.refusal is not None and not read.task.uncancel():
+                raise read.refusal from None
+            raise
         finally:
-            self._short.pop(task, None)
-            self._long.pop(task, None)
-            task.cancel()
+            read.timer.cancel()
+            self._short.pop(read, None)
+            self._long.pop(read, None)
         if not isinstance(message, bytes):
             raise Refusal(Reason.INVALID, "the call has no message")
         return message
 
-    def _make_room(self, reads: dict[asyncio.Task[Any], float], most: int) -> None:
+    def _takes_long(self, read: _Read) -> None:
+        if read.refusal is not None:  # it has lost its place already
+            return
+        del self._short[read]
+        try:
+            self._make_room(self._long, self._most_long)
+        except Refusal as refusal:
+            read.end(refusal)
+            return
+        self._long[read] = None
+        late = Refusal(Reason.LATE, "the request's message did not come in time")
+        read.timer = asyncio.get_running_loop().call_later(max(0.0, self._timeout - _SHORT), read.end, late)
+
+    def _make_room(self, reads: dict[_Read, None], most: int) -> None:
         if len(reads) < most:
             return
-        oldest, since = next(iter(reads.items()))
-        if time.monotonic() - since < _PATIENCE:
+        oldest = next(iter(reads))
+        if time.monotonic() - oldest.since < _PATIENCE:
             raise Refusal(Reason.FULL, "too many messages are on their way, try again later")
         del reads[oldest]
-        oldest.cancel()
+        oldest.end(Refusal(Reason.FULL, "the message came too slowly while others waited, try again later"))
+
+
+class _Read:
+    """One message that is being received, by the task that waits for it."""
+
+    timer: asyncio.TimerHandle
+
+    def __init__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.task, self.since = task, time.monotonic()
+        self.refusal: Refusal | None = None
+
+    def end(self, refusal: Refusal) -> None:
+        """Have `read` raise `refusal`."""
+        if self.refusal is None:
+            self.refusal = refusal
+            self.task.cancel()

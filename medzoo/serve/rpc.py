@@ -33,6 +33,7 @@ _CONTENTS = {
     "FP32": "fp32_contents",
     "FP64": "fp64_contents",
 }
+_AHEAD = 4 << 20  # bytes of a call that may come before its message is asked for
 _SHORT = 64 << 10  # bytes of a message that holds no tensors
 _LONG = 256 << 10  # bytes from which on reading a message would hold up the other requests
 _TYPED = 4  # times fewer bytes than JSON may have may typed contents, which grow more in memory
@@ -50,6 +51,7 @@ def rpc_server(hub: Hub, gate: Gate) -> Any:
             ("grpc.max_send_message_length", -1),
             # Two servers on one port would share its requests without a word.
             ("grpc.so_reuseport", 0),
+            ("grpc.http2.lookahead_bytes", _AHEAD),
             ("grpc.server_handshake_timeout_ms", round(1000 * settings.header_timeout)),
             ("grpc.max_connection_idle_ms", round(1000 * settings.timeout)),
         ],
