@@ -11,6 +11,7 @@ gives.
 | host-step | medzoo.preprocess.host | medzoo.steps |
 | graph-step | medzoo.nn.graph | medzoo.graph_steps |
 | augment | medzoo.augment.ops | medzoo.augmentations |
+| task | medzoo.tasks | medzoo.tasks |
 """
 
 from __future__ import annotations
@@ -27,13 +28,14 @@ from typing import Any, Literal
 
 from medzoo.errors import UserError
 
-Kind = Literal["model", "data", "host-step", "graph-step", "augment"]
+Kind = Literal["model", "data", "host-step", "graph-step", "augment", "task"]
 _PACKAGE: Mapping[Kind, str] = {
     "model": "medzoo.models",
     "data": "medzoo.data.layouts",
     "host-step": "medzoo.preprocess.host",
     "graph-step": "medzoo.nn.graph",
     "augment": "medzoo.augment.ops",
+    "task": "medzoo.tasks",
 }
 _GROUP: Mapping[Kind, str] = {
     "model": "medzoo.models",
@@ -41,6 +43,7 @@ _GROUP: Mapping[Kind, str] = {
     "host-step": "medzoo.steps",
     "graph-step": "medzoo.graph_steps",
     "augment": "medzoo.augmentations",
+    "task": "medzoo.tasks",
 }
 _NOUN: Mapping[Kind, str] = {
     "model": "model type",
@@ -48,7 +51,19 @@ _NOUN: Mapping[Kind, str] = {
     "host-step": "host step",
     "graph-step": "graph step",
     "augment": "augmentation",
+    "task": "task",
 }
+
+
+@cache
+def _own(kind: Kind) -> Mapping[str, str]:
+    """Names of medzoo's own types with their places."""
+    package = _PACKAGE[kind]
+    return {
+        module.name.replace("_", "-"): f"{package}.{module.name}:ENTRY"
+        for module in pkgutil.iter_modules(_folders(package))
+        if not module.name.startswith("_")
+    }
 
 
 @cache
@@ -57,12 +72,7 @@ def names(kind: Kind) -> Mapping[str, str]:
 
     Raises UserError if two packages claim one name.
     """
-    package = _PACKAGE[kind]
-    found = {
-        module.name.replace("_", "-"): f"{package}.{module.name}:ENTRY"
-        for module in pkgutil.iter_modules(_folders(package))
-        if not module.name.startswith("_")
-    }
+    found = dict(_own(kind))
     for point in _installed(_GROUP[kind]):
         if point.name in found:
             raise UserError(
@@ -76,7 +86,8 @@ def names(kind: Kind) -> Mapping[str, str]:
 
 def entry(kind: Kind, name: str) -> Any:
     """The entry of one registered type; imports its module. Raises UserError for an unknown name."""
-    known = names(kind)
+    # The entry points of every installed package are read only for a name that is not medzoo's own.
+    known = _own(kind) if name in _own(kind) else names(kind)
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         raise UserError(

@@ -24,10 +24,10 @@ from medzoo.runtime.backend import Backend
 from medzoo.runtime.metadata import PRECISIONS, Precision, graph_file
 from medzoo.runtime.onnx_backend import cuda_usable, read_metadata, tensorrt_usable
 from medzoo.runtime.parity import Golden, compare, read_golden_file
+from medzoo.task import task_of
 from medzoo.types import Array
 
 _BATCHES = (1, 2, 4, 8, 16)
-_ITEMS: Mapping[str, int] = {"classify": 60, "segment": 2, "detect": 40}  # that are scored, at most
 _WARM = 3
 _ROUNDS = 3  # of each batch size
 _SIDE = {2: 256, 3: 64}
@@ -229,7 +229,7 @@ def _metrics(
         data = open_data(recipe)
         require_same_split(folder, data.split)
         data = as_trained(recipe, data, say=lambda _: None)
-        items = some(data.part("val"), _ITEMS[recipe.task])
+        items = some(data.part("val"), task_of(recipe.task).benchmark_items)
         values: dict[Key, float] = {}
         name = ""
         for key, backend in backends.items():

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from pydantic import BaseModel, ConfigDict
 
 from medzoo import registry
-from medzoo.metrics import METRICS
 from medzoo.recipe import Kind, Recipe
+from medzoo.task import task_of
 
 
 def has_torch() -> bool:
@@ -34,7 +34,7 @@ class Catalog:
 
     def metrics(self, task: str) -> Sequence[str]:
         """Metrics of a task."""
-        return METRICS[task]
+        return task_of(task).metrics
 
     def cross_check(self, recipe: Recipe) -> Iterable[tuple[tuple[str | int, ...], str, str | None]]:
         """What is wrong between the recipe's parts: (path of the field, what, hint)."""

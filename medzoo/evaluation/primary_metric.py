@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,10 +13,7 @@ from medzoo.evaluation import evaluate
 from medzoo.recipe import Recipe
 from medzoo.runtime.backend import Backend
 from medzoo.runtime.predictor import Predictor
-
-METRIC: Mapping[str, str] = {"classify": "auc", "segment": "dice", "detect": "ap50"}
-ITEMS: Mapping[str, int] = {"classify": 100, "segment": 8, "detect": 100}
-"""Validation items that are scored, at most."""
+from medzoo.task import task_of
 
 
 def some(items: Sequence[Item], count: int) -> list[Item]:
@@ -28,7 +25,7 @@ def some(items: Sequence[Item], count: int) -> list[Item]:
 
 def primary_metric(backend: Backend, recipe: Recipe, data: OpenData, items: Sequence[Item]) -> tuple[str, float]:
     """Name and value of the task's own metric on `items`. Raises UserError where it is not defined on them."""
-    wanted = METRIC[recipe.task]
+    wanted = task_of(recipe.task).primary_metric
     group = recipe.data.split.group
     figures = evaluate(Predictor(backend), data.data, items, metrics=[wanted], group=group).figures()
     found = next((f for f in figures if f.name.split("/")[-1] == wanted and f.value is not None), None)

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from medzoo.data.dataset import DataSet, Item, Objects, Sample
-from medzoo.metrics import Boxes, ClassifyScores, Scope, Scores
+from medzoo.metrics import ClassifyScores, Scope, Scores
 from medzoo.preprocess.mass import measured_of
-from medzoo.results import Classification, Detections, Segmentation
 from medzoo.runtime.predictor import Predictor
 
 MACHINE, EXPERT = "machine-outline", "expert-outline"
@@ -52,8 +51,9 @@ def evaluate(
     metadata = predictor.metadata
     point = metadata.operating_point
     threshold = point.threshold if point else None
-    if metadata.task == "detect":
-        threshold, predictor = predictor.threshold, Predictor(predictor.backend, threshold=0.0)
+    task, scored = predictor.task, predictor.task.for_scoring(predictor)
+    if scored is not predictor:
+        threshold, predictor = predictor.threshold, scored
     scope = Scope(
         model=metadata.name,
         task=metadata.task,
@@ -77,12 +77,7 @@ def evaluate(
             prepared = predictor.prepare(sample.image, **options)
             result = predictor.answer(prepared)
             mine = scores.accumulated(protocol)
-            if isinstance(result, Segmentation):
-                mine.add(sample.target, result.mask, **where)
-            elif isinstance(result, Classification):
-                mine.add(sample.target, [result.probabilities[label] for label in metadata.labels], **where)
-            elif isinstance(result, Detections):
-                mine.add(sample.target, Boxes(result.boxes, result.classes, result.scores), **where)
+            mine.add(sample.target, task.prediction(result, metadata.labels), **where)
             measured = measured_of(prepared.image)
             if measured is not None and len(metadata.labels) == 2:
                 if protocol not in scores.by_size:

@@ -6,12 +6,11 @@ import gzip
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from medzoo.data.burnt_in import has_burnt_in_text
-from medzoo.data.dataset import DataSet, Item, Objects, Sample
+from medzoo.data.dataset import DataSet, Item, Sample
 from medzoo.data.prints import grey_view
 from medzoo.errors import UserError
 from medzoo.evaluation.score import protocols
@@ -19,7 +18,6 @@ from medzoo.imaging.blanking import blanked
 from medzoo.metrics import Scores
 from medzoo.plots.colours import grey_window, to_bytes
 from medzoo.plots.sheet import in_rows, sheet_jpeg, tile
-from medzoo.results import Classification, Detections, Result, Segmentation
 from medzoo.runtime.predictor import Predictor
 from medzoo.types import Array, Image
 
@@ -56,12 +54,13 @@ def worst_cases(
         shown = _without_text(sample.image)
         if shown is None:
             continue
-        if isinstance(result, Classification) and result.image is not None:
-            result = replace(result, image=_without_text(result.image))
+        if result.image is not None:
+            result = replace(result, image=_without_text(result.image) or shown)
         sample = replace(sample, image=shown)
-        tiles.append(tile(_drawn(result, sample), f"{name}: {words}"))
-        if not files and sample.image.affine is not None and not isinstance(result, Classification):
-            files = _volumes(sample, result)
+        task = predictor.task
+        tiles.append(tile(task.draw_case(result, sample), f"{name}: {words}"))
+        if not files and sample.image.affine is not None and (masks := task.case_masks(result, sample)) is not None:
+            files = _volumes(sample, *masks)
     if tiles:
         files[SHEET] = sheet_jpeg(in_rows(tiles, 3))
     return Worst(cases, files)
@@ -78,45 +77,9 @@ def _without_text(image: Image) -> Image | None:
         return None
 
 
-def _drawn(result: Result, sample: Sample) -> Any:
-    """The answer beside (or over) the truth, as a Pillow image."""
-    from medzoo.plots.overlay import draw_boxes, draw_classification, draw_mask
-    from medzoo.plots.sheet import beside
-    from medzoo.plots.three_views import three_views
-
-    image, volume = sample.image, sample.image.affine is not None
-    if isinstance(result, Classification):
-        return draw_classification(_seen(image, result), result.label, result.probabilities, mask=result.mask)
-    if isinstance(result, Segmentation):
-        masks = (result.mask, np.asarray(sample.target))
-        if volume:
-            both = [three_views(image, mask=mask, labels=result.labels) for mask in masks]
-        else:
-            both = [draw_mask(image, mask, result.labels) for mask in masks]
-        return beside(both, ("answer", "truth"), below=volume)
-    assert isinstance(sample.target, Objects)
-    there = sample.target
-    if not volume:
-        return draw_boxes(image, result.boxes, result.scores, result.classes, result.labels, truth=there.boxes)
-    answer = three_views(image, boxes=result.boxes, scores=result.scores, classes=result.classes, labels=result.labels)
-    truth = three_views(image, boxes=there.boxes, classes=there.labels, labels=result.labels)
-    return beside((answer, truth), ("answer", "truth"), below=True)
-
-
-def _seen(image: Image, result: Classification) -> Image:
-    """The image that was scored; an outline without an image is drawn as its own mask."""
-    return result.image if result.image is not None else image
-
-
-def _volumes(sample: Sample, result: Segmentation | Detections) -> dict[str, bytes]:
-    """The scan, the answer and the truth on a grid that a page can hold, cropped to what is not zero."""
+def _volumes(sample: Sample, answer: Array, truth: Array) -> dict[str, bytes]:
+    """The scan, the prediction and the truth on a grid that a page can hold, cropped to what is not zero."""
     image = sample.image
-    if isinstance(result, Segmentation):
-        answer, truth = result.mask, np.asarray(sample.target, np.uint8)
-    else:
-        assert isinstance(sample.target, Objects)
-        answer = _filled(result.boxes, image.shape)
-        truth = sample.mask.astype(np.uint8) if sample.mask is not None else _filled(sample.target.boxes, image.shape)
     grey = image.array[0]
     inside = np.argwhere(grey > grey.min())
     low, high = inside.min(axis=0), inside.max(axis=0) + 1
@@ -128,15 +91,6 @@ def _volumes(sample: Sample, result: Segmentation | Detections) -> dict[str, byt
     affine[:3, :3] = affine[:3, :3] * step
     arrays = {VOLUME: to_bytes(grey, grey_window(grey)), ANSWER: answer, TRUTH: truth}
     return {name: _nifti(array[cut].astype(np.uint8), affine) for name, array in arrays.items()}
-
-
-def _filled(boxes: Array, shape: tuple[int, ...]) -> Array:
-    """(I, J, K) uint8: 1 inside any box."""
-    mask = np.zeros(shape, np.uint8)
-    for box in np.asarray(boxes, float).reshape(-1, 6):
-        low, high = np.floor(box[:3]).astype(int).clip(0), np.ceil(box[3:]).astype(int)
-        mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = 1
-    return mask
 
 
 def _nifti(array: Array, affine: Array) -> bytes:

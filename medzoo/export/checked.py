@@ -13,7 +13,7 @@ from medzoo.nn.torch_backend import TorchBackend
 from medzoo.runtime.metadata import Metadata
 from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.runtime.parity import Golden, check_parity, golden_file
-from medzoo.runtime.steady import steady
+from medzoo.task import task_of
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,8 @@ def export_checked(
     Raises UserError, and leaves nothing, if ONNX Runtime and torch differ.
     """
     stored = net.training_input.probes(net, metadata, golden)
-    torch_side, moved = TorchBackend(net, metadata, device="cpu"), 0
-    if metadata.task == "detect":
-        decided = [steady(torch_side, one) for one in (*stored, *golden)]
-        moved = sum(count for _, count in decided)
-        stored, golden = [g for g, _ in decided[: len(stored)]], [g for g, _ in decided[len(stored) :]]
-    inputs = [*stored, *golden]
+    torch_side = TorchBackend(net, metadata, device="cpu")
+    inputs, moved = task_of(metadata.task).steady_inputs(torch_side, [*stored, *golden])
     example = next(one.inputs for one in inputs if len(next(iter(one.inputs.values()))) > 1)
     raw = onnx_bytes(net, metadata, example=example)
     if halved:
@@ -47,4 +43,4 @@ def export_checked(
     backend = OnnxBackend(raw, where=where, device="cpu")
     parity, outputs = check_parity(torch_side, backend, inputs, where=where)
     parity = parity | ({"undecided": moved} if moved else {})
-    return Exported(raw, golden_file(stored, outputs[: len(stored)]), parity, inputs)
+    return Exported(raw, golden_file(inputs[: len(stored)], outputs[: len(stored)]), parity, inputs)

@@ -7,10 +7,9 @@ from medzoo.metrics.interval import Figure
 from medzoo.metrics.match import Rule
 from medzoo.metrics.scores import Scope, Scores, read_scores
 from medzoo.metrics.segment import SegmentScores
-from medzoo.metrics.table import METRICS, accumulator, compute, restored
+from medzoo.metrics.table import accumulator, compute, restored
 
 __all__ = [
-    "METRICS",
     "Accumulator",
     "Boxes",
     "ClassifyScores",

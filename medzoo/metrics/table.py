@@ -1,46 +1,25 @@
-"""The metrics that a recipe may name, by task, and the accumulator that computes them."""
+"""Compute metrics of a task from truth and predictions, through the task's accumulator."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 from medzoo.errors import UserError
 from medzoo.metrics.accumulator import Accumulator
-from medzoo.metrics.classify import ClassifyScores
-from medzoo.metrics.detect import DetectScores
-from medzoo.metrics.interval import REPLICATES, Figure
-from medzoo.metrics.segment import SegmentScores
+from medzoo.metrics.interval import Figure
+from medzoo.task import task_of
 from medzoo.types import Array
 
-_SCORES: Mapping[str, type[ClassifyScores] | type[SegmentScores] | type[DetectScores]] = MappingProxyType(
-    {"classify": ClassifyScores, "segment": SegmentScores, "detect": DetectScores}
-)
-METRICS: Mapping[str, tuple[str, ...]] = MappingProxyType({task: scores.known for task, scores in _SCORES.items()})
-"""Names that `metrics:` of a recipe may hold, by task."""
 
+def accumulator(task: str, labels: Sequence[str], names: Sequence[str] | None = None, **options: Any) -> Accumulator:
+    """An empty accumulator of the metrics `names` (None: all of the task).
 
-def accumulator(
-    task: str,
-    labels: Sequence[str],
-    names: Sequence[str] | None = None,
-    *,
-    threshold: float | None = None,
-    conformal: tuple[float, float] | None = None,
-    seed: int = 0,
-    replicates: int = REPLICATES,
-) -> Accumulator:
-    """An empty accumulator of `names` (None: all of the task). `threshold`: the operating threshold;
-    `conformal`: (threshold, stated coverage) of a classifier's sets.
-
-    Raises UserError for an unknown name. Further options are those of the three classes themselves.
+    Options: `threshold`, the operating threshold; `conformal`, (threshold, stated coverage) of a classifier's sets;
+    `seed` and `replicates` of the bootstrap; and those of the task's own class. Raises UserError for an unknown name.
     """
-    if task == "segment":
-        return SegmentScores(labels, names, seed=seed, replicates=replicates)
-    if task == "classify":
-        return ClassifyScores(labels, names, threshold=threshold, conformal=conformal, seed=seed, replicates=replicates)
-    return DetectScores(labels, names, threshold=threshold, seed=seed, replicates=replicates)
+    made: Accumulator = task_of(task).accumulator(labels, names, **options)
+    return made
 
 
 def compute(

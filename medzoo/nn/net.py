@@ -17,9 +17,7 @@ from torch import Tensor, nn
 from medzoo.inputs.training_input import TrainingInput
 from medzoo.runtime.geometry import Geometry
 
-__all__ = ["Entry", "Geometry", "Net", "Params", "Spec", "Task"]
-
-Task = Literal["classify", "segment", "detect"]
+__all__ = ["Entry", "Geometry", "Net", "Params", "Spec"]
 
 
 class Params(BaseModel):
@@ -105,7 +103,7 @@ class Net(nn.Module):
 class Spec:
     """The arguments of `build` beside the model's own parameters: task, labels, graph steps of the recipe, seed."""
 
-    task: Task
+    task: str
     labels: Sequence[str]
     steps: Sequence[Mapping[str, Any]] = ()
     seed: int = 0
@@ -116,7 +114,7 @@ class Entry:
     """One model type. `learns`: by gradient, in closed form, or both, one after the other (`Net.fit_after_gradient`).
     `tiny`: parameters with which the contract tests build it in a second."""
 
-    task: Task
+    task: str
     params: type[Params]
     learns: Literal["gradient", "closed-form", "both"]
     build: Callable[[Any, Spec], Net]

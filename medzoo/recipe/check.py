@@ -20,6 +20,7 @@ from medzoo.recipe.split import DataSection
 from medzoo.recipe.tree import Leaf, Node, Path, Series, Table, child, place_of, plain
 from medzoo.recipe.variables import expand
 from medzoo.recipe.wording import report
+from medzoo.task import task_names
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -139,7 +140,7 @@ def _section_at(recipe: Recipe, path: Path) -> Choice:
 
 def _check_metrics(root: Node, catalog: Catalog, faults: Faults) -> None:
     task, metrics = child(root, "task"), child(root, "metrics")
-    if not isinstance(task, Leaf) or task.value not in ("classify", "segment", "detect"):
+    if not isinstance(task, Leaf) or task.value not in task_names():
         return
     names = catalog.metrics(str(task.value))
     for index, item in enumerate(metrics.items if isinstance(metrics, Series) else ()):

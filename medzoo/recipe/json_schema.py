@@ -8,6 +8,7 @@ from medzoo.recipe.catalog import Catalog, Kind
 from medzoo.recipe.schema import Recipe
 from medzoo.recipe.section import Choice, ModelSection, Step
 from medzoo.recipe.split import DataSection
+from medzoo.task import task_names
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 Schema = dict[str, Any]
@@ -69,7 +70,7 @@ def _close(schema: Schema, definitions: Schema, catalog: Catalog) -> None:
                 "metrics": {"items": {"enum": sorted(catalog.metrics(task))}},
             }
         }
-        for task in ("classify", "segment", "detect")
+        for task in task_names()
     ]
     schema["allOf"] = [
         {"if": {"properties": {"task": t["properties"]["task"]}, "required": ["task"]}, "then": t} for t in tasks

@@ -5,9 +5,19 @@ The fields of a type itself are checked by the model that a Catalog hands in (se
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PrivateAttr, StringConstraints, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    StringConstraints,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from medzoo.errors import UserError
@@ -15,8 +25,21 @@ from medzoo.recipe.section import ModelSection, Section, Step
 from medzoo.recipe.split import DataSection
 from medzoo.recipe.train import TrainSection
 from medzoo.recipe.writing import digest, to_yaml
+from medzoo.task import task_names, task_of
 
-Task = Literal["classify", "segment", "detect"]
+
+def _known_task(name: Any) -> Any:
+    if not isinstance(name, str) or name not in task_names():
+        raise PydanticCustomError("literal_error", "unknown task", {"expected": _either(task_names())})
+    return name
+
+
+def _either(names: Sequence[str]) -> str:
+    quoted = [repr(name) for name in names]
+    return f"{', '.join(quoted[:-1])} or {quoted[-1]}" if len(quoted) > 1 else quoted[0]
+
+
+Task = Annotated[str, BeforeValidator(_known_task), WithJsonSchema({"type": "string", "enum": list(task_names())})]
 
 NAME = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 # No control characters, nor those that turn the direction of writing: labels are shown on terminals and pages.
@@ -103,15 +126,20 @@ class Recipe(Section):
     @field_validator("labels")
     @classmethod
     def _enough(cls, labels: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        if len(labels) < 2 and info.data.get("task") in ("classify", "segment"):
-            raise PydanticCustomError("labels", "must have at least 2 items for this task")
+        task = info.data.get("task")
+        if task is not None and len(labels) < (least := task_of(task).least_labels):
+            raise PydanticCustomError("labels", "must have at least {least} items for this task", {"least": least})
         return labels
 
     @field_validator("members")
     @classmethod
     def _of_detection(cls, members: dict[str, str], info: ValidationInfo) -> dict[str, str]:
-        if members and info.data.get("task") in ("classify", "segment"):
-            raise PydanticCustomError("members", "only a recipe of task detect can be a pipeline of members")
+        task = info.data.get("task")
+        if members and task is not None and not task_of(task).composes:
+            able = " or ".join(name for name in task_names() if task_of(name).composes)
+            raise PydanticCustomError(
+                "members", "only a recipe of task {able} can be a pipeline of members", {"able": able}
+            )
         return members
 
     @field_validator("data_section", "model_section")

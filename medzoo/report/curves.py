@@ -11,6 +11,7 @@ from medzoo.metrics import ClassifyScores, DetectScores, Scores, SegmentScores
 from medzoo.metrics.classify import reliability
 from medzoo.metrics.ranking import Ranking
 from medzoo.report.svg import Axis, Line, Plot, Point, counts_table, strips
+from medzoo.task import task_of
 
 _SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
@@ -20,12 +21,7 @@ def curves(scores: Scores) -> list[str]:
     found = []
     for protocol, one in scores.protocols.items():
         name = protocol.replace("-", " ")
-        if isinstance(one, ClassifyScores):
-            found += _of_classes(one, name)
-        elif isinstance(one, DetectScores):
-            found += _of_detections(one)
-        elif isinstance(one, SegmentScores):
-            found += _of_labels(one)
+        found += task_of(scores.scope.task).curves(one, name)
     return found
 
 
@@ -45,7 +41,8 @@ def training_curve(training: Mapping[str, Any]) -> str:
     return (plot.line(Line("validation", *_columns(val))) if val else plot).svg()
 
 
-def _of_classes(scores: ClassifyScores, name: str) -> list[str]:
+def classification_curves(scores: ClassifyScores, name: str) -> list[str]:
+    """HTML of ROC, confusion and reliability; `name`: the protocol, for the titles."""
     beside = f", {name}" if name else ""
     shares = Axis("1 - specificity", 0, 1, _SHARES), Axis("sensitivity", 0, 1, _SHARES)
     roc = Plot(f"ROC{beside}", *shares).diagonal()
@@ -71,7 +68,8 @@ def _marks(least: float) -> list[float]:
     return [mark for mark in (0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0) if mark >= least]
 
 
-def _of_detections(scores: DetectScores) -> list[str]:
+def detection_curves(scores: DetectScores) -> list[str]:
+    """HTML of FROC, and of precision over recall."""
     froc = scores.froc()
     false, found, _ = froc.curve()
     log = np.log2(np.clip(false, 1 / 16, 8))
@@ -93,7 +91,8 @@ def _of_detections(scores: DetectScores) -> list[str]:
     return [plot.svg(), recall.svg()]
 
 
-def _of_labels(scores: SegmentScores) -> list[str]:
+def segmentation_curves(scores: SegmentScores) -> list[str]:
+    """HTML of each metric by label, a point an item."""
     values: dict[str, dict[str, list[float]]] = {}
     for record in scores.records():
         for label, of in record["values"].items():

@@ -17,12 +17,11 @@ from medzoo.plots.colours import colour_of
 from medzoo.report.curves import curves, training_curve
 from medzoo.report.figure import figure_text, number, shared_interval
 from medzoo.report.sections import SHEET, again, calibration_words, fact_words
+from medzoo.task import task_of
 
 BUNDLE = "niivue.umd.js"
 VOLUMES = {"scan": "worst.nii.gz", "answer": "worst-answer.nii.gz", "truth": "worst-truth.nii.gz"}
 _TILES = 4
-# Of a detector, which has many figures of one kind; of other tasks those that the recipe names first.
-_FIRST = {"detect": ("ap50", "ap10", "cpm", "cpm-centre", "sensitivity", "false-positives")}
 
 
 def bundle() -> str | None:
@@ -66,7 +65,7 @@ def render_page(folder: ModelFolder, *, version: str) -> str:
 def _telling(figures: Sequence[Mapping[str, Any]], *, task: str) -> list[Mapping[str, Any]]:
     """The figures that say most, of those that are defined and of the model itself rather than of a baseline."""
     own = [one for one in figures if one["value"] is not None and "baseline" not in one["protocol"]]
-    first = [one for name in _FIRST.get(task, ()) for one in own if one["name"] == name]
+    first = [one for name in task_of(task).headline for one in own if one["name"] == name]
     return [*first, *[one for one in own if one not in first]][:_TILES]
 
 
@@ -113,7 +112,7 @@ def _viewer(folder: ModelFolder) -> tuple[str, str]:
     if code is None or not all(name in listed for name in VOLUMES.values()):
         return "", ""
     labels = folder.manifest["labels"]
-    names = labels[1:] if folder.manifest["task"] == "segment" else ["box"]
+    names = task_of(folder.manifest["task"]).mask_names(labels)
     colours = [(0, 0, 0), *[colour_of(n) for n in range(len(names))]]
     document = {kind: _base64(folder, name) for kind, name in VOLUMES.items()} | {
         "colours": {

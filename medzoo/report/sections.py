@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from medzoo.report.figure import figure_text
+from medzoo.task import task_of
 
 SHEET = "worst.jpg"
 _UNITS = {"px": "pixels", "mm": "mm", "ml": "ml"}
@@ -52,9 +53,8 @@ def calibration_words(manifest: Mapping[str, Any]) -> str:
     if found.get("method"):
         fitted = f", temperature {found['temperature']:.3f}" if "temperature" in found else ""
         return f"{found['method']}{fitted} ({found['items']} items)"
-    if manifest["task"] == "detect":
-        return "not calibrated: a score ranks the boxes, and is not the chance that a box is right"
-    return "not calibrated: probabilities are as the training left them"
+    general = "not calibrated: probabilities are as the training left them"
+    return task_of(manifest["task"]).calibration_words(None) or general
 
 
 def elsewhere_section(elsewhere: Mapping[str, Any] | None) -> str:

@@ -62,8 +62,9 @@ class Cascade(Predictor):
         """A lesion is outlined and judged in a picture, whatever finds it."""
         return True
 
-    def _detect(self, prepared: Prepared, start: float) -> Detections:
-        found = super()._detect(prepared, start)
+    def _decode(self, prepared: Prepared, start: float) -> Detections:
+        found = super()._decode(prepared, start)
+        assert isinstance(found, Detections)
         whole: dict[str, Classification] = {}
         if len(found.boxes):
             whole = {

@@ -21,6 +21,7 @@ from pydantic import (
 from medzoo.errors import UserError
 from medzoo.preprocess.steps import parse_steps
 from medzoo.runtime.geometry import Geometry
+from medzoo.task import task_names
 
 KEY = "medzoo"
 Precision = Literal["fp32", "fp16", "int8", "bf16"]  # bf16 is torch's alone, without a file
@@ -54,6 +55,12 @@ def graph_file(precision: Precision) -> str:
     return "model.onnx" if precision == "fp32" else f"model.{precision}.onnx"
 
 
+def _known_task(name: str) -> str:
+    if name not in task_names():
+        raise ValueError(f"there is no task {name!r}, there are {', '.join(task_names())}")
+    return name
+
+
 class OperatingPoint(BaseModel):
     """A threshold on scores and the rule by which it was chosen on validation data."""
 
@@ -77,7 +84,7 @@ class Metadata(BaseModel):
 
     format: Literal[1] = 1
     name: Name
-    task: Literal["classify", "segment", "detect"]
+    task: Annotated[str, AfterValidator(_known_task)]
     labels: Annotated[tuple[Label, ...], Field(min_length=1, max_length=_MAX_LABELS), AfterValidator(_unique)]
     inputs: Annotated[tuple[Tensor, ...], Field(min_length=1, max_length=8), AfterValidator(_unique)] = ("image",)
     outputs: Annotated[tuple[Tensor, ...], Field(max_length=16), AfterValidator(_unique)] = ()

@@ -16,7 +16,6 @@ from typing import Any, Self, overload
 import numpy as np
 
 from medzoo.errors import UserError, as_user_error
-from medzoo.imaging.holes import holes
 from medzoo.io.array import from_array, is_array, to_array
 from medzoo.io.channels import to_channels
 from medzoo.io.contours import read_outline
@@ -24,24 +23,19 @@ from medzoo.io.file_object import is_file_object, name_of
 from medzoo.io.read import read_image, read_labels
 from medzoo.io.sequences import read_sequences
 from medzoo.io.snapshot import file_version, snapshot
-from medzoo.preprocess.mass import Hint, measured_of, with_hint
-from medzoo.preprocess.proposed import proposed_of
+from medzoo.preprocess.mass import Hint, with_hint
 from medzoo.preprocess.steps import apply_steps, parse_steps
-from medzoo.results import Classification, Detections, Failure, Result, Segmentation
+from medzoo.results import Failure, Result
 from medzoo.runtime.backend import Backend
 from medzoo.runtime.batching import BatchingBackend
 from medzoo.runtime.canvas import reduction
-from medzoo.runtime.contributions import contributions
-from medzoo.runtime.detections import detections
-from medzoo.runtime.regrid import is_regridded, labels_on_source
-from medzoo.runtime.slices import probability_maps, segment_array
 from medzoo.runtime.stream import Pace, batcher_of, in_order
 from medzoo.runtime.threshold import check_threshold
-from medzoo.runtime.tiles import check_tile, detect_in_tiles
+from medzoo.runtime.tiles import check_tile
 from medzoo.runtime.time_limit import TimeLimitError, time_limit
 from medzoo.runtime.value_range import trained_range
-from medzoo.runtime.volume_boxes import detect_volume
-from medzoo.types import Array, Frame, Image
+from medzoo.task import task_of
+from medzoo.types import Frame, Image
 
 _OF_VOLUMES = frozenset({"orient", "spacing", "crop-foreground", "tissue-levels", "n4", "suv"})
 """Host steps that only volumes have a use for."""
@@ -77,6 +71,7 @@ class Predictor:
     def __init__(self, backend: Backend, *, threshold: float | None = None) -> None:
         self.backend = backend
         self.metadata = backend.metadata
+        self.task = task_of(self.metadata.task)
         self.steps = parse_steps(self.metadata.host)
         stored = self.metadata.operating_point
         self._threshold = stored.threshold if stored else 0.0
@@ -200,7 +195,7 @@ class Predictor:
         metadata, geometry = self.metadata, self.metadata.geometry
         if metadata.inputs[0] != "image" or geometry.dims != 2:
             return False
-        return metadata.task == "classify" or (metadata.task == "detect" and geometry.slices == 1 and not self.steps)
+        return self.task.only_pictures(metadata, has_steps=bool(self.steps))
 
     def prepare(
         self, source: Any, *, mask: Any = None, box: Any = None, bgr: bool = False, tile: Any = None
@@ -281,9 +276,7 @@ class Predictor:
     @property
     def _takes_pictures(self) -> bool:
         """Whether an array of three axes can only be a picture: no step looks for a volume's axes or spacing."""
-        geometry = self.metadata.geometry
-        flat = geometry.dims == 2 and geometry.slices == 1 and self.metadata.task != "segment"
-        return flat and not any(step.op in _OF_VOLUMES for step in self.steps)
+        return self.task.arrays_are_pictures(self.metadata) and not any(step.op in _OF_VOLUMES for step in self.steps)
 
     def _in_range(self, image: Image) -> Image:
         """The image with the values that the model was trained on; see medzoo.runtime.value_range."""
@@ -319,12 +312,9 @@ class Predictor:
     def answer(self, prepared: Prepared) -> Result:
         """Run the graph on a prepared input and bring the answer back to the input's own grid."""
         start = time.perf_counter()
-        task = self.metadata.task
         try:
             with time_limit(self.time_limit):
-                if task == "segment":
-                    return self._segment(prepared, start)
-                return self._classify(prepared, start) if task == "classify" else self._detect(prepared, start)
+                return self._decode(prepared, start)
         except TimeLimitError as error:
             if self.time_limit is None:  # a limit around this call
                 raise
@@ -334,7 +324,12 @@ class Predictor:
                 hint="a longer time limit lets it go on; a graph that never ends is damaged or hostile",
             ) from error
 
-    def _common(self, prepared: Prepared, start: float) -> dict[str, Any]:
+    def _decode(self, prepared: Prepared, start: float) -> Result:
+        result: Result = self.task.decode(self, prepared, start)
+        return result
+
+    def facts(self, prepared: Prepared, start: float) -> dict[str, Any]:
+        """The fields that results of every task have in common."""
         return {
             "input": prepared.name,
             "model": self.metadata.name,
@@ -342,86 +337,6 @@ class Predictor:
             "seconds": time.perf_counter() - start,
             "notes": (*prepared.source.meta.get("notes", ()), *self._reduced(prepared)),
         }
-
-    def _segment(self, prepared: Prepared, start: float) -> Segmentation:
-        slab = 1 if self.backend.device == "cpu" else 8
-        array, frame = prepared.image.array, prepared.frame
-        if is_regridded(frame) and "probabilities" in self.metadata.outputs:
-            maps = probability_maps(self.backend, array, slab=slab)
-            mask = labels_on_source(maps, frame, inside=self._foreground(prepared.source))
-        else:
-            mask = frame.mask_to_source(segment_array(self.backend, array, slab=slab))
-        return Segmentation(mask=mask, labels=self.metadata.labels, **self._common(prepared, start))
-
-    def _foreground(self, source: Image) -> Array | None:
-        """Where a source has anything to label, of a graph for which zeros are background; None: everywhere."""
-        if self.metadata.geometry.foreground != "nonzero":
-            return None
-        inside: Array = source.array[0] != 0
-        return inside | holes(inside)
-
-    def _classify(self, prepared: Prepared, start: float) -> Classification:
-        name = self.metadata.inputs[0]
-        array = prepared.image.array
-        mass = measured_of(prepared.image)
-        # Rows of features may be many, a picture is one, of the whole mass or of the crop around it.
-        batch = array if name == "features" and array.ndim == 2 else array[None]
-        values = self.backend.run({name: batch}, ["probabilities"])["probabilities"]
-        facts: dict[str, Any] = self._common(prepared, start)
-        if mass is not None:
-            # Several rows are as many outlines of one mass.
-            values = np.average(values, axis=0, weights=mass.weights)[None]
-            facts |= {"outline": mass.outline, "features": mass.features, "mask": mass.mask}
-            facts["notes"] += tuple(mass.notes)
-            reference = (self.metadata.calibration or {}).get("reference")
-            if reference is not None:
-                effects = contributions(self.backend, batch[0], np.asarray(reference, np.float32))
-                facts["contributions"] = dict(zip(mass.features, map(float, effects), strict=True))
-        elif prepared.source.affine is None and not np.ptp(prepared.source.array):
-            facts["notes"] += ("the picture has one value throughout, there is nothing in it to see",)
-        probabilities = {label: float(p) for label, p in zip(self.metadata.labels, values[0], strict=True)}
-        if (sets := self.metadata.conformal) is not None:
-            facts["label_set"] = tuple(label for label, p in probabilities.items() if p >= sets.threshold)
-            facts["coverage"] = sets.coverage
-        facts["seconds"] = time.perf_counter() - start
-        return Classification(label=self._label(probabilities), probabilities=probabilities, **facts)
-
-    def _label(self, probabilities: dict[str, float]) -> str:
-        """The likeliest label; of two, the second ("positive") one from the operating threshold on."""
-        if len(self.metadata.labels) == 2 and self.threshold > 0:
-            negative, positive = self.metadata.labels
-            return positive if probabilities[positive] >= self.threshold else negative
-        return max(probabilities, key=probabilities.__getitem__)
-
-    def _detect(self, prepared: Prepared, start: float) -> Detections:
-        array, proposed = prepared.image.array, proposed_of(prepared.image)
-        if proposed is None and array.ndim == 4 and self.metadata.geometry.dims == 2:
-            boxes, scores, classes = detect_volume(self.backend, array, threshold=self.threshold)
-        elif prepared.tile is not None:
-            (boxes, scores, classes), cut = detect_in_tiles(self._boxes, array, prepared.tile)
-        else:
-            boxes, scores, classes = self._boxes(array, proposed)
-        facts = self._common(prepared, start)
-        if prepared.tile is not None and cut:
-            said = f"{cut} of the boxes end where a tile does: objects larger than half a tile need a larger one"
-            facts["notes"] += (said,)
-        return Detections(
-            boxes=prepared.frame.boxes_to_source(boxes),
-            scores=scores,
-            classes=classes,
-            labels=self.metadata.labels,
-            **facts,
-        )
-
-    def _boxes(self, array: Array, proposed: Array | None = None) -> tuple[Array, Array, Array]:
-        """Boxes (N, 4), scores (N,) and classes (N,) from the threshold on, of a prepared picture (C, H, W), or of
-        regions (R, C, h, w) and the boxes (R, 4) that were proposed."""
-        given = {"image": array} if proposed is None else {"regions": array, "boxes": proposed}
-        raw = detections(self.backend.run({name: one[None] for name, one in given.items()}))
-        kept = int(raw["count"][0])
-        above = raw["scores"][0, :kept] >= self.threshold
-        boxes, scores, classes = (raw[name][0, :kept][above] for name in ("boxes", "scores", "labels"))
-        return boxes, scores, classes
 
 
 def _reopened(reopen: Callable[[], Predictor], threshold: float, time_limit: float | None) -> Predictor:

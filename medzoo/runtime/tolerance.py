@@ -25,17 +25,10 @@ class Tolerance:
 
 
 # fp32: rounding of sums in another order. The lossy ones are held to their task's metric besides
-# (LOSS); what stands here finds a graph that is broken.
+# (Task.allowed_loss); what stands here finds a graph that is broken.
 TOLERANCES: Mapping[Precision, Tolerance] = {
     "fp32": Tolerance({"probabilities": 1e-4, "scores": 1e-4, "boxes": 1e-2, "count": 0, "labels": 0}, close=1e-3),
     "fp16": Tolerance({"probabilities": 0.03, "scores": 0.05, "boxes": 0.25, "labels": 0}, close=0.06, sure=0.3),
     "int8": Tolerance({"probabilities": 0.5, "scores": 0.4, "boxes": 0.4, "labels": 0.01}, close=0.5, sure=0.5, lost=1),
     "bf16": Tolerance({"probabilities": 0.3, "scores": 0.2, "boxes": 0.3, "labels": 0.01}, close=0.3, sure=0.4, lost=1),
 }
-LOSS: Mapping[Precision, float] = {"fp16": 0.005, "bf16": 0.005, "int8": 0.02}
-
-
-def allowed_loss(task: str, precision: Precision) -> float:
-    """How much of the task's own metric (Dice, AUC, AP50) a precision may lose on the validation part; of Dice,
-    which thousands of voxels make a steady figure, 0.005 whatever the precision."""
-    return 0.005 if task == "segment" else LOSS[precision]

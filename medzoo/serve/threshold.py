@@ -9,6 +9,7 @@ import numpy as np
 from medzoo.runtime.detections import detections
 from medzoo.runtime.metadata import Metadata
 from medzoo.serve.refusal import Reason, Refusal
+from medzoo.task import task_of
 from medzoo.types import Array
 
 NEEDED = ("scores", "count")
@@ -34,7 +35,7 @@ def require_threshold(metadata: Metadata) -> None:
 
 def has_threshold(metadata: Metadata) -> bool:
     """Whether answers depend on a threshold: boxes found, and which of two labels is given."""
-    return metadata.task == "detect" or (metadata.task == "classify" and len(metadata.labels) == 2)
+    return task_of(metadata.task).has_threshold(metadata)
 
 
 def above_threshold(outputs: Mapping[str, Array], threshold: float) -> dict[str, Array]:

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from medzoo.errors import UserError
-from medzoo.metrics import METRICS, Boxes, accumulator, compute
+from medzoo.metrics import Boxes, accumulator, compute
+from medzoo.task import task_names, task_of
 
 
 def test_the_names_of_recipes_are_known():
-    assert set(METRICS) == {"classify", "segment", "detect"}
+    assert set(task_names()) == {"classify", "segment", "detect"}
     assert {
         "auc",
         "balanced-accuracy",
@@ -22,9 +23,9 @@ def test_the_names_of_recipes_are_known():
         "f1",
         "ece",
         "brier",
-    } <= set(METRICS["classify"])
-    assert {"dice", "jaccard", "hd95", "assd", "surface-dice", "volume-error"} <= set(METRICS["segment"])
-    assert {"ap", "ap50", "froc", "cpm"} <= set(METRICS["detect"])
+    } <= set(task_of("classify").metrics)
+    assert {"dice", "jaccard", "hd95", "assd", "surface-dice", "volume-error"} <= set(task_of("segment").metrics)
+    assert {"ap", "ap50", "froc", "cpm"} <= set(task_of("detect").metrics)
 
 
 @pytest.mark.parametrize("task", ["classify", "segment", "detect"])
@@ -35,7 +36,7 @@ def test_every_name_gives_figures_with_a_protocol(task):
         "segment": (np.eye(6, dtype=np.uint8), np.eye(6, dtype=np.uint8)),
         "detect": (Boxes(box, np.zeros(1, int), np.empty(0)), Boxes(box, np.zeros(1, int), np.ones(1))),
     }[task]
-    for name in METRICS[task]:
+    for name in task_of(task).metrics:
         figures = compute(task, [name], [truth] * 2, [answer] * 2, labels=["a", "b"], groups=["p", "q"])
         assert figures
         for figure in figures:

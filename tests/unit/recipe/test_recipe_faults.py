@@ -43,7 +43,7 @@ def faults_of(text: str, overrides: Any = (), **options: Any) -> list[str]:
 def test_every_fault_at_once(catalog: object) -> None:
     assert faults_of(BROKEN, ["train.batch=0"], catalog=catalog) == [
         "r.yaml:2:7: name: must be lowercase letters, digits and hyphens, not 'Brain Tissue'",
-        "r.yaml:3:7: task: must be one of classify, segment, detect, not 'segmnt' (did you mean 'segment'?)",
+        "r.yaml:3:7: task: must be one of classify, detect, segment, not 'segmnt' (did you mean 'segment'?)",
         "r.yaml:4:9: labels: names 'a' twice",
         "r.yaml:6:3: data.root: is missing",
         "r.yaml:7:3: data.rooot: unknown key (did you mean 'root'?)",
@@ -71,7 +71,7 @@ def test_every_fault_at_once(catalog: object) -> None:
     [
         ("medzoo: 1", "medzoo: 2", "1:9: medzoo: must be 1, not 2"),
         ("medzoo: 1\n", "", "1:1: medzoo: is missing"),
-        ("task: segment", "task: null", "3:7: task: must be one of classify, segment, detect, not null"),
+        ("task: segment", "task: null", "3:7: task: must be one of classify, detect, segment, not null"),
         ("[background, csf, grey-matter]", "[a]", "4:9: labels: must have at least 2 items for this task"),
         ("[background, csf, grey-matter]", "[]", "4:9: labels: must have at least 1 item"),
         ("[background, csf, grey-matter]", "[a, '']", "4:13: labels.1: must be text without spaces at"),

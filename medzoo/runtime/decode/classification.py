@@ -1,0 +1,49 @@
+"""Probabilities of a picture or of a measured mass: label, conformal set and contributions of features."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from medzoo.preprocess.mass import measured_of
+from medzoo.results import Classification
+from medzoo.runtime.contributions import contributions
+from medzoo.runtime.predictor import Predictor, Prepared
+
+
+def decode_classification(predictor: Predictor, prepared: Prepared, start: float) -> Classification:
+    """Classify a prepared image or rows of features; `start` as perf_counter gave it."""
+    name = predictor.metadata.inputs[0]
+    array = prepared.image.array
+    mass = measured_of(prepared.image)
+    # Rows of features may be many, a picture is one, of the whole mass or of the crop around it.
+    batch = array if name == "features" and array.ndim == 2 else array[None]
+    values = predictor.backend.run({name: batch}, ["probabilities"])["probabilities"]
+    facts: dict[str, Any] = predictor.facts(prepared, start)
+    if mass is not None:
+        # Several rows are as many outlines of one mass.
+        values = np.average(values, axis=0, weights=mass.weights)[None]
+        facts |= {"outline": mass.outline, "features": mass.features, "mask": mass.mask}
+        facts["notes"] += tuple(mass.notes)
+        reference = (predictor.metadata.calibration or {}).get("reference")
+        if reference is not None:
+            effects = contributions(predictor.backend, batch[0], np.asarray(reference, np.float32))
+            facts["contributions"] = dict(zip(mass.features, map(float, effects), strict=True))
+    elif prepared.source.affine is None and not np.ptp(prepared.source.array):
+        facts["notes"] += ("the picture has one value throughout, there is nothing in it to see",)
+    probabilities = {label: float(p) for label, p in zip(predictor.metadata.labels, values[0], strict=True)}
+    if (sets := predictor.metadata.conformal) is not None:
+        facts["label_set"] = tuple(label for label, p in probabilities.items() if p >= sets.threshold)
+        facts["coverage"] = sets.coverage
+    facts["seconds"] = time.perf_counter() - start
+    return Classification(label=_label(predictor, probabilities), probabilities=probabilities, **facts)
+
+
+def _label(predictor: Predictor, probabilities: dict[str, float]) -> str:
+    """The likeliest label; of two, the second ("positive") one from the operating threshold on."""
+    if len(predictor.metadata.labels) == 2 and predictor.threshold > 0:
+        negative, positive = predictor.metadata.labels
+        return positive if probabilities[positive] >= predictor.threshold else negative
+    return max(probabilities, key=probabilities.__getitem__)

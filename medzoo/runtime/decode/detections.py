@@ -1,0 +1,50 @@
+"""Boxes of a picture, of proposed regions or of a volume, above the operating threshold, on the source's grid."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from medzoo.preprocess.proposed import proposed_of
+from medzoo.results import Detections
+from medzoo.runtime.detections import detections
+from medzoo.runtime.predictor import Predictor, Prepared
+from medzoo.runtime.tiles import detect_in_tiles
+from medzoo.runtime.volume_boxes import detect_volume
+from medzoo.types import Array
+
+
+def decode_detections(predictor: Predictor, prepared: Prepared, start: float) -> Detections:
+    """Detect in a prepared picture, its tiles or its proposed regions, or slice by slice in a volume.
+
+    `start` as perf_counter gave it.
+    """
+    array, proposed = prepared.image.array, proposed_of(prepared.image)
+    cut = 0
+    if proposed is None and array.ndim == 4 and predictor.metadata.geometry.dims == 2:
+        boxes, scores, classes = detect_volume(predictor.backend, array, threshold=predictor.threshold)
+    elif prepared.tile is not None:
+        (boxes, scores, classes), cut = detect_in_tiles(partial(_boxes, predictor), array, prepared.tile)
+    else:
+        boxes, scores, classes = _boxes(predictor, array, proposed)
+    facts = predictor.facts(prepared, start)
+    if cut:
+        said = f"{cut} of the boxes end where a tile does: objects larger than half a tile need a larger one"
+        facts["notes"] += (said,)
+    return Detections(
+        boxes=prepared.frame.boxes_to_source(boxes),
+        scores=scores,
+        classes=classes,
+        labels=predictor.metadata.labels,
+        **facts,
+    )
+
+
+def _boxes(predictor: Predictor, array: Array, proposed: Array | None = None) -> tuple[Array, Array, Array]:
+    """Boxes (N, 4), scores (N,) and classes (N,) from the threshold on, of a prepared picture (C, H, W), or of
+    regions (R, C, h, w) and the boxes (R, 4) that were proposed."""
+    given = {"image": array} if proposed is None else {"regions": array, "boxes": proposed}
+    raw = detections(predictor.backend.run({name: one[None] for name, one in given.items()}))
+    kept = int(raw["count"][0])
+    above = raw["scores"][0, :kept] >= predictor.threshold
+    boxes, scores, classes = (raw[name][0, :kept][above] for name in ("boxes", "scores", "labels"))
+    return boxes, scores, classes

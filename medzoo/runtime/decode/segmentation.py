@@ -1,0 +1,30 @@
+"""Segment a prepared image by slices or tiles, and bring its labels back to the source's grid."""
+
+from __future__ import annotations
+
+from medzoo.imaging.holes import holes
+from medzoo.results import Segmentation
+from medzoo.runtime.predictor import Predictor, Prepared
+from medzoo.runtime.regrid import is_regridded, labels_on_source
+from medzoo.runtime.slices import probability_maps, segment_array
+from medzoo.types import Array, Image
+
+
+def decode_segmentation(predictor: Predictor, prepared: Prepared, start: float) -> Segmentation:
+    """Segment a prepared image and bring the labels back to the source's grid; `start` as perf_counter gave it."""
+    slab = 1 if predictor.backend.device == "cpu" else 8
+    array, frame = prepared.image.array, prepared.frame
+    if is_regridded(frame) and "probabilities" in predictor.metadata.outputs:
+        maps = probability_maps(predictor.backend, array, slab=slab)
+        mask = labels_on_source(maps, frame, inside=_foreground(predictor, prepared.source))
+    else:
+        mask = frame.mask_to_source(segment_array(predictor.backend, array, slab=slab))
+    return Segmentation(mask=mask, labels=predictor.metadata.labels, **predictor.facts(prepared, start))
+
+
+def _foreground(predictor: Predictor, source: Image) -> Array | None:
+    """Where a source has anything to label, of a graph for which zeros are background; None: everywhere."""
+    if predictor.metadata.geometry.foreground != "nonzero":
+        return None
+    inside: Array = source.array[0] != 0
+    return inside | holes(inside)
