@@ -194,9 +194,9 @@ def test_an_export_that_answers_otherwise_than_torch_is_refused_and_leaves_no_fi
     import onnx
     from onnx import numpy_helper
 
-    from medzoo.export import onnx_file
+    from medzoo.export import checked
 
-    right = onnx_file.onnx_bytes
+    right = checked.onnx_bytes
 
     def damaged(*arguments: Any, **options: Any) -> bytes:
         model = onnx.load_from_string(right(*arguments, **options))
@@ -204,7 +204,7 @@ def test_an_export_that_answers_otherwise_than_torch_is_refused_and_leaves_no_fi
         weights.CopyFrom(numpy_helper.from_array(2 * numpy_helper.to_array(weights), weights.name))
         return bytes(model.SerializeToString())
 
-    monkeypatch.setattr(onnx_file, "onnx_bytes", damaged)
+    monkeypatch.setattr(checked, "onnx_bytes", damaged)
     code, out, err = run("export", tiny_model, "-o", "out")
     assert code == 2
     assert out == ""
