@@ -79,6 +79,7 @@ class _Watchdog:
         self._watched: dict[int, Terminable] = {}
         self._numbers = itertools.count()
         self._thread: threading.Thread | None = None
+        self._wakes = -math.inf
 
     def watch(self, options: Terminable, until: float) -> int:
         """Terminate `options` at `until` (time.monotonic) unless the number returned is given to `forget` before."""
@@ -89,7 +90,7 @@ class _Watchdog:
             if self._thread is None or not self._thread.is_alive():  # a forked process has no such thread yet
                 self._thread = threading.Thread(target=self._serve, name="medzoo-time-limit", daemon=True)
                 self._thread.start()
-            elif self._due[0][1] == number:
+            elif until < self._wakes:
                 self._changed.notify()
         return number
 
@@ -108,7 +109,9 @@ class _Watchdog:
                     options = self._watched.pop(heapq.heappop(self._due)[1], None)
                     if options is not None:
                         options.terminate = True
-                self._changed.wait(self._due[0][0] - now if self._due else None)
+                # A run that ends in time leaves this as it is: to be woken for each would cost more than a light run.
+                self._wakes = self._due[0][0] if self._due else math.inf
+                self._changed.wait(self._wakes - now if self._due else None)
 
 
 _watchdog = _Watchdog()

@@ -64,25 +64,33 @@ async def _receive(request: Request, hub: Hub, holding: Holding, size: int | Non
     most = hub.settings.max_body if size is None else size
     buffer = _aligned(min(most, _FIRST), offset)
     used = seen = 0
-    clock = asyncio.get_running_loop().time
-    end = clock() + hub.settings.timeout
-    async with asyncio.timeout_at(min(end, clock() + _STALL)) as patience:
-        async for chunk in request.stream():
-            if not chunk:
-                continue
-            if used + len(chunk) > most:
-                raise Refusal(Reason.TOO_LARGE, f"the body has more than {most} bytes")
-            holding.grow(len(chunk))
-            if used + len(chunk) > len(buffer):
-                # Memory of the length that was announced, once some of it has come.
-                larger = _aligned(most if size is not None else min(most, 2 * (used + len(chunk))), offset)
-                larger[:used] = buffer[:used]
-                buffer = larger
-            buffer[used : used + len(chunk)] = chunk
-            used += len(chunk)
-            if used - seen >= _PIECE:
-                seen = used
-                patience.reschedule(min(end, clock() + _STALL))
+    loop = asyncio.get_running_loop()
+
+    def look() -> None:
+        nonlocal seen, looking
+        if used - seen < _PIECE:
+            patience.reschedule(loop.time())
+        else:
+            seen, looking = used, loop.call_later(_STALL, look)
+
+    looking = loop.call_later(_STALL, look)
+    try:
+        async with asyncio.timeout(hub.settings.timeout) as patience:
+            async for chunk in request.stream():
+                if not chunk:
+                    continue
+                if used + len(chunk) > most:
+                    raise Refusal(Reason.TOO_LARGE, f"the body has more than {most} bytes")
+                holding.grow(len(chunk))
+                if used + len(chunk) > len(buffer):
+                    # Memory of the length that was announced, once some of it has come.
+                    larger = _aligned(most if size is not None else min(most, 2 * (used + len(chunk))), offset)
+                    larger[:used] = buffer[:used]
+                    buffer = larger
+                buffer[used : used + len(chunk)] = chunk
+                used += len(chunk)
+    finally:
+        looking.cancel()
     if size is not None and used < size:
         raise Refusal(Reason.CANCELLED, "the body ended early")
     return buffer[:used]
