@@ -65,6 +65,7 @@ async def _receive(request: Request, hub: Hub, holding: Holding, size: int | Non
     buffer = _aligned(min(most, _FIRST), offset)
     used = seen = 0
     loop = asyncio.get_running_loop()
+    looking: asyncio.TimerHandle | None = None
 
     def look() -> None:
         nonlocal seen, looking
@@ -90,7 +91,8 @@ async def _receive(request: Request, hub: Hub, holding: Holding, size: int | Non
                 buffer[used : used + len(chunk)] = chunk
                 used += len(chunk)
     finally:
-        looking.cancel()
+        if looking is not None:
+            looking.cancel()
     if size is not None and used < size:
         raise Refusal(Reason.CANCELLED, "the body ended early")
     return buffer[:used]
