@@ -1,19 +1,23 @@
-"""docs/images/phantom.png: a drawn stand-in for a breast ultrasound picture, to try commands on. It is nobody's.
+"""Draw docs/images/phantom.png, a stand-in for a breast ultrasound picture, and the prediction that the README shows.
 
-    python docs/phantom.py
+    python docs/phantom.py          (or: make pictures)
 
 Speckle as the magnitude of smoothed complex noise, layers, and one dark ellipse that sound passes easily.
 """
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
 from PIL import Image as Pillow
 from scipy.ndimage import gaussian_filter
 
+import medzoo
+
 PATH = Path(__file__).resolve().parent / "images" / "phantom.png"
+PREDICTED = PATH.with_name("phantom-predicted.jpg")
 HEIGHT, WIDTH = 360, 480
 
 
@@ -33,5 +37,12 @@ def phantom() -> np.ndarray:
     return (95 * echo * speckle**0.8).clip(0, 255).astype(np.uint8)
 
 
-if __name__ == "__main__":
+def main() -> None:
     Pillow.fromarray(phantom()).save(PATH, optimize=True)
+    with tempfile.TemporaryDirectory() as folder:
+        plot = medzoo.load("breast-cascade").predict(PATH).plot(Path(folder) / "phantom.png")
+        Pillow.open(plot).convert("RGB").save(PREDICTED, quality=85, optimize=True)
+
+
+if __name__ == "__main__":
+    main()
