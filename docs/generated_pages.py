@@ -1,19 +1,39 @@
-"""Pages of the site that come from elsewhere: the recipe reference from the schema, the models' cards, the benchmarks.
+"""Add pages to the site that come from outside docs/: the recipe reference, the models' cards, the benchmarks, ...
 
-A hook of mkdocs (`make docs`); nothing of it is kept in git.
+A hook of mkdocs (`make docs`); git keeps none of these pages. Links in docs/ lead to files of the repository, so that
+they work when the pages are read there; on the site, those that leave docs/ lead to the page made from that file.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import posixpath
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
+# Files of the repository and the pages that they become.
+PAGES = {
+    "benchmarks/README.md": "reference/speed.md",
+    "export/README.md": "reference/deployment.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+}
+# What else links may lead to, and where that is told on the site.
+TOLD_IN = {
+    **PAGES,
+    "recipes/recipe.schema.json": "reference/recipe.md",
+    "zoo": "reference/zoo.md",
+    "README.md": "index.md",
+}
+LINK = re.compile(r"(?<!!)\[(?P<text>[^\]]*)\]\((?!\w+:|#)(?P<path>[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
 KINDS = {
     "Data types": "data.",
     "Model types": "model.",
@@ -34,18 +54,44 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             files.append(File.generated(config, f"zoo/{folder.name}/{picture.name}", content=picture.read_bytes()))
     table = (ROOT / "README.md").read_text(encoding="utf-8").split("<!-- zoo -->")[1].split("<!-- /zoo -->")[0]
     table = table.replace("](zoo/", "](../zoo/")
-    files.append(File.generated(config, "reference/zoo.md", content=f"# The zoo\n\nA card a model.\n{table}\n"))
-    speed = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
-    speed = speed.replace("[results/](results)", "`benchmarks/results`")
-    files.append(File.generated(config, "reference/speed.md", content=speed))
+    files.append(File.generated(config, "reference/zoo.md", content=f"# The zoo\n\nOne card per model.\n{table}\n"))
+    for source, page in PAGES.items():
+        text = (ROOT / source).read_text(encoding="utf-8")
+        files.append(File.generated(config, page, content=site_links(text, source=source, page=page)))
     return files
 
 
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Lead links that leave docs/ to pages of the site."""
+    path = page.file.src_uri
+    return site_links(markdown, source=f"docs/{path}", page=path) if page.file.generated_by is None else markdown
+
+
+def site_links(markdown: str, *, source: str, page: str) -> str:
+    """The text of a file of the repository with its links as the page `page` needs them.
+
+    Links to files that are on no page become plain text.
+    """
+
+    def lead(link: re.Match[str]) -> str:
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(source), link["path"]))
+        told = TOLD_IN.get(target)
+        if target.startswith("docs/"):
+            told = target.removeprefix("docs/")
+        elif re.fullmatch(r"zoo/[\w-]+/README\.md", target):
+            told = target
+        if told is None:
+            return link["text"]
+        return f"[{link['text']}]({os.path.relpath(told, posixpath.dirname(page) or '.')}{link['anchor'] or ''})"
+
+    return LINK.sub(lead, markdown)
+
+
 def recipe_reference() -> str:
-    """Every field of a recipe, from its JSON Schema."""
+    """Markdown that lists every field of a recipe, from its JSON Schema."""
     schema = json.loads((ROOT / "recipes" / "recipe.schema.json").read_text(encoding="utf-8"))
     definitions: Mapping[str, Any] = schema["$defs"]
-    lines = ["# The fields of a recipe", "", "Generated from the schema that editors check recipes by.", ""]
+    lines = ["# The fields of a recipe", "", "Generated from the JSON Schema that editors check recipes with.", ""]
     lines += _section("Recipe", definitions["Recipe"], definitions)
     for name in ("Data", "Split", "Preprocess", "Model", "Train", "Checkpoint", "Export"):
         lines += _section(name, definitions[f"{name}Section"], definitions)
@@ -69,7 +115,7 @@ def _section(title: str, section: Mapping[str, Any], definitions: Definitions, *
         yield ""
     properties = section.get("properties", {})
     if properties:
-        yield "| field | type | default | what |"
+        yield "| field | type | default | meaning |"
         yield "| --- | --- | --- | --- |"
         required = set(section.get("required", ()))
         for name, field in properties.items():
