@@ -33,9 +33,10 @@ class Limits:
 
 
 DEFAULT = Limits()
-# Sized so that reading and preparing one input stays below 1 GB above idle: 4096 x 4096 pixels, 512 x 512 x 128 voxels.
+# 8192 x 4096 pixels, 512 x 512 x 128 voxels. Reading one stays below 0.6 GB above idle; what preparing it takes beside
+# that depends on the model, and is bounded by the memory that the server gives its decoders.
 SERVER = Limits(
-    pixels=1 << 24,
+    pixels=1 << 25,
     voxels=1 << 25,
     decoded_bytes=1 << 28,
     archive_entries=4096,
