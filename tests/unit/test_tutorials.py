@@ -5,10 +5,15 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image as Pillow
 
 from medzoo.cli import main
+from medzoo.types import Frame
 
 ROOT = Path(__file__).resolve().parents[2]
 TUTORIALS = sorted(ROOT.glob("docs/tutorials/*.md"))
@@ -48,6 +53,24 @@ def test_a_tutorial_works_as_it_is_written(path: Path, tmp_path: Path, monkeypat
     monkeypatch.syspath_prepend(str(tmp_path))
     done = run_blocks(path)
     assert done or path.stem == "add-a-model"
+
+
+def test_the_types_that_contributing_shows_work(tmp_path: Path) -> None:
+    entries = []
+    for block in BLOCK.finditer((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")):
+        if block["kind"] == "python":
+            scope: dict[str, Any] = {"__name__": "contributing"}
+            exec(compile(block["body"], "CONTRIBUTING.md", "exec", dont_inherit=True), scope)  # noqa: S102
+            entries.append(scope["ENTRY"])
+    layout, host_step, graph_step, augmentation = entries
+    Pillow.new("L", (8, 6), 90).save(tmp_path / "p1_bright.png")
+    dataset = layout.open(layout.params(root=tmp_path), "classify", ["dark", "bright"])
+    (sample,) = map(dataset.load, dataset.items())
+    assert (sample.target, sample.item.groups["patient"]) == (1, "p1")
+    image, _ = host_step().apply(sample.image, Frame.of(sample.image))
+    assert image.array == pytest.approx(np.log(91))
+    assert (graph_step().build()(torch.full((1, 1, 4, 4), 55.0)) == 200).all()
+    assert not augmentation().apply(torch.zeros(1, 4, 4), np.random.default_rng(0)).eq(0).any()
 
 
 def test_what_the_readme_shows_works_and_prints_what_stands_below_it(
