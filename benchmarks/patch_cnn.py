@@ -37,7 +37,7 @@ from medzoo.runtime.backend import Backend
 from medzoo.runtime.metadata import Metadata
 from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.runtime.slices import foreground_box, segment_array, slice_with_neighbours, with_margin
-from medzoo.types import Array, Frame
+from medzoo.types import Array, GridTransform
 
 LABELS = ("background", "csf", "grey-matter", "white-matter")
 REPEATS = 3
@@ -63,7 +63,7 @@ def head() -> Array:
     """(1, 197, 233, 189) float32 of the MNI152 average brain, its intensities standardised."""
     mni = entry("data", "mni152")
     image, _ = mni.open(mni.params(), "segment", LABELS).volume
-    prepared, _ = ZScore().apply(image, Frame.of(image))
+    prepared, _ = ZScore().apply(image, GridTransform.identity(image))
     return prepared.array
 
 

@@ -1,4 +1,4 @@
-"""What every room passes on: an Image with its place in space, and the Frame of what was done to it.
+"""An image with its place in space, and the transform between its grid and the grid that a model sees.
 
 Conventions, fixed for the whole project:
 - `Image.array` is (C, *spatial): a picture (C, H, W), rows then columns; a volume (C, I, J, K) in the
@@ -24,10 +24,10 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """A picture (C, H, W) or a volume (C, I, J, K), where it lies, and what its header said.
+    """A picture (C, H, W) or a volume (C, I, J, K) with its place in space.
 
     `affine`: (4, 4) index to RAS millimetres, None for a picture. `source`: the argument it was read from.
-    `meta`: facts of the header that steps and writers use, never the patient's name or number.
+    `meta`: what steps and writers need of its header, never the patient's name or number.
     """
 
     array: Array
@@ -48,17 +48,17 @@ class Image:
         return tuple(float(s) for s in np.linalg.norm(self.affine[:3, :3], axis=0))
 
     def replace(self, **changes: Any) -> Image:
-        """A copy with some fields exchanged."""
+        """A copy with some fields replaced."""
         return replace(self, **changes)
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
-    """Where the array after the host steps lies in the source image, so that answers find their way back.
+class GridTransform:
+    """The affine map from the grid of a preprocessed array to the grid of its source image.
 
-    `matrix`: (n+1, n+1), takes an index in the prepared array to the index in the source array (n = 2 or
-    3, pixel centres at whole numbers). Every geometric host step multiplies it; nothing else is recorded,
-    so one pair of mappings serves every step there is or will be.
+    `matrix`: (n+1, n+1), takes an index of the preprocessed array, whose spatial shape is `shape`, to an index of the
+    source, of `source_shape` (n = 2 or 3, pixel centres at whole numbers). Every geometric host step multiplies it
+    (`compose`), and predictions return to the source through it (`mask_to_source`, `boxes_to_source`).
     """
 
     source_shape: tuple[int, ...]
@@ -66,39 +66,42 @@ class Frame:
     matrix: Array
 
     @classmethod
-    def of(cls, image: Image) -> Frame:
-        """The frame of an image that no step has touched."""
+    def identity(cls, image: Image) -> GridTransform:
+        """The transform of an image to which no step was applied."""
         return cls(image.shape, image.shape, np.eye(len(image.shape) + 1))
 
-    def then(self, matrix: Array, *, shape: tuple[int, ...]) -> Frame:
-        """The frame after one more step; `matrix` takes indices after that step to indices before it."""
+    def compose(self, matrix: Array, *, shape: tuple[int, ...]) -> GridTransform:
+        """The transform after one more step, whose output has the spatial `shape`.
+
+        `matrix` (n+1, n+1) takes indices after that step to indices before it.
+        """
         return replace(self, matrix=self.matrix @ np.asarray(matrix, float), shape=tuple(shape))
 
     def mask_to_source(self, mask: Array) -> Array:
-        """A label array on the prepared grid (`shape`), on the source's grid; outside is 0, dtype is kept."""
-        return _resample(mask, self.matrix_inverse, self.source_shape)
+        """Resample a label array (`shape`) to the source's grid; nearest neighbour, 0 outside, same dtype."""
+        return _resample(mask, self.inverse, self.source_shape)
 
     def mask_from_source(self, mask: Array) -> Array:
-        """A label array on the source's grid, on the prepared grid; nearest neighbour, outside is 0."""
+        """Resample a label array of the source's grid to `shape`; nearest neighbour, 0 outside, same dtype."""
         return _resample(mask, self.matrix, self.shape)
 
     @property
-    def matrix_inverse(self) -> Array:
-        """(n+1, n+1): index in the source array to index in the prepared array."""
+    def inverse(self) -> Array:
+        """The inverse of `matrix` (n+1, n+1): from indices of the source to indices of the preprocessed array."""
         return np.linalg.inv(self.matrix)
 
     def boxes_to_source(self, boxes: Array) -> Array:
-        """Boxes (N, 2n) of the prepared array, as boxes of the source array, clipped to it."""
+        """Map boxes (N, 2n) of the preprocessed array to the source, clipped to it."""
         mapped = _map_boxes(boxes, self.matrix)
         return _clip_boxes(mapped, self.source_shape)
 
     def boxes_from_source(self, boxes: Array) -> Array:
-        """Boxes (N, 2n) of the source array, as boxes of the prepared array (not clipped)."""
-        return _map_boxes(boxes, self.matrix_inverse)
+        """Map boxes (N, 2n) of the source to the preprocessed array, not clipped."""
+        return _map_boxes(boxes, self.inverse)
 
 
 def boxes_to_mm(boxes: Array, affine: Array) -> Array:
-    """(N, 2, 3): the lowest and the highest RAS corner in millimetres of boxes (N, 6) in stored axes."""
+    """Lowest and highest RAS corner in millimetres, (N, 2, 3), of boxes (N, 6) along the stored axes."""
     corners = _corners(boxes) - 0.5
     points = corners @ affine[:3, :3].T + affine[:3, 3]
     return np.stack([points.min(axis=1), points.max(axis=1)], axis=1)

@@ -97,8 +97,8 @@ class ProposedPictures:
     def _of(self, item: Item) -> Proposals:
         sample = self.data.load(item)
         assert isinstance(sample.target, Objects)
-        image, frame = apply_steps(to_channels(sample.image, self.channels), self.before)
-        picture, frame = self.step.on_grid(image, frame)
+        image, transform = apply_steps(to_channels(sample.image, self.channels), self.before)
+        picture, transform = self.step.on_grid(image, transform)
         path = item.files.get("image")
         if path is None:
             boxes = self.step.search(picture)
@@ -107,7 +107,7 @@ class ProposedPictures:
             key = f"proposals {_CHANGED} {done} {self.channels}"
             boxes = np.array(cached(path, key, lambda: self.step.search(picture)))
         height, width = picture.shape[1:]
-        objects = frame.boxes_from_source(sample.target.boxes).reshape(-1, 4)
+        objects = transform.boxes_from_source(sample.target.boxes).reshape(-1, 4)
         objects = np.clip(objects, 0, [width, height, width, height]).astype(np.float32)
         inside = (objects[:, 2:] > objects[:, :2]).all(axis=1)
         return Proposals(picture, boxes, objects[inside], sample.target.labels[inside].astype(np.int64))

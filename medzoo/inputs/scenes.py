@@ -124,18 +124,18 @@ class ScenePictures:
         sample = self.data.load(item)
         where = str(next(iter(item.files.values()), item.id))
         assert isinstance(sample.target, Objects)
-        image, frame = apply_steps(to_channels(sample.image, self.channels), self.steps)
+        image, transform = apply_steps(to_channels(sample.image, self.channels), self.steps)
         array = np.ascontiguousarray(image.array)
         if array.ndim != 3:
             raise UserError("is not a picture", where=where)
-        boxes = frame.boxes_from_source(sample.target.boxes)
+        boxes = transform.boxes_from_source(sample.target.boxes)
         height, width = array.shape[1:]
         boxes = np.clip(boxes, 0, [width, height, width, height]).astype(np.float32)
         # A host step may crop the picture; what it left outside is no object any more.
         inside = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
         mask = None
         if self.outlines and sample.mask is not None:
-            mask = frame.mask_from_source(sample.mask.astype(np.uint8)) > 0
+            mask = transform.mask_from_source(sample.mask.astype(np.uint8)) > 0
         return Scene(array, boxes[inside], sample.target.labels[inside], mask)
 
     def decode(self, *, on_bad_image: Literal["stop", "skip"]) -> None:

@@ -64,10 +64,10 @@ class SliceScenes(ScenePictures):
             volume = where, repr(whole(item).facts)
             if sample.mask is None or sample.mask.ndim != 3:
                 raise UserError("is no volume with a label map", where, "detectors learn slices from label maps")
-            image, frame = apply_steps(to_channels(sample.image, geometry.channels), steps)
+            image, transform = apply_steps(to_channels(sample.image, geometry.channels), steps)
             stack = np.moveaxis(np.asarray(image.array, np.float32), geometry.axis + 1, 0)
             target, mine = (
-                np.moveaxis(frame.mask_from_source(mask), geometry.axis, 0)
+                np.moveaxis(transform.mask_from_source(mask), geometry.axis, 0)
                 for mask in (sample.mask, of_slab(item, sample.mask.shape))
             )
             for place in np.flatnonzero(stack.any(axis=(1, 2, 3)) & mine.any(axis=(1, 2))):

@@ -9,7 +9,7 @@ from medzoo.types import Array, Image
 
 
 def with_proposed(image: Image, regions: Array, boxes: Array) -> Image:
-    """The image whose array is the regions (R, C, h, w); `boxes` (R, 4) lie on the grid that the frame leads from."""
+    """The regions (R, C, h, w) as the array; `boxes` (R, 4) lie on the grid that the transform starts from."""
     return image.replace(array=regions, affine=None, meta={**image.meta, "proposed": boxes})
 
 

@@ -2,8 +2,8 @@
 
 A step is one class with a literal `op` and `apply`, in a file of that name in `medzoo/preprocess/host/` that ends with
 `ENTRY = TheStep`; a package of its own registers it as an entry point under `medzoo.steps`.
-Steps that only change values pass the frame on; steps that move voxels multiply its matrix
-(`Frame.then`), which is all that masks and boxes need to find their way back.
+Steps that only change values pass the transform on; steps that move voxels multiply its matrix
+(`GridTransform.compose`), which is all that masks and boxes need to find their way back.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from medzoo.types import Frame, Image
+from medzoo.types import GridTransform, Image
 
 
 class HostStep(BaseModel):
@@ -34,6 +34,6 @@ class HostStep(BaseModel):
         """The names of the features, of a step that measures."""
         return ()
 
-    def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:
-        """The image after the step, and the frame that leads back to the source. Raises UserError."""
+    def apply(self, image: Image, transform: GridTransform) -> tuple[Image, GridTransform]:
+        """The image after the step, and the transform that leads back to the source. Raises UserError."""
         raise TypeError(f"{type(self).__name__} does not define apply")

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from medzoo import registry
 from medzoo.errors import Fault, UserError
 from medzoo.preprocess.step import HostStep
-from medzoo.types import Frame, Image
+from medzoo.types import GridTransform, Image
 
 
 def parse_steps(raw: Sequence[Mapping[str, Any]], *, where: str = "preprocess.host") -> tuple[HostStep, ...]:
@@ -38,9 +38,9 @@ def parse_steps(raw: Sequence[Mapping[str, Any]], *, where: str = "preprocess.ho
     return tuple(steps)
 
 
-def apply_steps(image: Image, steps: Sequence[HostStep]) -> tuple[Image, Frame]:
-    """The image after all `steps`, and the frame that leads from it back to `image`. Raises UserError."""
-    frame = Frame.of(image)
+def apply_steps(image: Image, steps: Sequence[HostStep]) -> tuple[Image, GridTransform]:
+    """The image after all `steps`, and the transform that leads from it back to `image`. Raises UserError."""
+    transform = GridTransform.identity(image)
     for step in steps:
-        image, frame = step.apply(image, frame)
-    return image, frame
+        image, transform = step.apply(image, transform)
+    return image, transform

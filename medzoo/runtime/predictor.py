@@ -35,7 +35,7 @@ from medzoo.runtime.tiles import check_tile
 from medzoo.runtime.time_limit import TimeLimitError, time_limit
 from medzoo.runtime.value_range import trained_range
 from medzoo.task import task_of
-from medzoo.types import Frame, Image
+from medzoo.types import GridTransform, Image
 
 _OF_VOLUMES = frozenset({"orient", "spacing", "crop-foreground", "tissue-levels", "n4", "suv"})
 """Host steps that only volumes have a use for."""
@@ -52,7 +52,7 @@ class Prepared:
     name: str
     source: Image
     image: Image
-    frame: Frame
+    transform: GridTransform
     tile: tuple[int, int] | None = None
     """Height and width of the tiles that a detector looks at, None for the whole picture at once."""
 
@@ -212,14 +212,14 @@ class Predictor:
         image = to_channels(image, self.metadata.geometry.channels)
         if mask is not None or box is not None:
             image = with_hint(image, self._hint(image, mask, box))
-        prepared, frame = apply_steps(image, self.steps)
+        prepared, transform = apply_steps(image, self.steps)
         if size is None:  # tiles are turned into floats one by one
             prepared = prepared.replace(array=np.asarray(prepared.array, np.float32))
         if self.only_pictures and prepared.array.ndim > 3:
             raise UserError(
                 f"is a volume, {self.metadata.name} takes pictures", image.source, "give it one slice as a picture"
             )
-        return Prepared(_name(source), image, prepared, frame, size)
+        return Prepared(_name(source), image, prepared, transform, size)
 
     def _tile_size(self, tile: Any) -> tuple[int, int]:
         if self.metadata.task != "detect" or not self.only_pictures or self.metadata.inputs != ("image",):
@@ -235,13 +235,13 @@ class Predictor:
 
     def _reduced(self, prepared: Prepared) -> tuple[str, ...]:
         """How much smaller a picture was made, where that is far more than the pictures of training were."""
-        if prepared.source.affine is not None or len(prepared.frame.shape) != 2:
+        if prepared.source.affine is not None or len(prepared.transform.shape) != 2:
             return ()
         if max(prepared.source.shape) < _SMALL:
             return ()
-        by_steps = float(np.linalg.norm(prepared.frame.matrix[:2, :2], axis=0).max())
+        by_steps = float(np.linalg.norm(prepared.transform.matrix[:2, :2], axis=0).max())
         canvas = self.canvas
-        seen: tuple[int, ...] = prepared.frame.shape
+        seen: tuple[int, ...] = prepared.transform.shape
         if prepared.tile is not None:
             seen = tuple(min(pair) for pair in zip(seen, prepared.tile, strict=True))
         factor = by_steps * (1.0 if canvas is None else reduction(seen, canvas))

@@ -9,29 +9,29 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import affine_transform
 
-from medzoo.types import Array, Frame
+from medzoo.types import Array, GridTransform
 
 _SLAB = 16  # slices of the source at once
 
 
-def is_regridded(frame: Frame) -> bool:
+def is_regridded(transform: GridTransform) -> bool:
     """Whether a prepared voxel is anything but one voxel of the source."""
-    linear = frame.matrix[:-1, :-1]
+    linear = transform.matrix[:-1, :-1]
     whole = np.rint(linear)
     one_each = np.array_equal(np.abs(whole).sum(axis=0), np.ones(len(whole)))
-    offset = frame.matrix[:-1, -1]
+    offset = transform.matrix[:-1, -1]
     return not (one_each and np.allclose(linear, whole, atol=1e-6) and np.allclose(offset, np.rint(offset), atol=1e-3))
 
 
-def labels_on_source(maps: Array, frame: Frame, *, inside: Array | None = None) -> Array:
+def labels_on_source(maps: Array, transform: GridTransform, *, inside: Array | None = None) -> Array:
     """Labels uint8 on the source's grid from probabilities uint8 (K, *prepared), linear in between.
 
     `inside`: bool on the source's grid, where there is a label at all; the others are 0. Prepared voxels without
     any probability say nothing, so a voxel at the edge takes the label of those that do.
     """
-    shape = frame.source_shape
+    shape = transform.source_shape
     labels = np.zeros(shape, np.uint8)
-    matrix = frame.matrix_inverse
+    matrix = transform.inverse
     for start in range(0, shape[0], _SLAB):
         rows = slice(start, min(start + _SLAB, shape[0]))
         if inside is not None and not inside[rows].any():

@@ -50,8 +50,8 @@ class Halve(HostStep):
 
     op: Literal["outside-halve"] = "outside-halve"
 
-    def apply(self, image, frame):
-        return image.replace(array=image.array.astype(np.float32) / 2), frame
+    def apply(self, image, transform):
+        return image.replace(array=image.array.astype(np.float32) / 2), transform
 
 
 class Double(GraphStep):

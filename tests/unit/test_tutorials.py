@@ -13,7 +13,7 @@ import torch
 from PIL import Image as Pillow
 
 from medzoo.cli import main
-from medzoo.types import Frame
+from medzoo.types import GridTransform
 
 ROOT = Path(__file__).resolve().parents[2]
 TUTORIALS = sorted(ROOT.glob("docs/tutorials/*.md"))
@@ -67,7 +67,7 @@ def test_the_types_that_contributing_shows_work(tmp_path: Path) -> None:
     dataset = layout.open(layout.params(root=tmp_path), "classify", ["dark", "bright"])
     (sample,) = map(dataset.load, dataset.items())
     assert (sample.target, sample.item.groups["patient"]) == (1, "p1")
-    image, _ = host_step().apply(sample.image, Frame.of(sample.image))
+    image, _ = host_step().apply(sample.image, GridTransform.identity(sample.image))
     assert image.array == pytest.approx(np.log(91))
     assert (graph_step().build()(torch.full((1, 1, 4, 4), 55.0)) == 200).all()
     assert not augmentation().apply(torch.zeros(1, 4, 4), np.random.default_rng(0)).eq(0).any()

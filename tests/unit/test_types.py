@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from medzoo.preprocess.steps import apply_steps, parse_steps
-from medzoo.types import Array, Frame, Image, boxes_to_mm
+from medzoo.types import Array, GridTransform, Image, boxes_to_mm
 
 SHAPE = (5, 7, 9)
 ORIENTATIONS = [
@@ -53,7 +53,7 @@ def random_boxes(shape: tuple[int, ...], n: int = 20) -> Array:
 @pytest.mark.parametrize(("axes", "signs"), ORIENTATIONS)
 def test_orient_and_back_in_all_48_orientations(axes: tuple[int, ...], signs: tuple[int, ...], oblique: float) -> None:
     image = placed(axes, signs, oblique)
-    turned, frame = apply_steps(image, parse_steps([{"op": "orient", "to": "RAS"}]))
+    turned, transform = apply_steps(image, parse_steps([{"op": "orient", "to": "RAS"}]))
 
     # Towards right, anterior, superior, and every voxel still at its place in millimetres.
     cosines = turned.affine[:3, :3] / np.linalg.norm(turned.affine[:3, :3], axis=0)
@@ -64,15 +64,15 @@ def test_orient_and_back_in_all_48_orientations(axes: tuple[int, ...], signs: tu
         np.testing.assert_allclose(turned.affine @ new, image.affine @ old, atol=1e-9)
 
     # Masks come back exactly, both ways.
-    np.testing.assert_array_equal(frame.mask_to_source(turned.array[0]), image.array[0])
-    np.testing.assert_array_equal(frame.mask_from_source(image.array[0]), turned.array[0])
+    np.testing.assert_array_equal(transform.mask_to_source(turned.array[0]), image.array[0])
+    np.testing.assert_array_equal(transform.mask_from_source(image.array[0]), turned.array[0])
 
     # Boxes come back, and cover the same block of the patient on the way.
     boxes = random_boxes(SHAPE)
-    there = frame.boxes_from_source(boxes)
+    there = transform.boxes_from_source(boxes)
     assert (there[:, 3:] > there[:, :3]).all()
     np.testing.assert_allclose(world_corners(there, turned.affine), world_corners(boxes, image.affine), atol=1e-5)
-    np.testing.assert_allclose(frame.boxes_to_source(there), boxes, atol=1e-9)
+    np.testing.assert_allclose(transform.boxes_to_source(there), boxes, atol=1e-9)
     np.testing.assert_allclose(boxes_to_mm(there, turned.affine), boxes_to_mm(boxes, image.affine), atol=1e-9)
 
 
@@ -89,46 +89,46 @@ def test_orient_then_spacing_then_crop_keep_millimetres(
     ]
     block = np.zeros((1, *SHAPE))
     block[0, 1:4, 2:5, 3:8] = 1
-    prepared, frame = apply_steps(image.replace(array=block), parse_steps(steps))
-    np.testing.assert_allclose(image.affine @ frame.matrix, prepared.affine, atol=1e-9)
+    prepared, transform = apply_steps(image.replace(array=block), parse_steps(steps))
+    np.testing.assert_allclose(image.affine @ transform.matrix, prepared.affine, atol=1e-9)
     boxes = np.array([[1, 2, 3, 4, 5, 8], [0.25, 1, 2, 4.5, 6.75, 9]], float)
-    there = frame.boxes_from_source(boxes)
+    there = transform.boxes_from_source(boxes)
     np.testing.assert_allclose(world_corners(there, prepared.affine), world_corners(boxes, image.affine), atol=1e-3)
-    np.testing.assert_allclose(frame.boxes_to_source(there), boxes, atol=1e-9)
+    np.testing.assert_allclose(transform.boxes_to_source(there), boxes, atol=1e-9)
 
 
 @pytest.mark.parametrize("factor", [2, 3])
 def test_a_mask_survives_finer_spacing(factor: int) -> None:
     image = placed((1, 0, 2), (-1, 1, -1), 10.0)
     finer = [s / factor for s in image.spacing]
-    _, frame = apply_steps(image, parse_steps([{"op": "spacing", "mm": finer}]))
+    _, transform = apply_steps(image, parse_steps([{"op": "spacing", "mm": finer}]))
     mask = np.random.default_rng(0).integers(0, 4, SHAPE).astype(np.uint8)
-    there = frame.mask_from_source(mask)
+    there = transform.mask_from_source(mask)
     assert there.shape == tuple(n * factor for n in SHAPE)
     np.testing.assert_array_equal(there, np.kron(mask, np.ones((factor,) * 3, np.uint8)))
-    np.testing.assert_array_equal(frame.mask_to_source(there), mask)
+    np.testing.assert_array_equal(transform.mask_to_source(there), mask)
 
 
 def test_a_crop_at_every_border_comes_back() -> None:
     for start, stop in itertools.product(range(4), (4, 5)):
         image = Image(np.zeros((1, 5, 6)))
         image.array[0, start:stop, 2:5] = 1
-        cropped, frame = apply_steps(image, parse_steps([{"op": "crop-foreground"}]))
+        cropped, transform = apply_steps(image, parse_steps([{"op": "crop-foreground"}]))
         assert cropped.shape == (stop - start, 3)
-        np.testing.assert_array_equal(frame.mask_to_source(cropped.array[0]), image.array[0])
+        np.testing.assert_array_equal(transform.mask_to_source(cropped.array[0]), image.array[0])
         whole = np.array([[0.0, 0, 3, stop - start]])
-        np.testing.assert_allclose(frame.boxes_to_source(whole), [[2, start, 5, stop]])
+        np.testing.assert_allclose(transform.boxes_to_source(whole), [[2, start, 5, stop]])
 
 
 def test_boxes_of_pictures_are_x_y_and_those_of_volumes_i_j_k() -> None:
-    frame = Frame.of(Image(np.zeros((1, 10, 20))))
-    half = frame.then(np.array([[0.5, 0, -0.25], [0, 2, 0.5], [0, 0, 1]]), shape=(20, 10))
+    transform = GridTransform.identity(Image(np.zeros((1, 10, 20))))
+    half = transform.compose(np.array([[0.5, 0, -0.25], [0, 2, 0.5], [0, 0, 1]]), shape=(20, 10))
     # Rows were doubled and columns halved: x shrinks, y grows.
     np.testing.assert_allclose(half.boxes_from_source(np.array([[4, 1, 8, 3]])), [[2, 2, 4, 6]])
     np.testing.assert_allclose(half.boxes_to_source(np.array([[2.0, 2, 4, 6]])), [[4, 1, 8, 3]])
     # Clipped to 20 columns and 10 rows, not the other way about.
-    np.testing.assert_allclose(frame.boxes_to_source(np.array([[-3.0, -4, 30, 40]])), [[0, 0, 20, 10]])
-    volume = Frame.of(Image(np.zeros((1, 4, 5, 6)), np.eye(4)))
+    np.testing.assert_allclose(transform.boxes_to_source(np.array([[-3.0, -4, 30, 40]])), [[0, 0, 20, 10]])
+    volume = GridTransform.identity(Image(np.zeros((1, 4, 5, 6)), np.eye(4)))
     np.testing.assert_allclose(volume.boxes_to_source(np.array([[-1.0, 0, 0, 9, 9, 9]])), [[0, 0, 0, 4, 5, 6]])
     assert volume.boxes_to_source(np.zeros((0, 6))).shape == (0, 6)
 

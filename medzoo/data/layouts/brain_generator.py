@@ -35,7 +35,7 @@ from medzoo.errors import UserError
 from medzoo.io.cache import cached, code_digest
 from medzoo.io.read import read_labels
 from medzoo.preprocess.host.orient import Orient
-from medzoo.types import Array, Frame, Image
+from medzoo.types import Array, GridTransform, Image
 
 LABELS = ("background", "csf", "grey-matter", "white-matter")
 LESION_LABEL = "lesion"
@@ -220,7 +220,7 @@ def label_map(path: Path) -> tuple[Array, Array]:
         image = image.replace(array=compact(image.array))  # first, for a byte a voxel is turned in no time
     except ValueError as error:
         raise UserError(str(error), where=str(path)) from error
-    image, _ = Orient(to="RAS").apply(image, Frame.of(image))
+    image, _ = Orient(to="RAS").apply(image, GridTransform.identity(image))
     labels = image.array[0]
     tissue = tissues()[labels] > 1
     if not tissue.any():

@@ -9,7 +9,7 @@ from pydantic import Field
 from medzoo.imaging.histogram import clahe
 from medzoo.preprocess.slicewise import slicewise
 from medzoo.preprocess.step import HostStep
-from medzoo.types import Array, Frame, Image
+from medzoo.types import Array, GridTransform, Image
 
 
 class Clahe(HostStep):
@@ -20,7 +20,7 @@ class Clahe(HostStep):
     tiles: Annotated[int, Field(ge=1, le=256)] = 8
     clip_limit: Annotated[float, Field(gt=0, le=1)] = 0.01
 
-    def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:
+    def apply(self, image: Image, transform: GridTransform) -> tuple[Image, GridTransform]:
         """The equalised image; nothing moves. Raises UserError for a constant picture."""
         whole = image.affine is None
 
@@ -30,7 +30,7 @@ class Clahe(HostStep):
                 return plane
             return clahe(plane, tiles=self.tiles, clip_limit=self.clip_limit)
 
-        return image.replace(array=slicewise(image, equalised)), frame
+        return image.replace(array=slicewise(image, equalised)), transform
 
 
 ENTRY = Clahe

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from medzoo.errors import UserError
 from medzoo.preprocess.step import HostStep
-from medzoo.types import Frame, Image
+from medzoo.types import GridTransform, Image
 
 
 class CropForeground(HostStep):
@@ -18,8 +18,8 @@ class CropForeground(HostStep):
     op: Literal["crop-foreground"] = "crop-foreground"
     margin: Annotated[int, Field(ge=0, le=4096)] = 0
 
-    def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:
-        """The cropped image and its frame. Raises UserError where all is zero."""
+    def apply(self, image: Image, transform: GridTransform) -> tuple[Image, GridTransform]:
+        """The cropped image and its transform. Raises UserError where all is zero."""
         foreground = (image.array != 0).any(axis=0)
         if not foreground.any():
             raise UserError("every pixel is zero, there is no foreground", image.source)
@@ -34,7 +34,7 @@ class CropForeground(HostStep):
         array = np.ascontiguousarray(image.array[(slice(None), *block)])
         affine = None if image.affine is None else image.affine @ matrix
         cropped = image.replace(array=array, affine=affine)
-        return cropped, frame.then(matrix, shape=cropped.shape)
+        return cropped, transform.compose(matrix, shape=cropped.shape)
 
 
 ENTRY = CropForeground

@@ -13,7 +13,7 @@ from medzoo.imaging.boundary import Method, Polarity, find_boundary
 from medzoo.imaging.contour import one_mass
 from medzoo.preprocess.mass import Measured, Provenance, hint_of
 from medzoo.preprocess.step import HostStep
-from medzoo.types import Array, Frame, Image
+from medzoo.types import Array, GridTransform, Image
 
 
 class CropMass(HostStep):
@@ -30,13 +30,13 @@ class CropMass(HostStep):
     boundary: Method = "region-growing"
     polarity: Polarity = "auto"
 
-    def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:
-        """The cropped image and its frame. Raises UserError for a volume, a constant image, an empty outline or
+    def apply(self, image: Image, transform: GridTransform) -> tuple[Image, GridTransform]:
+        """The cropped image and its transform. Raises UserError for a volume, a constant image, an empty outline or
         one of another size."""
         if len(image.shape) != 2:
             raise UserError("is a volume, a mass is cut out of a picture", image.source)
         try:
-            box, mask, provenance = self._place(image, frame)
+            box, mask, provenance = self._place(image, transform)
         except UserError as error:
             fault = error.faults[0]
             raise UserError(fault.message, fault.where or image.source, fault.hint) from None
@@ -51,23 +51,23 @@ class CropMass(HostStep):
             matrix[axis, 2] = first
         array = np.ascontiguousarray(image.array[(slice(None), *window)])
         size = 2 * math.sqrt(mask.sum() / math.pi) if mask is not None else math.sqrt((x1 - x0) * (y1 - y0))
-        outline = None if mask is None else frame.mask_to_source(mask.astype(np.uint8)) > 0
+        outline = None if mask is None else transform.mask_to_source(mask.astype(np.uint8)) > 0
         meta = {**image.meta, "measured": Measured({}, provenance, outline, size)}
         cropped = image.replace(array=array, meta=meta)
-        return cropped, frame.then(matrix, shape=cropped.shape)
+        return cropped, transform.compose(matrix, shape=cropped.shape)
 
-    def _place(self, image: Image, frame: Frame) -> tuple[tuple[float, ...], Array | None, Provenance]:
+    def _place(self, image: Image, transform: GridTransform) -> tuple[tuple[float, ...], Array | None, Provenance]:
         """The box [x0, y0, x1, y1] around the mass, its outline if there is one, and whence it came."""
         hint = hint_of(image)
         if hint.box is not None:
-            return tuple(map(float, frame.boxes_from_source(np.array([hint.box]))[0])), None, "box"
+            return tuple(map(float, transform.boxes_from_source(np.array([hint.box]))[0])), None, "box"
         if hint.mask is None:
             found = find_boundary(image.array[0], method=self.boundary, polarity=self.polarity)
             return _around(found.mask), found.mask, "found"
-        if hint.mask.shape != frame.source_shape:
-            have, need = (f"{shape[1]} x {shape[0]}" for shape in (hint.mask.shape, frame.source_shape))
+        if hint.mask.shape != transform.source_shape:
+            have, need = (f"{shape[1]} x {shape[0]}" for shape in (hint.mask.shape, transform.source_shape))
             raise UserError(f"the mask is {have} but its image is {need}", hint="give the mask drawn on this image")
-        mask, _ = one_mass(frame.mask_from_source(hint.mask), shape=image.shape)
+        mask, _ = one_mass(transform.mask_from_source(hint.mask), shape=image.shape)
         return _around(mask), mask, "given"
 
 

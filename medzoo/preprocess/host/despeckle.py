@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from medzoo.preprocess.slicewise import slicewise
 from medzoo.preprocess.step import HostStep
-from medzoo.types import Array, Frame, Image
+from medzoo.types import Array, GridTransform, Image
 
 
 class Despeckle(HostStep):
@@ -31,9 +31,9 @@ class Despeckle(HostStep):
             raise ValueError("must be odd")
         return size
 
-    def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:
+    def apply(self, image: Image, transform: GridTransform) -> tuple[Image, GridTransform]:
         """The smoothed image; nothing moves."""
-        return image.replace(array=slicewise(image, self._filtered)), frame
+        return image.replace(array=slicewise(image, self._filtered)), transform
 
     def _filtered(self, picture: Array) -> Array:
         from scipy.ndimage import uniform_filter

@@ -10,7 +10,7 @@ from pydantic import Field
 from medzoo.errors import UserError
 from medzoo.imaging.histogram import Method, equalise
 from medzoo.preprocess.step import HostStep
-from medzoo.types import Frame, Image
+from medzoo.types import GridTransform, Image
 
 
 class Equalise(HostStep):
@@ -25,7 +25,7 @@ class Equalise(HostStep):
     bins: Annotated[int, Field(ge=2, le=65536)] | None = None
     window: tuple[float, float] | None = None
 
-    def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:
+    def apply(self, image: Image, transform: GridTransform) -> tuple[Image, GridTransform]:
         """The flattened image; nothing moves. Raises UserError where every value is the same."""
         try:
             array = np.stack([
@@ -34,7 +34,7 @@ class Equalise(HostStep):
         except UserError as error:
             fault = error.faults[0]
             raise UserError(fault.message, fault.where or image.source, fault.hint) from None
-        return image.replace(array=array), frame
+        return image.replace(array=array), transform
 
 
 ENTRY = Equalise

@@ -13,7 +13,7 @@ from medzoo.imaging.candidates import candidate_boundaries
 from medzoo.imaging.features import feature_names, features
 from medzoo.preprocess.mass import Hint, Measured, hint_of, with_measured
 from medzoo.preprocess.step import HostStep
-from medzoo.types import Array, Frame, Image
+from medzoo.types import Array, GridTransform, Image
 
 FLAG = "outline_given"
 
@@ -59,29 +59,29 @@ class Features(HostStep):
         """The names of the F features."""
         return feature_names(self.groups) + ((FLAG,) if self.flag else ())
 
-    def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:
+    def apply(self, image: Image, transform: GridTransform) -> tuple[Image, GridTransform]:
         """The vector of features; `measured_of(image)` tells the rest, of the best candidate. Raises UserError for
         a volume, a constant image, an empty outline or one of another size, and a feature that is not finite."""
         if len(image.shape) != 2:
             raise UserError("is a volume, the features are those of a picture", image.source)
         try:
-            grey, frame = self._on_grid(image.array[0], frame)
-            found, weights, provenance = self._outlines(grey, hint_of(image), frame)
-            scale = 1 / frame.matrix_inverse[0, 0]
+            grey, transform = self._on_grid(image.array[0], transform)
+            found, weights, provenance = self._outlines(grey, hint_of(image), transform)
+            scale = 1 / transform.inverse[0, 0]
             rows = [self._row(grey, one.mask, scale, provenance) for one in found]
             size = float(features(grey, found[0].mask, groups=("size",), spacing=(scale, scale))[2])
         except UserError as error:
             fault = error.faults[0]
             raise UserError(fault.message, fault.where or image.source, fault.hint) from None
-        mask = frame.mask_to_source(found[0].mask.astype(np.uint8)) > 0
+        mask = transform.mask_to_source(found[0].mask.astype(np.uint8)) > 0
         named = dict(zip(self.names, map(float, rows[0]), strict=True))
         vector = np.stack(rows) if self.candidates else rows[0]
         measured = Measured(named, provenance, mask, size, found[0].notes, weights)
-        return with_measured(image, vector, measured), frame
+        return with_measured(image, vector, measured), transform
 
-    def _on_grid(self, grey: Array, frame: Frame) -> tuple[Array, Frame]:
+    def _on_grid(self, grey: Array, transform: GridTransform) -> tuple[Array, GridTransform]:
         if self.side is None:
-            return grey, frame
+            return grey, transform
         from skimage.transform import resize
 
         scale = max(grey.shape) / self.side
@@ -90,23 +90,25 @@ class Features(HostStep):
         matrix = np.diag([*factors, 1.0])
         matrix[:2, 2] = [(f - 1) / 2 for f in factors]
         small = resize(grey.astype(np.float64), shape, order=1, anti_aliasing=scale > 1)
-        return np.round(small), frame.then(matrix, shape=shape)
+        return np.round(small), transform.compose(matrix, shape=shape)
 
     def _row(self, grey: Array, mask: Array, scale: float, provenance: str) -> Array:
         values = features(grey, mask, groups=self.groups, spacing=(scale, scale))
         return np.append(values, float(provenance == "given")) if self.flag else values
 
-    def _outlines(self, grey: Array, hint: Hint, frame: Frame) -> tuple[list[Boundary], tuple[float, ...], Any]:
+    def _outlines(
+        self, grey: Array, hint: Hint, transform: GridTransform
+    ) -> tuple[list[Boundary], tuple[float, ...], Any]:
         if hint.mask is not None:
-            if hint.mask.shape != frame.source_shape:
-                have, need = (f"{shape[1]} x {shape[0]}" for shape in (hint.mask.shape, frame.source_shape))
+            if hint.mask.shape != transform.source_shape:
+                have, need = (f"{shape[1]} x {shape[0]}" for shape in (hint.mask.shape, transform.source_shape))
                 raise UserError(f"the mask is {have} but its image is {need}", hint="give the mask drawn on this image")
             boundary_of_mask(hint.mask)  # an empty or tiny mask is named as it was given
-            given = boundary_of_mask(frame.mask_from_source(hint.mask.astype(np.uint8)), shape=grey.shape)
+            given = boundary_of_mask(transform.mask_from_source(hint.mask.astype(np.uint8)), shape=grey.shape)
             return [given], (1.0,), "given"
         options: dict[str, Any] = {"method": self.boundary, "polarity": self.polarity}
         if hint.box is not None:
-            box = frame.boxes_from_source(np.array([hint.box]))[0]
+            box = transform.boxes_from_source(np.array([hint.box]))[0]
             return [find_boundary(grey, box=(box[0], box[1], box[2], box[3]), **options)], (1.0,), "box"
         if self.candidates:
             many = candidate_boundaries(grey, count=self.candidates, dark=self.polarity == "dark")

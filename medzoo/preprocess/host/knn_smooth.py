@@ -10,7 +10,7 @@ from pydantic import Field
 from medzoo.imaging.smoothing import Border, Ties, knn_smooth
 from medzoo.preprocess.slicewise import slicewise
 from medzoo.preprocess.step import HostStep
-from medzoo.types import Frame, Image
+from medzoo.types import GridTransform, Image
 
 
 class KnnSmooth(HostStep):
@@ -23,11 +23,11 @@ class KnnSmooth(HostStep):
     ties: Ties = "average"
     border: Border = "reflect"
 
-    def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:
+    def apply(self, image: Image, transform: GridTransform) -> tuple[Image, GridTransform]:
         """The smoothed image; nothing moves. Raises UserError for a window that cannot be had."""
         options = {"size": self.size, "neighbours": self.neighbours, "ties": self.ties, "border": self.border}
         array = slicewise(image, lambda plane: knn_smooth(plane, **options).astype(np.float32))  # type: ignore[arg-type]
-        return image.replace(array=array), frame
+        return image.replace(array=array), transform
 
 
 ENTRY = KnnSmooth

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from medzoo.errors import UserError
 from medzoo.preprocess.step import HostStep
-from medzoo.types import Frame, Image
+from medzoo.types import GridTransform, Image
 
 
 class LogSubtract(HostStep):
@@ -24,13 +24,13 @@ class LogSubtract(HostStep):
     mask: Annotated[int, Field(ge=0, le=65535)] = 0
     floor: Annotated[float, Field(gt=0)] = 1.0
 
-    def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:
+    def apply(self, image: Image, transform: GridTransform) -> tuple[Image, GridTransform]:
         """The subtracted image, one channel less; nothing moves. Raises UserError without a mask and a frame."""
         channels = len(image.array)
         if channels < 2 or self.mask >= channels:
             raise UserError(f"has {channels} channels, a subtraction takes a mask and frames", image.source)
         logs = np.log(np.maximum(image.array.astype(np.float32), np.float32(self.floor)))
-        return image.replace(array=logs[self.mask] - np.delete(logs, self.mask, axis=0)), frame
+        return image.replace(array=logs[self.mask] - np.delete(logs, self.mask, axis=0)), transform
 
 
 ENTRY = LogSubtract

@@ -6,7 +6,7 @@ from typing import Literal
 
 from medzoo.io.channels import to_channels
 from medzoo.preprocess.step import HostStep
-from medzoo.types import Frame, Image
+from medzoo.types import GridTransform, Image
 
 
 class Luma(HostStep):
@@ -14,9 +14,9 @@ class Luma(HostStep):
 
     op: Literal["luma"] = "luma"
 
-    def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:
+    def apply(self, image: Image, transform: GridTransform) -> tuple[Image, GridTransform]:
         """The grey image; nothing moves. Raises UserError for a number of channels other than 1 or 3."""
-        return to_channels(image, 1), frame
+        return to_channels(image, 1), transform
 
 
 ENTRY = Luma

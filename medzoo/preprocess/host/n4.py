@@ -10,7 +10,7 @@ from pydantic import Field
 from medzoo.errors import missing_extra
 from medzoo.io.check import volume_needed
 from medzoo.preprocess.step import HostStep
-from medzoo.types import Frame, Image
+from medzoo.types import GridTransform, Image
 
 
 class N4(HostStep):
@@ -22,7 +22,7 @@ class N4(HostStep):
     shrink: Annotated[int, Field(ge=1, le=64)] = 4
     iterations: Annotated[int, Field(ge=1, le=1000)] = 50
 
-    def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:
+    def apply(self, image: Image, transform: GridTransform) -> tuple[Image, GridTransform]:
         """The corrected volume; nothing moves. Raises UserError for a picture, and without SimpleITK."""
         if image.affine is None:
             raise volume_needed(image, "is a picture, N4 corrects volumes")
@@ -47,7 +47,7 @@ class N4(HostStep):
             counted = channel != 0
             corrected *= np.float32(channel[counted].mean(dtype=np.float64) / corrected[counted].mean(dtype=np.float64))
             channels.append(corrected)
-        return image.replace(array=np.stack(channels)), frame
+        return image.replace(array=np.stack(channels)), transform
 
 
 ENTRY = N4

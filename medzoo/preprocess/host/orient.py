@@ -10,7 +10,7 @@ from pydantic import field_validator
 from medzoo.io.check import volume_needed
 from medzoo.io.mapping import map_of
 from medzoo.preprocess.step import HostStep
-from medzoo.types import Array, Frame, Image
+from medzoo.types import Array, GridTransform, Image
 
 # Each letter names the end towards which an axis runs: RAS axis, and sign along it.
 DIRECTIONS = {"R": (0, 1), "L": (0, -1), "A": (1, 1), "P": (1, -1), "S": (2, 1), "I": (2, -1)}
@@ -33,8 +33,8 @@ class Orient(HostStep):
             raise ValueError("must name one of each pair R/L, A/P, S/I, like RAS")
         return letters
 
-    def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:
-        """The turned image and its frame. Raises UserError for a picture, which has no directions."""
+    def apply(self, image: Image, transform: GridTransform) -> tuple[Image, GridTransform]:
+        """The turned image and its transform. Raises UserError for a picture, which has no directions."""
         if image.affine is None:
             raise volume_needed(
                 image,
@@ -49,7 +49,7 @@ class Orient(HostStep):
         if map_of(array) is None:  # a view of a file stays one
             array = np.ascontiguousarray(array)
         turned = image.replace(array=array, affine=image.affine @ matrix)
-        return turned, frame.then(matrix, shape=turned.shape)
+        return turned, transform.compose(matrix, shape=turned.shape)
 
 
 def turning(affine: Array, shape: tuple[int, ...], to: str = "RAS") -> Array:

@@ -13,7 +13,7 @@ from medzoo.imaging.contour import one_mass, trace
 from medzoo.imaging.solid import SOLID_SIZE, Solid, size_of_solid, solid_features, solid_names
 from medzoo.preprocess.mass import Measured, hint_of, with_measured
 from medzoo.preprocess.step import HostStep
-from medzoo.types import Array, Frame, Image
+from medzoo.types import Array, GridTransform, Image
 
 OUTLINES = "outlines_mm"  # key of Image.meta: {reader: [(z, (N, 2) x and y), ...]}, all in millimetres
 
@@ -43,7 +43,7 @@ class OutlineFeatures(HostStep):
         """The names of the F features."""
         return solid_names(self.groups)
 
-    def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:
+    def apply(self, image: Image, transform: GridTransform) -> tuple[Image, GridTransform]:
         """The vector of features; `measured_of(image)` tells the rest. Raises UserError for an image that is no
         mask, an empty mask, contours of fewer than 8 points, and a feature that is not finite."""
         if hint_of(image).mask is not None or hint_of(image).box is not None:
@@ -66,7 +66,7 @@ class OutlineFeatures(HostStep):
         size = float(np.mean([size_of_solid(solid)[SOLID_SIZE[1]] for solid in solids]))
         named = dict(zip(self.names, map(float, values), strict=True))
         measured = Measured(named, "given", image.array[0] != 0, size, notes)
-        return with_measured(image, values, measured), frame
+        return with_measured(image, values, measured), transform
 
 
 def _traced(image: Image) -> tuple[list[tuple[float, Array]], tuple[str, ...]]:

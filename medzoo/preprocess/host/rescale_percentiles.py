@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from medzoo.errors import UserError
 from medzoo.preprocess.step import HostStep
-from medzoo.types import Frame, Image
+from medzoo.types import GridTransform, Image
 
 Percent = Annotated[float, Field(ge=0, le=100)]
 
@@ -32,7 +32,7 @@ class RescalePercentiles(HostStep):
             raise ValueError("low must be below high")
         return self
 
-    def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:
+    def apply(self, image: Image, transform: GridTransform) -> tuple[Image, GridTransform]:
         """The rescaled image. Raises UserError where both percentiles are the same value."""
         result = np.zeros(image.array.shape, np.float32)
         for channel, out in zip(image.array, result, strict=True):
@@ -42,7 +42,7 @@ class RescalePercentiles(HostStep):
             if not high > low:
                 raise UserError(f"its percentiles {self.low:g} and {self.high:g} are the same value", image.source)
             out[counted] = np.clip((values - low) / (high - low), 0, 1)
-        return image.replace(array=result), frame
+        return image.replace(array=result), transform
 
 
 ENTRY = RescalePercentiles

@@ -12,7 +12,7 @@ from medzoo.imaging.selective_search import Mode, selective_search
 from medzoo.imaging.warp_regions import on_size, warp_regions
 from medzoo.preprocess.proposed import with_proposed
 from medzoo.preprocess.step import HostStep
-from medzoo.types import Array, Frame, Image
+from medzoo.types import Array, GridTransform, Image
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 _MOST = 500_000_000  # pixels of all regions together, 2 GB
@@ -49,19 +49,19 @@ class SelectiveSearch(HostStep):
             raise ValueError(f"context {self.context} on both sides leaves nothing of size {self.size}")
         return self
 
-    def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:
+    def apply(self, image: Image, transform: GridTransform) -> tuple[Image, GridTransform]:
         """The image as regions (R, C, *size) float32, R >= 1; `proposed_of(image)` gives their boxes on the grid.
 
         Raises UserError for a volume, and without opencv-contrib.
         """
-        picture, frame = self.on_grid(image, frame)
+        picture, transform = self.on_grid(image, transform)
         boxes = self.search(picture)
         if not len(boxes):
             boxes = np.zeros((1, 4), np.float32)
-        return with_proposed(image, self.warp(picture, boxes), boxes), frame
+        return with_proposed(image, self.warp(picture, boxes), boxes), transform
 
-    def on_grid(self, image: Image, frame: Frame) -> tuple[Array, Frame]:
-        """The picture (C, H, W) float32 on the grid that is searched, and the frame that leads back from it."""
+    def on_grid(self, image: Image, transform: GridTransform) -> tuple[Array, GridTransform]:
+        """The picture (C, H, W) float32 on the grid that is searched, and the transform that leads back from it."""
         if len(image.shape) != 2:
             raise UserError("is a volume, regions are proposed on a picture", image.source)
         scale = self.side / max(image.shape)
@@ -70,7 +70,7 @@ class SelectiveSearch(HostStep):
         factors = [n / m for n, m in zip(image.shape, picture.shape[1:], strict=True)]
         matrix = np.diag([*factors, 1.0])
         matrix[:2, 2] = [(f - 1) / 2 for f in factors]
-        return picture, frame.then(matrix, shape=(height, width))
+        return picture, transform.compose(matrix, shape=(height, width))
 
     def search(self, picture: Array) -> Array:
         """(R, 4) float32 boxes proposed on a picture (C, H, W) of the grid; none on a constant one."""

@@ -12,7 +12,7 @@ from medzoo.errors import UserError
 from medzoo.io.check import volume_needed
 from medzoo.io.limits import limits
 from medzoo.preprocess.step import HostStep
-from medzoo.types import Array, Frame, Image
+from medzoo.types import Array, GridTransform, Image
 
 Millimetres = Annotated[float, Field(ge=0.01, le=1000)]
 
@@ -33,7 +33,7 @@ class Spacing(HostStep):
     order: Literal[0, 1, 3] = 1
     zeros: Literal["value", "outside"] = "value"
 
-    def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:
+    def apply(self, image: Image, transform: GridTransform) -> tuple[Image, GridTransform]:
         """The resampled image, float32 unless order is 0. Raises UserError for a picture."""
         if image.affine is None:
             raise volume_needed(image, "is a picture, it has no spacing in millimetres")
@@ -41,7 +41,7 @@ class Spacing(HostStep):
         old = image.shape
         new = tuple(max(1, round(n * s / mm)) for n, s, mm in zip(old, image.spacing, wanted, strict=True))
         if new == old:
-            return image, frame
+            return image, transform
         if math.prod(new) * len(image.array) > (most := limits().voxels):
             raise UserError(
                 f"resampled to {wanted} mm it would have {' x '.join(map(str, new))} voxels, {most} at most",
@@ -54,7 +54,7 @@ class Spacing(HostStep):
         matrix[:3, 3] = (factors - 1) / 2
         resample = _resample if self.zeros == "value" else _resample_inside
         array = np.stack([resample(channel, matrix, new, self.order) for channel in image.array])
-        return image.replace(array=array, affine=image.affine @ matrix), frame.then(matrix, shape=new)
+        return image.replace(array=array, affine=image.affine @ matrix), transform.compose(matrix, shape=new)
 
 
 def _resample(channel: Array, matrix: Array, shape: tuple[int, ...], order: int) -> Array:

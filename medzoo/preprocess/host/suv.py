@@ -8,7 +8,7 @@ import numpy as np
 
 from medzoo.errors import UserError
 from medzoo.preprocess.step import HostStep
-from medzoo.types import Frame, Image
+from medzoo.types import GridTransform, Image
 
 
 class Suv(HostStep):
@@ -20,13 +20,13 @@ class Suv(HostStep):
     scales: ClassVar[bool] = True
     op: Literal["suv"] = "suv"
 
-    def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:
+    def apply(self, image: Image, transform: GridTransform) -> tuple[Image, GridTransform]:
         """The image in SUVbw (g/ml); nothing moves. Raises UserError that says what the header lacks."""
         factor = image.meta.get("suvbw")
         if factor is None:
             lacks = image.meta.get("suvbw_lacks", "it is no PET in DICOM")
             raise UserError(f"has no standardised uptake value: {lacks}", image.source)
-        return image.replace(array=image.array.astype(np.float32) * np.float32(factor)), frame
+        return image.replace(array=image.array.astype(np.float32) * np.float32(factor)), transform
 
 
 ENTRY = Suv

@@ -10,7 +10,7 @@ from medzoo.errors import UserError
 from medzoo.imaging.holes import holes
 from medzoo.imaging.tissue_levels import tissue_levels
 from medzoo.preprocess.step import HostStep
-from medzoo.types import Frame, Image
+from medzoo.types import GridTransform, Image
 
 
 class TissueLevels(HostStep):
@@ -24,7 +24,7 @@ class TissueLevels(HostStep):
     scales: ClassVar[bool] = True
     op: Literal["tissue-levels"] = "tissue-levels"
 
-    def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:
+    def apply(self, image: Image, transform: GridTransform) -> tuple[Image, GridTransform]:
         """The scaled image. Raises UserError where all the values that count are the same."""
         result = np.zeros(image.array.shape, np.float32)
         for channel, out in zip(image.array, result, strict=True):
@@ -39,7 +39,7 @@ class TissueLevels(HostStep):
             values = (channel[inside] - low) / levels.field[inside]
             values = (values - levels.grey) / (levels.white - levels.grey)
             out[inside] = np.where(values == 0, np.float32(1e-6), values)
-        return image.replace(array=result), frame
+        return image.replace(array=result), transform
 
 
 ENTRY = TissueLevels

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from medzoo.errors import UserError
 from medzoo.preprocess.step import HostStep
-from medzoo.types import Frame, Image
+from medzoo.types import GridTransform, Image
 
 
 class Window(HostStep):
@@ -29,7 +29,7 @@ class Window(HostStep):
             raise ValueError("centre and width belong together; leave both out to take the header's window")
         return self
 
-    def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:
+    def apply(self, image: Image, transform: GridTransform) -> tuple[Image, GridTransform]:
         """The windowed image; nothing moves. Raises UserError where no window is given and the header has none."""
         centre, width = self.centre, self.width
         if centre is None or width is None:
@@ -37,7 +37,7 @@ class Window(HostStep):
                 raise UserError("its header names no window", image.source, "give the step a centre and a width")
             centre, width = image.meta["window"]
         scaled = (image.array.astype(np.float32) - np.float32(centre - width / 2)) / np.float32(width)
-        return image.replace(array=np.clip(scaled, 0, 1, dtype=np.float32)), frame
+        return image.replace(array=np.clip(scaled, 0, 1, dtype=np.float32)), transform
 
 
 ENTRY = Window

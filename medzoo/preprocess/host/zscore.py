@@ -8,7 +8,7 @@ import numpy as np
 
 from medzoo.errors import UserError
 from medzoo.preprocess.step import HostStep
-from medzoo.types import Array, Frame, Image
+from medzoo.types import Array, GridTransform, Image
 
 
 class ZScore(HostStep):
@@ -25,7 +25,7 @@ class ZScore(HostStep):
     where: Literal["nonzero", "all"] = "nonzero"
     by: Literal["moments", "quartiles"] = "moments"
 
-    def apply(self, image: Image, frame: Frame) -> tuple[Image, Frame]:
+    def apply(self, image: Image, transform: GridTransform) -> tuple[Image, GridTransform]:
         """The scaled image. Raises UserError where all the values that count are the same."""
         result = np.zeros(image.array.shape, np.float32)
         for channel, out in zip(image.array, result, strict=True):
@@ -35,7 +35,7 @@ class ZScore(HostStep):
             if sd <= 1e-9 * float(np.abs(values).max(initial=0.0)):
                 raise UserError("is constant, it has no z-score", image.source)
             out[counted] = (values - middle) / sd
-        return image.replace(array=result), frame
+        return image.replace(array=result), transform
 
     def _levels(self, values: Array) -> tuple[float, float]:
         """The value that becomes 0 and the distance that becomes 1."""

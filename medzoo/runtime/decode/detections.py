@@ -31,7 +31,7 @@ def decode_detections(predictor: Predictor, prepared: Prepared, start: float) ->
         said = f"{cut} of the boxes end where a tile does: objects larger than half a tile need a larger one"
         facts["notes"] += (said,)
     return Detections(
-        boxes=prepared.frame.boxes_to_source(boxes),
+        boxes=prepared.transform.boxes_to_source(boxes),
         scores=scores,
         classes=classes,
         labels=predictor.metadata.labels,

@@ -13,12 +13,12 @@ from medzoo.types import Array, Image
 def decode_segmentation(predictor: Predictor, prepared: Prepared, start: float) -> Segmentation:
     """Segment a prepared image and bring the labels back to the source's grid; `start` as perf_counter gave it."""
     slab = 1 if predictor.backend.device == "cpu" else 8
-    array, frame = prepared.image.array, prepared.frame
-    if is_regridded(frame) and "probabilities" in predictor.metadata.outputs:
+    array, transform = prepared.image.array, prepared.transform
+    if is_regridded(transform) and "probabilities" in predictor.metadata.outputs:
         maps = probability_maps(predictor.backend, array, slab=slab)
-        mask = labels_on_source(maps, frame, inside=_foreground(predictor, prepared.source))
+        mask = labels_on_source(maps, transform, inside=_foreground(predictor, prepared.source))
     else:
-        mask = frame.mask_to_source(segment_array(predictor.backend, array, slab=slab))
+        mask = transform.mask_to_source(segment_array(predictor.backend, array, slab=slab))
     return Segmentation(mask=mask, labels=predictor.metadata.labels, **predictor.facts(prepared, start))
 
 

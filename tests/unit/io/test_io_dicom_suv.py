@@ -14,7 +14,7 @@ from medzoo.io import read_image
 from medzoo.io.dicom.facts import facts_of
 from medzoo.io.dicom.suv import suvbw_factor
 from medzoo.preprocess.host.suv import Suv
-from medzoo.types import Frame
+from medzoo.types import GridTransform
 from tests.unit.io.test_io_dicom import save, slices
 
 HALF, DOSE, WEIGHT = 6586.2, 370e6, 80.0
@@ -136,8 +136,8 @@ def series(folder: Path, *, last: dict[str, Any]) -> Path:
 def test_a_series_has_one_factor_or_none(tmp_path: Path) -> None:
     image = read_image(series(tmp_path / "a", last={}))
     assert image.meta["suvbw"] == pytest.approx(expected(3600))
-    done, _ = Suv().apply(image, Frame.of(image))
+    done, _ = Suv().apply(image, GridTransform.identity(image))
     np.testing.assert_allclose(done.array, image.array * expected(3600), rtol=1e-5)
     other = read_image(series(tmp_path / "b", last={"PatientWeight": 81}))
     with pytest.raises(UserError, match="slices differ in units, weight"):
-        Suv().apply(other, Frame.of(other))
+        Suv().apply(other, GridTransform.identity(other))

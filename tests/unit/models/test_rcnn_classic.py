@@ -170,6 +170,6 @@ def test_without_fine_tuning_the_network_stays_as_it_was(tmp_path: Path) -> None
 
 
 def _frame() -> object:
-    from medzoo.types import Frame
+    from medzoo.types import GridTransform
 
-    return Frame((90, 110), (90, 110), np.eye(3))
+    return GridTransform((90, 110), (90, 110), np.eye(3))

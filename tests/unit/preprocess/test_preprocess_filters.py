@@ -16,10 +16,10 @@ A = np.array([[2, 7, 1, 4, 6], [3, 2, 3, 1, 4], [5, 5, 5, 8, 9], [5, 7, 4, 9, 8]
 
 def test_knn_smoothing_of_the_slides_matrix() -> None:
     steps = parse_steps([{"op": "knn-smooth", "size": 3, "neighbours": 4}])
-    image, frame = apply_steps(Image(A[None]), steps)
+    image, transform = apply_steps(Image(A[None]), steps)
     assert image.array[0, 3, 2] == pytest.approx(4.75)
     assert image.array.dtype == np.float32
-    assert np.array_equal(frame.matrix, np.eye(3))
+    assert np.array_equal(transform.matrix, np.eye(3))
 
 
 def test_a_volume_is_filtered_slice_by_slice() -> None:

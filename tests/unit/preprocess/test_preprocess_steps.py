@@ -126,7 +126,7 @@ def test_spacing_keeps_edges_and_linear_ramps(mm: float) -> None:
     grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"))
     ramp = np.tensordot([2.0, 1.0, 3.0], grid, 1)[None]  # x + y + z in millimetres
     image = Image(ramp, AFFINE)
-    resampled, frame = apply_steps(image, parse_steps([{"op": "spacing", "mm": mm}]))
+    resampled, transform = apply_steps(image, parse_steps([{"op": "spacing", "mm": mm}]))
     # The outer edges, in millimetres, are the same block.
     for far, old in (([-0.5] * 3, [-0.5] * 3), (np.array(resampled.shape) - 0.5, np.array(shape) - 0.5)):
         np.testing.assert_allclose(resampled.affine @ [*far, 1], AFFINE @ [*old, 1], atol=1e-9)
@@ -135,7 +135,7 @@ def test_spacing_keeps_edges_and_linear_ramps(mm: float) -> None:
     inner = np.stack(np.meshgrid(*map(np.arange, resampled.shape), indexing="ij")).reshape(3, -1)
     world = (resampled.affine @ np.vstack([inner, np.ones(inner.shape[1])]))[:3]
     source = world / np.diag(AFFINE)[:3, None]
-    reach = np.maximum(1.0, 2.5 * np.diag(frame.matrix)[:3, None])
+    reach = np.maximum(1.0, 2.5 * np.diag(transform.matrix)[:3, None])
     deep = ((source > reach) & (source < np.array(shape)[:, None] - 1 - reach)).all(axis=0)
     np.testing.assert_allclose(resampled.array[0].reshape(-1)[deep], world.sum(axis=0)[deep], atol=0.02)
     assert deep.any() or mm > 4
@@ -200,9 +200,9 @@ def test_a_real_scan_comes_back_voxel_for_voxel(shared_data: Path) -> None:
 
     lesions = read_image(shared_data / "ms-lesions" / "patient07" / "lesions.nii.gz")
     assert nib.aff2axcodes(lesions.affine) == ("L", "A", "S")
-    turned, frame = apply_steps(lesions, parse_steps([{"op": "orient"}]))
+    turned, transform = apply_steps(lesions, parse_steps([{"op": "orient"}]))
     assert nib.aff2axcodes(turned.affine) == ("R", "A", "S")
-    np.testing.assert_array_equal(frame.mask_to_source(turned.array[0]), lesions.array[0])
+    np.testing.assert_array_equal(transform.mask_to_source(turned.array[0]), lesions.array[0])
 
 
 @pytest.mark.parametrize("order", [1, 3])

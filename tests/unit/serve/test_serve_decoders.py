@@ -31,7 +31,7 @@ from medzoo.serve import transfer
 from medzoo.serve.decoders import Decoders, supported
 from medzoo.serve.server import Server
 from medzoo.serve.transfer import TransferError, receive, send
-from medzoo.types import Frame, Image
+from medzoo.types import GridTransform, Image
 
 pytestmark = pytest.mark.skipif(not supported(), reason="this system passes no sockets between processes")
 
@@ -82,7 +82,7 @@ VALUES = [
             None,
             {"measured": Measured({"area": 3.0}, "found", ROWS > 3, 2.0, ("note",), (0.5, 0.5))},
         ),
-        Frame((3, 4), (6, 8), np.eye(3)),
+        GridTransform((3, 4), (6, 8), np.eye(3)),
     ),
     Question({"image": ROWS}, ("labels",), "id", {"threshold": 0.5}, frozenset({"labels"}), True),
 ]
