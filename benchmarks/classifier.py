@@ -34,8 +34,8 @@ from medzoo.models.alexnet import AlexNet, AlexNetParams
 from medzoo.models.lenet import LeNet, LeNetParams
 from medzoo.nn.net import Spec
 from medzoo.recipe import TrainSection
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.metadata import Metadata
-from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.training.fit import fit_gradient
 from medzoo.training.optimiser import make_optimiser, make_schedule
 from medzoo.types import Image

@@ -15,7 +15,7 @@ from medzoo.commands.benchmark import benchmark
 from medzoo.commands.export import export
 from medzoo.commands.locate import find_model
 from medzoo.errors import UserError
-from medzoo.runtime.onnx_backend import cuda_usable
+from medzoo.runtime.backends.devices import cuda_usable
 
 MODELS = ("brain-tissue", "brain-tissue-unet", "breast-lesion-rcnn", "lenet-mass", "breast-mass-svm")
 SECONDS = 8.0  # of each

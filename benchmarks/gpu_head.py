@@ -21,9 +21,10 @@ from benchmarks.patch_cnn import dice, exported, head, metadata, network
 from benchmarks.record import record, summary
 from medzoo.export.half import half_bytes
 from medzoo.nn.torch_backend import TorchBackend
-from medzoo.runtime.backend import Backend
-from medzoo.runtime.onnx_backend import OnnxBackend, cuda_usable
-from medzoo.runtime.slices import segment_array
+from medzoo.runtime.backends.base import Backend
+from medzoo.runtime.backends.devices import cuda_usable
+from medzoo.runtime.backends.onnx import OnnxBackend
+from medzoo.runtime.decode.slices import segment_array
 from medzoo.types import Array
 
 REPEATS = 7

@@ -33,10 +33,10 @@ from medzoo.nn.net import Spec
 from medzoo.nn.torch_backend import TorchBackend
 from medzoo.preprocess.host.zscore import ZScore
 from medzoo.registry import entry
-from medzoo.runtime.backend import Backend
+from medzoo.runtime.backends.base import Backend
+from medzoo.runtime.backends.onnx import OnnxBackend
+from medzoo.runtime.decode.slices import foreground_box, segment_array, slice_with_neighbours, with_margin
 from medzoo.runtime.metadata import Metadata
-from medzoo.runtime.onnx_backend import OnnxBackend
-from medzoo.runtime.slices import foreground_box, segment_array, slice_with_neighbours, with_margin
 from medzoo.types import Array, GridTransform
 
 LABELS = ("background", "csf", "grey-matter", "white-matter")

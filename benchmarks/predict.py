@@ -16,7 +16,7 @@ from PIL import Image as Pillow
 from benchmarks.record import record, summary
 from medzoo.commands.locate import find_model
 from medzoo.commands.predict import predict_files
-from medzoo.runtime.onnx_backend import OnnxBackend
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.predictor import Predictor
 
 FILES, ROUNDS = 200, 5

@@ -28,11 +28,11 @@ from benchmarks.record import record, summary
 from medzoo.commands.locate import find_model
 from medzoo.commands.loopback import loopback
 from medzoo.errors import UserError
-from medzoo.runtime.onnx_backend import OnnxBackend
-from medzoo.runtime.open_inference import SERVICE, messages
-from medzoo.runtime.raw_contents import REQUEST, join
-from medzoo.runtime.remote import RemoteBackend
-from medzoo.runtime.tensors import HEADER_LENGTH, write_question
+from medzoo.runtime.backends.onnx import OnnxBackend
+from medzoo.runtime.backends.remote import RemoteBackend
+from medzoo.runtime.protocol.messages import SERVICE, messages
+from medzoo.runtime.protocol.raw_contents import REQUEST, join
+from medzoo.runtime.protocol.tensors import HEADER_LENGTH, write_question
 from medzoo.serve.listen import free_port
 from tests.unit.serve.graphs import write_graph
 from tests.unit.serve.load import overloaded

@@ -31,10 +31,10 @@ from medzoo.errors import UserError
 from medzoo.evaluation.primary_metric import some
 from medzoo.export.precision import graph_inputs
 from medzoo.recipe import load_recipe
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.metadata import KEY
-from medzoo.runtime.onnx_backend import OnnxBackend
-from medzoo.runtime.parity import Golden, check_facts, check_parity, compare, read_golden_file
-from medzoo.runtime.steady import steady
+from medzoo.runtime.parity.gate import Golden, check_facts, check_parity, compare, read_golden_file
+from medzoo.runtime.parity.stable import steady
 from medzoo.types import Array
 
 EXCHANGED = {

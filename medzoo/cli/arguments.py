@@ -10,7 +10,7 @@ import typer
 from medzoo.errors import UserError
 
 if TYPE_CHECKING:
-    from medzoo.runtime.gpu import GpuOptions
+    from medzoo.runtime.backends.devices import GpuOptions
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A zoo name, a model folder, or an .onnx file.")]
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of one in recipes/.")]
@@ -36,7 +36,7 @@ def gpu_options(
     *, number: int | None, memory_mb: int | None, graphs: bool, engines: Path | None, precision: str
 ) -> GpuOptions | None:
     """What was asked of a GPU, None if nothing was."""
-    from medzoo.runtime.gpu import GpuOptions
+    from medzoo.runtime.backends.devices import GpuOptions
 
     if number is None and memory_mb is None and not graphs and engines is None:
         return None

@@ -27,7 +27,7 @@ from medzoo.metrics.subgroups import subgroups
 from medzoo.recipe import Recipe, load_recipe
 from medzoo.report.card import render_card
 from medzoo.report.console import Console
-from medzoo.runtime.onnx_backend import OnnxBackend
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.predictor import Predictor
 
 

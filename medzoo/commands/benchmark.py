@@ -20,10 +20,11 @@ from medzoo.commands.model import open_backend
 from medzoo.commands.peak_memory import peak_mb, peak_of
 from medzoo.data.catalog import has_torch
 from medzoo.errors import UserError
-from medzoo.runtime.backend import Backend
+from medzoo.runtime.backends.base import Backend
+from medzoo.runtime.backends.devices import cuda_usable, tensorrt_usable
+from medzoo.runtime.backends.onnx import read_metadata
 from medzoo.runtime.metadata import PRECISIONS, Precision, graph_file
-from medzoo.runtime.onnx_backend import cuda_usable, read_metadata, tensorrt_usable
-from medzoo.runtime.parity import Golden, compare, read_golden_file
+from medzoo.runtime.parity.gate import Golden, compare, read_golden_file
 from medzoo.task import task_of
 from medzoo.types import Array
 
@@ -202,7 +203,7 @@ def _served(folder: ModelFolder, stack: ExitStack, absent: dict[str, str]) -> tu
         absent["server"] = "the extra serve is not installed"
         return 0, {}
     from medzoo.commands.loopback import loopback
-    from medzoo.runtime.remote import RemoteBackend
+    from medzoo.runtime.backends.remote import RemoteBackend
 
     options = ("--device", "cpu", "--precision", "fp32", "--no-supervise")
     server = stack.enter_context(loopback(folder.path, folder.name, *options))

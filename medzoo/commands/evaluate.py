@@ -22,7 +22,7 @@ from medzoo.evaluation import evaluate as score
 from medzoo.metrics import Figure, Scores
 from medzoo.recipe import load_recipe
 from medzoo.report.console import Console
-from medzoo.runtime.onnx_backend import Device
+from medzoo.runtime.backends.devices import Device
 
 
 @dataclass(frozen=True)

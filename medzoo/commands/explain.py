@@ -17,8 +17,8 @@ from medzoo.plots.canvas import save_png
 from medzoo.plots.heat import draw_heat, draw_maps
 from medzoo.preprocess.mass import measured_of
 from medzoo.results import Classification, Failure
+from medzoo.runtime.backends.remote import is_url
 from medzoo.runtime.predictor import Predictor, Prepared
-from medzoo.runtime.remote import is_url
 
 _ROWS = 8  # of the sheet of maps
 

@@ -14,9 +14,9 @@ from medzoo.errors import UserError
 from medzoo.export.checked import export_checked
 from medzoo.io.atomic import atomic_write
 from medzoo.recipe import load_recipe
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.metadata import Precision, graph_file
-from medzoo.runtime.onnx_backend import OnnxBackend
-from medzoo.runtime.parity import check_stored
+from medzoo.runtime.parity.gate import check_stored
 
 
 def export(
@@ -82,7 +82,7 @@ def _fewer(folder: ModelFolder, precision: Precision, *, where: str, say: Callab
     from medzoo.commands.audit import as_trained
     from medzoo.data.opened import open_data
     from medzoo.export.precision import Fewer, export_fewer, measured_bf16
-    from medzoo.runtime.parity import read_golden_file
+    from medzoo.runtime.parity.gate import read_golden_file
 
     reference = torch_backend(folder, device="cpu")
     recipe = load_recipe(folder.file("recipe.yaml"), catalog=catalog())

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medzoo.errors import UserError
-from medzoo.runtime.remote import RemoteBackend
+from medzoo.runtime.backends.remote import RemoteBackend
 from medzoo.serve.listen import free_port
 
 _START = 120.0  # seconds

@@ -11,13 +11,12 @@ from medzoo.commands.locate import claimed, find_model
 from medzoo.commands.reopen import reopen
 from medzoo.data.catalog import has_torch
 from medzoo.errors import UserError, missing_extra
-from medzoo.runtime.backend import Backend
-from medzoo.runtime.gpu import GpuOptions
-from medzoo.runtime.metadata import Precision, graph_file
-from medzoo.runtime.onnx_backend import Device, OnnxBackend, cuda_usable
+from medzoo.runtime.backends.base import Backend
+from medzoo.runtime.backends.devices import Device, GpuOptions, cuda_usable
+from medzoo.runtime.backends.onnx import OnnxBackend
+from medzoo.runtime.backends.remote import TIMEOUT, RemoteBackend, is_url, remote_pipeline
+from medzoo.runtime.metadata import Precision, check_threshold, graph_file
 from medzoo.runtime.predictor import Predictor
-from medzoo.runtime.remote import TIMEOUT, RemoteBackend, is_url, remote_pipeline
-from medzoo.runtime.threshold import check_threshold
 from medzoo.runtime.time_limit import check_time_limit
 
 if TYPE_CHECKING:
@@ -151,7 +150,7 @@ def torch_backend(folder: ModelFolder, *, device: Device = "auto", bf16: bool = 
     from medzoo.nn.torch_backend import TorchBackend
     from medzoo.nn.weights import build_net, load_weights
     from medzoo.recipe import load_recipe
-    from medzoo.runtime.onnx_backend import read_metadata
+    from medzoo.runtime.backends.onnx import read_metadata
 
     recipe = load_recipe(folder.file("recipe.yaml"), catalog=Catalog())
     net = build_net(recipe, fresh=False)

@@ -11,8 +11,8 @@ from typing import Any
 from medzoo.artifact.folder import sha256
 from medzoo.artifact.manifest import DIGEST
 from medzoo.errors import UserError
+from medzoo.runtime.backends.remote import is_url
 from medzoo.runtime.predictor import Predictor
-from medzoo.runtime.remote import is_url
 
 
 @dataclass(frozen=True)

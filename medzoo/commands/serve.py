@@ -16,8 +16,8 @@ from medzoo.artifact import ModelFolder
 from medzoo.commands.locate import find_model
 from medzoo.commands.model import PrecisionName, open_backend
 from medzoo.errors import UserError, missing_extra
-from medzoo.runtime.gpu import GpuOptions
-from medzoo.runtime.onnx_backend import Device, OnnxBackend, cuda_usable
+from medzoo.runtime.backends.devices import Device, GpuOptions, cuda_usable
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.pipeline import Pipeline
 from medzoo.serve.settings import Settings
 

@@ -10,7 +10,7 @@ from typing import Any
 from medzoo import registry
 from medzoo.artifact import ModelFolder
 from medzoo.commands.locate import find_model, recipes, zoo
-from medzoo.runtime.onnx_backend import read_metadata
+from medzoo.runtime.backends.onnx import read_metadata
 
 
 def list_all() -> dict[str, Any]:

@@ -26,9 +26,9 @@ from medzoo.metrics.scores import FILE as SCORES_FILE
 from medzoo.recipe import Recipe, load_recipe
 from medzoo.report.card import render_card
 from medzoo.report.console import Console
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.metadata import PRECISIONS, Metadata, OperatingPoint, Precision, graph_file
-from medzoo.runtime.onnx_backend import OnnxBackend
-from medzoo.runtime.parity import Golden
+from medzoo.runtime.parity.gate import Golden
 from medzoo.runtime.predictor import Predictor
 from medzoo.runtime.value_range import unusual_range
 from medzoo.training.run_folder import check_resume, lock_run

@@ -12,8 +12,8 @@ from medzoo.errors import UserError
 from medzoo.metrics import Scores, read_scores
 from medzoo.metrics.scores import FILE as EVALUATION
 from medzoo.report.card import render_card
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.metadata import PRECISIONS, graph_file
-from medzoo.runtime.onnx_backend import OnnxBackend
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Check:
 
 def verify(model: str | Path) -> list[Check]:
     """What was checked. Raises UserError that names the first kind of thing that is no longer true."""
-    from medzoo.runtime.parity import check_facts, check_stored
+    from medzoo.runtime.parity.gate import check_facts, check_stored
 
     path = find_model(model)
     if not path.is_dir():

@@ -11,7 +11,7 @@ from medzoo.data.opened import OpenData
 from medzoo.errors import UserError
 from medzoo.evaluation import evaluate
 from medzoo.recipe import Recipe
-from medzoo.runtime.backend import Backend
+from medzoo.runtime.backends.base import Backend
 from medzoo.runtime.predictor import Predictor
 from medzoo.task import task_of
 

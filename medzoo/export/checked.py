@@ -10,9 +10,9 @@ from medzoo.export.onnx_file import onnx_bytes
 from medzoo.export.stored import pack
 from medzoo.nn.net import Net
 from medzoo.nn.torch_backend import TorchBackend
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.metadata import Metadata
-from medzoo.runtime.onnx_backend import OnnxBackend
-from medzoo.runtime.parity import Golden, check_parity, golden_file
+from medzoo.runtime.parity.gate import Golden, check_parity, golden_file
 from medzoo.task import task_of
 
 

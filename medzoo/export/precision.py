@@ -14,10 +14,10 @@ from medzoo.errors import UserError
 from medzoo.evaluation import protocols
 from medzoo.evaluation.primary_metric import primary_metric, some
 from medzoo.recipe import Recipe
-from medzoo.runtime.backend import Backend
+from medzoo.runtime.backends.base import Backend
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.metadata import Metadata, Precision
-from medzoo.runtime.onnx_backend import OnnxBackend
-from medzoo.runtime.parity import Golden, check_parity
+from medzoo.runtime.parity.gate import Golden, check_parity
 from medzoo.runtime.predictor import Predictor
 from medzoo.task import task_of
 from medzoo.types import Array

@@ -19,11 +19,11 @@ from importlib.resources import files
 from pathlib import Path
 
 from medzoo.errors import UserError
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.metadata import KEY, Metadata
-from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.runtime.pipeline import KEY as PIPELINE
 from medzoo.runtime.pipeline import Pipeline
-from medzoo.runtime.tensors import WARM_SIDE, TensorSpec, graph_spec
+from medzoo.runtime.protocol.tensors import WARM_SIDE, TensorSpec, graph_spec
 
 MAX_BATCH = 32
 MAX_ROWS = 1024

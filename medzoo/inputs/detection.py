@@ -15,8 +15,8 @@ from medzoo.inputs.scenes import OrderedScenes, SceneBatches, ScenePictures
 from medzoo.inputs.slice_scenes import SliceScenes
 from medzoo.inputs.training_input import Loaders, TrainingInput, cache_key, golden_batches
 from medzoo.recipe import Recipe
-from medzoo.runtime.geometry import Geometry
-from medzoo.runtime.parity import Golden
+from medzoo.runtime.metadata import Geometry
+from medzoo.runtime.parity.gate import Golden
 
 _WHOLE = 24  # uncut images among the golden inputs
 

@@ -16,9 +16,8 @@ from medzoo.inputs.features import FeatureBatches
 from medzoo.inputs.training_input import Loaders, TrainingInput, range_of
 from medzoo.recipe import Recipe
 from medzoo.report.console import Console
-from medzoo.runtime.geometry import Geometry
-from medzoo.runtime.metadata import Metadata
-from medzoo.runtime.parity import Golden
+from medzoo.runtime.metadata import Geometry, Metadata
+from medzoo.runtime.parity.gate import Golden
 from medzoo.types import Array
 
 

@@ -19,8 +19,8 @@ from medzoo.inputs.batches import Batch, generator, in_order, shuffled
 from medzoo.inputs.pictures import Pictures
 from medzoo.inputs.training_input import Loaders, TrainingInput, bright, golden_batches
 from medzoo.recipe import Recipe
-from medzoo.runtime.geometry import Geometry
-from medzoo.runtime.parity import Golden
+from medzoo.runtime.metadata import Geometry
+from medzoo.runtime.parity.gate import Golden
 from medzoo.types import Array
 
 BadImage = Literal["stop", "skip"]

@@ -16,7 +16,7 @@ from medzoo.inputs.training_input import Loaders, TrainingInput, bright
 from medzoo.inputs.volume_loaders import open_volumes
 from medzoo.inputs.volumes import Volume, at_epoch, sample_places
 from medzoo.recipe import Recipe
-from medzoo.runtime.geometry import Geometry
+from medzoo.runtime.metadata import Geometry
 from medzoo.types import Array
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from medzoo.runtime.geometry import Geometry
-from medzoo.runtime.parity import Golden
+from medzoo.runtime.metadata import Geometry
+from medzoo.runtime.parity.gate import Golden
 from medzoo.types import Array
 
 

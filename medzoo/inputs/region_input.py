@@ -21,9 +21,8 @@ from medzoo.preprocess.host.selective_search import SelectiveSearch
 from medzoo.preprocess.steps import parse_steps
 from medzoo.recipe import Recipe
 from medzoo.report.console import Console
-from medzoo.runtime.geometry import Geometry
-from medzoo.runtime.metadata import Metadata
-from medzoo.runtime.parity import Golden
+from medzoo.runtime.metadata import Geometry, Metadata
+from medzoo.runtime.parity.gate import Golden
 
 _CROWDED = 8  # images with many proposed regions among the golden inputs
 

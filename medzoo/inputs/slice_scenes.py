@@ -19,8 +19,8 @@ from medzoo.io.channels import to_channels
 from medzoo.io.mapping import release
 from medzoo.preprocess.step import HostStep
 from medzoo.preprocess.steps import apply_steps
-from medzoo.runtime.geometry import Geometry
-from medzoo.runtime.slices import slice_with_neighbours
+from medzoo.runtime.decode.slices import slice_with_neighbours
+from medzoo.runtime.metadata import Geometry
 from medzoo.types import Array
 
 # A slice that shows fewer voxels of an object has no box of it. All anchors around a box much smaller than them

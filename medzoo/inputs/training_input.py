@@ -20,9 +20,8 @@ from medzoo.inputs.batches import Batches
 from medzoo.inputs.probes import image_probes
 from medzoo.io.cache import code_digest
 from medzoo.recipe import Recipe
-from medzoo.runtime.geometry import Geometry
-from medzoo.runtime.metadata import Metadata
-from medzoo.runtime.parity import Golden
+from medzoo.runtime.metadata import Geometry, Metadata
+from medzoo.runtime.parity.gate import Golden
 
 VALIDATION_STEPS = 10
 """Batches of a validation that has no natural end."""

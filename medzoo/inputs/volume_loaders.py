@@ -13,8 +13,8 @@ from medzoo.inputs.batches import Batches
 from medzoo.inputs.training_input import VALIDATION_STEPS, Loaders, cache_key
 from medzoo.inputs.volumes import Volume, load_volumes
 from medzoo.recipe import Recipe
-from medzoo.runtime.geometry import Geometry
-from medzoo.runtime.parity import Golden
+from medzoo.runtime.metadata import Geometry
+from medzoo.runtime.parity.gate import Golden
 
 _STEPS = 100  # of an epoch that has no natural end, where the recipe names none
 

@@ -24,7 +24,7 @@ from medzoo.io.channels import to_channels
 from medzoo.io.mapping import map_of, mapped, release
 from medzoo.preprocess.step import HostStep
 from medzoo.preprocess.steps import apply_steps
-from medzoo.runtime.geometry import Geometry
+from medzoo.runtime.metadata import Geometry
 from medzoo.types import Array
 
 IGNORED = 255

@@ -26,7 +26,7 @@ from medzoo.nn.postprocess import SCORE_FLOOR, postprocess
 from medzoo.nn.region_solver import Linear, feature_scale, solve_ridge, solve_svm
 from medzoo.nn.steps import build_steps
 from medzoo.nn.svm_solver import platt
-from medzoo.runtime.detections import FOUND
+from medzoo.runtime.backends.base import FOUND
 from medzoo.types import Array
 
 _CHUNK = 64  # regions whose features are computed at once

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from medzoo.inputs.training_input import TrainingInput
-from medzoo.runtime.geometry import Geometry
+from medzoo.runtime.metadata import Geometry
 
 __all__ = ["Entry", "Geometry", "Net", "Params", "Spec"]
 

@@ -38,7 +38,7 @@ class SegmenterParams(Params):
 class Segmenter(Net):
     """(B, C, *spatial) -> labels uint8 (B, *spatial), probabilities (B, K, *spatial).
 
-    `facts`: what its geometry says beyond the parameters' slices and foreground (medzoo.runtime.geometry).
+    `facts`: what its geometry says beyond the parameters' slices and foreground (medzoo.runtime.metadata).
     """
 
     outputs = ("labels", "probabilities")

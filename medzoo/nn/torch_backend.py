@@ -20,7 +20,7 @@ log = logging.getLogger("medzoo.nn")
 
 
 class TorchBackend:
-    """Runs a Net in evaluation mode; see medzoo.runtime.backend.Backend.
+    """Runs a Net in evaluation mode; see medzoo.runtime.backends.base.Backend.
 
     `bf16`: convolutions and products in bfloat16, which newer CPUs and GPUs have instructions for.
     """

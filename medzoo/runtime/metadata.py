@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from numbers import Real
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -20,7 +21,6 @@ from pydantic import (
 
 from medzoo.errors import UserError
 from medzoo.preprocess.steps import parse_steps
-from medzoo.runtime.geometry import Geometry
 from medzoo.task import task_names
 
 KEY = "medzoo"
@@ -61,12 +61,45 @@ def _known_task(name: str) -> str:
     return name
 
 
+class Geometry(BaseModel):
+    """The arrays that a graph takes, and how the Predictor cuts an input into them.
+
+    `dims`: 2 for slices or pictures, 3 for volumes. `channels`: channels of one slice. `slices`: adjacent
+    slices stacked as channels (odd). `axis`: the prepared array's axis along which slices of a volume lie.
+    `margin`: how far an output looks beyond its own place, in pixels; None if it may see the whole input.
+    `foreground`: "nonzero" if an output where the input is exactly zero is background by definition.
+    `multiple`: the graph's coarsest step in pixels; what it is given starts at a multiple of it, so that an
+    answer does not depend on where the array was cut.
+    `tile`: the largest extent an axis is run at, None for no limit.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dims: Literal[2, 3] = 2
+    channels: Annotated[int, Field(ge=1, le=1024)] = 1
+    slices: Annotated[int, Field(ge=1, le=255)] = 1
+    axis: Annotated[int, Field(ge=0, le=2)] = 2
+    margin: Annotated[int, Field(ge=0, le=4096)] | None = None
+    foreground: Literal["nonzero", "all"] = "all"
+    multiple: Annotated[int, Field(ge=1, le=4096)] = 1
+    tile: Annotated[int, Field(ge=1, le=65536)] | None = None
+
+
 class OperatingPoint(BaseModel):
     """A threshold on scores and the rule by which it was chosen on validation data."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     threshold: Share
     rule: Words
+
+
+def check_threshold(value: Any) -> float:
+    """`value` as a float. Raises UserError unless it is a finite number from 0 to 1 (True, "0.5" and NaN are none)."""
+    # NumPy's scalars are numbers.Real too. So is True, which is no threshold.
+    number = math.nan if value is True or value is False or not isinstance(value, Real) else float(value)
+    if not 0 <= number <= 1:
+        raise UserError(f"{value!r} is not a number from 0 to 1", where="threshold", hint="as in threshold=0.5")
+    return number
 
 
 class Conformal(BaseModel):

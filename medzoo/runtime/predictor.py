@@ -26,12 +26,12 @@ from medzoo.io.snapshot import file_version, snapshot
 from medzoo.preprocess.mass import Hint, with_hint
 from medzoo.preprocess.steps import apply_steps, parse_steps
 from medzoo.results import Failure, Result
-from medzoo.runtime.backend import Backend
-from medzoo.runtime.batching import BatchingBackend
-from medzoo.runtime.canvas import reduction
+from medzoo.runtime.backends.base import Backend
+from medzoo.runtime.backends.batching import BatchingBackend
+from medzoo.runtime.backends.canvas import reduction
+from medzoo.runtime.decode.tiles import check_tile
+from medzoo.runtime.metadata import check_threshold
 from medzoo.runtime.stream import Pace, batcher_of, in_order
-from medzoo.runtime.threshold import check_threshold
-from medzoo.runtime.tiles import check_tile
 from medzoo.runtime.time_limit import TimeLimitError, time_limit
 from medzoo.runtime.value_range import trained_range
 from medzoo.task import task_of

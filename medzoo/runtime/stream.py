@@ -1,7 +1,7 @@
 """Many inputs through one Predictor: several are read and brought back while others run, in order, in bounded memory.
 
 Every input goes through one thread from file to finished answer; the graph is behind a queue that they share
-(medzoo.runtime.batching), which runs inputs of one size together where that pays.
+(medzoo.runtime.backends.batching), which runs inputs of one size together where that pays.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from medzoo.runtime.backend import Backend
-from medzoo.runtime.batching import Batcher
-from medzoo.runtime.onnx_backend import OnnxBackend
-from medzoo.runtime.parallel_runs import ParallelRuns
+from medzoo.runtime.backends.base import Backend
+from medzoo.runtime.backends.batching import Batcher
+from medzoo.runtime.backends.concurrent_onnx import ParallelRuns
+from medzoo.runtime.backends.onnx import OnnxBackend
 
 T = TypeVar("T")
 _MOST = 64  # inputs in hand, however small they are

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import numpy as np
 from starlette.requests import ClientDisconnect, Request
 
-from medzoo.runtime.tensors import HEADER_LENGTH
+from medzoo.runtime.protocol.tensors import HEADER_LENGTH
 from medzoo.serve.hub import Holding, Hub
 from medzoo.serve.refusal import Reason, Refusal
 

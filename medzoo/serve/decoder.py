@@ -21,7 +21,7 @@ from medzoo.errors import UserError
 from medzoo.io.limits import Limits, limited
 from medzoo.runtime.metadata import Metadata
 from medzoo.runtime.predictor import Predictor
-from medzoo.runtime.tensors import read_question
+from medzoo.runtime.protocol.tensors import read_question
 from medzoo.serve.confinement import die_with_parent, leave_network, limit_memory, limit_time, refuse_reach
 from medzoo.serve.transfer import TransferError, receive, send
 

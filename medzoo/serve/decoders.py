@@ -20,9 +20,9 @@ from typing import Any
 
 from medzoo.errors import Fault, UserError
 from medzoo.io.limits import Limits
-from medzoo.runtime.batching import ClosedError, DeadlineError
+from medzoo.runtime.backends.batching import ClosedError, DeadlineError
 from medzoo.runtime.predictor import Predictor, Prepared
-from medzoo.runtime.tensors import Question
+from medzoo.runtime.protocol.tensors import Question
 from medzoo.serve.logs import log
 from medzoo.serve.transfer import TransferError, receive, send
 

@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from medzoo.runtime.tensors import HEADER_LENGTH, Question, read_question, write_answer
+from medzoo.runtime.protocol.tensors import HEADER_LENGTH, Question, read_question, write_answer
 from medzoo.serve.answer import dump_answer
 from medzoo.serve.body import header_length, held_body
 from medzoo.serve.exchange import current_exchange

@@ -14,17 +14,24 @@ from typing import Any
 
 from medzoo.errors import UserError
 from medzoo.io.limits import limited
-from medzoo.runtime.batching import Answer, Batcher, BatchingBackend, ClosedError, DeadlineError, QueueFullError
-from medzoo.runtime.canvas import KEY as CANVAS
-from medzoo.runtime.canvas import to_property
+from medzoo.runtime.backends.batching import (
+    Answer,
+    Batcher,
+    BatchingBackend,
+    ClosedError,
+    DeadlineError,
+    QueueFullError,
+)
+from medzoo.runtime.backends.canvas import KEY as CANVAS
+from medzoo.runtime.backends.canvas import to_property
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.cascade import Cascade
 from medzoo.runtime.metadata import KEY, Metadata
-from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.runtime.pipeline import KEY as PIPELINE_KEY
 from medzoo.runtime.pipeline import PLATFORM as PIPELINE
 from medzoo.runtime.pipeline import Pipeline
 from medzoo.runtime.predictor import Predictor, Prepared
-from medzoo.runtime.tensors import Question, TensorSpec, datatype, graph_spec, read_question
+from medzoo.runtime.protocol.tensors import Question, TensorSpec, datatype, graph_spec, read_question
 from medzoo.runtime.value_range import check_tensors
 from medzoo.serve.decoders import Decoders, supported
 from medzoo.serve.exchange import current_exchange
@@ -262,7 +269,7 @@ class Hub:
             return predictor.prepare(path)
 
     async def read_question(self, body: memoryview, header: int | None) -> Question:
-        """`medzoo.runtime.tensors.read_question` of long JSON, by a decoder. Raises Refusal and UserError."""
+        """`medzoo.runtime.protocol.tensors.read_question` of long JSON, by a decoder. Raises Refusal and UserError."""
         if self.decoders is None:
             return await asyncio.to_thread(read_question, body, header)
         if self.uploading >= 2 * self.settings.uploads:

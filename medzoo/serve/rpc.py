@@ -12,9 +12,9 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from medzoo.errors import UserError
-from medzoo.runtime.open_inference import METHODS, SERVICE, messages, parameter
-from medzoo.runtime.raw_contents import REQUEST, RESPONSE, join, split
-from medzoo.runtime.tensors import DTYPES, Question, datatype, from_bytes, from_json, to_bytes
+from medzoo.runtime.protocol.messages import METHODS, SERVICE, messages, parameter
+from medzoo.runtime.protocol.raw_contents import REQUEST, RESPONSE, join, split
+from medzoo.runtime.protocol.tensors import DTYPES, Question, datatype, from_bytes, from_json, to_bytes
 from medzoo.serve.exchange import current_exchange
 from medzoo.serve.gate import Gate, GrpcGate, digest
 from medzoo.serve.hub import EXTENSIONS, Hub, Served
@@ -62,7 +62,7 @@ def rpc_server(hub: Hub, gate: Gate) -> Any:
     handlers = {
         name: grpc.stream_unary_rpc_method_handler(
             _guarded(_received(handler, known[METHODS[name][0]], reads, name=name), admission, health=name in _HEALTH),
-            # The tensors of this one are read and written beside the message (medzoo.runtime.raw_contents).
+            # The tensors of this one are read and written beside the message (medzoo.runtime.protocol.raw_contents).
             response_serializer=None if name == "ModelInfer" else known[METHODS[name][1]].SerializeToString,
         )
         for name, handler in _handlers(hub, known).items()

@@ -15,7 +15,7 @@ from typing import Any
 import uvicorn
 
 from medzoo.errors import UserError, missing_extra
-from medzoo.runtime.onnx_backend import OnnxBackend
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.pipeline import Pipeline
 from medzoo.serve.connections import bounded_protocol
 from medzoo.serve.exposure import require_protection

@@ -18,7 +18,7 @@ class Settings:
     `allow_hosts`: names besides its own that the server may be reached by (medzoo.serve.origin). `insecure`: a network
     address without tokens is meant. `audit_log`: a file with a line for each request (medzoo.serve.audit);
     `audit_fsync`: each line is on the disk before its request is answered. `max_rows`, `max_delay`
-    (seconds) and `max_queue`: see medzoo.runtime.batching. `max_body`: bytes of one request; `max_held`:
+    (seconds) and `max_queue`: see medzoo.runtime.backends.batching. `max_body`: bytes of one request; `max_held`:
     bytes of all requests that are being read or wait. `timeout`: seconds after which a request that has not
     begun is refused. `uploads`: image files answered at the same time; as many again may wait. `drain`:
     seconds that requests have to end once the server is told to stop. `limits`: the most that an image file may claim.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from medzoo.runtime.detections import detections
+from medzoo.runtime.backends.base import detections
 from medzoo.runtime.metadata import Metadata
 from medzoo.serve.refusal import Reason, Refusal
 from medzoo.task import task_of

@@ -16,7 +16,7 @@ from typing import Any
 from medzoo.errors import UserError
 from medzoo.io.formats import SUFFIXES, suffix
 from medzoo.results import Result, Segmentation
-from medzoo.runtime.batching import ClosedError, DeadlineError
+from medzoo.runtime.backends.batching import ClosedError, DeadlineError
 from medzoo.runtime.predictor import Predictor, Prepared
 from medzoo.serve.hub import Hub
 from medzoo.serve.logs import log

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medzoo.results import Detections
-from medzoo.runtime.backend import Backend
+from medzoo.runtime.backends.base import Backend
 from medzoo.runtime.decode.detections import decode_detections
 from medzoo.runtime.metadata import Metadata
 from medzoo.runtime.predictor import Predictor, Prepared
@@ -18,7 +18,7 @@ from medzoo.types import Array
 if TYPE_CHECKING:
     from medzoo.data.dataset import Sample
     from medzoo.metrics.detect import Boxes, DetectScores
-    from medzoo.runtime.parity import Golden
+    from medzoo.runtime.parity.gate import Golden
 
 
 class Detect(Task):
@@ -69,7 +69,7 @@ class Detect(Task):
 
     def steady_inputs(self, reference: Backend, goldens: Sequence[Golden]) -> tuple[list[Golden], int]:
         """See Task.steady_inputs."""
-        from medzoo.runtime.steady import steady
+        from medzoo.runtime.parity.stable import steady
 
         decided = [steady(reference, one) for one in goldens]
         return [golden for golden, _ in decided], sum(count for _, count in decided)

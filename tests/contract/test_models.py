@@ -14,8 +14,8 @@ from medzoo.export.checked import export_checked
 from medzoo.nn.net import Net, Spec
 from medzoo.nn.torch_backend import TorchBackend
 from medzoo.nn.weights import load_weights, weights_bytes
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.metadata import Metadata
-from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.runtime.predictor import Predictor
 from medzoo.types import Image
 from tests.contract.examples import batch, fit

@@ -11,9 +11,9 @@ from PIL import Image
 
 from medzoo.artifact import ModelFolder
 from medzoo.commands.model import open_backend
-from medzoo.runtime.backend import Backend
-from medzoo.runtime.parity import Golden, compare
-from medzoo.runtime.steady import steady
+from medzoo.runtime.backends.base import Backend
+from medzoo.runtime.parity.gate import Golden, compare
+from medzoo.runtime.parity.stable import steady
 from medzoo.types import Array
 
 ROOT = Path(__file__).resolve().parents[2]

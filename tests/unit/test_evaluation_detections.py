@@ -9,8 +9,7 @@ import pytest
 
 from medzoo.data.dataset import Item, Objects, Sample
 from medzoo.evaluation import evaluate, facts_of
-from medzoo.runtime.geometry import Geometry
-from medzoo.runtime.metadata import Metadata, OperatingPoint
+from medzoo.runtime.metadata import Geometry, Metadata, OperatingPoint
 from medzoo.runtime.predictor import Predictor
 from medzoo.types import Array, Image
 

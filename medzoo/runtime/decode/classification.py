@@ -9,8 +9,9 @@ import numpy as np
 
 from medzoo.preprocess.mass import measured_of
 from medzoo.results import Classification
-from medzoo.runtime.contributions import contributions
+from medzoo.runtime.backends.base import Backend
 from medzoo.runtime.predictor import Predictor, Prepared
+from medzoo.types import Array
 
 
 def decode_classification(predictor: Predictor, prepared: Prepared, start: float) -> Classification:
@@ -47,3 +48,19 @@ def _label(predictor: Predictor, probabilities: dict[str, float]) -> str:
         negative, positive = predictor.metadata.labels
         return positive if probabilities[positive] >= predictor.threshold else negative
     return max(probabilities, key=probabilities.__getitem__)
+
+
+def contributions(backend: Backend, features: Array, reference: Array) -> Array:
+    """(F,) how much each feature raises the log-odds of the second label over what its ordinary value would.
+
+    features: (F,) float32 of one input; reference: (F,) the training median of each. One at a time is put back
+    to its median and the graph asked again, all in one batch, so this holds for every kernel and backend. Where
+    features act together the parts do not add up to the whole.
+    """
+    rows = np.repeat(features[None], len(features) + 1, axis=0)
+    index = np.arange(len(features))
+    rows[index + 1, index] = reference
+    p = backend.run({"features": rows}, ["probabilities"])["probabilities"][:, 1].astype(np.float64)
+    logit = np.log(np.clip(p, 1e-6, 1 - 1e-6)) - np.log(np.clip(1 - p, 1e-6, 1 - 1e-6))
+    effects: Array = logit[0] - logit[1:]
+    return effects

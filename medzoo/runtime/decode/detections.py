@@ -6,10 +6,10 @@ from functools import partial
 
 from medzoo.preprocess.proposed import proposed_of
 from medzoo.results import Detections
-from medzoo.runtime.detections import detections
+from medzoo.runtime.backends.base import detections
+from medzoo.runtime.decode.tiles import detect_in_tiles
+from medzoo.runtime.decode.volume_boxes import detect_volume
 from medzoo.runtime.predictor import Predictor, Prepared
-from medzoo.runtime.tiles import detect_in_tiles
-from medzoo.runtime.volume_boxes import detect_volume
 from medzoo.types import Array
 
 

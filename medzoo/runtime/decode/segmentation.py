@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from medzoo.imaging.holes import holes
 from medzoo.results import Segmentation
+from medzoo.runtime.decode.resample import is_regridded, labels_on_source
+from medzoo.runtime.decode.slices import probability_maps, segment_array
 from medzoo.runtime.predictor import Predictor, Prepared
-from medzoo.runtime.regrid import is_regridded, labels_on_source
-from medzoo.runtime.slices import probability_maps, segment_array
 from medzoo.types import Array, Image
 
 

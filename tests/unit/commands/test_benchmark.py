@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 from medzoo.cli import main
 from medzoo.commands.benchmark import _inputs, benchmark
 from medzoo.errors import UserError
-from medzoo.runtime.parity import Golden
+from medzoo.runtime.parity.gate import Golden
 
 
 def test_each_backend_is_measured_beside_its_parity(

@@ -14,8 +14,7 @@ from PIL import Image as Pillow
 from medzoo.commands.output_names import ADDED, StreamNames, output_names
 from medzoo.commands.predict import predict_files
 from medzoo.errors import UserError
-from medzoo.runtime.geometry import Geometry
-from medzoo.runtime.metadata import Metadata
+from medzoo.runtime.metadata import Geometry, Metadata
 from medzoo.runtime.predictor import Predictor
 
 

@@ -17,8 +17,7 @@ from medzoo.commands.outputs import cell
 from medzoo.commands.predict import predict_files
 from medzoo.errors import UserError
 from medzoo.results import Failure
-from medzoo.runtime.geometry import Geometry
-from medzoo.runtime.metadata import Metadata
+from medzoo.runtime.metadata import Geometry, Metadata
 from medzoo.runtime.predictor import Predictor
 
 LABELS = ("lesion", "=cmd|'/c calc'!A0")

@@ -15,8 +15,7 @@ from medzoo.commands.outputs import run_lengths
 from medzoo.commands.predict import output_names, predict_files
 from medzoo.errors import UserError
 from medzoo.results import Failure
-from medzoo.runtime.geometry import Geometry
-from medzoo.runtime.metadata import Metadata
+from medzoo.runtime.metadata import Geometry, Metadata
 from medzoo.runtime.predictor import Predictor
 from medzoo.types import Array
 from tests.unit.io.test_io_geometry import LABELS, Through, as_dicom, body

@@ -16,8 +16,8 @@ from PIL import Image as Pillow
 import medzoo
 from medzoo.commands.locate import find_model
 from medzoo.errors import UserError
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.cascade import Cascade
-from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.runtime.predictor import Predictor
 from tests.unit.runtime.toy_backends import MeanValue
 from tests.unit.serve.conftest import running

@@ -16,7 +16,7 @@ import typer
 import yaml
 
 from medzoo.cli import app
-from medzoo.runtime.onnx_backend import OnnxBackend
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.serve.server import Server
 from tests.unit.serve.conftest import running
 from tests.unit.serve.graphs import write_graph

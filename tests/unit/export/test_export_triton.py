@@ -16,8 +16,8 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from medzoo.cli import main
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.metadata import Metadata
-from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.runtime.predictor import Predictor
 from tests.unit.serve.graphs import write_graph
 

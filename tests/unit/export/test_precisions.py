@@ -19,9 +19,9 @@ from medzoo.commands.verify import verify
 from medzoo.errors import UserError
 from medzoo.export.half import half_bytes
 from medzoo.export.integer import integer_bytes
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.metadata import KEY, Metadata
-from medzoo.runtime.onnx_backend import OnnxBackend
-from medzoo.runtime.parity import Golden, compare
+from medzoo.runtime.parity.gate import Golden, compare
 
 RNG = np.random.default_rng(0)
 

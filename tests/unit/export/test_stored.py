@@ -15,8 +15,8 @@ from medzoo.export.stored import pack, unpack
 from medzoo.models.lenet import LeNet, LeNetParams
 from medzoo.nn.net import Spec
 from medzoo.nn.weights import load_weights, round_weights, weights_bytes
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.metadata import Metadata
-from medzoo.runtime.onnx_backend import OnnxBackend
 
 LABELS = ("benign", "malignant")
 

@@ -18,8 +18,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from medzoo.commands.outputs import CsvOutput
 from medzoo.io import read_image, read_labels
 from medzoo.results import Detections, Segmentation
-from medzoo.runtime.geometry import Geometry
-from medzoo.runtime.metadata import Metadata
+from medzoo.runtime.metadata import Geometry, Metadata
 from medzoo.runtime.predictor import Predictor
 from medzoo.types import Array
 

@@ -16,8 +16,7 @@ from PIL import Image as Pillow
 from medzoo.commands.predict import predict_files
 from medzoo.io import read_labels
 from medzoo.results import Failure
-from medzoo.runtime.geometry import Geometry
-from medzoo.runtime.metadata import Metadata
+from medzoo.runtime.metadata import Geometry, Metadata
 from medzoo.runtime.predictor import Predictor
 from medzoo.types import Array
 from tests.unit.io.test_io_geometry import as_dicom

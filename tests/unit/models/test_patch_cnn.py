@@ -13,8 +13,8 @@ from medzoo.inputs.crops import CropInput
 from medzoo.inputs.patches import PatchInput
 from medzoo.models.patch_cnn import PatchCnn, PatchCnnParams
 from medzoo.nn.net import Spec
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.metadata import Metadata
-from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.runtime.predictor import Predictor
 from medzoo.types import Array, Image
 

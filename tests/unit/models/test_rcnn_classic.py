@@ -15,8 +15,8 @@ from medzoo.inputs.regions import ProposedPictures, WholePictures, WindowBatches
 from medzoo.models.rcnn_classic import ENTRY, RcnnClassic, RcnnClassicParams, build
 from medzoo.nn.net import Spec
 from medzoo.recipe import TrainSection
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.metadata import Metadata, OperatingPoint
-from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.runtime.predictor import Predictor
 from medzoo.training.fit import FitReport, fit_both
 from medzoo.types import Array, Image

@@ -14,7 +14,7 @@ from medzoo.models.svm import ENTRY, Svm, SvmParams
 from medzoo.nn.net import Spec
 from medzoo.nn.svm_solver import Search, folds, platt, solve
 from medzoo.nn.weights import load_weights, weights_bytes
-from medzoo.runtime.parity import Golden, golden_file, read_golden_file
+from medzoo.runtime.parity.gate import Golden, golden_file, read_golden_file
 from medzoo.types import Array
 
 SPEC = Spec("classify", ("benign", "malignant"))

@@ -7,8 +7,8 @@ import torch
 from medzoo.models.unet import UNet, UNetParams
 from medzoo.nn.net import Spec
 from medzoo.nn.torch_backend import TorchBackend
+from medzoo.runtime.decode.slices import segment_array
 from medzoo.runtime.metadata import Metadata
-from medzoo.runtime.slices import segment_array
 
 LABELS = ("background", "csf", "grey-matter", "white-matter")
 TINY = {"channels": (4, 4, 6, 6, 8), "crop": 32}

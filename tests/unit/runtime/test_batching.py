@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from medzoo.errors import UserError
-from medzoo.runtime.batching import Batcher, BatchingBackend, ClosedError, DeadlineError, QueueFullError
+from medzoo.runtime.backends.batching import Batcher, BatchingBackend, ClosedError, DeadlineError, QueueFullError
 from medzoo.runtime.metadata import Metadata
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medzoo.runtime.bound import Bound
-from medzoo.runtime.onnx_backend import OnnxBackend
+from medzoo.runtime.backends.io_binding import Bound
+from medzoo.runtime.backends.onnx import OnnxBackend
 from tests.unit.serve.graphs import write_graph
 
 

@@ -11,8 +11,7 @@ import pytest
 from medzoo.errors import UserError
 from medzoo.results import Detections
 from medzoo.runtime.cascade import Cascade
-from medzoo.runtime.geometry import Geometry
-from medzoo.runtime.metadata import Metadata, OperatingPoint
+from medzoo.runtime.metadata import Geometry, Metadata, OperatingPoint
 from medzoo.runtime.predictor import Predictor
 from medzoo.types import Array, Image
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from medzoo.runtime.cores import cores
+from medzoo.runtime.backends.devices import cores
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system ties no process to cores")
 

@@ -15,9 +15,8 @@ import medzoo
 from medzoo.commands.predict import predict_files
 from medzoo.errors import UnexpectedError, UserError
 from medzoo.results import Detections, Failure
-from medzoo.runtime.batching import Batcher
-from medzoo.runtime.geometry import Geometry
-from medzoo.runtime.metadata import Metadata
+from medzoo.runtime.backends.batching import Batcher
+from medzoo.runtime.metadata import Geometry, Metadata
 from medzoo.runtime.predictor import Predictor
 from medzoo.types import Array
 

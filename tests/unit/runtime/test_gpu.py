@@ -8,8 +8,8 @@ import onnxruntime as ort
 import pytest
 
 from medzoo.errors import UserError
-from medzoo.runtime.gpu import GpuOptions, default_engines
-from medzoo.runtime.onnx_backend import OnnxBackend, cuda_usable, got
+from medzoo.runtime.backends.devices import GpuOptions, cuda_usable, default_engines, got
+from medzoo.runtime.backends.onnx import OnnxBackend
 from tests.unit.serve.graphs import write_graph
 
 
@@ -67,7 +67,7 @@ def test_a_device_that_cannot_be_started_on_is_named(
     """As on a machine with a driver and without CUDA's libraries: ONNX Runtime itself then takes the CPU in silence."""
     if "CUDAExecutionProvider" not in ort.get_available_providers():
         pytest.skip("this ONNX Runtime was built without CUDA")
-    monkeypatch.setattr("medzoo.runtime.onnx_backend.cuda_device_present", lambda: True)
+    monkeypatch.setattr("medzoo.runtime.backends.devices.cuda_device_present", lambda: True)
     path = write_graph(tmp_path / "graph.onnx", "classify")
     backend = OnnxBackend(path)
     assert backend.device == "cpu"

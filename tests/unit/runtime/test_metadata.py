@@ -12,8 +12,8 @@ import pytest
 from medzoo.errors import UserError
 from medzoo.recipe import schema
 from medzoo.runtime import metadata
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.metadata import KEY, Metadata
-from medzoo.runtime.onnx_backend import OnnxBackend
 from tests.unit.serve.graphs import write_graph
 
 SOUND: dict[str, Any] = json.loads(

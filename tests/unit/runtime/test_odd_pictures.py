@@ -15,8 +15,8 @@ from medzoo.export.onnx_file import onnx_bytes
 from medzoo.models.region_cnn import ENTRY
 from medzoo.nn.net import Spec
 from medzoo.results import Detections
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.metadata import Metadata
-from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.runtime.predictor import Predictor
 
 

@@ -11,8 +11,7 @@ import pytest
 
 from medzoo.errors import UserError
 from medzoo.results import Segmentation
-from medzoo.runtime.geometry import Geometry
-from medzoo.runtime.metadata import Metadata
+from medzoo.runtime.metadata import Geometry, Metadata
 from medzoo.runtime.predictor import Predictor
 from medzoo.types import Array
 

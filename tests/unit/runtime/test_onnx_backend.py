@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from medzoo.commands.serve import _opened
-from medzoo.runtime.onnx_backend import OnnxBackend
+from medzoo.runtime.backends.onnx import OnnxBackend
 from tests.unit.serve.graphs import write_graph
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")

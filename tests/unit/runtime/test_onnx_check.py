@@ -11,9 +11,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from medzoo.errors import UserError
-from medzoo.runtime import onnx_schema
-from medzoo.runtime.onnx_backend import OnnxBackend
-from medzoo.runtime.onnx_check import check_onnx
+from medzoo.runtime.backends import onnx_schema
+from medzoo.runtime.backends.onnx import OnnxBackend
+from medzoo.runtime.backends.onnx_check import check_onnx
 from tests.unit.serve.graphs import write_graph
 
 ROOT = Path(__file__).resolve().parents[3]

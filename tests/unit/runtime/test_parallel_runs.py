@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medzoo.runtime.onnx_backend import OnnxBackend
-from medzoo.runtime.parallel_runs import ParallelRuns
+from medzoo.runtime.backends.concurrent_onnx import ParallelRuns
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.types import Array
 
 GRAPH = Path(__file__).parents[3] / "zoo" / "breast-lesion-rcnn" / "model.onnx"

@@ -8,9 +8,8 @@ import pytest
 
 from medzoo.errors import UserError
 from medzoo.inputs.probes import image_probes
-from medzoo.runtime.geometry import Geometry
-from medzoo.runtime.metadata import Metadata
-from medzoo.runtime.parity import check_parity, check_stored, golden_file
+from medzoo.runtime.metadata import Geometry, Metadata
+from medzoo.runtime.parity.gate import check_parity, check_stored, golden_file
 from medzoo.types import Array
 
 METADATA = Metadata(name="made", task="segment", labels=("a", "b"), geometry=Geometry())

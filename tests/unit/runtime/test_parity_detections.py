@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pytest
 
-from medzoo.runtime.parity import Golden, compare
+from medzoo.runtime.parity.gate import Golden, compare
 from medzoo.types import Array
 
 GOLDEN = Golden("made", {"image": np.zeros((3, 1, 8, 8), np.float32)})

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medzoo.preprocess.steps import apply_steps, parse_steps
-from medzoo.runtime.regrid import is_regridded, labels_on_source
+from medzoo.runtime.decode.resample import is_regridded, labels_on_source
 from medzoo.types import Array, Image
 
 

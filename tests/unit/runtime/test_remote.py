@@ -10,9 +10,9 @@ import pytest
 
 import medzoo
 from medzoo.errors import UserError
-from medzoo.runtime.onnx_backend import OnnxBackend
+from medzoo.runtime.backends.onnx import OnnxBackend
+from medzoo.runtime.backends.remote import RemoteBackend, is_url
 from medzoo.runtime.predictor import Predictor
-from medzoo.runtime.remote import RemoteBackend, is_url
 from medzoo.serve.server import Server
 from medzoo.types import Image
 from tests.unit.serve.conftest import running

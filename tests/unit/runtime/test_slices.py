@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import uniform_filter
 
-from medzoo.runtime.geometry import Geometry
-from medzoo.runtime.metadata import Metadata
-from medzoo.runtime.slices import foreground_box, probability_maps, segment_array, tiles, with_margin
+from medzoo.runtime.decode.slices import foreground_box, probability_maps, segment_array, tiles, with_margin
+from medzoo.runtime.metadata import Geometry, Metadata
 from medzoo.types import Array
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from medzoo.runtime.parity import Golden
-from medzoo.runtime.steady import steady
+from medzoo.runtime.parity.gate import Golden
+from medzoo.runtime.parity.stable import steady
 from medzoo.types import Array
 
 

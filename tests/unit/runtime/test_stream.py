@@ -12,8 +12,8 @@ import pytest
 
 from medzoo.errors import UserError
 from medzoo.results import Classification, Failure, Result
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.metadata import Metadata
-from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.runtime.predictor import Predictor
 from medzoo.runtime.stream import Pace, in_order
 from tests.unit.serve.graphs import write_graph

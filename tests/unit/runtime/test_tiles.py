@@ -17,11 +17,11 @@ import medzoo
 from medzoo.cli import app
 from medzoo.errors import UserError
 from medzoo.metrics.match import iou
-from medzoo.runtime.canvas import canvas_of
+from medzoo.runtime.backends.canvas import canvas_of
+from medzoo.runtime.backends.onnx import OnnxBackend
+from medzoo.runtime.decode.tiles import tiles
 from medzoo.runtime.metadata import Metadata
-from medzoo.runtime.onnx_backend import OnnxBackend
 from medzoo.runtime.predictor import Predictor
-from medzoo.runtime.tiles import tiles
 from tests.unit.serve.conftest import running
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -15,8 +15,8 @@ import medzoo
 from medzoo.cli import app
 from medzoo.errors import UserError
 from medzoo.results import Failure
-from medzoo.runtime.batching import Batcher, BatchingBackend, DeadlineError
-from medzoo.runtime.onnx_backend import OnnxBackend
+from medzoo.runtime.backends.batching import Batcher, BatchingBackend, DeadlineError
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.stream import Pace, batcher_of
 from medzoo.runtime.time_limit import TimeLimitError, budget, time_limit
 from tests.unit.runtime.endless import KINDS, write_endless

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from medzoo.results import Detections
-from medzoo.runtime.geometry import Geometry
-from medzoo.runtime.metadata import Metadata
+from medzoo.runtime.decode.volume_boxes import merge_slices
+from medzoo.runtime.metadata import Geometry, Metadata
 from medzoo.runtime.predictor import Predictor
-from medzoo.runtime.volume_boxes import merge_slices
 from medzoo.types import Array, Image
 
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from medzoo.runtime.geometry import Geometry
-from medzoo.runtime.metadata import Metadata
+from medzoo.runtime.metadata import Geometry, Metadata
 
 
 class MeanValue:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from medzoo.runtime.onnx_backend import OnnxBackend
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.pipeline import Pipeline
 from medzoo.serve.server import Server
 from medzoo.serve.settings import Settings

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from medzoo.runtime.geometry import Geometry
-from medzoo.runtime.metadata import KEY, Metadata
+from medzoo.runtime.metadata import KEY, Geometry, Metadata
 
 LABELS = {"segment": ("background", "bright"), "classify": ("benign", "malignant"), "detect": ("lesion",)}
 IMAGE = ["batch", 1, "height", "width"]

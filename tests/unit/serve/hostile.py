@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image as Pillow
 
-from medzoo.runtime.tensors import HEADER_LENGTH
+from medzoo.runtime.protocol.tensors import HEADER_LENGTH
 
 
 def good_files(folder: Path) -> dict[str, bytes]:

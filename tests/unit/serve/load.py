@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from medzoo.runtime.tensors import HEADER_LENGTH, read_answer, write_question
+from medzoo.runtime.protocol.tensors import HEADER_LENGTH, read_answer, write_question
 from medzoo.types import Array
 
 

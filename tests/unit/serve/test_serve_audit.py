@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 
 from medzoo.errors import UserError
-from medzoo.runtime.onnx_backend import OnnxBackend
-from medzoo.runtime.open_inference import SERVICE, messages
+from medzoo.runtime.backends.onnx import OnnxBackend
+from medzoo.runtime.protocol.messages import SERVICE, messages
 from medzoo.serve.audit import AuditLog
 from medzoo.serve.exchange import Exchange, grpc_address
 from medzoo.serve.refusal import Refusal

@@ -18,10 +18,10 @@ import httpx
 import numpy as np
 import pytest
 
-from medzoo.runtime.onnx_backend import OnnxBackend
-from medzoo.runtime.open_inference import SERVICE, messages
-from medzoo.runtime.raw_contents import REQUEST, join, split
-from medzoo.runtime.tensors import HEADER_LENGTH, Question, write_answer, write_question
+from medzoo.runtime.backends.onnx import OnnxBackend
+from medzoo.runtime.protocol.messages import SERVICE, messages
+from medzoo.runtime.protocol.raw_contents import REQUEST, join, split
+from medzoo.runtime.protocol.tensors import HEADER_LENGTH, Question, write_answer, write_question
 from medzoo.serve.answer import dump_answer
 from medzoo.serve.server import Server
 from tests.unit.serve.test_serve_http import png, question

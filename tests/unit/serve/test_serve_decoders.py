@@ -23,10 +23,10 @@ from PIL import Image as Pillow
 from medzoo.errors import UserError
 from medzoo.io.limits import SERVER
 from medzoo.preprocess.mass import Measured
-from medzoo.runtime.batching import ClosedError, DeadlineError
-from medzoo.runtime.onnx_backend import OnnxBackend
+from medzoo.runtime.backends.batching import ClosedError, DeadlineError
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.predictor import Predictor, Prepared
-from medzoo.runtime.tensors import Question
+from medzoo.runtime.protocol.tensors import Question
 from medzoo.serve import transfer
 from medzoo.serve.decoders import Decoders, supported
 from medzoo.serve.server import Server
@@ -122,7 +122,7 @@ def array_tree(**changes: Any) -> dict[str, Any]:
         {"class": ["pathlib", "Path"], "fields": {}},
         {"class": ["medzoo.types", "Image"], "fields": {"nothing": 1}},
         {"class": ["medzoo.types", "np"], "fields": {}},
-        {"class": ["medzoo.runtime.onnx_backend", "OnnxBackend"], "fields": {"source": "x"}},
+        {"class": ["medzoo.runtime.backends.onnx", "OnnxBackend"], "fields": {"source": "x"}},
         {"class": ["medzoo.io.read", "Path"], "fields": {}},
         {"class": ["medzoo.io.none", "Image"], "fields": {}},
         {"pickle": "x"},

@@ -16,7 +16,7 @@ import pytest
 
 from medzoo.commands.loopback import Loopback, loopback
 from medzoo.io.limits import SERVER, limited
-from medzoo.runtime.onnx_backend import OnnxBackend
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.predictor import Predictor
 from tests.unit.serve.hostile import damaged, good_files, malformed
 from tests.unit.serve.load import overloaded

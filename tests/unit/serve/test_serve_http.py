@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from medzoo.runtime.onnx_backend import OnnxBackend
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.predictor import Predictor
-from medzoo.runtime.tensors import HEADER_LENGTH, write_question
+from medzoo.runtime.protocol.tensors import HEADER_LENGTH, write_question
 from medzoo.serve.server import Server
 
 

@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from medzoo.errors import UserError
-from medzoo.runtime.onnx_backend import OnnxBackend
-from medzoo.runtime.open_inference import SERVICE, messages
+from medzoo.runtime.backends.onnx import OnnxBackend
+from medzoo.runtime.protocol.messages import SERVICE, messages
 from medzoo.serve.exposure import is_loopback, require_protection
 from medzoo.serve.origin import OriginCheck
 from medzoo.serve.refusal import Refusal

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from medzoo.commands.loopback import loopback
-from medzoo.runtime.onnx_backend import OnnxBackend
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.serve.server import Server
 from tests.unit.serve.load import overloaded
 

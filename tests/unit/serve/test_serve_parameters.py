@@ -13,8 +13,8 @@ import pytest
 from PIL import Image as Pillow
 
 from medzoo.errors import UserError
-from medzoo.runtime.open_inference import SERVICE, messages
-from medzoo.runtime.tensors import read_question
+from medzoo.runtime.protocol.messages import SERVICE, messages
+from medzoo.runtime.protocol.tensors import read_question
 from medzoo.serve.server import Server
 from medzoo.serve.threshold import above_threshold
 

@@ -20,7 +20,7 @@ import pytest
 
 import medzoo
 from medzoo.errors import UserError
-from medzoo.runtime.onnx_backend import OnnxBackend
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.serve.server import Server
 from tests.unit.serve.test_serve_http import Slow, question
 

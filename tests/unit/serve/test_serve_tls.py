@@ -13,8 +13,8 @@ import pytest
 
 import medzoo
 from medzoo.errors import UserError
-from medzoo.runtime.credentials import tls_fault, without_secrets
-from medzoo.runtime.onnx_backend import OnnxBackend
+from medzoo.runtime.backends.credentials import tls_fault, without_secrets
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.serve.server import Server
 from medzoo.serve.settings import Settings
 from medzoo.serve.tls import check_tls

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from medzoo.errors import UserError
-from medzoo.runtime.onnx_backend import OnnxBackend
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.serve.server import Server
 from medzoo.serve.tokens import Tokens, add_token, parse_tokens, revoke_tokens
 from tests.unit.serve.test_serve_http import question

@@ -13,7 +13,7 @@ import tritonclient.grpc as by_grpc
 import tritonclient.http as by_http
 from tritonclient.utils import InferenceServerException
 
-from medzoo.runtime.onnx_backend import OnnxBackend
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.serve.server import Server
 
 RNG = np.random.default_rng(0)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from medzoo.errors import UserError
+from medzoo.runtime.backends.remote import RemoteBackend
 from medzoo.runtime.predictor import Predictor
-from medzoo.runtime.remote import RemoteBackend
 from medzoo.serve.server import Server
 
 GREY = np.random.default_rng(0).integers(0, 256, (1, 1, 9, 12)).astype(np.float32)

@@ -17,10 +17,10 @@ from tritonclient.utils import InferenceServerException
 
 import medzoo
 from medzoo.commands.serve import _opened
-from medzoo.runtime.onnx_backend import OnnxBackend
-from medzoo.runtime.parity import read_golden_file
-from medzoo.runtime.remote import RemoteBackend
-from medzoo.runtime.tensors import datatype
+from medzoo.runtime.backends.onnx import OnnxBackend
+from medzoo.runtime.backends.remote import RemoteBackend
+from medzoo.runtime.parity.gate import read_golden_file
+from medzoo.runtime.protocol.tensors import datatype
 from medzoo.serve.server import Server
 from tests.unit.serve.conftest import running
 

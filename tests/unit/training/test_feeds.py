@@ -10,7 +10,7 @@ from medzoo.inputs.crops import CropBatches, CropInput
 from medzoo.inputs.patches import PatchBatches, PatchInput
 from medzoo.inputs.volumes import IGNORED, Volume, sample_places
 from medzoo.nn.net import Geometry
-from medzoo.runtime.slices import slice_with_neighbours
+from medzoo.runtime.decode.slices import slice_with_neighbours
 
 GEOMETRY = Geometry(slices=3, margin=2, foreground="nonzero")
 

@@ -16,8 +16,8 @@ from typing import Any, Protocol
 from urllib.parse import SplitResult, quote, urlsplit
 
 from medzoo.errors import UserError, missing_extra
-from medzoo.runtime.canvas import from_properties
-from medzoo.runtime.credentials import (
+from medzoo.runtime.backends.canvas import from_properties
+from medzoo.runtime.backends.credentials import (
     TOKEN,
     TOKEN_FILE,
     Certificates,
@@ -27,10 +27,10 @@ from medzoo.runtime.credentials import (
     without_secrets,
 )
 from medzoo.runtime.metadata import Metadata
-from medzoo.runtime.open_inference import METHODS, SERVICE, messages
 from medzoo.runtime.pipeline import Pipeline
-from medzoo.runtime.raw_contents import REQUEST, RESPONSE, join, split
-from medzoo.runtime.tensors import HEADER_LENGTH, datatype, from_bytes, read_answer, to_bytes, write_question
+from medzoo.runtime.protocol.messages import METHODS, SERVICE, messages
+from medzoo.runtime.protocol.raw_contents import REQUEST, RESPONSE, join, split
+from medzoo.runtime.protocol.tensors import HEADER_LENGTH, datatype, from_bytes, read_answer, to_bytes, write_question
 from medzoo.types import Array
 
 _Body = Sequence[bytes | memoryview]
@@ -48,7 +48,7 @@ class RemoteBackend:
     """The model at `http://host:8000/NAME` or `grpc://host:8001/NAME` (`https`, `grpcs` with TLS).
 
     `token`: sent as bearer token, by default that of the environment, as are certificates (see
-    medzoo.runtime.credentials). `timeout`: seconds for one answer. Raises UserError if the server cannot be
+    medzoo.runtime.backends.credentials). `timeout`: seconds for one answer. Raises UserError if the server cannot be
     reached, has no such model, or knows nothing of its preprocessing.
     """
 
@@ -202,7 +202,7 @@ class _Grpc:
         self._methods = {
             name: channel.unary_unary(
                 f"/{SERVICE}/{name}",
-                # The tensors of ModelInfer go beside the message (medzoo.runtime.raw_contents).
+                # The tensors of ModelInfer go beside the message (medzoo.runtime.protocol.raw_contents).
                 request_serializer=None if name == "ModelInfer" else known[METHODS[name][0]].SerializeToString,
                 response_deserializer=None if name == "ModelInfer" else known[METHODS[name][1]].FromString,
             )

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
-import io
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 
 from medzoo.errors import UserError
-from medzoo.runtime.bound import Bound
-from medzoo.runtime.canvas import Canvas, canvas_of
-from medzoo.runtime.cores import cores
-from medzoo.runtime.gpu import GpuOptions
+from medzoo.runtime.backends.canvas import Canvas, canvas_of
+from medzoo.runtime.backends.devices import CPU, LIBRARIES, Device, GpuOptions, cores, got, providers
+from medzoo.runtime.backends.io_binding import Bound
+from medzoo.runtime.backends.onnx_check import NoOnnxError, check_onnx
 from medzoo.runtime.metadata import Metadata
-from medzoo.runtime.onnx_check import NoOnnxError, check_onnx
-from medzoo.runtime.tensors import DTYPES, WARM_SIDE, graph_spec
+from medzoo.runtime.protocol.tensors import DTYPES, WARM_SIDE, graph_spec
 from medzoo.runtime.time_limit import TimeLimitError, budget, spend
 from medzoo.types import Array
 
@@ -31,11 +27,7 @@ log = logging.getLogger("medzoo.runtime")
 # Said to the library too, for a program that imported it before medzoo (see medzoo/__init__.py).
 if os.environ.get("ORT_DISABLE_TELEMETRY") == "1":
     ort.disable_telemetry_events()
-Device = Literal["auto", "cpu", "cuda", "tensorrt"]
-_CPU = "CPUExecutionProvider"
 _SPIN = 1000  # microseconds
-_LIBRARIES = "CUDA's or cuDNN's libraries are missing or of another version; pip install 'medzoo[gpu]' brings them"
-_NAMES: Mapping[str, str] = {"CUDAExecutionProvider": "cuda", "TensorrtExecutionProvider": "tensorrt"}
 
 
 class OnnxBackend:
@@ -64,12 +56,12 @@ class OnnxBackend:
         except NoOnnxError as error:
             raise self._not_loaded(error) from error
         chosen = gpu or GpuOptions()
-        providers = _providers(device, gpu)
-        self.session = self._session(providers, threads=threads)
+        chosen_providers = providers(device, gpu)
+        self.session = self._session(chosen_providers, threads=threads)
         self.device = got(device, self.session.get_providers(), number=chosen.number, where=self.where)
-        if self.device == "cpu" and providers != [_CPU]:
-            log.warning("%s: there is a GPU, but ONNX Runtime could not start on it; %s", self.where, _LIBRARIES)
-            self.session = self._session([_CPU], threads=threads)  # with what the CPU's own memory needs
+        if self.device == "cpu" and chosen_providers != [CPU]:
+            log.warning("%s: there is a GPU, but ONNX Runtime could not start on it; %s", self.where, LIBRARIES)
+            self.session = self._session([CPU], threads=threads)  # with what the CPU's own memory needs
         # On a GPU inputs and outputs keep their place there; TensorRT's too is CUDA memory.
         on_gpu = self.device != "cpu"
         self._bound = Bound(self.session, device="cuda", number=chosen.number, graphs=chosen.graphs) if on_gpu else None
@@ -117,7 +109,7 @@ class OnnxBackend:
         # ONNX Runtime comes, they would spin on after it, and take the cores from those that read, decode and write.
         options.add_session_config_entry("session.intra_op.spin_duration_us", str(_SPIN))
         # Without an arena the system hands out every large tensor anew, zeroed page by page: up to half of a run.
-        options.enable_cpu_mem_arena = providers == [_CPU]
+        options.enable_cpu_mem_arena = providers == [CPU]
         # It would keep a plan, and a block as large as all tensors of it, for each shape that ever came.
         options.enable_mem_pattern = False
         source = self._source
@@ -193,97 +185,6 @@ class OnnxBackend:
 def read_metadata(path: Path) -> Metadata:
     """The metadata of an ONNX file alone."""
     return OnnxBackend(path, device="cpu").metadata
-
-
-def got(asked: Device, providers: Sequence[str], *, number: int, where: str) -> str:
-    """The name of what a session runs on, "cpu", "cuda:0" or "tensorrt:0", from the providers that it took.
-
-    Raises UserError if it took less than was asked for: ONNX Runtime itself falls back without a word.
-    """
-    name = _NAMES.get(providers[0], "cpu")
-    if asked in ("cuda", "tensorrt") and name != asked:
-        raise UserError(
-            f"asked for {asked}, but ONNX Runtime could only start on {name}",
-            where=where,
-            hint=f"{_LIBRARIES}, --device cpu does without",
-        )
-    return name if name == "cpu" else f"{name}:{number}"
-
-
-def _providers(device: Device, asked: GpuOptions | None) -> list[Any]:
-    gpu = asked or GpuOptions()
-    if device == "cpu":
-        if asked is not None:
-            raise UserError(f"{asked.words()} belong to a GPU, asked for was cpu", hint="leave out --device cpu")
-        return [_CPU]
-    usable = cuda_usable()
-    if asked is not None and not usable:
-        raise UserError(
-            f"asked for {asked.words()}, but there is no usable CUDA device with this ONNX Runtime",
-            hint=f"leave it out; {_missing()}",
-        )
-    if device in ("cuda", "tensorrt") and not usable:
-        raise UserError(
-            f"asked for {device}, but there is no usable CUDA device with this ONNX Runtime",
-            hint=f"use --device cpu; {_missing()}",
-        )
-    if device == "tensorrt" and not tensorrt_usable():
-        raise UserError(
-            "asked for tensorrt, but it is not installed, or this ONNX Runtime was built without it",
-            hint="use --device cuda",
-        )
-    if not usable:
-        return [_CPU]
-    _load_libraries()
-    return gpu.providers(tensorrt=device == "tensorrt")
-
-
-def _missing() -> str:
-    if "CUDAExecutionProvider" not in ort.get_available_providers():
-        return "this ONNX Runtime was built without CUDA, onnxruntime-gpu is built with it"
-    return "this machine has no NVIDIA driver, or the driver sees no GPU"
-
-
-def cuda_usable() -> bool:
-    """Whether this ONNX Runtime can run on a CUDA device of this machine."""
-    return "CUDAExecutionProvider" in ort.get_available_providers() and cuda_device_present()
-
-
-@cache
-def _load_libraries() -> None:
-    """CUDA and cuDNN as pip installs them, torch's too, where the system's loader does not look by itself."""
-    # It prints of every plan of cuDNN's that it tries in vain, as an error; what ends a run is raised.
-    ort.set_default_logger_severity(4)
-    load = getattr(ort, "preload_dlls", None)  # from 1.21 on
-    if load is None:
-        return
-    said = io.StringIO()
-    with redirect_stdout(said):  # it prints what it misses, also where the system has it
-        load()
-    if said.getvalue():
-        log.debug("%s", said.getvalue())
-
-
-def tensorrt_usable() -> bool:
-    """Whether this ONNX Runtime was built with TensorRT, and TensorRT's own library is there (no wheel brings it)."""
-    return "TensorrtExecutionProvider" in ort.get_available_providers() and _loads("libnvinfer.so.10")
-
-
-def cuda_device_present() -> bool:
-    """Whether the NVIDIA driver counts at least one device (the GPU build of ONNX Runtime installs without)."""
-    if not _loads("libcuda.so.1"):
-        return False
-    driver = ctypes.CDLL("libcuda.so.1")
-    count = ctypes.c_int(0)
-    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
-
-
-def _loads(library: str) -> bool:
-    try:
-        ctypes.CDLL(library)
-    except OSError:
-        return False
-    return True
 
 
 def _first_line(error: Exception) -> str:

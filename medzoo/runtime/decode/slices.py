@@ -11,8 +11,8 @@ from typing import Literal
 
 import numpy as np
 
-from medzoo.runtime.backend import Backend
-from medzoo.runtime.geometry import Geometry
+from medzoo.runtime.backends.base import Backend
+from medzoo.runtime.metadata import Geometry
 from medzoo.types import Array
 
 Box = tuple[slice, ...]

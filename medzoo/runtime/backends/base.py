@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from medzoo.runtime.metadata import Metadata
 from medzoo.types import Array
+
+T = TypeVar("T")
+FOUND = "found_boxes"
+"""What a graph calls the boxes that it answers if it is given `boxes` too: ONNX lets no output bear an input's name."""
 
 
 class Backend(Protocol):
@@ -21,3 +25,8 @@ class Backend(Protocol):
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """Outputs by name; all of them for None. Raises UserError where the graph cannot take the arrays."""
         ...
+
+
+def detections(outputs: Mapping[str, T]) -> dict[str, T]:
+    """`boxes`, `scores`, `labels` and `count` of a graph's outputs; others keep their names."""
+    return {"boxes" if name == FOUND else name: value for name, value in outputs.items()}

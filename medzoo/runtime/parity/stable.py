@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from medzoo.runtime.backend import Backend
-from medzoo.runtime.parity import Golden, compare
+from medzoo.runtime.backends.base import Backend
+from medzoo.runtime.parity.gate import Golden, compare
 from medzoo.types import Array
 
 NOISE = 4e-6  # of the largest value: moves the logits about as much as sums in another order do

@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 
 from medzoo.errors import Fault, UserError
-from medzoo.runtime.backend import Backend
-from medzoo.runtime.detections import detections
+from medzoo.runtime.backends.base import Backend, detections
 from medzoo.runtime.metadata import Metadata, Precision
-from medzoo.runtime.parity_detections import compare_detections, compare_sure
-from medzoo.runtime.tolerance import TOLERANCES
+from medzoo.runtime.parity.detections import compare_detections, compare_sure
+from medzoo.runtime.parity.tolerance import TOLERANCES
 from medzoo.types import Array
 
 

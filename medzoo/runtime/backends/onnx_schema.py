@@ -1,6 +1,6 @@
 """The messages of an ONNX file, field by field (onnx.proto of ONNX 1.23), as a walk over its bytes needs them.
 
-A field that is not here is refused, whatever it holds (medzoo.runtime.onnx_check). Left out on purpose: training_info,
+A field that is not here is refused, whatever it holds (onnx_check.py). Left out on purpose: training_info,
 the segments of a tensor, and the assignment of nodes to devices; no model that answers needs them.
 """
 

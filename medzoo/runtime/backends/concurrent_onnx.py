@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 
-from medzoo.runtime.canvas import Canvas
-from medzoo.runtime.onnx_backend import OnnxBackend
+from medzoo.runtime.backends.canvas import Canvas
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.types import Array
 
 

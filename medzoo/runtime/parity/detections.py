@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from medzoo.runtime.tolerance import Tolerance
+from medzoo.runtime.parity.tolerance import Tolerance
 from medzoo.types import Array
 
 

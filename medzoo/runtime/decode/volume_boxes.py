@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from medzoo.runtime.backend import Backend
-from medzoo.runtime.slices import slice_with_neighbours
+from medzoo.runtime.backends.base import Backend
+from medzoo.runtime.decode.slices import slice_with_neighbours
 from medzoo.types import Array
 
 # Overlap in the plane from which boxes of one class in nearby slices are one object's (Jaeger et al. 2018).

@@ -2,8 +2,8 @@
 
 ONNX Runtime opens whatever path a tensor names as the place of its data, so a graph could read any file of the
 machine. The check walks the bytes as protobuf's readers do (https://protobuf.dev/programming-guides/encoding) and fails
-closed: what ONNX's schema (medzoo.runtime.onnx_schema) does not know, or another reader could take for something else,
-is refused.
+closed: a field that is not in the schema (onnx_schema.py), or that two readers could take for different things, is
+refused.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from medzoo.errors import UserError
-from medzoo.runtime.onnx_schema import BYTES, FIXED64, MESSAGES, OPAQUE, VARINT
+from medzoo.runtime.backends.onnx_schema import BYTES, FIXED64, MESSAGES, OPAQUE, VARINT
 
 _DEEPEST = 100  # messages within one another, as protobuf's own readers allow
 _OUTSIDE = "export it as one file: medzoo export"

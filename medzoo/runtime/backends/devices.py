@@ -1,0 +1,198 @@
+"""The device that ONNX Runtime computes on: its execution providers, their options, and what this machine has."""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import onnxruntime as ort
+
+from medzoo.errors import UserError
+
+log = logging.getLogger("medzoo.runtime")
+Device = Literal["auto", "cpu", "cuda", "tensorrt"]
+CPU = "CPUExecutionProvider"
+LIBRARIES = "CUDA's or cuDNN's libraries are missing or of another version; pip install 'medzoo[gpu]' brings them"
+_NAMES: Mapping[str, str] = {"CUDAExecutionProvider": "cuda", "TensorrtExecutionProvider": "tensorrt"}
+_TOPOLOGY = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+_ENGINES = "MEDZOO_ENGINES"
+
+
+@dataclass(frozen=True)
+class GpuOptions:
+    """`number`: the device's. `memory`: bytes that the arena may take, None for no limit. `graphs`: record the
+    kernels of a run and play them again, for inputs that all have one shape. `engines`: where TensorRT keeps what
+    it built, so that a second start takes seconds; by default $MEDZOO_ENGINES, else medzoo/engines in the user's
+    cache. `half`: let TensorRT compute in half precision."""
+
+    number: int = 0
+    memory: int | None = None
+    graphs: bool = False
+    engines: Path | None = None
+    half: bool = False
+
+    def words(self) -> str:
+        """What differs from the usual, for an error."""
+        said = [f"GPU {self.number}"] if self.number else []
+        said += [f"a limit of {self.memory >> 20} MB of GPU memory"] if self.memory is not None else []
+        said += ["CUDA graphs"] if self.graphs else []
+        said += [f"TensorRT engines in {self.engines}"] if self.engines is not None else []
+        return ", ".join(said) or "GPU 0"
+
+    def providers(self, *, tensorrt: bool) -> list[Any]:
+        """ONNX Runtime's providers, the one to be tried first in front; what TensorRT cannot take goes to CUDA, and
+        the host steps inside a graph (shapes, lists of boxes) to the CPU."""
+        cuda: dict[str, Any] = {
+            "device_id": self.number,
+            # Grows by what is asked for: doubling would take half of a shared GPU for one large input.
+            "arena_extend_strategy": "kSameAsRequested",
+            # Trying every algorithm is worth it only where shapes repeat.
+            "cudnn_conv_algo_search": "EXHAUSTIVE" if self.graphs else "HEURISTIC",
+            "enable_cuda_graph": self.graphs,
+            # float32 means float32: products of 10 bits (TF32) would be a thousandth off what the export agreed to.
+            "use_tf32": False,
+        }
+        if self.memory is not None:
+            cuda["gpu_mem_limit"] = self.memory
+        chosen: list[Any] = [("CUDAExecutionProvider", cuda), "CPUExecutionProvider"]
+        if not tensorrt:
+            return chosen
+        folder = self.engines or default_engines()
+        folder.mkdir(parents=True, exist_ok=True)
+        engine = {
+            "device_id": self.number,
+            "trt_engine_cache_enable": True,
+            "trt_engine_cache_path": str(folder),
+            "trt_timing_cache_enable": True,
+            "trt_timing_cache_path": str(folder),
+            "trt_fp16_enable": self.half,
+            "trt_cuda_graph_enable": self.graphs,
+        }
+        if self.memory is not None:
+            engine["trt_max_workspace_size"] = self.memory
+        return [("TensorrtExecutionProvider", engine), *chosen]
+
+
+def default_engines() -> Path:
+    """Where TensorRT's engines are kept."""
+    named = os.environ.get(_ENGINES)
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medzoo" / "engines"
+
+
+def got(asked: Device, providers: Sequence[str], *, number: int, where: str) -> str:
+    """The name of what a session runs on, "cpu", "cuda:0" or "tensorrt:0", from the providers that it took.
+
+    Raises UserError if it took less than was asked for: ONNX Runtime itself falls back without a word.
+    """
+    name = _NAMES.get(providers[0], "cpu")
+    if asked in ("cuda", "tensorrt") and name != asked:
+        raise UserError(
+            f"asked for {asked}, but ONNX Runtime could only start on {name}",
+            where=where,
+            hint=f"{LIBRARIES}, --device cpu does without",
+        )
+    return name if name == "cpu" else f"{name}:{number}"
+
+
+def providers(device: Device, asked: GpuOptions | None) -> list[Any]:
+    gpu = asked or GpuOptions()
+    if device == "cpu":
+        if asked is not None:
+            raise UserError(f"{asked.words()} belong to a GPU, asked for was cpu", hint="leave out --device cpu")
+        return [CPU]
+    usable = cuda_usable()
+    if asked is not None and not usable:
+        raise UserError(
+            f"asked for {asked.words()}, but there is no usable CUDA device with this ONNX Runtime",
+            hint=f"leave it out; {_missing()}",
+        )
+    if device in ("cuda", "tensorrt") and not usable:
+        raise UserError(
+            f"asked for {device}, but there is no usable CUDA device with this ONNX Runtime",
+            hint=f"use --device cpu; {_missing()}",
+        )
+    if device == "tensorrt" and not tensorrt_usable():
+        raise UserError(
+            "asked for tensorrt, but it is not installed, or this ONNX Runtime was built without it",
+            hint="use --device cuda",
+        )
+    if not usable:
+        return [CPU]
+    _load_libraries()
+    return gpu.providers(tensorrt=device == "tensorrt")
+
+
+def _missing() -> str:
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
+        return "this ONNX Runtime was built without CUDA, onnxruntime-gpu is built with it"
+    return "this machine has no NVIDIA driver, or the driver sees no GPU"
+
+
+def cuda_usable() -> bool:
+    """Whether this ONNX Runtime can run on a CUDA device of this machine."""
+    return "CUDAExecutionProvider" in ort.get_available_providers() and cuda_device_present()
+
+
+@cache
+def _load_libraries() -> None:
+    """CUDA and cuDNN as pip installs them, torch's too, where the system's loader does not look by itself."""
+    # It prints of every plan of cuDNN's that it tries in vain, as an error; what ends a run is raised.
+    ort.set_default_logger_severity(4)
+    load = getattr(ort, "preload_dlls", None)  # from 1.21 on
+    if load is None:
+        return
+    said = io.StringIO()
+    with redirect_stdout(said):  # it prints what it misses, also where the system has it
+        load()
+    if said.getvalue():
+        log.debug("%s", said.getvalue())
+
+
+def tensorrt_usable() -> bool:
+    """Whether this ONNX Runtime was built with TensorRT, and TensorRT's own library is there (no wheel brings it)."""
+    return "TensorrtExecutionProvider" in ort.get_available_providers() and _loads("libnvinfer.so.10")
+
+
+def cuda_device_present() -> bool:
+    """Whether the NVIDIA driver counts at least one device (the GPU build of ONNX Runtime installs without)."""
+    if not _loads("libcuda.so.1"):
+        return False
+    driver = ctypes.CDLL("libcuda.so.1")
+    count = ctypes.c_int(0)
+    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+def cores(topology: str = _TOPOLOGY) -> int:
+    """Physical cores among those that this process may use: two threads of one core share its arithmetic.
+
+    `topology`: the file, by a processor's number, that names those of the same core; a processor without it
+    counts as a core of its own.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    return len({_core(topology, number) for number in os.sched_getaffinity(0)})
+
+
+def _core(topology: str, number: int) -> str:
+    try:
+        return Path(topology.format(number)).read_text().strip()
+    except OSError:
+        return str(number)

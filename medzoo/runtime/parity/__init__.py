@@ -1,0 +1,1 @@
+"""The parity gate: an export is compared with torch on golden inputs."""

@@ -1,0 +1,1 @@
+"""The Open Inference Protocol: tensors over HTTP, messages over gRPC."""
