@@ -126,7 +126,7 @@ class CsvOutput(AutoOutput):
             ml = result.volumes_ml
             unit, sizes = ("area_px", result.counts) if ml is None else ("volume_ml", ml)
             rows += [head | {"label": cell(k), unit: f"{v:.6g}"} for k, v in sizes.items()]
-        else:
+        elif isinstance(result, Detections):
             names = ("x0", "y0", "x1", "y1") if result.image.affine is None else ("i0", "j0", "k0", "i1", "j1", "k1")
             for one in result.to_dict()["detections"]:
                 row = head | {"label": cell(one["label"]), "score": one["score"]}
@@ -187,7 +187,7 @@ class CocoOutput(AutoOutput):
         self.labels: tuple[str, ...] = ()
 
     def write(self, result: Result, base: Path) -> Result:
-        if isinstance(result, Classification) or result.image.affine is not None:
+        if not isinstance(result, Segmentation | Detections) or result.image.affine is not None:
             raise UserError("COCO holds boxes and masks of pictures alone", result.input, "use --format auto or csv")
         height, width = result.image.shape
         image: Mapping[str, Any] = {"id": len(self.images) + 1, "file_name": result.input}

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image as Pillow
 
 from medzoo.errors import UserError
-from medzoo.results import Classification, Detections, Segmentation
+from medzoo.results import Classification, Detections, Failure, Result, Segmentation
 from medzoo.types import Image
 
 LABELS = ["background", "csf", "grey-matter"]
@@ -194,3 +194,40 @@ def test_a_result_is_not_written_over_what_it_was_made_from(tmp_path: Path, use:
         result.plot(target) if use == "plot" else result.save(target)
     assert scan.read_bytes() == before
     assert result.save(tmp_path / "mask.png").mask_path == tmp_path / "mask.png"
+
+
+def test_results_show_themselves_in_one_short_line() -> None:
+    picture = Image(np.zeros((1, 6, 7), np.uint8))
+    label = Classification(input="a\n.png", model="m", label="benign", probabilities={"benign": 0.75, "malign\n": 0.25})
+    doubtful = dataclasses.replace(label, label_set=["benign", "malign\n"], coverage=0.9)
+    boxes = Detections(
+        input="a.png",
+        model="m",
+        labels=["mass"],
+        boxes=np.zeros((4, 4)),
+        scores=np.array([0.1, 0.9, 0.3, 0.2]),
+        classes=np.zeros(4, int),
+        image=picture,
+    )
+    none = dataclasses.replace(boxes, boxes=np.zeros((0, 4)), scores=np.zeros(0), classes=np.zeros(0, int))
+    assert repr(segmentation()) == "<Segmentation of './t1.nii.gz' by 'm': csf 0.06 ml, grey-matter 0.54 ml>"
+    assert repr(segmentation(None)) == "<Segmentation of './t1.nii.gz' by 'm': csf 1 px, grey-matter 9 px>"
+    assert repr(label) == r"<Classification of 'a\n.png' by 'm': benign 0.75>"
+    assert repr(doubtful) == r"<Classification of 'a\n.png' by 'm': benign 0.75, not sure: benign or malign\x0a>"
+    assert repr(boxes) == "<Detections of 'a.png' by 'm': 4 boxes (mass 0.90, mass 0.30, mass 0.20, ...)>"
+    assert repr(none) == "<Detections of 'a.png' by 'm': 0 boxes>"
+
+
+def test_a_failure_raises_its_error_for_every_attribute_of_a_result_of_any_task() -> None:
+    class Landmarks(Result):
+        points: float = 0.0
+
+    failure = Failure("a.png", UserError("is empty", "a.png"))
+    for name in ("mask", "label", "boxes", "volumes_ml", "save", "notes", "points"):
+        with pytest.raises(UserError, match="is empty"):
+            getattr(failure, name)
+    for name in ("__deepcopy__", "nonsense", "_summary"):
+        with pytest.raises(AttributeError):
+            getattr(failure, name)
+    assert failure.input == "a.png"
+    assert failure.to_dict() == {"input": "a.png", "error": "a.png: is empty"}

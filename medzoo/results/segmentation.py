@@ -1,0 +1,100 @@
+"""The prediction of a segmenter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from medzoo.errors import UserError
+from medzoo.io.mask import write_mask
+from medzoo.results.result import Result
+from medzoo.types import Array, Image
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Segmentation(Result):
+    """A label for every pixel of the source: `mask` (*spatial) uint8, value = index into `labels`.
+
+    The first label is the background. `mask_path` is set on the copy that `save` returns.
+    """
+
+    task: ClassVar[str] = "segment"
+    image: Image
+    mask: Array
+    labels: Sequence[str]
+    mask_path: Path | None = None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of pixels of each label but the background."""
+        numbers = np.bincount(self.mask.ravel(), minlength=len(self.labels))
+        return {label: int(numbers[n]) for n, label in enumerate(self.labels) if n}
+
+    @property
+    def volumes_ml(self) -> dict[str, float] | None:
+        """Millilitres of each label but the background, by the affine's determinant; None for a picture."""
+        if self.image.affine is None:
+            return None
+        voxel = abs(float(np.linalg.det(self.image.affine[:3, :3]))) / 1000
+        return {label: count * voxel for label, count in self.counts.items()}
+
+    @property
+    def areas_px(self) -> dict[str, int] | None:
+        """Pixels of each label but the background; None for a volume."""
+        return self.counts if self.image.affine is None else None
+
+    def _summary(self) -> str:
+        if (volumes := self.volumes_ml) is not None:
+            return ", ".join(f"{label} {ml:.4g} ml" for label, ml in volumes.items())
+        return ", ".join(f"{label} {count} px" for label, count in self.counts.items())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The object of `predict --json`; it has "mask" once the mask was saved."""
+        document = super().to_dict()
+        if self.mask_path is not None:
+            document["mask"] = str(self.mask_path)
+        if (volumes := self.volumes_ml) is not None:
+            document["volumes_ml"] = {label: round(ml, 4) for label, ml in volumes.items()}
+        else:
+            document["areas_px"] = self.areas_px
+        return document
+
+    def save(self, path: str | Path) -> Segmentation:
+        """Write the mask (.nii.gz or .nii for a volume, .png for a picture); returns a copy with its path.
+
+        Raises UserError.
+        """
+        self._refuse_sources(path)
+        return replace(self, mask_path=write_mask(path, self.mask, self.image))
+
+    def plot(self, path: str | Path, **options: Any) -> Path:
+        """Draw three views of a volume, or the picture, with its labels as PNG; returns the path. Raises UserError."""
+        self._refuse_sources(path)
+        if self.image.affine is not None:
+            from medzoo.plots.three_views import plot_three_views
+
+            return plot_three_views(path, self.image, mask=self.mask, labels=self.labels, **options)
+        from medzoo.plots.overlay import plot_mask
+
+        return plot_mask(path, self.image, self.mask, self.labels, **options)
+
+    def save_surfaces(self, path: str | Path) -> tuple[Path, Path]:
+        """Write the surfaces of the scan and of each label as GLB (metres, Y up) and, beside it, as PNG.
+
+        Returns both paths. Raises UserError for a picture, which has none.
+        """
+        from medzoo.plots.colours import colour_of
+        from medzoo.plots.surface import plot_gallery, scan_surface, surfaces, write_glb
+
+        if self.image.affine is None:
+            raise UserError("a picture has no surfaces", self.input)
+        meshes = {"scan": scan_surface(self.image.array[0], self.image.affine)}
+        meshes |= surfaces(self.mask, self.image.affine, dict(enumerate(self.labels[1:], start=1)))
+        # Labels in the colours that they have in the three views.
+        colours = {label: colour_of(n) for n, label in enumerate(self.labels[1:])} | {"scan": (200, 196, 190)}
+        picture = Path(path).with_suffix(".png")
+        return write_glb(path, meshes, colours), plot_gallery(picture, meshes, colours)
