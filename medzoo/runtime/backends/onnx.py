@@ -17,6 +17,7 @@ from medzoo.errors import UserError
 from medzoo.runtime.backends.canvas import Canvas, canvas_of
 from medzoo.runtime.backends.devices import CPU, LIBRARIES, Device, GpuOptions, cores, got, providers
 from medzoo.runtime.backends.io_binding import Bound
+from medzoo.runtime.backends.memory_limit import limit_graph_memory, memory_fault
 from medzoo.runtime.backends.onnx_check import NoOnnxError, check_onnx
 from medzoo.runtime.metadata import Metadata
 from medzoo.runtime.protocol.tensors import DTYPES, WARM_SIDE, graph_spec
@@ -104,12 +105,15 @@ class OnnxBackend:
         options = ort.SessionOptions()
         # Left to count them itself, ONNX Runtime ties each thread to a core: those of two sessions to the same ones.
         options.intra_op_num_threads = threads or cores()
-        options.log_severity_level = 3
+        # What goes wrong is raised; its own lines would repeat it on stderr, with names from the file as they are.
+        options.log_severity_level = 4
         # Threads that slept between two operators of a light graph took as long to wake as the operators to run; as
         # ONNX Runtime comes, they would spin on after it, and take the cores from those that read, decode and write.
         options.add_session_config_entry("session.intra_op.spin_duration_us", str(_SPIN))
         # Without an arena the system hands out every large tensor anew, zeroed page by page: up to half of a run.
         options.enable_cpu_mem_arena = providers == [CPU]
+        if providers == [CPU]:
+            limit_graph_memory(options)
         # It would keep a plan, and a block as large as all tensors of it, for each shape that ever came.
         options.enable_mem_pattern = False
         source = self._source
@@ -118,7 +122,7 @@ class OnnxBackend:
                 str(source) if isinstance(source, Path) else source, options, providers=providers
             )
         except Exception as error:  # ONNX Runtime raises a family of classes with no common public base
-            raise self._not_loaded(error) from error
+            raise memory_fault(error, where=self.where) or self._not_loaded(error) from error
 
     def _not_loaded(self, error: Exception) -> UserError:
         way = "MODEL is a name of the zoo, a model folder or an .onnx file, and comes before the images"
@@ -156,6 +160,8 @@ class OnnxBackend:
             fault = error.faults[0]
             raise TimeLimitError(fault.message, where=self.where, hint=fault.hint) from error
         except Exception as error:
+            if refused := memory_fault(error, where=self.where):
+                raise refused from error
             shapes = ", ".join(f"{k} {v.dtype}{list(v.shape)}" for k, v in inputs.items())
             raise UserError(f"the graph cannot take {shapes}: {_first_line(error)}", where=self.where) from error
         return dict(zip(names, values, strict=True))

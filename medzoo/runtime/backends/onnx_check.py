@@ -23,6 +23,8 @@ RUNTIME = "com.microsoft"
 """The domain of ONNX Runtime's own operators, such as those of quantised graphs."""
 # Those among them that take a compiled model or a program from elsewhere.
 _REACHING = frozenset({"EPContext", "PythonOp", "PythonOpGrad", "Snpe", "TorchScript", "TRT_FMHA"})
+# Texts are no pixels, and take their memory where no limit is (medzoo.runtime.backends.memory_limit).
+_GROWING = frozenset({"StringConcat"})
 # Metadata that ONNX Runtime takes settings of the session from ("ort_config"), or that say which provider compiled it.
 _SETTINGS = ("ort_", "ep_")
 
@@ -109,6 +111,8 @@ class _Walk:
         if kind == "TensorProto" and self.outside:
             named = self.outside.get("location") or ", ".join(self.outside.values())
             raise self.refuse(f"keeps weights outside the file, in {named!r}", _OUTSIDE)
+        if kind == "NodeProto" and self.text(single.get("op_type")) in _GROWING:
+            raise self.refuse(f"joins texts, by the operator {self.text(single.get('op_type'))!r}")
         if kind == "NodeProto" and "domain" in single:
             self.calls.add((self.text(single.get("domain")), self.text(single.get("op_type"))))
         return single

@@ -287,3 +287,10 @@ def test_the_fields_are_those_of_onnx() -> None:
             one = theirs[ours.name]
             assert tag >> 3 == one.number, ours.name
             assert ours.repeated == one.is_repeated, ours.name
+
+
+@pytest.mark.parametrize("place", ["graph", "branch", "loop"])
+def test_texts_that_grow_are_refused(place: str) -> None:
+    grow = helper.make_node("StringConcat", ["a", "a"], ["y"])
+    nodes = {"graph": [grow], "branch": branches([grow]), "loop": loop([grow])}[place]
+    assert "joins texts, by the operator 'StringConcat'" in refused(graph(nodes).SerializeToString())

@@ -1,0 +1,87 @@
+"""A limit on the memory that graphs take on the CPU, so that a small file cannot bring the process down.
+
+A graph of a few hundred bytes may ask for any amount: a constant of 10 GB, a Loop that doubles what it holds. All
+sessions of a process take their tensors from one arena (ONNX Runtime, "Share allocator(s) between sessions"), which
+refuses what goes beyond its size, so that the run ends with an error instead of the process with a signal.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+import onnxruntime as ort
+
+from medzoo.errors import UserError
+
+VARIABLE = "MEDZOO_GRAPH_MEMORY_MB"
+"""Environment variable that sets the limit, in MB of 2**20 bytes."""
+_SHARE = 0.5  # of the memory that is free when the first model is loaded: outputs are decoded and written besides
+_LEAST = 1 << 30
+_REFUSALS = ("BFCArena", "bad_alloc", "bad allocation", "Failed to allocate memory", "out of memory")
+
+
+def limit_graph_memory(options: ort.SessionOptions) -> None:
+    """Have a session on the CPU take its memory from the arena that is limited. Raises UserError for a bad VARIABLE."""
+    _register_arena()
+    options.add_session_config_entry("session.use_env_allocators", "1")
+
+
+def memory_fault(error: BaseException, *, where: str) -> UserError | None:
+    """The error for a graph that was refused memory; None for errors of another cause."""
+    if not isinstance(error, MemoryError) and not any(words in str(error) for words in _REFUSALS):
+        return None
+    return UserError(
+        f"the graph needs more memory than it may take here ({graph_memory() / 2**30:.3g} GB on the CPU)",
+        where=where,
+        hint=f"give smaller images, or set {VARIABLE} if the model is trusted",
+    )
+
+
+@cache
+def graph_memory() -> int:
+    """Bytes that the graphs of this process may hold together: what VARIABLE says, else half of what is free at the
+    first call, at least 1 GB. Raises UserError for a value that is no positive number."""
+    said = os.environ.get(VARIABLE, "").strip()
+    if said:
+        if not said.isdecimal() or not 0 < int(said) < 1 << 40:
+            raise UserError(f"{said!r} is not a positive number of MB", where=VARIABLE)
+        return int(said) << 20
+    return max(_LEAST, int(_SHARE * free_memory()))
+
+
+def free_memory(root: Path = Path("/")) -> int:
+    """Bytes that this process can still take: the system's, or its control group's if that is less (cgroup v2 and v1,
+    where memory that only keeps files counts as free). A system that does not tell is taken to have 16 GB."""
+    found = [1024 * value for value in _numbers(root / "proc/meminfo", "MemAvailable:")] or [16 << 30]
+    with suppress(OSError):
+        for line in (root / "proc/self/cgroup").read_text().splitlines():
+            number, controllers, path = line.split(":", 2)
+            if number == "0":
+                folder, limit, held = root / "sys/fs/cgroup", "memory.max", "anon"
+            elif "memory" in controllers.split(","):
+                folder, limit, held = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes", "total_rss"
+            else:
+                continue
+            for group in {folder / path.lstrip("/"), folder}:  # within a container the path may be the host's
+                with suppress(OSError, ValueError):  # "max": no limit
+                    most = int((group / limit).read_text())
+                    found.append(max(0, most - sum(_numbers(group / "memory.stat", held))))
+    return min(found)
+
+
+def _numbers(path: Path, key: str) -> list[int]:
+    """The number after `key` in a file of one key a line; empty where there is none."""
+    try:
+        rows = [line.split() for line in path.read_text().splitlines()]
+    except OSError:
+        return []
+    return [int(row[1]) for row in rows if len(row) > 1 and row[0] == key and row[1].isdecimal()]
+
+
+@cache
+def _register_arena() -> None:
+    kind = ort.OrtMemoryInfo("Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT)
+    ort.create_and_register_allocator(kind, ort.OrtArenaCfg({"max_mem": graph_memory()}))
