@@ -85,7 +85,11 @@ def names(kind: Kind) -> Mapping[str, str]:
 
 
 def entry(kind: Kind, name: str) -> Any:
-    """The entry of one registered type; imports its module. Raises UserError for an unknown name."""
+    """The entry of one registered type; imports its module. Raises UserError for an unknown name.
+
+    >>> entry("data", "voc").tasks
+    ('detect',)
+    """
     # The entry points of every installed package are read only for a name that is not medzoo's own.
     known = _own(kind) if name in _own(kind) else names(kind)
     if name not in known:

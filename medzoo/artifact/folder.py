@@ -53,7 +53,11 @@ class ModelFolder:
 
     @classmethod
     def open(cls, path: str | Path) -> ModelFolder:
-        """Read and check a model folder. Raises UserError that names each file which is missing or differs."""
+        """Read and check a model folder. Raises UserError that names each file which is missing or differs.
+
+        >>> ModelFolder.open("zoo/breast-mass-svm").manifest["task"]
+        'classify'
+        """
         path = Path(path)
         if not path.is_dir():
             raise UserError("is not a folder", where=str(path), hint="give a model folder")

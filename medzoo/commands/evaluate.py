@@ -60,6 +60,10 @@ def evaluate(
     """Score MODEL on one part of its own data, or of another recipe's (`data`).
 
     Raises UserError if the model folder's own split can no longer be made (the data changed).
+
+    >>> evaluation = medzoo.evaluate("runs/mine", split="val")
+    >>> [figure.name for figure in evaluation.figures]
+    ['auc']
     """
     console = console or Console(stderr=True)
     path = find_model(model)

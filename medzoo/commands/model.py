@@ -46,6 +46,10 @@ def load(
     The Predictor can be pickled: it is opened again from the same path, whose digest must be the same, or URL.
 
     Raises UserError if there is no such model, a file of it was changed, or the backend cannot be had.
+
+    >>> model = medzoo.load("breast-lesion-rcnn")
+    >>> model.predict("phantom.png").to_dict()["detections"][0]["label"]
+    'lesion'
     """
     for name, given, known in (
         ("backend", backend, get_args(BackendName)),

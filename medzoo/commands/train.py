@@ -81,6 +81,10 @@ def train(
     that cannot be written or is in use.
     `launched`: how the processes of this training came to be, where not by Lightning; whoever launched them holds the
     folder (medzoo.training.launch).
+
+    >>> run = medzoo.train("recipe.yaml", {"train.epochs": 2}, out="runs/mine")
+    >>> run.manifest["task"]
+    'classify'
     """
     if not has_torch():
         raise missing_extra("torch", "train")

@@ -30,6 +30,10 @@ def read_image(source: Any, *, kind: Kind | None = None) -> Image:
     - FOLDER#NAME (or ARCHIVE.zip#NAME) is the DICOM series of that description or number in it;
     - FILE.nii.gz#N (or .mgz) is volume N, counted from 0, of a file with four axes.
     Raises UserError in one line that names the file for whatever cannot be answered.
+
+    >>> image = read_image("phantom.png")
+    >>> image.array.shape, image.affine
+    ((1, 360, 480), None)
     """
     return _wanted(_read(source, kind, empty=False), kind)
 

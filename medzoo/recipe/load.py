@@ -21,6 +21,9 @@ def load_recipe(source: str | Path, overrides: Overrides = (), *, catalog: Catal
     `overrides`: texts `key=value` (dotted keys, values as in YAML), or a mapping of dotted keys to Python
     values. Without a `catalog` only the part that every recipe has is checked. Raises UserError with every
     fault, each with file, line and column, or with its override.
+
+    >>> load_recipe("recipe.yaml", ["train.epochs=3"]).train.epochs
+    3
     """
     faults = Faults()
     name = os.fspath(source)

@@ -52,7 +52,12 @@ class Classification(Result):
         return f"not sure: {' or '.join(self.label_set) or 'none fits'}"
 
     def to_dict(self) -> dict[str, Any]:
-        """The object of `predict --json`."""
+        """The object of `predict --json`.
+
+        >>> result = medzoo.load("breast-ultrasound-cnn").predict("phantom.png")
+        >>> sorted(result.to_dict()["probabilities"])
+        ['benign', 'malignant', 'normal']
+        """
         document = super().to_dict() | {
             "label": self.label,
             "probabilities": {k: round(float(p), 6) for k, p in self.probabilities.items()},

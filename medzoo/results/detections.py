@@ -52,7 +52,12 @@ class Detections(Result):
         return f"{head} ({', '.join(shown)}{', ...' if len(self) > _SHOWN else ''})" if shown else head
 
     def to_dict(self) -> dict[str, Any]:
-        """The object of `predict --json`, boxes by falling score."""
+        """The object of `predict --json`, boxes by falling score.
+
+        >>> result = medzoo.load("breast-lesion-rcnn").predict("phantom.png")
+        >>> sorted(result.to_dict()["detections"][0])
+        ['box', 'label', 'score']
+        """
         mm = self.boxes_mm
         detections = []
         for n in self._order:

@@ -56,7 +56,12 @@ class Result(ABC):
         return document
 
     def save(self, path: str | Path) -> Self:
-        """Write `to_dict()` as JSON (.json); returns self. Raises UserError."""
+        """Write `to_dict()` as JSON (.json); returns self. Raises UserError.
+
+        >>> result = medzoo.load("breast-lesion-rcnn").predict("phantom.png")
+        >>> result.save("found.json").plot("found.png").name
+        'found.png'
+        """
         self._refuse_sources(path)
         if suffix(path) != ".json":
             raise UserError("this result is saved as .json", str(path), "plot(...) draws it as .png")

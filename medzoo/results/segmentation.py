@@ -53,7 +53,12 @@ class Segmentation(Result):
         return ", ".join(f"{label} {count} px" for label, count in self.counts.items())
 
     def to_dict(self) -> dict[str, Any]:
-        """The object of `predict --json`; it has "mask" once the mask was saved."""
+        """The object of `predict --json`; it has "mask" once the mask was saved.
+
+        >>> result = medzoo.load("brain-tissue-unet").predict("head.nii.gz")
+        >>> sorted(result.to_dict()["volumes_ml"])
+        ['csf', 'grey-matter', 'white-matter']
+        """
         document = super().to_dict()
         if self.mask_path is not None:
             document["mask"] = str(self.mask_path)
@@ -67,6 +72,10 @@ class Segmentation(Result):
         """Write the mask (.nii.gz or .nii for a volume, .png for a picture); returns a copy with its path.
 
         Raises UserError.
+
+        >>> result = medzoo.load("brain-tissue-unet").predict("head.nii.gz")
+        >>> result.save("tissue.nii.gz").to_dict()["mask"]
+        'tissue.nii.gz'
         """
         self._refuse_sources(path)
         return replace(self, mask_path=write_mask(path, self.mask, self.image))

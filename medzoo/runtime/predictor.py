@@ -122,6 +122,10 @@ class Predictor:
 
         Raises UserError for one input that cannot be answered; among many, a Failure stands in its place
         (`result.error` is then not None) and the others are answered. A `threshold` belongs to `medzoo.load`.
+
+        >>> model = medzoo.load("breast-lesion-rcnn")
+        >>> [len(result) for result in model.predict(["phantom.png", "phantom.png"])]
+        [1, 1]
         """
         if isinstance(source, list | tuple | Iterator) and not is_file_object(source):
             return self.stream(source, **options)
