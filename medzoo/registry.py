@@ -12,6 +12,7 @@ gives.
 | graph-step | medzoo.nn.graph | medzoo.graph_steps |
 | augment | medzoo.augment.ops | medzoo.augmentations |
 | task | medzoo.tasks | medzoo.tasks |
+| format | medzoo.writers | medzoo.formats |
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from typing import Any, Literal
 
 from medzoo.errors import UserError
 
-Kind = Literal["model", "data", "host-step", "graph-step", "augment", "task"]
+Kind = Literal["model", "data", "host-step", "graph-step", "augment", "task", "format"]
 _PACKAGE: Mapping[Kind, str] = {
     "model": "medzoo.models",
     "data": "medzoo.data.layouts",
@@ -36,6 +37,7 @@ _PACKAGE: Mapping[Kind, str] = {
     "graph-step": "medzoo.nn.graph",
     "augment": "medzoo.augment.ops",
     "task": "medzoo.tasks",
+    "format": "medzoo.writers",
 }
 _GROUP: Mapping[Kind, str] = {
     "model": "medzoo.models",
@@ -44,6 +46,7 @@ _GROUP: Mapping[Kind, str] = {
     "graph-step": "medzoo.graph_steps",
     "augment": "medzoo.augmentations",
     "task": "medzoo.tasks",
+    "format": "medzoo.formats",
 }
 _NOUN: Mapping[Kind, str] = {
     "model": "model type",
@@ -52,6 +55,7 @@ _NOUN: Mapping[Kind, str] = {
     "graph-step": "graph step",
     "augment": "augmentation",
     "task": "task",
+    "format": "output format",
 }
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from medzoo import registry
 from medzoo.cli.arguments import (
     Backend,
     CudaGraphs,
@@ -74,7 +75,7 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Answer images: masks, boxes or probabilities, and a picture of each."""
-    from medzoo.commands.outputs import is_formula
+    from medzoo.io.table_text import is_formula
 
     options: dict[str, Any] = {"mask": mask} if mask is not None else {}
     if box is not None:
@@ -164,12 +165,11 @@ def _answered(
     model: str, inputs: list[str], load_options: dict[str, Any], *, form: str, **options: Any
 ) -> Iterator[dict[str, Any]]:
     from medzoo.commands.model import load
-    from medzoo.commands.outputs import FORMATS
     from medzoo.commands.predict import predict_files
     from medzoo.io.deidentify import Deidentifier
     from medzoo.results import Failure
 
-    chosen = one_of("--format", form, FORMATS)
+    chosen = one_of("--format", form, tuple(registry.names("format")))
     predictor = load(model, **load_options)
     runs = predictor.backend
     asked = [str(load_options[name]) for name in ("backend", "device", "precision")]

@@ -9,9 +9,7 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
-from medzoo.commands.coco_ids import CocoIds
 from medzoo.commands.output_names import StreamNames, output_names, spare_inputs
-from medzoo.commands.outputs import SUMMARIES, DicomOutput, FormatName, added_by, open_output
 from medzoo.errors import UserError, as_user_error
 from medzoo.imaging.blanking import blanked
 from medzoo.io.deidentify import Deidentifier
@@ -19,6 +17,7 @@ from medzoo.io.dicom.web import is_dicomweb
 from medzoo.io.formats import FORMATS, is_image_file, suffix
 from medzoo.results import Failure, Result, Segmentation
 from medzoo.runtime.predictor import Predictor
+from medzoo.writer import Writer, WriterOptions, open_writer, writer_type
 
 # A file that is an image by itself; those of a DICOM series are one together.
 SCANS = frozenset(s for form in FORMATS if form.name not in ("dicom", "archive") for s in form.suffixes)
@@ -32,7 +31,7 @@ def predict_files(
     pictures: bool = True,
     surfaces: bool = False,
     batch: int | None = None,
-    form: FormatName = "auto",
+    form: str = "auto",
     deidentify: bool = False,
     annotations: str | Path | None = None,
     **options: Any,
@@ -41,7 +40,7 @@ def predict_files(
 
     A list of inputs is named as a whole, see `output_names`; any other iterable is taken one by one, see `StreamNames`.
 
-    `form`: see medzoo.commands.outputs; each answer also gets a picture NAME.png if `pictures`, and with `surfaces` a
+    `form`: a format of medzoo.writers; each answer also gets a picture NAME.png if `pictures`, and with `surfaces` a
     segmentation leaves NAME_surfaces.glb and a picture of them. `deidentify`: nothing that is written or raised says
     who or when (see medzoo.io.deidentify): answers are called image-0001, ... in the order of `inputs`, DICOM objects
     hold geometry and exchanged UIDs, and lines of text burnt into an image are blanked in its picture (see
@@ -53,16 +52,9 @@ def predict_files(
     `Predictor.prepare` (mask, box). Raises UserError before anything is written if an input is no name at all, or
     would be written over.
     """
-    ids = None
-    if annotations is not None:
-        if form != "coco":
-            raise UserError("gives the ids of COCO results", "--annotations", "add --format coco, or leave it out")
-        if deidentify:
-            raise UserError("says which image each answer is of", "--annotations", "leave it out with --deidentify")
-        task, labels = predictor.metadata.task, predictor.metadata.labels
-        ids = CocoIds.read(Path(annotations), labels[1:] if task == "segment" else labels)
     read = [str(one) for one in (annotations, options.get("mask")) if isinstance(one, str | Path)]
-    common: dict[str, Any] = {"out": out, "pictures": pictures, "batch": batch, "form": form, "ids": ids, "read": read}
+    common: dict[str, Any] = {"out": out, "pictures": pictures, "batch": batch, "form": form, "read": read}
+    common["annotations"] = None if annotations is None else Path(annotations)
     if not deidentify:
         yield from _predict_files(predictor, inputs, surfaces=surfaces, hidden=None, **common, **options)
         return
@@ -92,18 +84,21 @@ def _predict_files(
     pictures: bool,
     surfaces: bool,
     batch: int | None,
-    form: FormatName,
+    form: str,
     hidden: Deidentifier | None,
-    ids: CocoIds | None,
+    annotations: Path | None,
     read: Sequence[str],
     **options: Any,
 ) -> Iterator[Result | Failure]:
     """`predict_files`, deidentified by `hidden` if there is one; `read`: files that are read besides the inputs."""
+    output = _writer(form, predictor, out, deidentify=hidden, annotations=annotations)
     listed = inputs if isinstance(inputs, Sequence) else None
-    added = added_by(form, predictor.metadata.task, pictures=pictures, surfaces=surfaces)
+    task = predictor.metadata.task
+    added = [*writer_type(form).suffixes(task), *([".png"] if pictures else [])]
+    added += ["_surfaces.glb", "_surfaces.png"] if surfaces else []
     if listed is not None and any(is_dicomweb(one) for one in listed):
         added += ["_seg.dcm", "_sr.dcm"]
-    summaries = SUMMARIES.get(form, ())
+    summaries = writer_type(form).summaries
     summary_files = [out / one for one in summaries]
     names: list[PurePath] = []
     if listed is not None:
@@ -113,7 +108,6 @@ def _predict_files(
             else output_names(listed, added=added, kept=summaries)
         )
         spare_inputs([*listed, *read], [out / name for name in names], pictures=pictures, summaries=summary_files)
-    output = open_output(form, out, deidentify=hidden, model=predictor.metadata.name, ids=ids)
 
     def named() -> Iterator[str]:
         stream = StreamNames(out, added=added, kept=summaries)
@@ -176,17 +170,24 @@ def _answer_alone(
         web.parse(source)
         with tempfile.TemporaryDirectory(prefix="medzoo-") as folder:
             result: Result = replace(predictor.predict(web.fetch(source, Path(folder)), **options), input=source)
-            stored = DicomOutput("dicom-seg" if isinstance(result, Segmentation) else "dicom-sr")
-            stored.write(result, base)
-            web.store(source, stored.paths)
+            form = "dicom-seg" if isinstance(result, Segmentation) else "dicom-sr"
+            _writer(form, predictor, base.parent).write(result, base)
+            (suffix,) = writer_type(form).suffixes(result.task)
+            web.store(source, [base.with_name(base.name + suffix)])
             return write(result)
     except Exception as error:  # of one input, which must not cost the others their answers
         return Failure(input=source, error=as_user_error(error, source))
 
 
+def _writer(form: str, predictor: Predictor, folder: Path, **options: Any) -> Writer:
+    facts = predictor.metadata
+    return open_writer(form, WriterOptions(folder, facts.name, facts.task, facts.labels, **options))
+
+
 def write_result(result: Any, base: Path, *, pictures: bool) -> Any:
     """What `predict_files` writes of one result by default; returns it, with the path of its mask if it has one."""
-    result = open_output("auto", base.parent).write(result, base)
+    options = WriterOptions(base.parent, result.model, result.task, getattr(result, "labels", ()))
+    result = open_writer("auto", options).write(result, base)
     if pictures:
         result.plot(base.with_name(f"{base.name}.png"))
     return result

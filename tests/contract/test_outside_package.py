@@ -28,6 +28,12 @@ outside-double = outside_medzoo:Double
 
 [medzoo.augmentations]
 outside-invert = outside_medzoo:Invert
+
+[medzoo.tasks]
+outside-grade = outside_medzoo:GRADE
+
+[medzoo.formats]
+outside-text = outside_medzoo:Text
 """
 SOURCE = '''\
 from typing import Literal
@@ -39,10 +45,34 @@ from torch import nn
 from medzoo.augment.augmentation import Augmentation
 from medzoo.data.dataset import DataEntry, DataParams, Item, Sample
 from medzoo.inputs.images import ImageInput
+from medzoo.io.atomic import atomic_write
 from medzoo.nn.net import Entry, Geometry, Net, Params
 from medzoo.nn.steps import GraphStep, build_steps
 from medzoo.preprocess.step import HostStep
+from medzoo.tasks.classify import Classify
 from medzoo.types import Image
+from medzoo.writer import Writer
+
+
+class Grade(Classify):
+    """Grades are classes in order; told apart by accuracy."""
+
+    name = "outside-grade"
+    primary_metric = "accuracy"
+
+
+class Text(Writer):
+    """A line of text for each result."""
+
+    @classmethod
+    def suffixes(cls, task):
+        return (".txt",)
+
+    def write(self, result, base):
+        text = f"{result.task}: {result.label}".encode()
+        atomic_write(base.with_name(base.name + ".txt"), lambda file: file.write(text))
+        return result
+
 
 
 class Halve(HostStep):
@@ -118,13 +148,14 @@ class MadeParams(DataParams):
     """None."""
 
 
-NET = Entry(task="classify", params=NetParams, learns="gradient", build=Brightness, tiny={})
-DATA = DataEntry(MadeParams, ("classify",), lambda params, task, labels: Made())
+GRADE = Grade()
+NET = Entry(task="outside-grade", params=NetParams, learns="gradient", build=Brightness, tiny={})
+DATA = DataEntry(MadeParams, ("outside-grade",), lambda params, task, labels: Made())
 '''
 RECIPE = """\
 medzoo: 1
 name: outside
-task: classify
+task: outside-grade
 labels: [dark, bright]
 data: {type: outside-data, allow_leaks: true, split: {group: none, train: 6, val: 3, test: 3}}
 preprocess:
@@ -155,18 +186,24 @@ def python(program: str, site: Path, *, cwd: Path) -> subprocess.CompletedProces
 def test_a_recipe_of_outside_types_is_checked_trained_and_predicts(site: Path, tmp_path: Path) -> None:
     (tmp_path / "outside.yaml").write_text(RECIPE)
     program = """
-import numpy as np, medzoo
+import subprocess, sys, numpy as np, medzoo
+from pathlib import Path
+from PIL import Image
 run = medzoo.train("outside.yaml", out="run", force=True)
 model = medzoo.load(run.folder)
 found = model.predict(np.full((16, 16), 200, np.uint8))
-print(sorted(found.probabilities))
+print(found.task, sorted(found.probabilities))
+Image.fromarray(np.full((16, 16), 200, np.uint8)).save("bright.png")
+from medzoo.commands.predict import predict_files
+list(predict_files(model, ["bright.png"], out=Path("out"), pictures=False, form="outside-text"))
+print(Path("out/bright.txt").read_text().strip() == f"outside-grade: {found.label}")
 """
     done = python(program, site, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.strip() == "['bright', 'dark']"
+    assert done.stdout.split("\n") == ["outside-grade ['bright', 'dark']", "True", ""]
 
 
-@pytest.mark.parametrize("op", ["outside-halve", "outside-double", "outside-invert"])
+@pytest.mark.parametrize("op", ["outside-halve", "outside-double", "outside-invert", "outside-grade"])
 def test_without_the_package_its_types_are_unknown(op: str, tmp_path: Path) -> None:
     (tmp_path / "outside.yaml").write_text(RECIPE)
     done = subprocess.run(
@@ -182,5 +219,5 @@ def test_the_schema_for_editors_holds_outside_types(site: Path, tmp_path: Path) 
     )
     done = python(program, site, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
-    for name in ("outside-net", "outside-data", "outside-halve", "outside-double", "outside-invert"):
+    for name in ("outside-net", "outside-data", "outside-halve", "outside-double", "outside-invert", "outside-grade"):
         assert name in done.stdout

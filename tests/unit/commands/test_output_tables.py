@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from medzoo.commands.outputs import cell
 from medzoo.commands.predict import predict_files
 from medzoo.errors import UserError
+from medzoo.io.table_text import cell
 from medzoo.results import Failure
 from medzoo.runtime.metadata import Geometry, Metadata
 from medzoo.runtime.predictor import Predictor

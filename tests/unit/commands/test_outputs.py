@@ -11,9 +11,9 @@ import pydicom
 import pytest
 from PIL import Image as Pillow
 
-from medzoo.commands.outputs import run_lengths
 from medzoo.commands.predict import output_names, predict_files
 from medzoo.errors import UserError
+from medzoo.io.run_lengths import run_lengths
 from medzoo.results import Failure
 from medzoo.runtime.metadata import Geometry, Metadata
 from medzoo.runtime.predictor import Predictor

@@ -15,12 +15,13 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from medzoo.commands.outputs import CsvOutput
 from medzoo.io import read_image, read_labels
 from medzoo.results import Detections, Segmentation
 from medzoo.runtime.metadata import Geometry, Metadata
 from medzoo.runtime.predictor import Predictor
 from medzoo.types import Array
+from medzoo.writer import WriterOptions
+from medzoo.writers.csv import CsvWriter
 
 LABELS = ("background", "csf", "lesion")
 TURNS = [(p, s) for p in itertools.permutations(range(3)) for s in itertools.product((1, -1), repeat=3)]
@@ -161,7 +162,7 @@ def test_the_answer_lies_where_the_body_lies(tmp_path: Path, turn: tuple, write:
     again = read_labels(seg.save(tmp_path / "mask.nii.gz").mask_path)
     np.testing.assert_array_equal(in_body(again.array[0], again.affine), labels)
     np.testing.assert_allclose(det.to_dict()["detections"][0]["box_mm"], true_box(), atol=1e-3)
-    table = CsvOutput(tmp_path)
+    table = CsvWriter(WriterOptions(tmp_path, "m", "detect", ()))
     table.write(det, tmp_path / "scan")
     table.close()
     row = next(csv.DictReader((tmp_path / "predictions.csv").open()))

@@ -1,0 +1,70 @@
+"""Format `csv`: all results in one table."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from medzoo.io.atomic import atomic_write
+from medzoo.io.table_text import as_text, cell
+from medzoo.results import Classification, Detections, Failure, Result, Segmentation
+from medzoo.writer import Writer, WriterOptions
+
+
+class CsvWriter(Writer):
+    """All results in FOLDER/predictions.csv: a row for each box, each label of a mask, each label of a class; one row
+    for an input in which nothing was found, and one with a column `error` for an input that was not answered.
+
+    Text is printable (see `escaped`), and none of it is a formula to a spreadsheet (see `cell`).
+    """
+
+    together = True
+    summaries = ("predictions.csv",)
+
+    def __init__(self, options: WriterOptions) -> None:
+        super().__init__(options)
+        self.path = options.folder / self.summaries[0]
+        self.rows: list[dict[str, Any]] = []
+
+    def write(self, result: Result, base: Path) -> Result:
+        """See Writer.write."""
+        head = {"input": cell(result.input), "model": cell(result.model)}
+        rows: list[dict[str, Any]] = []
+        if isinstance(result, Classification):
+            rows += [head | {"label": cell(k), "probability": f"{p:.6f}"} for k, p in result.probabilities.items()]
+        elif isinstance(result, Segmentation):
+            ml = result.volumes_ml
+            unit, sizes = ("area_px", result.counts) if ml is None else ("volume_ml", ml)
+            rows += [head | {"label": cell(k), unit: f"{v:.6g}"} for k, v in sizes.items()]
+        elif isinstance(result, Detections):
+            names = ("x0", "y0", "x1", "y1") if result.image.affine is None else ("i0", "j0", "k0", "i1", "j1", "k1")
+            for one in result.to_dict()["detections"]:
+                row = head | {"label": cell(one["label"]), "score": one["score"]}
+                row |= dict(zip(names, one["box"], strict=True))
+                for end, corner in enumerate(one.get("box_mm", ())):
+                    row |= {f"{axis}{end}_mm": v for axis, v in zip("xyz", corner, strict=True)}
+                rows.append(row)
+        self.rows += rows or [head]
+        return result
+
+    def fail(self, failure: Failure, name: str) -> None:
+        """See Writer.fail: a row that says why."""
+        # The words are one printable line already.
+        words = failure.to_dict()["error"]
+        self.rows.append({"input": cell(name), "model": cell(self.options.model), "error": as_text(words)})
+
+    def close(self) -> None:
+        """See Writer.close."""
+        found = dict.fromkeys(key for row in self.rows for key in row)
+        columns = [*dict.fromkeys(["input", "model", "label", *(key for key in found if key != "error")])]
+        columns += ["error"] if "error" in found else []
+        text = io.StringIO()
+        table = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+        table.writeheader()
+        table.writerows(self.rows)
+        atomic_write(self.path, lambda handle: handle.write(text.getvalue().encode()))
+
+
+ENTRY = CsvWriter
