@@ -83,7 +83,7 @@ def main(descriptor: int, folder: str) -> None:
 
 
 def _import_readers() -> None:
-    """Everything that the common formats and host steps take, so that no decoder has to import it after the fork.
+    """Import what the common formats, tasks and host steps take, so that no decoder has to do so after the fork.
 
     Of scipy at least what brings OpenBLAS along: under a decoder's bound on memory it may wait for ever as it starts.
     """
@@ -98,6 +98,10 @@ def _import_readers() -> None:
     import medzoo.io.dicom
     import medzoo.io.nifti
     import medzoo.io.picture  # noqa: F401
+    from medzoo import registry
+
+    registry.entries("task")
+    registry.entries("host-step")
 
 
 def _decode(control: socket.socket, descriptor: int, *, memory: int, folder: str, parent: int) -> None:
