@@ -18,7 +18,7 @@ from PIL import Image as Pillow
 from scipy.ndimage import gaussian_filter
 
 from benchmarks.record import record
-from medzoo.data.audit import audit
+from medzoo.data.audit.audit import audit
 from medzoo.data.layouts import image_folder
 from medzoo.data.split import make_split
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from benchmarks.record import record
 from medzoo.artifact import ModelFolder
+from medzoo.artifact.locate import find_model
 from medzoo.commands.benchmark import benchmark
 from medzoo.commands.export import export
-from medzoo.commands.locate import find_model
 from medzoo.errors import UserError
 from medzoo.runtime.backends.devices import cuda_usable
 

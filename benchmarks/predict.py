@@ -14,7 +14,7 @@ import onnxruntime as ort
 from PIL import Image as Pillow
 
 from benchmarks.record import record, summary
-from medzoo.commands.locate import find_model
+from medzoo.artifact.locate import find_model
 from medzoo.commands.predict import predict_files
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.predictor import Predictor

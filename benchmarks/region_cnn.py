@@ -17,8 +17,9 @@ import onnxruntime as ort
 import torch
 
 from benchmarks.record import record, summary
-from medzoo.commands.model import load, open_backend
 from medzoo.export.onnx_file import onnx_bytes
+from medzoo.loading.backend import open_backend
+from medzoo.loading.load import load
 from medzoo.models.region_cnn import RegionCnn, RegionCnnParams, build
 from medzoo.nn.net import Spec
 from medzoo.runtime.metadata import Metadata

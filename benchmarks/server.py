@@ -25,8 +25,7 @@ import grpc
 import numpy as np
 
 from benchmarks.record import record, summary
-from medzoo.commands.locate import find_model
-from medzoo.commands.loopback import loopback
+from medzoo.artifact.locate import find_model
 from medzoo.errors import UserError
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.backends.remote import RemoteBackend
@@ -34,6 +33,7 @@ from medzoo.runtime.protocol.messages import SERVICE, messages
 from medzoo.runtime.protocol.raw_contents import REQUEST, join
 from medzoo.runtime.protocol.tensors import HEADER_LENGTH, write_question
 from medzoo.serve.listen import free_port
+from medzoo.serve.local_server import local_server
 from tests.unit.serve.graphs import write_graph
 from tests.unit.serve.load import overloaded
 
@@ -62,7 +62,7 @@ def overhead(graph: Path) -> dict[str, object]:
     image = picture()
     bare = OnnxBackend(graph, device="cpu")
     found: dict[str, object] = {"asked_ms": 1.0}
-    with loopback(graph, "toy-segment", "--device", "cpu") as server:
+    with local_server(graph, "toy-segment", "--device", "cpu") as server:
         for name, url in (("http", server.http), ("grpc", server.grpc)):
             backend = RemoteBackend(url)
             pairs = [(seconds(bare, image), seconds(backend, image)) for _ in range(ROUNDS + 20)][20:]
@@ -199,7 +199,7 @@ def beside_kserve(graph: Path) -> dict[str, object]:
         print(f"KServe was not measured: {reason}", file=sys.stderr)
         return {"skipped": reason}
     found: dict[str, object] = {"asked": 2.0}
-    with loopback(graph, "toy-segment", "--device", "cpu") as ours, kserve(python, graph, "toy-segment") as theirs:
+    with local_server(graph, "toy-segment", "--device", "cpu") as ours, kserve(python, graph, "toy-segment") as theirs:
         for protocol, mine, other in (("http", ours.http, theirs[0]), ("grpc", ours.grpc, theirs[1])):
             for clients in (1, CLIENTS):
                 rates: dict[str, list[float]] = {"medzoo": [], "kserve": []}
@@ -221,7 +221,7 @@ def overload(model: str) -> dict[str, object]:
     image = np.random.default_rng(0).uniform(0, 255, (1, 1, 128, 160)).astype(np.float32)
     queue = 8
     options = ("--device", "cpu", "--max-queue", str(queue), "--max-batch", "1")
-    with loopback(graph, backend.metadata.name, *options) as server:
+    with local_server(graph, backend.metadata.name, *options) as server:
         alone, crowd, capacity, allowed = overloaded(
             server.http, image, backend.run({"image": image}), span=SECONDS, queue=queue
         )
@@ -239,7 +239,7 @@ def recovery(model: str) -> dict[str, object]:
     """Seconds from a kill -9 of the worker to the answer of a request that was sent at once."""
     taken = []
     name = find_model(model).name
-    with loopback(find_model(model), name, "--device", "cpu") as server:
+    with local_server(find_model(model), name, "--device", "cpu") as server:
         children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
         parts = urlsplit(server.http)
         for _ in range(5):

@@ -20,10 +20,10 @@ import numpy as np
 from PIL import Image as Pillow
 
 from medzoo.artifact import ModelFolder
-from medzoo.commands.model import load
 from medzoo.data.opened import open_data
 from medzoo.imaging.holes import holes
 from medzoo.io.atomic import atomic_write
+from medzoo.loading.load import load
 from medzoo.metrics import Accumulator, ClassifyScores, Figure, Scope, Scores, paired, read_scores
 from medzoo.plots.sheet import in_rows, sheet_jpeg, tile
 from medzoo.plots.three_views import three_views

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from PIL import Image as Pillow
 
-from medzoo.commands.model import load
 from medzoo.data.split import SPLIT_FILE, Split
 from medzoo.io.atomic import atomic_write
+from medzoo.loading.load import load
 from medzoo.plots.sheet import GAP, sheet_jpeg, tile
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -15,12 +15,12 @@ from typing import Any
 import claim
 
 from medzoo.artifact import ModelFolder
-from medzoo.commands.assess import rewrite
 from medzoo.commands.fetch import write_index
 from medzoo.commands.show import input_words, measured_words
 from medzoo.io.atomic import atomic_write
 from medzoo.report.card import render_card
 from medzoo.report.figure import figure_text
+from medzoo.report.model_folder import update_folder
 
 ROOT = Path(__file__).resolve().parents[1]
 START, END = "<!-- zoo -->", "<!-- /zoo -->"
@@ -65,7 +65,7 @@ def renew_cards() -> None:
         elsewhere = claim.real_head() if folder.manifest["name"] in brains else None
         changes = {"elsewhere": elsewhere} if elsewhere != folder.manifest.get("elsewhere") else {}
         if changes or folder.file("README.md").read_text(encoding="utf-8") != render_card(folder.manifest):
-            rewrite(folder, **changes)
+            update_folder(folder, **changes)
 
 
 def main() -> None:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medzoo.commands.evaluate import evaluate
-    from medzoo.commands.model import load
     from medzoo.commands.train import train
     from medzoo.errors import UserError
+    from medzoo.loading.load import load
     from medzoo.results import Failure
 
 # Nothing that medzoo stands on tells its makers of what is done here: ONNX Runtime (from 1.29 on, on Linux too), Ray
@@ -30,7 +30,7 @@ _HOME = {
     "Failure": "medzoo.results",
     "UserError": "medzoo.errors",
     "evaluate": "medzoo.commands.evaluate",
-    "load": "medzoo.commands.model",
+    "load": "medzoo.loading.load",
     "train": "medzoo.commands.train",
 }
 

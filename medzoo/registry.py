@@ -7,7 +7,7 @@ gives.
 | kind | package | entry points |
 | --- | --- | --- |
 | model | medzoo.models | medzoo.models |
-| data | medzoo.data.layouts | medzoo.data |
+| data | medzoo.data.layouts, medzoo.data.public | medzoo.data |
 | host-step | medzoo.preprocess.host | medzoo.steps |
 | graph-step | medzoo.nn.graph | medzoo.graph_steps |
 | augment | medzoo.augment.ops | medzoo.augmentations |
@@ -30,14 +30,14 @@ from typing import Any, Literal
 from medzoo.errors import UserError
 
 Kind = Literal["model", "data", "host-step", "graph-step", "augment", "task", "format"]
-_PACKAGE: Mapping[Kind, str] = {
-    "model": "medzoo.models",
-    "data": "medzoo.data.layouts",
-    "host-step": "medzoo.preprocess.host",
-    "graph-step": "medzoo.nn.graph",
-    "augment": "medzoo.augment.ops",
-    "task": "medzoo.tasks",
-    "format": "medzoo.writers",
+_PACKAGES: Mapping[Kind, tuple[str, ...]] = {
+    "model": ("medzoo.models",),
+    "data": ("medzoo.data.layouts", "medzoo.data.public"),
+    "host-step": ("medzoo.preprocess.host",),
+    "graph-step": ("medzoo.nn.graph",),
+    "augment": ("medzoo.augment.ops",),
+    "task": ("medzoo.tasks",),
+    "format": ("medzoo.writers",),
 }
 _GROUP: Mapping[Kind, str] = {
     "model": "medzoo.models",
@@ -62,9 +62,9 @@ _NOUN: Mapping[Kind, str] = {
 @cache
 def _own(kind: Kind) -> Mapping[str, str]:
     """Names of medzoo's own types with their places."""
-    package = _PACKAGE[kind]
     return {
         module.name.replace("_", "-"): f"{package}.{module.name}:ENTRY"
+        for package in _PACKAGES[kind]
         for module in pkgutil.iter_modules(_folders(package))
         if not module.name.startswith("_")
     }

@@ -24,12 +24,12 @@ import onnx
 from onnx import numpy_helper
 
 from medzoo.artifact import ModelFolder
-from medzoo.commands.model import torch_backend
 from medzoo.data.catalog import catalog
 from medzoo.data.opened import open_data
 from medzoo.errors import UserError
 from medzoo.evaluation.primary_metric import some
 from medzoo.export.precision import graph_inputs
+from medzoo.loading.backend import torch_backend
 from medzoo.recipe import load_recipe
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.metadata import KEY

@@ -30,7 +30,7 @@ def export(
             raise UserError(
                 "is computed by torch and has no graph for Triton", "--precision bf16", "fp32, fp16 or int8"
             )
-        from medzoo.commands.triton import export_triton
+        from medzoo.commands.export import export_triton
 
         say(f"written to {export_triton(model, out=out, precision=chosen)}: a Triton model repository")
         return

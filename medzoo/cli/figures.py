@@ -28,9 +28,9 @@ def evaluate(
     if record:
         if data or overrides or split != "test":
             raise UserError("only a model's own test part is recorded", where="--record", hint="give MODEL alone")
-        from medzoo.commands.assess import assess_again
+        from medzoo.commands.evaluate import record_evaluation
 
-        folder = assess_again(model)
+        folder = record_evaluation(model)
         say(f"figures, answers, worst cases and card are in {folder.path}")
         show_figures(folder.manifest["metrics"], as_json=as_json)
         return
@@ -80,7 +80,7 @@ def benchmark(
 
     found = run_benchmark(model, size=size, seconds=seconds, say=say).to_dict()
     if record:
-        from medzoo.commands.assess import record_speed
+        from medzoo.commands.benchmark import record_speed
 
         say(f"written to the card in {record_speed(model, found).path}")
     if out is not None:

@@ -164,9 +164,9 @@ def _told(found: Iterator[dict[str, Any]], answers: list[dict[str, Any]], *, as_
 def _answered(
     model: str, inputs: list[str], load_options: dict[str, Any], *, form: str, **options: Any
 ) -> Iterator[dict[str, Any]]:
-    from medzoo.commands.model import load
     from medzoo.commands.predict import predict_files
     from medzoo.io.deidentify import Deidentifier
+    from medzoo.loading.load import load
     from medzoo.results import Failure
 
     chosen = one_of("--format", form, tuple(registry.names("format")))

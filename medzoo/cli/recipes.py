@@ -13,7 +13,7 @@ from medzoo.cli.terminal import print_json, say
 
 def validate(recipe: RecipeName, overrides: Overrides = None) -> None:
     """Check a recipe; every error at once, as file:line:column."""
-    from medzoo.commands.locate import find_recipe
+    from medzoo.artifact.locate import find_recipe
     from medzoo.data.catalog import catalog, has_torch
     from medzoo.recipe import load_recipe
 

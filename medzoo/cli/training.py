@@ -30,7 +30,7 @@ def train(
     if folds and on_ray:
         raise UserError("folds are jobs of their own, on this machine", "--engine ray", "leave out --folds or --engine")
     if folds:
-        from medzoo.commands.folds import cross_validate
+        from medzoo.commands.train_folds import cross_validate
         from medzoo.report.summary import figures_table
 
         found = cross_validate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,15 +16,16 @@ import numpy as np
 
 from medzoo.artifact import ModelFolder
 from medzoo.artifact.environment import environment
-from medzoo.commands.locate import find_model
-from medzoo.commands.model import open_backend
-from medzoo.commands.peak_memory import peak_mb, peak_of
+from medzoo.artifact.locate import find_model
 from medzoo.data.catalog import has_torch
 from medzoo.errors import UserError
+from medzoo.loading.backend import open_backend
+from medzoo.loading.peak_memory import peak_mb, peak_of
+from medzoo.report.model_folder import update_folder
 from medzoo.runtime.backends.base import Backend
+from medzoo.runtime.metadata import PRECISIONS, Precision, graph_file
 from medzoo.runtime.backends.devices import cuda_usable, tensorrt_usable
 from medzoo.runtime.backends.onnx import read_metadata
-from medzoo.runtime.metadata import PRECISIONS, Precision, graph_file
 from medzoo.runtime.parity.gate import Golden, compare, read_golden_file
 from medzoo.task import task_of
 from medzoo.types import Array
@@ -109,6 +111,14 @@ def benchmark(
     candidates, absent = _candidates(folder)
     with ExitStack() as stack:
         return _measured(folder, candidates, absent, stack, size=size, seconds=seconds, say=say)
+
+
+def record_speed(model: str | Path, measured: Mapping[str, Any]) -> ModelFolder:
+    """Write the document of a benchmark into the manifest and card of a model folder."""
+    machine = {name: measured["environment"][name] for name in ("processor", "cores")}
+    machine["load"] = round(os.getloadavg()[1], 1) if hasattr(os, "getloadavg") else None  # Windows does not count it
+    kept = {name: measured[name] for name in ("input", "rounds", "rows", "metric")}
+    return update_folder(ModelFolder.open(find_model(model)), speed={**kept, "environment": machine})
 
 
 def _measured(
@@ -202,11 +212,11 @@ def _served(folder: ModelFolder, stack: ExitStack, absent: dict[str, str]) -> tu
     if find_spec("uvicorn") is None or find_spec("grpc") is None:
         absent["server"] = "the extra serve is not installed"
         return 0, {}
-    from medzoo.commands.loopback import loopback
     from medzoo.runtime.backends.remote import RemoteBackend
+    from medzoo.serve.local_server import local_server
 
     options = ("--device", "cpu", "--precision", "fp32", "--no-supervise")
-    server = stack.enter_context(loopback(folder.path, folder.name, *options))
+    server = stack.enter_context(local_server(folder.path, folder.name, *options))
     return server.process.pid, {
         ("http", "cpu", "fp32"): RemoteBackend(server.http),
         ("grpc", "cpu", "fp32"): RemoteBackend(server.grpc),
@@ -218,10 +228,9 @@ def _metrics(
 ) -> tuple[dict[str, Any] | None, dict[Key, float]]:
     """The task's own metric of each backend, measured on validation items if they are here, else as the export
     left it in the manifest."""
-    from medzoo.commands.audit import as_trained
-    from medzoo.commands.evaluate import require_same_split
+    from medzoo.data.audit.training import as_trained
     from medzoo.data.catalog import catalog
-    from medzoo.data.opened import open_data
+    from medzoo.data.opened import open_data, require_same_split
     from medzoo.evaluation.primary_metric import primary_metric, some
     from medzoo.recipe import load_recipe
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from medzoo.artifact import ModelFolder
-from medzoo.commands.locate import find_model
+from medzoo.artifact.locate import find_model
 from medzoo.errors import UserError
 from medzoo.metrics import Figure, Scores, paired, read_scores
 from medzoo.metrics.scores import FILE

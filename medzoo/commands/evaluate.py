@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.progress import track
-
 from medzoo.artifact import ModelFolder
-from medzoo.commands.audit import as_trained
-from medzoo.commands.locate import find_model, find_recipe
-from medzoo.commands.model import BackendName, load
+from medzoo.artifact.locate import find_model, find_recipe
+from medzoo.artifact.pipeline import pipeline_members
+from medzoo.data.audit.training import as_trained, checked_audit, without_unreadable
 from medzoo.data.catalog import catalog
-from medzoo.data.dataset import Item, Part
-from medzoo.data.opened import open_data
-from medzoo.data.split import SPLIT_FILE, Split
+from medzoo.data.dataset import Part
+from medzoo.data.opened import open_data, require_same_split
+from medzoo.data.split import SPLIT_FILE
 from medzoo.errors import UserError
 from medzoo.evaluation import evaluate as score
+from medzoo.evaluation.pipeline import unseen_data
+from medzoo.evaluation.record import evaluate_test_part, show_progress
+from medzoo.loading.backend import BackendName
+from medzoo.loading.load import load
 from medzoo.metrics import Figure, Scores
 from medzoo.recipe import load_recipe
 from medzoo.report.console import Console
+from medzoo.report.model_folder import update_folder
 from medzoo.runtime.backends.devices import Device
+from medzoo.runtime.backends.onnx import OnnxBackend
+from medzoo.runtime.predictor import Predictor
 
 
 @dataclass(frozen=True)
@@ -74,12 +79,7 @@ def evaluate(
     source = find_recipe(data) if data else folder.file("recipe.yaml")
     recipe = load_recipe(source, overrides, catalog=catalog())
     predictor = load(path, backend=backend, device=device)
-    if recipe.members:
-        from medzoo.commands.compose import pipeline_members, unseen_data
-
-        opened = unseen_data(recipe, pipeline_members(folder))
-    else:
-        opened = open_data(recipe)
+    opened = unseen_data(recipe, pipeline_members(folder)) if recipe.members else open_data(recipe)
     if tuple(recipe.labels) != predictor.metadata.labels:
         raise UserError(
             f"the data have the labels {', '.join(recipe.labels)}, the model answers "
@@ -98,7 +98,7 @@ def evaluate(
         seed=recipe.train.seed,
         split=split,
         split_digest=opened.split.digest,
-        watch=lambda items: _track(items, console),
+        watch=lambda items: show_progress(items, console),
     )
     return Evaluation(
         predictor.metadata.name,
@@ -110,15 +110,28 @@ def evaluate(
     )
 
 
-def require_same_split(folder: ModelFolder, split: Split) -> None:
-    """Refuse data that have changed since training: their test part may hold what was trained on."""
-    hint = "the data changed; evaluate with --data RECIPE to say which data are meant"
-    if SPLIT_FILE in folder.manifest["files"]:
-        path = folder.file(SPLIT_FILE)
-        split.require_same(Split.read(path), where=str(path), hint=hint)
-    elif split.digest != folder.manifest["split"]["digest"]:  # a folder without a split file
-        raise UserError("the data now split differently than when it was trained", str(folder.path), hint)
+def record_evaluation(model: str | Path, *, console: Console | None = None) -> ModelFolder:
+    """Evaluate a model folder's test part again and write metrics, predictions, worst cases, audit and card into it.
 
-
-def _track(items: Iterable[Item], console: Console) -> Iterable[Item]:
-    return track(items, description="evaluating", console=console)
+    Weights, graph and recipe stay as they are. Raises UserError if the data are not those of the training.
+    """
+    console = console or Console(stderr=True)
+    path = find_model(model)
+    if not path.is_dir():
+        raise UserError("is an ONNX file, which cannot hold an evaluation", str(path), "give the model folder")
+    folder = ModelFolder.open(path)
+    recipe = load_recipe(folder.file("recipe.yaml"), catalog=catalog())
+    data = open_data(recipe)
+    require_same_split(folder, data.split)
+    backend = OnnxBackend(folder.file("model.onnx"), device="cpu")
+    audited = checked_audit(recipe, data)
+    data = without_unreadable(recipe, data, audited, say=lambda text: console.print(text, markup=False))
+    record = evaluate_test_part(Predictor(backend), recipe, data, console=console)
+    return update_folder(
+        folder,
+        files={**record.files, SPLIT_FILE: data.split.to_bytes()},
+        metrics=record.metrics,
+        audit={**audited.counts(), "allow_leaks": recipe.data.allow_leaks},
+        # From the graph itself: older manifests did not repeat it.
+        calibration=backend.metadata.calibration,
+    )

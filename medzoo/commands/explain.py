@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medzoo.commands.locate import find_model
-from medzoo.commands.model import open_backend
+from medzoo.artifact.locate import find_model
 from medzoo.commands.output_names import output_names, spare_inputs
 from medzoo.commands.predict import write_result
 from medzoo.data.catalog import has_torch
 from medzoo.errors import UserError, as_user_error
+from medzoo.loading.backend import open_backend
 from medzoo.plots.canvas import save_png
 from medzoo.plots.heat import draw_heat, draw_maps
 from medzoo.preprocess.mass import measured_of

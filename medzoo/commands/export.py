@@ -1,4 +1,4 @@
-"""`medzoo export`: a model folder's weights to ONNX again, through the parity gate."""
+"""`medzoo export`: weights to ONNX again, through the parity gate; or a Triton model repository."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from medzoo.artifact import ModelFolder, write_folder
-from medzoo.commands.locate import find_model
-from medzoo.commands.model import torch_backend
+from medzoo.artifact import ModelFolder
+from medzoo.artifact.locate import find_model
+from medzoo.artifact.pipeline import pipeline_members
 from medzoo.data.catalog import catalog
 from medzoo.errors import UserError
 from medzoo.export.checked import export_checked
+from medzoo.export.triton import write_pipeline, write_repository
 from medzoo.io.atomic import atomic_write
+from medzoo.loading.backend import torch_backend
 from medzoo.recipe import load_recipe
-from medzoo.runtime.backends.onnx import OnnxBackend
+from medzoo.report.model_folder import update_folder
 from medzoo.runtime.metadata import Precision, graph_file
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.parity.gate import check_stored
 
 
@@ -59,15 +62,28 @@ def export(
     if not inside:
         return _write(target, made.onnx)
     reports = {**folder.manifest.get("precisions", {}), precision: made.report}
-    manifest = {**folder.manifest, "precisions": reports}
-    from medzoo.report.card import render_card
-
-    files: dict[str, bytes | Path] = {name: folder.file(name) for name in folder.manifest["files"]}
-    if made.onnx:
-        files[target.name] = made.onnx
-    files["README.md"] = render_card(manifest).encode()
-    write_folder(path, files, manifest)
+    update_folder(folder, files={target.name: made.onnx} if made.onnx else None, precisions=reports)
     return target if made.onnx else path
+
+
+def export_triton(model: str | Path, *, out: str | Path | None = None, precision: Precision = "fp32") -> Path:
+    """Write the model's folders (of a pipeline: also its members' graphs) into `out` (default: triton) and return it.
+
+    Raises UserError.
+    """
+    path = find_model(model)
+    repository = Path(out or "triton")
+    if not path.is_dir():
+        write_repository(path, repository)
+        return repository
+    folder = ModelFolder.open(path)
+    if "members" in folder.manifest:
+        members = pipeline_members(folder)
+        graphs = {role: member.file(graph_file(precision)) for role, member in members.items()}
+        write_pipeline(folder.name, graphs, repository)
+    else:
+        write_repository(folder.file(graph_file(precision)), repository)
+    return repository
 
 
 def _exported_again(folder: ModelFolder, where: str) -> bytes:
@@ -79,7 +95,7 @@ def _exported_again(folder: ModelFolder, where: str) -> bytes:
 
 
 def _fewer(folder: ModelFolder, precision: Precision, *, where: str, say: Callable[[str], None] | None) -> Any:
-    from medzoo.commands.audit import as_trained
+    from medzoo.data.audit.training import as_trained
     from medzoo.data.opened import open_data
     from medzoo.export.precision import Fewer, export_fewer, measured_bf16
     from medzoo.runtime.parity.gate import read_golden_file

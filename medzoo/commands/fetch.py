@@ -11,9 +11,9 @@ from pathlib import Path
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from medzoo.artifact.index import INDEX, PIN, Index, build_index, pin_line, pinned, released
+from medzoo.artifact.locate import fetched_folder
 from medzoo.artifact.source import DEADLINE, MIN_RATE, Pace, open_source
 from medzoo.artifact.store import Store, read_index
-from medzoo.commands.locate import fetched_folder
 from medzoo.errors import UserError
 from medzoo.io.atomic import atomic_write
 from medzoo.io.durable import sync_folder

@@ -96,7 +96,7 @@ class Worker:
     """One process of the cluster with the model loaded."""
 
     def __init__(self, model: str, pictures: bool, options: dict[str, Any]) -> None:
-        from medzoo.commands.model import load
+        from medzoo.loading.load import load
 
         self.predictor = load(model, **options)
         self.pictures = pictures

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from medzoo.artifact import MANIFEST, ModelFolder
 from medzoo.artifact.environment import installed
-from medzoo.commands.locate import find_model
+from medzoo.artifact.locate import find_model
 from medzoo.errors import UserError
 from medzoo.io.atomic import atomic_write, spare
 from medzoo.report.page import VOLUMES, bundle, render_page

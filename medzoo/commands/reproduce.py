@@ -10,7 +10,7 @@ from typing import Any
 from medzoo.artifact import ModelFolder
 from medzoo.artifact.environment import environment
 from medzoo.artifact.folder import left_out
-from medzoo.commands.locate import find_model
+from medzoo.artifact.locate import find_model
 from medzoo.commands.train import train
 from medzoo.data.catalog import has_torch
 from medzoo.errors import UserError, missing_extra

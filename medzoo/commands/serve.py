@@ -13,10 +13,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from medzoo.artifact import ModelFolder
-from medzoo.commands.locate import find_model
-from medzoo.commands.model import PrecisionName, open_backend
+from medzoo.artifact.locate import find_model
+from medzoo.artifact.pipeline import pipeline_members
 from medzoo.errors import UserError, missing_extra
-from medzoo.runtime.backends.devices import Device, GpuOptions, cuda_usable
+from medzoo.loading.backend import PrecisionName, open_backend
+from medzoo.runtime.backends.devices import GpuOptions
+from medzoo.runtime.backends.devices import Device, cuda_usable
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.pipeline import Pipeline
 from medzoo.serve.settings import Settings
@@ -157,8 +159,6 @@ def _opened(
         if folder is None or "members" not in folder.manifest:
             graph(path)
             continue
-        from medzoo.commands.compose import pipeline_members
-
         members = {role: graph(member.path).metadata for role, member in pipeline_members(folder).items()}
         pipelines.append(Pipeline(name=folder.name, members=members))
     return list(graphs.values()), pipelines

@@ -9,7 +9,7 @@ from typing import Any
 
 from medzoo import registry
 from medzoo.artifact import ModelFolder
-from medzoo.commands.locate import find_model, recipes, zoo
+from medzoo.artifact.locate import find_model, recipes, zoo
 from medzoo.runtime.backends.onnx import read_metadata
 
 

@@ -10,24 +10,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medzoo import registry
-from medzoo.artifact import ModelFolder, write_folder
+from medzoo.artifact import ModelFolder
 from medzoo.artifact.environment import environment, installed
 from medzoo.artifact.folder import finish_replacing, refuse_foreign
-from medzoo.commands.assess import assess
-from medzoo.commands.audit import checked_audit, readable
-from medzoo.commands.locate import find_recipe
+from medzoo.artifact.locate import find_recipe
+from medzoo.data.audit.training import checked_audit, without_unreadable
 from medzoo.data.catalog import Catalog, has_torch
 from medzoo.data.opened import OpenData, data_digest, open_data
 from medzoo.data.split import SPLIT_FILE
 from medzoo.errors import UserError, missing_extra
+from medzoo.evaluation.record import evaluate_test_part
 from medzoo.evaluation.worst import FILES as WORST_FILES
 from medzoo.export.precision import Fewer, export_fewer
 from medzoo.metrics.scores import FILE as SCORES_FILE
 from medzoo.recipe import Recipe, load_recipe
-from medzoo.report.card import render_card
 from medzoo.report.console import Console
-from medzoo.runtime.backends.onnx import OnnxBackend
+from medzoo.report.model_folder import write_with_card
 from medzoo.runtime.metadata import PRECISIONS, Metadata, OperatingPoint, Precision, graph_file
+from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.parity.gate import Golden
 from medzoo.runtime.predictor import Predictor
 from medzoo.runtime.value_range import unusual_range
@@ -95,12 +95,12 @@ def train(
     folder = Path(out) if out is not None else Path("runs") / loaded.name
     writable(folder)
     if loaded.members:
-        from medzoo.commands.compose import compose
+        from medzoo.commands.train_pipeline import build_pipeline
 
         if not is_first():
             raise SystemExit(0)
         console.print(f"[bold]{loaded.name}[/]: {', '.join(loaded.members.values())}")
-        return Run(folder, compose(loaded, out=folder, console=console).manifest)
+        return Run(folder, build_pipeline(loaded, out=folder, console=console).manifest)
     resume = resume or is_restarted()
     with lock_run(folder) if launched is None else nullcontext():
         return _train(loaded, folder, resume=resume, force=force, console=console, launched=launched)
@@ -126,7 +126,7 @@ def _train(
     audit = checked_audit(loaded, data)
     for warning in audit.warnings():
         console.print(f"data: {warning}", markup=False)
-    data = readable(loaded, data, audit, say=lambda text: console.print(text, markup=False))
+    data = without_unreadable(loaded, data, audit, say=lambda text: console.print(text, markup=False))
     digest = data_digest(data.items)
     net = build_net(loaded)
     start = starting_weights(loaded)
@@ -170,7 +170,7 @@ def _train(
     exported = export_checked(net, metadata, golden, where=str(folder / "model.onnx"), halved=halved)
 
     predictor = Predictor(OnnxBackend(exported.onnx, where="model.onnx", device="cpu"))
-    found = assess(predictor, loaded, data, console=console)
+    record = evaluate_test_part(predictor, loaded, data, console=console)
     fewer = _fewer_bits(loaded, data, exported, net, metadata, folder=folder, console=console)
     manifest = {
         "format": 1,
@@ -186,7 +186,7 @@ def _train(
             **({"started_from": start} if start else {}),
         },
         "recipe_digest": loaded.digest,
-        "metrics": found.metrics,
+        "metrics": record.metrics,
         "parity": exported.parity,
         **({"precisions": {name: one.report for name, one in fewer.items()}} if fewer else {}),
         "operating_point": metadata.operating_point.model_dump() if metadata.operating_point else None,
@@ -199,7 +199,7 @@ def _train(
         "seed": loaded.train.seed,
         "seconds": round(time.perf_counter() - started, 1),
     }
-    written = write_folder(
+    written = write_with_card(
         folder,
         {
             "recipe.yaml": loaded.resolved().encode(),
@@ -208,9 +208,8 @@ def _train(
             **{graph_file(name): one.onnx for name, one in fewer.items()},
             "golden.npz": exported.golden,
             SPLIT_FILE: data.split.to_bytes(),
-            **found.files,
+            **record.files,
             **{path.relative_to(work).as_posix(): path for path in sorted(work.rglob(CURVE))},
-            "README.md": render_card(manifest).encode(),
         },
         manifest,
     )

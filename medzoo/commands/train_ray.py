@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from medzoo.artifact import ModelFolder
-from medzoo.commands.locate import find_recipe
+from medzoo.artifact.locate import find_recipe
 from medzoo.commands.train import Run, train, writable
 from medzoo.data.catalog import Catalog
 from medzoo.errors import Fault, UserError, missing_extra

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from medzoo.artifact import ModelFolder
 from medzoo.artifact.folder import left_out
-from medzoo.commands.locate import find_model
+from medzoo.artifact.locate import find_model
+from medzoo.artifact.pipeline import pipeline_members
 from medzoo.errors import UserError
 from medzoo.metrics import Scores, read_scores
 from medzoo.metrics.scores import FILE as EVALUATION
@@ -44,8 +45,6 @@ def verify(model: str | Path) -> list[Check]:
         _same_figures(scores, folder)
         checks.append(Check("figures", f"counted again from the answers to {len(scores.items)} items"))
     if "members" in folder.manifest:
-        from medzoo.commands.compose import pipeline_members
-
         names = [member.name for member in pipeline_members(folder).values()]
         checks.append(Check("members", f"{', '.join(names)} are the versions that the manifest names"))
     for precision in PRECISIONS:

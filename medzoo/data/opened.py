@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from medzoo import registry
+from medzoo.artifact import ModelFolder
 from medzoo.data.dataset import DataParams, DataSet, Item, Part
-from medzoo.data.split import Split, make_split
+from medzoo.data.split import SPLIT_FILE, Split, make_split
 from medzoo.errors import UserError
 from medzoo.io.cache import file_digest
 from medzoo.recipe import Recipe
@@ -46,6 +47,16 @@ def open_data(recipe: Recipe) -> OpenData:
     split = recipe.data.split
     # With what the section means where it says nothing: a tenth for validation, a fifth for the test.
     return OpenData(data, items, make_split(items, split.model_copy(update=split.amounts)))
+
+
+def require_same_split(folder: ModelFolder, split: Split) -> None:
+    """Raise UserError for data that changed since training: their test part may hold what was trained on."""
+    hint = "the data changed; evaluate with --data RECIPE to say which data are meant"
+    if SPLIT_FILE in folder.manifest["files"]:
+        path = folder.file(SPLIT_FILE)
+        split.require_same(Split.read(path), where=str(path), hint=hint)
+    elif split.digest != folder.manifest["split"]["digest"]:  # a folder without a split file
+        raise UserError("the data are now split differently than at the training", str(folder.path), hint)
 
 
 def data_params(recipe: Recipe) -> DataParams:

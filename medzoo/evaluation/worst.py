@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from medzoo.data.burnt_in import has_burnt_in_text
+from medzoo.data.audit.burnt_in import has_burnt_in_text
+from medzoo.data.audit.prints import grey_view
 from medzoo.data.dataset import DataSet, Item, Sample
-from medzoo.data.prints import grey_view
 from medzoo.errors import UserError
 from medzoo.evaluation.score import protocols
 from medzoo.imaging.blanking import blanked

@@ -2,12 +2,12 @@
 
 from medzoo.metrics.accumulator import Accumulator, paired
 from medzoo.metrics.classify import ClassifyScores
+from medzoo.metrics.compute import accumulator, compute, restored
 from medzoo.metrics.detect import Boxes, DetectScores
 from medzoo.metrics.interval import Figure
 from medzoo.metrics.match import Rule
 from medzoo.metrics.scores import Scope, Scores, read_scores
 from medzoo.metrics.segment import SegmentScores
-from medzoo.metrics.table import accumulator, compute, restored
 
 __all__ = [
     "Accumulator",

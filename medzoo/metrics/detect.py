@@ -14,10 +14,10 @@ import numpy as np
 
 from medzoo.errors import UserError
 from medzoo.metrics.accumulator import Accumulator, Measure
+from medzoo.metrics.average_precision import IOUS, Ranked
 from medzoo.metrics.froc import RATES, DetectionPoint, Froc
 from medzoo.metrics.interval import REPLICATES
 from medzoo.metrics.match import Rule, match, match_coco, within
-from medzoo.metrics.precision import IOUS, Ranked
 from medzoo.metrics.ratio import defined_mean
 from medzoo.types import Array
 

@@ -15,8 +15,8 @@ from typing import Any
 from medzoo.errors import UserError
 from medzoo.metrics.accumulator import Accumulator, paired
 from medzoo.metrics.classify import ClassifyScores, reliability
+from medzoo.metrics.compute import accumulator, restored
 from medzoo.metrics.interval import Figure
-from medzoo.metrics.table import accumulator, restored
 
 FILE = "evaluation.json"
 FORMAT = 1

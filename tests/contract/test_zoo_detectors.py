@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from medzoo.artifact import ModelFolder
-from medzoo.commands.model import open_backend
+from medzoo.loading.backend import open_backend
 from medzoo.runtime.backends.base import Backend
 from medzoo.runtime.parity.gate import Golden, compare
 from medzoo.runtime.parity.stable import steady

@@ -1,1 +1,1 @@
-"""Data types: one file a layout, each with one public name, `ENTRY` (a medzoo.data.dataset.DataEntry)."""
+"""General formats of data sets on disk, one file each (single public data sets: public/)."""

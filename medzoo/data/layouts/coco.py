@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
+from medzoo.data.audit.prints import NearGroups, near_duplicate_groups
 from medzoo.data.dataset import DataEntry, DataParams, Ignored, Item, Note, Part, Sample
 from medzoo.data.hidden import refuse_hidden
 from medzoo.data.objects import ROUNDING, checked_objects
 from medzoo.data.picture_size import PIXELS, Pixels, Size, on_picture, stated_size
-from medzoo.data.prints import NearGroups, near_duplicate_groups
 from medzoo.data.volumes import inside
 from medzoo.errors import UserError
 from medzoo.io import read_image

@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import get_args
 
+from medzoo.data.audit.prints import NearGroups, near_duplicate_groups
 from medzoo.data.dataset import DataEntry, DataParams, Item, Part, Sample
 from medzoo.data.hidden import is_hidden
-from medzoo.data.prints import NearGroups, near_duplicate_groups
 from medzoo.errors import UserError
 from medzoo.io import read_image
 from medzoo.io.formats import is_image_file

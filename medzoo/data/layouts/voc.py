@@ -13,11 +13,11 @@ from xml.etree import ElementTree
 import numpy as np
 from pydantic import Field
 
+from medzoo.data.audit.prints import NearGroups, near_duplicate_groups
 from medzoo.data.dataset import DataEntry, DataParams, Ignored, Item, Note, Part, Sample
 from medzoo.data.hidden import is_hidden
 from medzoo.data.objects import checked_objects
 from medzoo.data.picture_size import PIXELS, Pixels, Size, on_picture, stated_size
-from medzoo.data.prints import NearGroups, near_duplicate_groups
 from medzoo.errors import UserError
 from medzoo.io import read_image
 from medzoo.io.formats import FORMATS, stem, suffix

@@ -22,8 +22,8 @@ import pytest
 
 from medzoo.artifact import ModelFolder, write_folder
 from medzoo.artifact.index import build_index
+from medzoo.artifact.locate import find_model
 from medzoo.commands.fetch import fetch
-from medzoo.commands.locate import find_model
 from medzoo.errors import UserError
 
 Zoo = tuple[Path, str]

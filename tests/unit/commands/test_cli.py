@@ -287,17 +287,17 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(
 def test_a_gpu_is_named_before_its_first_answer_is_waited_for(
     run: Run, tiny_model: Path, small_scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from medzoo.commands import model
+    from medzoo.loading import load
     from medzoo.runtime.predictor import Predictor
 
-    predictor = model.load(tiny_model, device="cpu")
+    predictor = load.load(tiny_model, device="cpu")
     assert isinstance(predictor, Predictor)
     order: list[str] = []
     answer = predictor.backend.run
     monkeypatch.setattr(predictor.backend, "device", "cuda:0")
     monkeypatch.setattr(predictor.backend, "run", lambda *a, **k: (order.append("answer"), answer(*a, **k))[1])
     monkeypatch.setattr("medzoo.cli.prediction.say", order.append)
-    monkeypatch.setattr(model, "load", lambda *_, **__: predictor)
+    monkeypatch.setattr(load, "load", lambda *_, **__: predictor)
     code, _, err = run("predict", tiny_model, small_scan, "-o", tmp_path, "--no-pictures")
     assert code == 0, err
     assert order[0].startswith("starting on cuda:0;")

@@ -8,7 +8,7 @@ import pytest
 
 from medzoo import load
 from medzoo.artifact import ModelFolder, write_folder
-from medzoo.commands.compose import member_digest, member_folder, pipeline_members
+from medzoo.artifact.pipeline import member_digest, member_folder, pipeline_members
 from medzoo.commands.verify import verify
 from medzoo.errors import UserError
 

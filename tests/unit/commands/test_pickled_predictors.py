@@ -14,7 +14,7 @@ import pytest
 from PIL import Image as Pillow
 
 import medzoo
-from medzoo.commands.locate import find_model
+from medzoo.artifact.locate import find_model
 from medzoo.errors import UserError
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.cascade import Cascade

@@ -11,9 +11,9 @@ import pytest
 
 import medzoo
 from medzoo.artifact.index import released
+from medzoo.artifact.locate import find_model
 from medzoo.artifact.manifest import digest_line
 from medzoo.commands import fetch as fetching
-from medzoo.commands.locate import find_model
 from medzoo.errors import UserError
 
 ZOO = Path(__file__).parents[3] / "zoo"
@@ -39,7 +39,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     models = tmp_path / "cache" / "medzoo" / "models"
     models.mkdir(parents=True)
-    monkeypatch.setattr("medzoo.commands.locate.zoo_folders", lambda: [models])
+    monkeypatch.setattr("medzoo.artifact.locate.zoo_folders", lambda: [models])
     return models
 
 

@@ -22,13 +22,13 @@ from safetensors.torch import save_file
 
 from medzoo.artifact import ModelFolder
 from medzoo.cli import main
-from medzoo.commands.assess import rewrite
 from medzoo.commands.compare import compare
-from medzoo.commands.folds import cross_validate
 from medzoo.commands.reproduce import differences, reproduce
 from medzoo.commands.train import train
+from medzoo.commands.train_folds import cross_validate
 from medzoo.errors import UserError
 from medzoo.recipe import load_recipe
+from medzoo.report.model_folder import update_folder
 from medzoo.training.fit import FitReport
 from medzoo.training.processes import REQUEUE
 from medzoo.training.run_folder import lock_run
@@ -134,7 +134,7 @@ def test_what_differs_is_named_before_the_training_and_after(trained: Path, tmp_
     old = ModelFolder.open(shutil.copytree(trained, tmp_path / "old"))
     made = {**old.manifest["environment"], "processor": "an abacus"}
     made["packages"] = {**made["packages"], "torch": "0.1"}
-    rewrite(old, environment=made, data={**old.manifest["data"], "sha256": "0" * 64})
+    update_folder(old, environment=made, data={**old.manifest["data"], "sha256": "0" * 64})
     with (tmp_path / "said").open("w") as file:
         found = reproduce(old.path, out=tmp_path / "again", console=Console(file=file, width=200))
     assert found.weights_identical

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from medzoo.commands.model import load
 from medzoo.commands.predict import output_names
 from medzoo.commands.train import train
 from medzoo.errors import UserError
+from medzoo.loading.load import load
 from medzoo.types import Array
 
 RECIPE = """

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image as Pillow
 from scipy.ndimage import gaussian_filter
 
-from medzoo.commands import audit
-from medzoo.commands.audit import checked_audit
 from medzoo.commands.evaluate import evaluate
 from medzoo.commands.train import train
+from medzoo.data.audit import training
+from medzoo.data.audit.training import checked_audit
 from medzoo.data.catalog import Catalog
 from medzoo.data.opened import open_data
 from medzoo.data.split import Split
@@ -112,8 +112,8 @@ def test_the_audit_of_known_data_is_kept_and_that_of_changed_data_is_not(
     shutil.copy(recipe.parent / "data/train/dog/p00.png", recipe.parent / "data/train/dog/p80.png")
     first = checked_audit(loaded, open_data(loaded))
     assert first.findings
-    whole, calls = audit.audit_data, []
-    monkeypatch.setattr(audit, "audit_data", lambda *a, **k: calls.append(1) or whole(*a, **k))
+    whole, calls = training.audit, []
+    monkeypatch.setattr(training, "audit", lambda *a, **k: calls.append(1) or whole(*a, **k))
     assert checked_audit(loaded, open_data(loaded)) == first
     assert not calls
     leak(recipe)

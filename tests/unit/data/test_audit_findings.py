@@ -16,9 +16,10 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from scipy.ndimage import gaussian_filter
 
-from medzoo.data.audit import Audit, audit
+from medzoo.data.audit.audit import audit
+from medzoo.data.audit.header import identifying
+from medzoo.data.audit.report import Audit
 from medzoo.data.dataset import Item, Sample
-from medzoo.data.header import identifying
 from medzoo.data.layouts import nifti_pairs
 from medzoo.data.split import make_split
 from medzoo.types import Array, Image

@@ -11,7 +11,7 @@ import pytest
 from scipy.ndimage import affine_transform
 
 from medzoo import registry
-from medzoo.data.audit import audit
+from medzoo.data.audit.audit import audit
 from medzoo.data.dataset import DataSet
 from medzoo.data.layouts.brain_generator import LABELS
 from medzoo.data.split import Split

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from medzoo.data.audit import Audit, audit
+from medzoo.data.audit.audit import audit
+from medzoo.data.audit.report import Audit
 from medzoo.data.dataset import Objects
 from medzoo.data.layouts import coco
 from medzoo.data.split import make_split

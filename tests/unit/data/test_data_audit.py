@@ -12,10 +12,11 @@ from PIL import Image as Pillow
 from PIL import ImageDraw
 from scipy.ndimage import gaussian_filter
 
-from medzoo.data.audit import audit
-from medzoo.data.burnt_in import has_burnt_in_text
+from medzoo.data.audit.audit import audit
+from medzoo.data.audit.burnt_in import has_burnt_in_text
 from medzoo.data.dataset import Item, Sample
-from medzoo.data.layouts import busi, image_folder, mni152
+from medzoo.data.layouts import image_folder
+from medzoo.data.public import busi, mni152
 from medzoo.data.split import make_split
 from medzoo.types import Image
 

@@ -13,8 +13,9 @@ import pytest
 from PIL import Image as Pillow
 
 from medzoo.data.dataset import DataEntry, DataSet, Objects
-from medzoo.data.layouts import busi, image_folder, lidc_contours, mni152, nifti_pairs, voc
+from medzoo.data.layouts import image_folder, nifti_pairs, voc
 from medzoo.data.objects import checked_objects, component_boxes
+from medzoo.data.public import busi, lidc_contours, mni152
 from medzoo.errors import UserError
 
 

@@ -18,7 +18,7 @@ from scipy.ndimage import gaussian_filter
 
 from medzoo import registry
 from medzoo.commands.train import train
-from medzoo.data.audit import audit
+from medzoo.data.audit.audit import audit
 from medzoo.data.dataset import DataSet, Objects
 from medzoo.data.split import make_split
 from medzoo.errors import OffGridError, UserError

@@ -12,8 +12,8 @@ from PIL import Image as Pillow
 from PIL import ImageDraw
 from scipy.ndimage import gaussian_filter
 
-from medzoo.data.near_duplicates import near_duplicates, near_groups
-from medzoo.data.prints import prints_of
+from medzoo.data.audit.near_duplicates import near_duplicates, near_groups
+from medzoo.data.audit.prints import prints_of
 from medzoo.types import Array
 
 EACH = 10

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from medzoo.data.layouts import bids, csv_manifest, medmnist
+from medzoo.data.layouts import bids, csv_manifest
+from medzoo.data.public import medmnist
 from medzoo.errors import UserError
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from medzoo.data.audit import audit
+from medzoo.data.audit.audit import audit
 from medzoo.data.dataset import Objects
 from medzoo.data.layouts import voc
 from medzoo.data.split import make_split

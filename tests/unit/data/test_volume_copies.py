@@ -11,10 +11,11 @@ import pytest
 from scipy.ndimage import gaussian_filter, shift, zoom
 
 from medzoo import registry
-from medzoo.data.audit import Audit, audit
+from medzoo.data.audit.audit import audit
+from medzoo.data.audit.report import Audit
+from medzoo.data.audit.volume_copies import Way, agreement, candidates, copies, cube, resized
 from medzoo.data.dataset import DataSet
 from medzoo.data.split import Split
-from medzoo.data.volume_copies import Way, agreement, candidates, copies, cube, resized
 from medzoo.types import Array
 
 SHAPE = (36, 44, 32)

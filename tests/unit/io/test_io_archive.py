@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medzoo.data.layouts import medmnist
+from medzoo.data.public import medmnist
 from medzoo.errors import UserError
 
 

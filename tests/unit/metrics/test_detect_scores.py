@@ -10,9 +10,9 @@ from faster_coco_eval import COCO, COCOeval_faster
 
 from medzoo.errors import UserError
 from medzoo.metrics import Boxes, DetectScores, Rule, paired, restored
+from medzoo.metrics.average_precision import precision_recall
 from medzoo.metrics.froc import Froc
 from medzoo.metrics.match import iou, match, match_coco
-from medzoo.metrics.precision import precision_recall
 
 CELLS = ("RBC", "WBC", "Platelets")
 NONE = np.empty(0)

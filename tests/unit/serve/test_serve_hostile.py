@@ -14,10 +14,10 @@ import httpx
 import numpy as np
 import pytest
 
-from medzoo.commands.loopback import Loopback, loopback
 from medzoo.io.limits import SERVER, limited
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.predictor import Predictor
+from medzoo.serve.local_server import LocalServer, local_server
 from tests.unit.serve.hostile import damaged, good_files, malformed
 from tests.unit.serve.load import overloaded
 from tests.unit.serve.test_serve_http import png
@@ -31,7 +31,7 @@ GROWTH = 1500 << 20  # bytes that the worker may take above what it needs idle
 class Watch:
     """An honest client that asks all the time, and the largest size of the worker meanwhile."""
 
-    def __init__(self, server: Loopback) -> None:
+    def __init__(self, server: LocalServer) -> None:
         self.address = server.http.rpartition("/")[0]
         found = worker(server.process.pid)
         assert found is not None
@@ -109,7 +109,7 @@ def test_damaged_files_and_malformed_requests(
     predictor = Predictor(OnnxBackend(toy_graphs["segment"], device="cpu", threads=1))
     sent = good_files(tmp_path)
     outcomes: Counter[str] = Counter()
-    with loopback(toy_graphs["segment"], "toy-segment", "--device", "cpu") as server, Watch(server) as watch:
+    with local_server(toy_graphs["segment"], "toy-segment", "--device", "cpu") as server, Watch(server) as watch:
         for request in malformed(requests, "toy-segment"):
             status = send(watch.address, request)
             outcomes[f"request {status}"] += 1
@@ -141,7 +141,7 @@ def test_a_minute_of_twice_the_load_while_others_misbehave(toy_graphs: dict[str,
     sent = good_files(tmp_path)
     stop = threading.Event()
     statuses: Counter[int] = Counter()
-    with loopback(graph, "breast-lesion-rcnn", "--device", "cpu", "--max-queue", "8", "--max-batch", "1") as server:
+    with local_server(graph, "breast-lesion-rcnn", "--device", "cpu", "--max-queue", "8", "--max-batch", "1") as server:
         address = server.http.rpartition("/")[0]
         found = worker(server.process.pid)
         assert found is not None

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medzoo.commands.loopback import loopback
 from medzoo.runtime.backends.onnx import OnnxBackend
+from medzoo.serve.local_server import local_server
 from medzoo.serve.server import Server
 from tests.unit.serve.load import overloaded
 
@@ -103,7 +103,7 @@ def test_a_minute_of_twice_what_a_released_model_can_answer() -> None:
     image = np.random.default_rng(0).uniform(0, 255, (1, 1, 128, 160)).astype(np.float32)
     expected = OnnxBackend(graph, device="cpu").run({"image": image})
     options = ("--device", "cpu", "--max-queue", "8", "--max-batch", "1", "--no-supervise")
-    with loopback(graph, "breast-lesion-rcnn", *options) as server:
+    with local_server(graph, "breast-lesion-rcnn", *options) as server:
         overloaded(server.http, image, expected, span=5, queue=8)
         before = resident(server.process.pid)
         alone, crowd, _, allowed = overloaded(server.http, image, expected, span=60, queue=8)

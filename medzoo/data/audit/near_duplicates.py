@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medzoo.data.fingerprint import GRID, Fingerprints
-from medzoo.data.placement import guess_placements
-from medzoo.data.registration import confirm
+from medzoo.data.audit.fingerprint import GRID, Fingerprints
+from medzoo.data.audit.placement import guess_placements
+from medzoo.data.audit.registration import confirm
 from medzoo.types import Array
 
 CORRELATION = 0.95  # of 32 x 32 pictures, above which whole pictures may be near-duplicates

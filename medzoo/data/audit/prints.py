@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from medzoo.data.fingerprint import Fingerprints, fingerprints, shrink
-from medzoo.data.near_duplicates import WAYS, NearPair, near_duplicates, near_groups
+from medzoo.data.audit.fingerprint import Fingerprints, fingerprints, shrink
+from medzoo.data.audit.near_duplicates import WAYS, NearPair, near_duplicates, near_groups
 from medzoo.errors import UserError
 from medzoo.io import luma, read_image
 from medzoo.io.cache import code_digest, file_digest, kept
@@ -38,7 +38,7 @@ def grey_view(image: Image) -> Array:
 
 def read_prints(paths: Sequence[Path]) -> Fingerprints:
     """Fingerprints of the images at `paths` (not none), read by as many threads as there are processors; of one that
-    cannot be read that of an empty picture, which is like no other: the audit names it (medzoo.data.audit)."""
+    cannot be read that of an empty picture, which is like no other: the audit names it (medzoo.data.audit.audit)."""
 
     def view(path: Path) -> Array:
         try:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from medzoo.artifact import ModelFolder
-from medzoo.commands.locate import find_recipe
+from medzoo.artifact.locate import find_recipe
 from medzoo.data.catalog import Catalog
 from medzoo.errors import UserError
 from medzoo.io.atomic import atomic_write

@@ -11,10 +11,10 @@ from typing import Literal
 
 import numpy as np
 
+from medzoo.data.audit.prints import NearGroups, near_duplicate_groups
 from medzoo.data.dataset import DataEntry, DataParams, Item, Objects, Sample
 from medzoo.data.hidden import is_hidden
 from medzoo.data.objects import checked_objects, mask_box
-from medzoo.data.prints import NearGroups, near_duplicate_groups
 from medzoo.errors import EmptyMaskError, UserError
 from medzoo.io import read_image, read_labels
 from medzoo.types import Array

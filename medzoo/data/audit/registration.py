@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medzoo.data.fingerprint import Fingerprints
-from medzoo.data.placement import Placement
+from medzoo.data.audit.fingerprint import Fingerprints
+from medzoo.data.audit.placement import Placement
 from medzoo.types import Array
 
 COARSE, FINE = (2.0, 2.0, 2.0, 1.0, 1.0), (1.0, 1.0, 1.0)  # blur of each round, in pixels of its size

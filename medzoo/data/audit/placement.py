@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medzoo.data.fingerprint import CANVAS, FEATURES, STEP, Fingerprints, mirror_signs
+from medzoo.data.audit.fingerprint import CANVAS, FEATURES, STEP, Fingerprints, mirror_signs
 from medzoo.types import Array
 
 TABLES = 8

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medzoo.commands.model import open_backend
+from medzoo.loading.backend import open_backend
 from medzoo.types import Array
 
 
@@ -18,7 +18,7 @@ def peak_mb(path: Path, key: tuple[str, str, str], inputs: Mapping[str, Array]) 
     """Most memory, in MB, of a process of its own that opens the backend `key` (name, device, precision) of a model
     folder and answers inputs of such shapes once: the most of this process would be that of all backends."""
     task = {"path": str(path), "key": key, "shapes": {name: list(array.shape) for name, array in inputs.items()}}
-    code = "import sys; from medzoo.commands.peak_memory import print_peak; print_peak(sys.argv[1])"
+    code = "import sys; from medzoo.loading.peak_memory import print_peak; print_peak(sys.argv[1])"
     done = subprocess.run([sys.executable, "-c", code, json.dumps(task)], capture_output=True, text=True, check=True)
     return float(done.stdout)
 

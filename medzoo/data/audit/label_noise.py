@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medzoo.data.fingerprint import GRID, Fingerprints
+from medzoo.data.audit.fingerprint import GRID, Fingerprints
 from medzoo.types import Array
 
 NEIGHBOURS = 15

@@ -1,4 +1,4 @@
-"""`medzoo serve` in a process of its own on this machine, for as long as something is measured or tried."""
+"""Run `medzoo serve` in a process of its own on this machine, for benchmarks and tests."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _START = 120.0  # seconds
 
 
 @dataclass(frozen=True)
-class Loopback:
-    """Addresses of the model over HTTP and gRPC, and the process that was started."""
+class LocalServer:
+    """Addresses of the model over HTTP and gRPC, and the server's process."""
 
     http: str
     grpc: str
@@ -27,13 +27,13 @@ class Loopback:
 
 
 @contextmanager
-def loopback(model: Path, name: str, *options: str) -> Iterator[Loopback]:
-    """The model `name` of a folder or an .onnx file, served on ports that were free. Raises UserError."""
+def local_server(model: Path, name: str, *options: str) -> Iterator[LocalServer]:
+    """Serve the model `name` of a folder or an .onnx file on free ports while the block runs. Raises UserError."""
     ports = free_port("127.0.0.1"), free_port("127.0.0.1")
     command = [sys.executable, "-m", "medzoo", "serve", str(model), *options]
     command += ["--http-port", str(ports[0]), "--grpc-port", str(ports[1])]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    found = Loopback(f"http://127.0.0.1:{ports[0]}/{name}", f"grpc://127.0.0.1:{ports[1]}/{name}", process)
+    found = LocalServer(f"http://127.0.0.1:{ports[0]}/{name}", f"grpc://127.0.0.1:{ports[1]}/{name}", process)
     try:
         end = time.monotonic() + _START
         while True:
@@ -42,7 +42,7 @@ def loopback(model: Path, name: str, *options: str) -> Iterator[Loopback]:
                 break
             except UserError as error:
                 if process.poll() is not None or time.monotonic() > end:
-                    raise UserError("the server did not start here", where=str(model)) from error
+                    raise UserError("the server did not start", where=str(model)) from error
                 time.sleep(0.05)
         yield found
     finally:

@@ -1,0 +1,235 @@
+"""Audit a data set before anything trains on it: leaks between the parts of a split, and findings in images."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import combinations, pairwise
+from typing import Any
+
+import numpy as np
+
+from medzoo.data.audit.examine import Record, read_all
+from medzoo.data.audit.fingerprint import Fingerprints
+from medzoo.data.audit.label_noise import suspects
+from medzoo.data.audit.near_duplicates import NearPair
+from medzoo.data.audit.prints import near_pairs
+from medzoo.data.audit.report import Audit, Finding, Leak, LeakKind
+from medzoo.data.audit.volume_copies import candidates, copies
+from medzoo.data.dataset import DataSet, Deriving, Item, Noted
+from medzoo.data.split import PARTS, Split
+from medzoo.types import Array
+
+PERSONS = ("patient", "subject")  # groups that name a person
+IMBALANCE = 10.0  # times more images in one class than in another
+OUTLIER = 6.0  # robust standard deviations
+# Brains of different people, alike as they lie, agree in fine detail to 0.93, copies of one scan from 0.96 on.
+VOLUME_DETAIL = 0.945
+# Label maps, which have no texture, to 0.73 as wholes (16 people), copies moved and turned from 0.88 on.
+MAP_DETAIL = 0.8
+KEPT = 16  # volumes that are held while pairs of them are verified
+FEWEST = 8  # images, below which there is no telling what an outlier is
+
+
+def audit(data: DataSet, split: Split, *, mirrored: bool = True) -> Audit:
+    """Read all items of `data` and report what would spoil a training.
+
+    Leaks are pairs across the sides of `split`: the same person, the same bytes, the same content (also mirrored,
+    if `mirrored`; see near_duplicates.py, and for volumes volume_copies.py). Volumes that look
+    alike and do not agree voxel by voxel are no leak, but a finding: look-alike. Further findings: unreadable,
+    label-conflict (one content, two labels), duplicate and near-duplicate (on one side), label-noise (see
+    medzoo.data.audit.label_noise), off-grid, empty-mask, class-balance, spacing, intensity, burnt-in-text, header; of
+    boxes clipped, repeated-box and box-scale; and what the data set itself notes (medzoo.data.dataset.Note). Time
+    grows as n log n.
+    """
+    items = data.items()
+    records, prints = read_all(data, items)
+    side = split.parts()
+    same = list(_identical(records))
+    known = {(a.item.id, b.item.id) for a, b in same}
+    found = near_pairs(prints, mirrored=mirrored) if prints is not None else []
+    found = [p for p in found if _same_thing(records[p.a], p)]
+    copied, alike = _volumes_apart(data, records[: len(prints or ())], found, mirrored=mirrored)
+    near = [(records[a], records[b]) for a, b in copied]
+    # Parts of one file (slabs of a volume, outlines of a database) are alike by nature; the split's group
+    # says what they share.
+    near = [(a, b) for a, b in near if (a.item.id, b.item.id) not in known and a.item.files != b.item.files]
+    looks = [(records[a], records[b]) for a, b in alike if records[a].item.files != records[b].item.files]
+    leaks = [*_leaks("patient", _persons(records, side), side)]
+    leaks += [*_leaks("identical", same, side), *_leaks("near", near, side)]
+    findings = [finding for record in records for finding in record.findings]
+    findings += _conflicts([*same, *near]) + _repeats(same, near, side) + _unlikely(records, prints)
+    findings += [
+        Finding("look-alike", a.name, f"looks like {b.name}, but agrees with it in no fine detail", b.name)
+        for a, b in looks
+        if (a.item.id, b.item.id) not in known
+    ]
+    findings += _balance(items, side) + _outliers(records) + _scales(records)
+    if isinstance(data, Noted):
+        findings += [Finding(note.kind, note.place, note.text) for note in data.notes()]
+    splits: dict[str, int] = {part: len(getattr(split, part)) for part in PARTS}
+    unread = tuple(record.item.id for record in records[len(prints or ()) :])
+    return Audit(len(items), splits, tuple(leaks), tuple(findings), unread)
+
+
+def _volumes_apart(
+    data: DataSet, records: Sequence[Record], found: Sequence[NearPair], *, mirrored: bool
+) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Pairs of records that are copies, and pairs that only look alike, both sorted.
+
+    `found` pairs of pictures are copies. Volumes are candidates by their looks, and copies where they agree voxel by
+    voxel, for which the candidates are read again.
+    """
+    cubes = {k: record.cube for k, record in enumerate(records) if record.cube is not None}
+    with_cube, volumes = list(cubes), set(cubes)
+    copied = {(p.a, p.b) for p in found if not {p.a, p.b} <= volumes}
+    alike = {(p.a, p.b) for p in found} - copied
+    placed = candidates(np.stack(list(cubes.values())), mirrored=mirrored) if cubes else []
+    read = data.source if isinstance(data, Deriving) else data.load
+
+    @lru_cache(maxsize=KEPT)
+    def volume(number: int) -> Array:
+        array: Array = read(records[number].item).image.array[0]
+        return array
+
+    for pair in placed:
+        a, b = with_cube[pair.a], with_cube[pair.b]
+        if records[a].item.files != records[b].item.files and copies(volume(a), volume(b), pair.way):
+            copied.add((a, b))
+    return sorted(copied), sorted(alike - copied)
+
+
+def _scales(records: Sequence[Record]) -> list[Finding]:
+    """Boxes of a whole set that are of another scale than its images."""
+    found = [record.boxes for record in records if record.boxes is not None and len(record.boxes)]
+    if not found:
+        return []
+    boxes = np.concatenate(found)
+    n = boxes.shape[1] // 2
+    if boxes.max() <= 1:
+        text = f"all {len(boxes)} boxes lie within 0 to 1: they look normalised, boxes are read in pixels"
+        return [Finding("box-scale", "", text)]
+    if (boxes[:, n:] - boxes[:, :n] < 1).all():
+        return [Finding("box-scale", "", f"all {len(boxes)} boxes are smaller than a pixel")]
+    return []
+
+
+def _identical(records: Sequence[Record]) -> Iterator[tuple[Record, Record]]:
+    """Pairs of images with the same bytes; of very many copies each with the next alone."""
+    by_digest: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        if record.digest:
+            by_digest[record.digest].append(record)
+    for same in by_digest.values():
+        yield from combinations(same, 2) if len(same) < 32 else pairwise(same)
+
+
+def _persons(records: Sequence[Record], side: dict[str, Any]) -> Iterator[tuple[Record, Record]]:
+    """For each person and each two sides that hold images of them, the first image of either."""
+    first: dict[tuple[str, str], dict[str, Record]] = defaultdict(dict)
+    for record in records:
+        part = side.get(record.item.id)
+        for key in PERSONS:
+            if part is not None and key in record.item.groups:
+                first[key, record.item.groups[key]].setdefault(part, record)
+    for by_part in first.values():
+        yield from combinations(by_part.values(), 2)
+
+
+def _leaks(
+    kind: LeakKind,
+    pairs: Sequence[tuple[Record, Record]] | Iterator[tuple[Record, Record]],
+    side: dict[str, Any],
+) -> Iterator[Leak]:
+    """The pairs that lie on two sides."""
+    for a, b in pairs:
+        sides = side.get(a.item.id), side.get(b.item.id)
+        if sides[0] is not None and sides[1] is not None and sides[0] != sides[1]:
+            yield Leak(kind, a.name, b.name, (sides[0], sides[1]), (a.item.stratum, b.item.stratum))
+
+
+def _same_thing(record: Record, pair: NearPair) -> bool:
+    """Whether a near pair, `record` being one of it, is more than two people's likeness."""
+    if record.made:
+        return pair.whole and pair.detail > MAP_DETAIL
+    return pair.whole or not record.spacing or pair.detail > VOLUME_DETAIL
+
+
+def _conflicts(pairs: Sequence[tuple[Record, Record]]) -> list[Finding]:
+    return [
+        Finding(
+            "label-conflict", a.name, f"is labelled {a.item.stratum}, its duplicate {b.name} {b.item.stratum}", b.name
+        )
+        for a, b in pairs
+        if a.item.stratum != b.item.stratum
+    ]
+
+
+def _repeats(
+    same: Sequence[tuple[Record, Record]], near: Sequence[tuple[Record, Record]], side: dict[str, Any]
+) -> list[Finding]:
+    """Pairs on one side."""
+    kinds = (("duplicate", "has the same bytes as", same), ("near-duplicate", "shows what is shown by", near))
+    return [
+        Finding(kind, a.name, f"{words} {b.name}", b.name)
+        for kind, words, pairs in kinds
+        for a, b in pairs
+        if a.name != b.name and side.get(a.item.id) == side.get(b.item.id)
+    ]
+
+
+def _unlikely(records: Sequence[Record], prints: Fingerprints | None) -> list[Finding]:
+    """Images that look like those of another class."""
+    if prints is None:
+        return []
+    found = suspects(prints, [record.item.stratum for record in records[: len(prints)]])
+    return [
+        Finding(
+            "label-noise",
+            records[one.image].name,
+            f"is labelled {records[one.image].item.stratum}, looks like {one.label} ({one.share:.0%} to {one.own:.0%})",
+        )
+        for one in found
+    ]
+
+
+def _balance(items: Sequence[Item], side: dict[str, Any]) -> list[Finding]:
+    """Classes that are rare, or absent from one side."""
+    classes = Counter(item.stratum for item in items if item.stratum)
+    found = []
+    if len(classes) > 1:
+        (most, many), (least, few) = classes.most_common()[0], classes.most_common()[-1]
+        if many > IMBALANCE * few:
+            found.append(Finding("class-balance", "", f"{many} images are {most}, only {few} are {least}"))
+        for part in PARTS:
+            here = {item.stratum for item in items if side.get(item.id) == part}
+            found += [
+                Finding("class-balance", "", f"no {label} in {part}") for label in classes if here and label not in here
+            ]
+    return found
+
+
+def _outliers(records: Sequence[Record]) -> list[Finding]:
+    """Images whose spacing or intensities are far from the set's."""
+    found = []
+    placed = [r for r in records if r.spacing]
+    spacings = np.log([max(r.spacing) for r in placed]), np.log([min(r.spacing) for r in placed])
+    for k in np.flatnonzero(_far(spacings[0], least=0.1) | _far(spacings[1], least=0.1)):
+        size = " x ".join(f"{s:.3g}" for s in placed[k].spacing)
+        found.append(Finding("spacing", placed[k].name, f"its spacing of {size} mm is far from the others'"))
+    read = [r for r in records if r.digest]
+    for what, values in (("mean", [r.level for r in read]), ("contrast", [r.contrast for r in read])):
+        for k in np.flatnonzero(_far(np.array(values), least=1e-6)):
+            text = f"its {what} of {values[k]:.4g} is far from the others' {np.median(values):.4g}"
+            found.append(Finding("intensity", read[k].name, text))
+    return found
+
+
+def _far(values: Array, *, least: float) -> Array:
+    """Which values lie OUTLIER robust standard deviations (at least `least` each) from the median."""
+    if len(values) < FEWEST:
+        return np.zeros(len(values), bool)
+    off = np.abs(values - np.median(values))
+    result: Array = off > OUTLIER * max(1.4826 * float(np.median(off)), least)
+    return result

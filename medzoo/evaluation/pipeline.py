@@ -1,0 +1,95 @@
+"""Evaluate a pipeline of models: the test items that no member has seen, and the metrics of each judge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medzoo.artifact import ModelFolder
+from medzoo.data.catalog import catalog
+from medzoo.data.dataset import Objects
+from medzoo.data.opened import OpenData, open_data
+from medzoo.data.split import SPLIT_FILE, Split, split_digest
+from medzoo.errors import UserError
+from medzoo.metrics import ClassifyScores
+from medzoo.metrics.match import iou
+from medzoo.recipe import Recipe, load_recipe
+from medzoo.results import Detections
+from medzoo.runtime.cascade import Cascade
+
+if TYPE_CHECKING:
+    from medzoo.metrics import Figure
+
+
+def unseen_data(recipe: Recipe, members: Mapping[str, ModelFolder]) -> OpenData:
+    """Open the recipe's data with a test part that no member was trained or tuned on.
+
+    Raises UserError if none is left.
+    """
+    data = open_data(recipe)
+    seen: set[str] = set()
+    for folder in members.values():
+        theirs = _split_of(folder)
+        seen |= {_picture(item) for item in (*theirs.train, *theirs.val)}
+    test = tuple(item for item in data.split.test if _picture(item) not in seen)
+    if not test:
+        raise UserError(
+            "every test image was used to train or tune one of the members",
+            recipe.source,
+            "train the members on the same split",
+        )
+    parts: dict[Any, tuple[str, ...]] = {"train": data.split.train, "val": data.split.val, "test": test}
+    return replace(data, split=replace(data.split, test=test, digest=split_digest(parts)))
+
+
+def _split_of(folder: ModelFolder) -> Split:
+    if SPLIT_FILE in folder.manifest["files"]:
+        return Split.read(folder.file(SPLIT_FILE))
+    return open_data(load_recipe(folder.file("recipe.yaml"), catalog=catalog())).split
+
+
+def _picture(item: str) -> str:
+    """The image of an item, which may be one of several masses on it."""
+    return item.split("#")[0]
+
+
+def judge_metrics(predictor: Cascade, recipe: Recipe, data: OpenData) -> list[Figure]:
+    """Metrics of each judge on the lesions that were found (IoU >= 0.5, at the operating threshold)."""
+    scores: dict[str, ClassifyScores] = {}
+    for item in data.part("test"):
+        sample = data.data.load(item)
+        assert isinstance(sample.target, Objects)
+        answer = predictor.predict(sample.image)
+        assert isinstance(answer, Detections)
+        if not len(answer.boxes) or not len(sample.target.boxes):
+            continue
+        overlap = iou(np.asarray(answer.boxes, float), np.asarray(sample.target.boxes, float)).max(axis=1)
+        best = int(overlap.argmax())
+        if overlap[best] < 0.5:
+            continue
+        for role, judge in predictor.judges.items():
+            labels = list(judge.metadata.labels)
+            answered = answer.details[best]["members"].get(judge.metadata.name)
+            if answered is None or item.stratum not in labels:
+                continue
+            mine = scores.setdefault(role, ClassifyScores(_classes(labels), ("auc",), seed=recipe.train.seed))
+            pair = np.array([answered[label] for label in mine.labels])
+            mine.add(
+                mine.labels.index(item.stratum),
+                (pair / pair.sum()).tolist(),
+                item=item.id,
+                group=item.groups.get(recipe.data.split.group),
+            )
+    return [
+        replace(figure, name=f"{role}/{figure.name}", protocol=f"{figure.protocol}; lesions found at IoU >= 0.5")
+        for role, one in scores.items()
+        for figure in one.figures()
+    ]
+
+
+def _classes(labels: list[str]) -> list[str]:
+    """The labels that a lesion can have: "normal" is a picture without one."""
+    return [label for label in labels if label != "normal"]
