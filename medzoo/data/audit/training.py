@@ -28,12 +28,12 @@ def checked_audit(recipe: Recipe, opened: OpenData) -> Audit:
     """
     found = _cached_audit(recipe, opened)
     if found.leaks and not recipe.data.allow_leaks:
-        first = found.leaks[0]
-        words = {"patient": "the same patient", "identical": "the same bytes", "near": "the same content"}
-        count = len(found.leaks)
+        first, more = found.leaks[0], len(found.leaks) - 1
+        words = {"patient": "are of the same patient", "identical": "are identical", "near": "are near-duplicates"}
+        rest = f", and {more} more {'pairs' if more > 1 else 'pair'}" if more else ""
         raise UserError(
-            f"the split leaks: {count} {'pair lies' if count == 1 else 'pairs lie'} in two parts, the first "
-            f"({words[first.kind]}) {first.a} in {first.splits[0]} and {first.b} in {first.splits[1]}",
+            f"the split leaks: {first.a} in {first.splits[0]} and {first.b} in {first.splits[1]} "
+            f"{words[first.kind]}{rest}",
             where=f"{recipe.source}: data.split",
             hint="medzoo data lists them; split by a group that keeps them together, or set data.allow_leaks=true",
         )

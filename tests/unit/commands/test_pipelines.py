@@ -51,7 +51,7 @@ def test_a_changed_file_of_a_member_is_refused(pipeline: ModelFolder, tmp_path: 
 
 
 def test_a_missing_member_is_named(pipeline: ModelFolder) -> None:
-    with pytest.raises(UserError, match="'other-x' is not here"):
+    with pytest.raises(UserError, match="'other-x' is missing"):
         member_folder("other-x", beside=pipeline.path)
 
 
