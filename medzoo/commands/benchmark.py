@@ -23,9 +23,9 @@ from medzoo.loading.backend import open_backend
 from medzoo.loading.peak_memory import peak_mb, peak_of
 from medzoo.report.model_folder import update_folder
 from medzoo.runtime.backends.base import Backend
-from medzoo.runtime.metadata import PRECISIONS, Precision, graph_file
 from medzoo.runtime.backends.devices import cuda_usable, tensorrt_usable
 from medzoo.runtime.backends.onnx import read_metadata
+from medzoo.runtime.metadata import PRECISIONS, Precision, graph_file
 from medzoo.runtime.parity.gate import Golden, compare, read_golden_file
 from medzoo.task import task_of
 from medzoo.types import Array

@@ -17,8 +17,8 @@ from medzoo.io.atomic import atomic_write
 from medzoo.loading.backend import torch_backend
 from medzoo.recipe import load_recipe
 from medzoo.report.model_folder import update_folder
-from medzoo.runtime.metadata import Precision, graph_file
 from medzoo.runtime.backends.onnx import OnnxBackend
+from medzoo.runtime.metadata import Precision, graph_file
 from medzoo.runtime.parity.gate import check_stored
 
 

@@ -17,8 +17,7 @@ from medzoo.artifact.locate import find_model
 from medzoo.artifact.pipeline import pipeline_members
 from medzoo.errors import UserError, missing_extra
 from medzoo.loading.backend import PrecisionName, open_backend
-from medzoo.runtime.backends.devices import GpuOptions
-from medzoo.runtime.backends.devices import Device, cuda_usable
+from medzoo.runtime.backends.devices import Device, GpuOptions, cuda_usable
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.pipeline import Pipeline
 from medzoo.serve.settings import Settings

@@ -9,10 +9,9 @@ from medzoo.artifact import ModelFolder
 from medzoo.data.catalog import has_torch
 from medzoo.errors import UserError, missing_extra
 from medzoo.runtime.backends.base import Backend
-from medzoo.runtime.backends.devices import GpuOptions
-from medzoo.runtime.metadata import Precision, graph_file
-from medzoo.runtime.backends.devices import Device, cuda_usable
+from medzoo.runtime.backends.devices import Device, GpuOptions, cuda_usable
 from medzoo.runtime.backends.onnx import OnnxBackend
+from medzoo.runtime.metadata import Precision, graph_file
 
 if TYPE_CHECKING:
     from medzoo.nn.torch_backend import TorchBackend

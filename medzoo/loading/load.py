@@ -16,12 +16,11 @@ from medzoo.artifact.manifest import DIGEST
 from medzoo.artifact.pipeline import pipeline_members
 from medzoo.errors import UserError
 from medzoo.loading.backend import BackendName, PrecisionName, open_backend
-from medzoo.runtime.cascade import Cascade
-from medzoo.runtime.backends.devices import GpuOptions
-from medzoo.runtime.backends.devices import Device
-from medzoo.runtime.predictor import Predictor
+from medzoo.runtime.backends.devices import Device, GpuOptions
 from medzoo.runtime.backends.remote import TIMEOUT, RemoteBackend, is_url, remote_pipeline
+from medzoo.runtime.cascade import Cascade
 from medzoo.runtime.metadata import check_threshold
+from medzoo.runtime.predictor import Predictor
 from medzoo.runtime.time_limit import check_time_limit
 
 log = logging.getLogger("medzoo.load")

@@ -100,7 +100,7 @@ def test_another_model_at_that_path_is_refused(toy: Path, tmp_path: Path) -> Non
     raw = pickle.dumps(medzoo.load(folder))
     shutil.rmtree(folder)
     shutil.copytree(find_model("breast-mass-svm-classic"), folder)
-    with pytest.raises(UserError, match="is another model"):
+    with pytest.raises(UserError, match="the model has changed"):
         received(raw)
 
 
