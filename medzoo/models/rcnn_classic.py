@@ -17,15 +17,15 @@ from torch import Tensor, nn
 
 from medzoo.inputs.region_input import RegionInput
 from medzoo.metrics.detect import Boxes
-from medzoo.nn.boxes import decode, encode, iou, large_enough
-from medzoo.nn.detector import Detector, Judged, hits_of
+from medzoo.nn.detection.boxes import decode, encode, iou, large_enough
+from medzoo.nn.detection.detector import Detector, Judged, hits_of
+from medzoo.nn.detection.postprocess import SCORE_FLOOR, postprocess
+from medzoo.nn.detection.region_solver import Linear, feature_scale, solve_ridge, solve_svm
 from medzoo.nn.layers import init_normal
 from medzoo.nn.net import Entry, Geometry, Params, Spec
 from medzoo.nn.network import create_network, layers_under
-from medzoo.nn.postprocess import SCORE_FLOOR, postprocess
-from medzoo.nn.region_solver import Linear, feature_scale, solve_ridge, solve_svm
 from medzoo.nn.steps import build_steps
-from medzoo.nn.svm_solver import platt
+from medzoo.nn.svm.solver import platt
 from medzoo.runtime.backends.base import FOUND
 from medzoo.types import Array
 

@@ -17,16 +17,16 @@ from medzoo.inputs.canvas import fit
 from medzoo.inputs.detection import DetectionInput
 from medzoo.metrics.detect import Boxes
 from medzoo.nn.backbone import Backbone, FeaturePyramid
-from medzoo.nn.border import BorderCurve, closeness
-from medzoo.nn.boxes import Weights, clip, decode, encode, large_enough
-from medzoo.nn.detector import Detector, Judged, hits_of
+from medzoo.nn.detection.border import BorderCurve, closeness
+from medzoo.nn.detection.boxes import Weights, clip, decode, encode, large_enough
+from medzoo.nn.detection.detector import Detector, Judged, hits_of
+from medzoo.nn.detection.mirror import Mirror, mirror_boxes, mirror_deltas, mirror_picture
+from medzoo.nn.detection.postprocess import postprocess
+from medzoo.nn.detection.proposals import SMOOTH, ProposalNetwork
+from medzoo.nn.detection.rois import pool_regions
+from medzoo.nn.detection.sampling import jitter, match, sample
 from medzoo.nn.layers import init_normal
-from medzoo.nn.mirror import Mirror, mirror_boxes, mirror_deltas, mirror_picture
 from medzoo.nn.net import Entry, Geometry, Params, Spec
-from medzoo.nn.postprocess import postprocess
-from medzoo.nn.proposals import SMOOTH, ProposalNetwork
-from medzoo.nn.rois import pool_regions
-from medzoo.nn.sampling import jitter, match, sample
 from medzoo.nn.steps import build_steps
 
 # Of each stage: scale of its box targets, about their inverse spread, and the overlap from which a region is an

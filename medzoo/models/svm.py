@@ -18,8 +18,8 @@ from medzoo.errors import UserError
 from medzoo.inputs.feature_input import FeatureInput
 from medzoo.nn.calibration import OperatingRule, operating_point
 from medzoo.nn.net import Entry, Geometry, Net, Params, Spec
-from medzoo.nn.svm import Machine
-from medzoo.nn.svm_solver import Search, Solution, rules, solve
+from medzoo.nn.svm.machine import Machine
+from medzoo.nn.svm.solver import Search, Solution, rules, solve
 from medzoo.types import Array
 
 _RULE: OperatingRule = "specificity-90"

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from medzoo.inputs.canvas import translate_fit
+from medzoo.nn.detection.nms import translate_nms
 from medzoo.nn.lrn import translate_lrn
-from medzoo.nn.nms import translate_nms
 from medzoo.nn.top_k import translate_stable_top_k
 
 

@@ -16,10 +16,10 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from medzoo.models.region_cnn import ENTRY, RegionCnn, RegionCnnParams, build
-from medzoo.nn.boxes import iou
+from medzoo.nn.detection.boxes import iou
+from medzoo.nn.detection.postprocess import SCORE_FLOOR
 from medzoo.nn.net import Spec
 from medzoo.nn.onnx_ops import translations
-from medzoo.nn.postprocess import SCORE_FLOOR
 
 SIZES = [(64, 64), (96, 80), (50, 131), (200, 190)]
 BATCHES = [1, 2, 3, 5]

@@ -12,7 +12,7 @@ from medzoo.errors import UserError
 from medzoo.inputs.feature_input import feature_probes
 from medzoo.models.svm import ENTRY, Svm, SvmParams
 from medzoo.nn.net import Spec
-from medzoo.nn.svm_solver import Search, folds, platt, solve
+from medzoo.nn.svm.solver import Search, folds, platt, solve
 from medzoo.nn.weights import load_weights, weights_bytes
 from medzoo.runtime.parity.gate import Golden, golden_file, read_golden_file
 from medzoo.types import Array

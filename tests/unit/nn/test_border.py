@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from medzoo.nn.border import LEAST_SLOPE, BorderCurve, closeness, fit_curve
+from medzoo.nn.detection.border import LEAST_SLOPE, BorderCurve, closeness, fit_curve
 
 EXTENT = torch.tensor([200.0, 100.0])  # width, height
 

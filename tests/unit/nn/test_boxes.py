@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from medzoo.nn.boxes import MAX_LOG_CHANGE, clip, decode, encode, iou, large_enough
+from medzoo.nn.detection.boxes import MAX_LOG_CHANGE, clip, decode, encode, iou, large_enough
 
 
 def test_overlap_of_two_squares_is_a_third() -> None:

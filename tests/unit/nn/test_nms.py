@@ -11,7 +11,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from medzoo.nn.nms import nms
+from medzoo.nn.detection.nms import nms
 from medzoo.nn.onnx_ops import translations
 
 IOU, FLOOR = 0.5, 0.05

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchvision.ops import roi_align
 
-from medzoo.nn.rois import atlas, pool_regions, region_levels
+from medzoo.nn.detection.rois import atlas, pool_regions, region_levels
 
 STRIDES = (4, 8, 16)
 

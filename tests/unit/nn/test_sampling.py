@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from medzoo.nn.boxes import iou
-from medzoo.nn.sampling import BACKGROUND, IGNORED, jitter, match, sample
+from medzoo.nn.detection.boxes import iou
+from medzoo.nn.detection.sampling import BACKGROUND, IGNORED, jitter, match, sample
 
 OBJECTS = torch.tensor([[0.0, 0, 10, 10], [50, 50, 60, 60]])
 # Overlaps with the first object: 1, 0.6, 0.25, 0; with the second 0.2 at most.

@@ -17,7 +17,7 @@ from medzoo.inputs.scenes import OrderedScenes, SceneBatches, ScenePictures
 from medzoo.metrics.detect import Boxes
 from medzoo.models.region_cnn import ENTRY
 from medzoo.nn.backbone import Backbone
-from medzoo.nn.detector import Detector
+from medzoo.nn.detection.detector import Detector
 from medzoo.nn.net import Spec
 from medzoo.nn.weights import build_net, load_weights, weights_bytes
 from medzoo.recipe import TrainSection, load_recipe

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from medzoo.nn.boxes import clip, iou, large_enough
+from medzoo.nn.detection.boxes import clip, iou, large_enough
 
 BACKGROUND, IGNORED = -1, -2
 

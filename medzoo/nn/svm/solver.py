@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from medzoo.errors import UserError, missing_extra
-from medzoo.nn.svm import LIMIT
+from medzoo.nn.svm.machine import LIMIT
 from medzoo.types import Array
 
 

@@ -1,0 +1,1 @@
+"""Parts of detectors: anchors, proposals, sampling, RoIAlign, suppression, calibration at the border."""

@@ -1,0 +1,1 @@
+"""The support vector machine: fitted by scikit-learn, evaluated as plain tensors."""
