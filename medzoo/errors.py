@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from medzoo.escape import escaped
 
@@ -41,12 +42,16 @@ class UserError(Exception):
         super().__init__(str(self.faults[0]))
 
     @classmethod
-    def of(cls, faults: Sequence[Fault]) -> UserError:
+    def of(cls, faults: Sequence[Fault]) -> Self:
         """All `faults` as one error, in their order (for a recipe, whose errors come at once)."""
         error = cls(faults[0].message, faults[0].where, faults[0].hint)
         error.faults = tuple(faults)
         error.args = ("\n".join(str(f) for f in faults),)
         return error
+
+    def located(self, where: str | None) -> Self:
+        """The same error with `where` as the place of each fault that names none."""
+        return type(self).of([replace(fault, where=fault.where or where) for fault in self.faults])
 
 
 class OffGridError(UserError):

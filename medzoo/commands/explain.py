@@ -15,7 +15,7 @@ from medzoo.errors import UserError, as_user_error
 from medzoo.loading.backend import open_backend
 from medzoo.plots.canvas import save_png
 from medzoo.plots.heat import draw_heat, draw_maps
-from medzoo.preprocess.mass import measured_of
+from medzoo.preprocess.extras import mass
 from medzoo.results import Classification, Failure
 from medzoo.runtime.backends.remote import is_url
 from medzoo.runtime.predictor import Predictor, Prepared
@@ -71,9 +71,9 @@ class Explainer:
         from medzoo.nn.explain import feature_maps, grad_cam
 
         array = prepared.image.array
-        mass = measured_of(prepared.image)
-        if mass is not None:
-            array = array[max(range(len(array)), key=lambda row: mass.weights[row])]
+        measured = mass(prepared.extras)
+        if measured is not None:
+            array = array[max(range(len(array)), key=lambda row: measured.weights[row])]
         image = torch.from_numpy(array[None]).to(next(self.net.parameters()).device)
         labels = self.predictor.metadata.labels
         heat = grad_cam(self.net, image, labels.index(label))

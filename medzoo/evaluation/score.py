@@ -14,7 +14,7 @@ import numpy as np
 
 from medzoo.data.dataset import DataSet, Item, Objects, Sample
 from medzoo.metrics import ClassifyScores, Scope, Scores
-from medzoo.preprocess.mass import measured_of
+from medzoo.preprocess.extras import mass
 from medzoo.runtime.predictor import Predictor
 
 MACHINE, EXPERT = "machine-outline", "expert-outline"
@@ -78,7 +78,7 @@ def evaluate(
             result = predictor.answer(prepared)
             mine = scores.accumulated(protocol)
             mine.add(sample.target, task.prediction(result, metadata.labels), **where)
-            measured = measured_of(prepared.image)
+            measured = mass(prepared.extras)
             if measured is not None and len(metadata.labels) == 2:
                 if protocol not in scores.by_size:
                     names = [name for name in _RANKED if name in mine.names]

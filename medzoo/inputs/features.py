@@ -11,7 +11,7 @@ from medzoo.data.dataset import DataSet, Item
 from medzoo.errors import UserError
 from medzoo.inputs.batches import Batch
 from medzoo.io.channels import to_channels
-from medzoo.preprocess.mass import Hint, measured_of, with_hint
+from medzoo.preprocess.extras import MASS_HINT, MassHint, mass
 from medzoo.preprocess.step import HostStep
 from medzoo.preprocess.steps import apply_steps
 from medzoo.types import Array
@@ -99,17 +99,17 @@ class FeatureBatches:
         rows: list[Array] = []
         weights: list[float] = []
         for outline in self.outlines if not outlines_only else ("given",):
-            hint = Hint()
+            hint = MassHint()
             if outline == "given" and not outlines_only:
                 if sample.mask is None:
                     raise UserError(
                         "has no outline to learn from", where=str(item.files.get("image", item.id)),
                         hint="learn_from: [found] needs none",
                     )  # fmt: skip
-                hint = Hint(mask=sample.mask)
-            prepared, _ = apply_steps(with_hint(image, hint), self.steps)
-            rows += list(np.atleast_2d(np.asarray(prepared.array, np.float64)))
-            measured = measured_of(prepared)
+                hint = MassHint(mask=sample.mask)
+            state = apply_steps(image, self.steps, extras={MASS_HINT: hint})
+            rows += list(np.atleast_2d(np.asarray(state.image.array, np.float64)))
+            measured = mass(state.extras)
             assert measured is not None
             weights += measured.weights
         return rows, weights, sample.target

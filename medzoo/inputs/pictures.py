@@ -15,7 +15,7 @@ from medzoo.errors import UserError
 from medzoo.inputs.canvas import fit
 from medzoo.io.cache import cached, file_digest
 from medzoo.io.channels import to_channels
-from medzoo.preprocess.mass import Hint, with_hint
+from medzoo.preprocess.extras import MASS_HINT, MassHint
 from medzoo.preprocess.step import HostStep
 from medzoo.preprocess.steps import apply_steps
 from medzoo.types import Array
@@ -72,9 +72,8 @@ class Pictures:
         item = self.items[index]
         sample = self.data.load(item)
         image = to_channels(sample.image, self.channels)
-        if sample.mask is not None:
-            image = with_hint(image, Hint(mask=sample.mask))
-        array = np.ascontiguousarray(apply_steps(image, self.steps)[0].array)
+        extras = {} if sample.mask is None else {MASS_HINT: MassHint(mask=sample.mask)}
+        array = np.ascontiguousarray(apply_steps(image, self.steps, extras=extras).image.array)
         if array.ndim != 3:
             raise UserError("is not a picture", where=str(next(iter(item.files.values()), item.id)))
         return array

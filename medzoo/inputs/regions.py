@@ -97,8 +97,8 @@ class ProposedPictures:
     def _of(self, item: Item) -> Proposals:
         sample = self.data.load(item)
         assert isinstance(sample.target, Objects)
-        image, transform = apply_steps(to_channels(sample.image, self.channels), self.before)
-        picture, transform = self.step.on_grid(image, transform)
+        state = apply_steps(to_channels(sample.image, self.channels), self.before)
+        picture, transform = self.step.on_grid(state.image, state.transform)
         path = item.files.get("image")
         if path is None:
             boxes = self.step.search(picture)

@@ -124,7 +124,8 @@ class ScenePictures:
         sample = self.data.load(item)
         where = str(next(iter(item.files.values()), item.id))
         assert isinstance(sample.target, Objects)
-        image, transform = apply_steps(to_channels(sample.image, self.channels), self.steps)
+        state = apply_steps(to_channels(sample.image, self.channels), self.steps)
+        image, transform = state.image, state.transform
         array = np.ascontiguousarray(image.array)
         if array.ndim != 3:
             raise UserError("is not a picture", where=where)

@@ -64,7 +64,8 @@ class SliceScenes(ScenePictures):
             volume = where, repr(whole(item).facts)
             if sample.mask is None or sample.mask.ndim != 3:
                 raise UserError("is no volume with a label map", where, "detectors learn slices from label maps")
-            image, transform = apply_steps(to_channels(sample.image, geometry.channels), steps)
+            state = apply_steps(to_channels(sample.image, geometry.channels), steps)
+            image, transform = state.image, state.transform
             stack = np.moveaxis(np.asarray(image.array, np.float32), geometry.axis + 1, 0)
             target, mine = (
                 np.moveaxis(transform.mask_from_source(mask), geometry.axis, 0)

@@ -141,7 +141,8 @@ def load_volumes(
     def prepared(item: Item) -> _Prepared:
         with mapped():
             sample = data.load(item)
-            image, transform = apply_steps(to_channels(sample.image, geometry.channels), steps)
+            state = apply_steps(to_channels(sample.image, geometry.channels), steps)
+            image, transform = state.image, state.transform
         target = transform.mask_from_source(np.asarray(sample.target, np.uint8))
         in_file = map_of(image.array) is not None
         array = image.array if in_file else np.asarray(image.array, np.float32)

@@ -19,8 +19,7 @@ def slicewise(image: Image, function: Callable[[Array], Array]) -> Array:
     try:
         done = np.stack([function(plane) for plane in planes])
     except UserError as error:
-        fault = error.faults[0]
-        raise UserError(fault.message, fault.where or image.source, fault.hint) from None
+        raise error.located(image.source) from None
     if image.affine is None:
         return done
     back: Array = np.moveaxis(done.reshape(len(image.array), -1, *image.shape[:2]), 1, -1)

@@ -1,26 +1,41 @@
 """The base of every host step: a pydantic model whose fields are the step's options in a recipe.
 
 A step is one class with a literal `op` and `apply`, in a file of that name in `medzoo/preprocess/host/` that ends with
-`ENTRY = TheStep`; a package of its own registers it as an entry point under `medzoo.steps`.
-Steps that only change values pass the transform on; steps that move voxels multiply its matrix
-(`GridTransform.compose`), which is all that masks and boxes need to find their way back.
+`ENTRY = TheStep`; another package registers its own as an entry point under `medzoo.steps`.
+Steps that only change values return the transform as it is. Steps that move pixels compose it with their own
+(`GridTransform.compose`), and masks and boxes return to the source through it.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from medzoo.preprocess.extras import Extras
 from medzoo.types import GridTransform, Image
+
+
+@dataclass(frozen=True, eq=False)
+class StepState:
+    """An image between two host steps.
+
+    `transform`: from the image's grid to that of the source; `extras`: what steps pass on beside the image, by name
+    (medzoo.preprocess.extras). A step leaves extras that it does not know as they are.
+    """
+
+    image: Image
+    transform: GridTransform
+    extras: Extras = field(default_factory=dict)
 
 
 class HostStep(BaseModel):
     """One host step; `op` is its name in recipes and in the ONNX metadata.
 
-    `measures`: it turns the image into a vector of named features (F,), with or without the outline of a mass
-    (medzoo.preprocess.mass). `outlines_only`: it takes outlines in place of an image. `scales`: it brings grey values
-    to a scale of its own, so that it does not matter in how many bits they were stored.
+    `measures`: it takes hints about a mass, and turns the image into a vector of named features (F,) or crops it.
+    `outlines_only`: it takes outlines in place of an image. `scales`: it brings grey values to a scale of its own, so
+    that the number of stored bits does not matter.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -31,9 +46,17 @@ class HostStep(BaseModel):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the features, of a step that measures."""
+        """Names of the features, of a step that measures."""
         return ()
 
     def apply(self, image: Image, transform: GridTransform) -> tuple[Image, GridTransform]:
-        """The image after the step, and the transform that leads back to the source. Raises UserError."""
+        """The image after the step, and the transform from its grid to the source's. Raises UserError."""
         raise TypeError(f"{type(self).__name__} does not define apply")
+
+    def __call__(self, state: StepState) -> StepState:
+        """Apply the step and keep the extras. A step that reads or adds extras overrides this in place of `apply`.
+
+        Raises UserError.
+        """
+        image, transform = self.apply(state.image, state.transform)
+        return replace(state, image=image, transform=transform)

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from medzoo import registry
 from medzoo.errors import Fault, UserError
-from medzoo.preprocess.step import HostStep
+from medzoo.preprocess.extras import Extras
+from medzoo.preprocess.step import HostStep, StepState
 from medzoo.types import GridTransform, Image
 
 
@@ -38,9 +39,12 @@ def parse_steps(raw: Sequence[Mapping[str, Any]], *, where: str = "preprocess.ho
     return tuple(steps)
 
 
-def apply_steps(image: Image, steps: Sequence[HostStep]) -> tuple[Image, GridTransform]:
-    """The image after all `steps`, and the transform that leads from it back to `image`. Raises UserError."""
-    transform = GridTransform.identity(image)
+def apply_steps(image: Image, steps: Sequence[HostStep], *, extras: Extras | None = None) -> StepState:
+    """Apply `steps` in order; the transform of the result leads back to `image`. `extras`: hints for the steps.
+
+    Raises UserError.
+    """
+    state = StepState(image, GridTransform.identity(image), extras or {})
     for step in steps:
-        image, transform = step.apply(image, transform)
-    return image, transform
+        state = step(state)
+    return state

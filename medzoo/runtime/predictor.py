@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, overload
 
@@ -23,7 +23,7 @@ from medzoo.io.file_object import is_file_object, name_of
 from medzoo.io.read import read_image, read_labels
 from medzoo.io.sequences import read_sequences
 from medzoo.io.snapshot import file_version, snapshot
-from medzoo.preprocess.mass import Hint, with_hint
+from medzoo.preprocess.extras import MASS_HINT, Extras, MassHint
 from medzoo.preprocess.steps import apply_steps, parse_steps
 from medzoo.results import Failure, Result
 from medzoo.runtime.backends.base import Backend
@@ -55,6 +55,8 @@ class Prepared:
     transform: GridTransform
     tile: tuple[int, int] | None = None
     """Height and width of the tiles that a detector looks at, None for the whole picture at once."""
+    extras: Extras = field(default_factory=dict)
+    """See medzoo.preprocess.extras."""
 
 
 class Predictor:
@@ -214,16 +216,16 @@ class Predictor:
         size = None if tile is None or tile is False else self._tile_size(tile)
         image = self._in_range(self._read(source, bgr=bgr))
         image = to_channels(image, self.metadata.geometry.channels)
-        if mask is not None or box is not None:
-            image = with_hint(image, self._hint(image, mask, box))
-        prepared, transform = apply_steps(image, self.steps)
+        extras = {} if mask is None and box is None else {MASS_HINT: self._hint(image, mask, box)}
+        state = apply_steps(image, self.steps, extras=extras)
+        prepared = state.image
         if size is None:  # tiles are turned into floats one by one
             prepared = prepared.replace(array=np.asarray(prepared.array, np.float32))
         if self.only_pictures and prepared.array.ndim > 3:
             raise UserError(
                 f"is a volume, {self.metadata.name} takes pictures", image.source, "give it one slice as a picture"
             )
-        return Prepared(_name(source), image, prepared, transform, size)
+        return Prepared(_name(source), image, prepared, state.transform, size, state.extras)
 
     def _tile_size(self, tile: Any) -> tuple[int, int]:
         if self.metadata.task != "detect" or not self.only_pictures or self.metadata.inputs != ("image",):
@@ -289,7 +291,7 @@ class Predictor:
             return image
         return values.fit(image) if image.affine is None else values.check_volume(image)
 
-    def _hint(self, image: Image, mask: Any, box: Any) -> Hint:
+    def _hint(self, image: Image, mask: Any, box: Any) -> MassHint:
         if not self.takes_outline:
             raise UserError("this model takes no outline and no box", where=image.source, hint="leave them out")
         if mask is not None and box is not None:
@@ -303,7 +305,7 @@ class Predictor:
                 raise UserError(f"is no mask, it has {len(values)} different values", where=named, hint=way)
             if outline.shape == image.shape and outline.all():
                 raise UserError("is no mask, it leaves nothing of the image out", where=named, hint="0 is not the mass")
-            return Hint(mask=outline)
+            return MassHint(mask=outline)
         x0, y0, x1, y1 = (float(v) for v in box)
         height, width = image.shape[:2]
         if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
@@ -311,7 +313,7 @@ class Predictor:
                 f"the box {[x0, y0, x1, y1]} is not x0,y0,x1,y1 inside the {width} x {height} image",
                 where=image.source,
             )
-        return Hint(box=(x0, y0, x1, y1))
+        return MassHint(box=(x0, y0, x1, y1))
 
     def answer(self, prepared: Prepared) -> Result:
         """Run the graph on a prepared input and bring the answer back to the input's own grid."""

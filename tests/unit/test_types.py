@@ -53,7 +53,8 @@ def random_boxes(shape: tuple[int, ...], n: int = 20) -> Array:
 @pytest.mark.parametrize(("axes", "signs"), ORIENTATIONS)
 def test_orient_and_back_in_all_48_orientations(axes: tuple[int, ...], signs: tuple[int, ...], oblique: float) -> None:
     image = placed(axes, signs, oblique)
-    turned, transform = apply_steps(image, parse_steps([{"op": "orient", "to": "RAS"}]))
+    state = apply_steps(image, parse_steps([{"op": "orient", "to": "RAS"}]))
+    turned, transform = state.image, state.transform
 
     # Towards right, anterior, superior, and every voxel still at its place in millimetres.
     cosines = turned.affine[:3, :3] / np.linalg.norm(turned.affine[:3, :3], axis=0)
@@ -89,7 +90,8 @@ def test_orient_then_spacing_then_crop_keep_millimetres(
     ]
     block = np.zeros((1, *SHAPE))
     block[0, 1:4, 2:5, 3:8] = 1
-    prepared, transform = apply_steps(image.replace(array=block), parse_steps(steps))
+    state = apply_steps(image.replace(array=block), parse_steps(steps))
+    prepared, transform = state.image, state.transform
     np.testing.assert_allclose(image.affine @ transform.matrix, prepared.affine, atol=1e-9)
     boxes = np.array([[1, 2, 3, 4, 5, 8], [0.25, 1, 2, 4.5, 6.75, 9]], float)
     there = transform.boxes_from_source(boxes)
@@ -101,7 +103,7 @@ def test_orient_then_spacing_then_crop_keep_millimetres(
 def test_a_mask_survives_finer_spacing(factor: int) -> None:
     image = placed((1, 0, 2), (-1, 1, -1), 10.0)
     finer = [s / factor for s in image.spacing]
-    _, transform = apply_steps(image, parse_steps([{"op": "spacing", "mm": finer}]))
+    transform = apply_steps(image, parse_steps([{"op": "spacing", "mm": finer}])).transform
     mask = np.random.default_rng(0).integers(0, 4, SHAPE).astype(np.uint8)
     there = transform.mask_from_source(mask)
     assert there.shape == tuple(n * factor for n in SHAPE)
@@ -113,7 +115,8 @@ def test_a_crop_at_every_border_comes_back() -> None:
     for start, stop in itertools.product(range(4), (4, 5)):
         image = Image(np.zeros((1, 5, 6)))
         image.array[0, start:stop, 2:5] = 1
-        cropped, transform = apply_steps(image, parse_steps([{"op": "crop-foreground"}]))
+        state = apply_steps(image, parse_steps([{"op": "crop-foreground"}]))
+        cropped, transform = state.image, state.transform
         assert cropped.shape == (stop - start, 3)
         np.testing.assert_array_equal(transform.mask_to_source(cropped.array[0]), image.array[0])
         whole = np.array([[0.0, 0, 3, stop - start]])

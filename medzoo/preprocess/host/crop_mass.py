@@ -11,8 +11,8 @@ from pydantic import Field
 from medzoo.errors import UserError
 from medzoo.imaging.boundary import Method, Polarity, find_boundary
 from medzoo.imaging.contour import one_mass
-from medzoo.preprocess.mass import Measured, Provenance, hint_of
-from medzoo.preprocess.step import HostStep
+from medzoo.preprocess.extras import MASS, Mass, MassHint, Provenance, mass_hint
+from medzoo.preprocess.step import HostStep, StepState
 from medzoo.types import Array, GridTransform, Image
 
 
@@ -20,8 +20,7 @@ class CropMass(HostStep):
     """Cut out the square around a mass, `context` times its longer side wider on every side; what lies beyond
     the picture is left out, never made up.
 
-    The mass is that of the outline given with the image, else of the box, else of the outline that `boundary`
-    finds. Like a step that measures it takes such hints, but the image stays an image.
+    The mass is that of the outline given with the image, else of the box, else of the outline that `boundary` finds.
     """
 
     measures: ClassVar[bool] = True
@@ -30,16 +29,18 @@ class CropMass(HostStep):
     boundary: Method = "region-growing"
     polarity: Polarity = "auto"
 
-    def apply(self, image: Image, transform: GridTransform) -> tuple[Image, GridTransform]:
-        """The cropped image and its transform. Raises UserError for a volume, a constant image, an empty outline or
-        one of another size."""
+    def __call__(self, state: StepState) -> StepState:
+        """The cropped image, with the mass as an extra (`MASS`).
+
+        Raises UserError for a volume, a constant image, an empty outline, or one of another size.
+        """
+        image, transform = state.image, state.transform
         if len(image.shape) != 2:
             raise UserError("is a volume, a mass is cut out of a picture", image.source)
         try:
-            box, mask, provenance = self._place(image, transform)
+            box, mask, provenance = self._find(image, transform, mass_hint(state.extras))
         except UserError as error:
-            fault = error.faults[0]
-            raise UserError(fault.message, fault.where or image.source, fault.hint) from None
+            raise error.located(image.source) from None
         x0, y0, x1, y1 = box
         half = max(x1 - x0, y1 - y0) * (0.5 + self.context)
         window = []
@@ -52,13 +53,14 @@ class CropMass(HostStep):
         array = np.ascontiguousarray(image.array[(slice(None), *window)])
         size = 2 * math.sqrt(mask.sum() / math.pi) if mask is not None else math.sqrt((x1 - x0) * (y1 - y0))
         outline = None if mask is None else transform.mask_to_source(mask.astype(np.uint8)) > 0
-        meta = {**image.meta, "measured": Measured({}, provenance, outline, size)}
-        cropped = image.replace(array=array, meta=meta)
-        return cropped, transform.compose(matrix, shape=cropped.shape)
+        cropped = image.replace(array=array)
+        extras = {**state.extras, MASS: Mass({}, provenance, outline, size)}
+        return StepState(cropped, transform.compose(matrix, shape=cropped.shape), extras)
 
-    def _place(self, image: Image, transform: GridTransform) -> tuple[tuple[float, ...], Array | None, Provenance]:
-        """The box [x0, y0, x1, y1] around the mass, its outline if there is one, and whence it came."""
-        hint = hint_of(image)
+    def _find(
+        self, image: Image, transform: GridTransform, hint: MassHint
+    ) -> tuple[tuple[float, ...], Array | None, Provenance]:
+        """The box [x0, y0, x1, y1] around the mass, its outline if it has one, and where they come from."""
         if hint.box is not None:
             return tuple(map(float, transform.boxes_from_source(np.array([hint.box]))[0])), None, "box"
         if hint.mask is None:

@@ -32,8 +32,7 @@ class Equalise(HostStep):
                 equalise(channel, method=self.method, bins=self.bins, window=self.window) for channel in image.array
             ])  # fmt: skip
         except UserError as error:
-            fault = error.faults[0]
-            raise UserError(fault.message, fault.where or image.source, fault.hint) from None
+            raise error.located(image.source) from None
         return image.replace(array=array), transform
 
 

@@ -11,9 +11,9 @@ from medzoo.errors import UserError
 from medzoo.imaging.boundary import Boundary, Method, Polarity, boundary_of_mask, find_boundary
 from medzoo.imaging.candidates import candidate_boundaries
 from medzoo.imaging.features import feature_names, features
-from medzoo.preprocess.mass import Hint, Measured, hint_of, with_measured
-from medzoo.preprocess.step import HostStep
-from medzoo.types import Array, GridTransform, Image
+from medzoo.preprocess.extras import MASS, Mass, MassHint, Provenance, mass_hint
+from medzoo.preprocess.step import HostStep, StepState
+from medzoo.types import Array, GridTransform
 
 FLAG = "outline_given"
 
@@ -59,27 +59,30 @@ class Features(HostStep):
         """The names of the F features."""
         return feature_names(self.groups) + ((FLAG,) if self.flag else ())
 
-    def apply(self, image: Image, transform: GridTransform) -> tuple[Image, GridTransform]:
-        """The vector of features; `measured_of(image)` tells the rest, of the best candidate. Raises UserError for
-        a volume, a constant image, an empty outline or one of another size, and a feature that is not finite."""
+    def __call__(self, state: StepState) -> StepState:
+        """The features as the image's array, with the mass as an extra (`MASS`; of candidates the best).
+
+        Raises UserError for a volume, a constant image, an empty outline or one of another size, and a feature that is
+        not finite.
+        """
+        image = state.image
         if len(image.shape) != 2:
             raise UserError("is a volume, the features are those of a picture", image.source)
         try:
-            grey, transform = self._on_grid(image.array[0], transform)
-            found, weights, provenance = self._outlines(grey, hint_of(image), transform)
+            grey, transform = self._resize(image.array[0], state.transform)
+            outlines, weights, provenance = self._outlines(grey, mass_hint(state.extras), transform)
             scale = 1 / transform.inverse[0, 0]
-            rows = [self._row(grey, one.mask, scale, provenance) for one in found]
-            size = float(features(grey, found[0].mask, groups=("size",), spacing=(scale, scale))[2])
+            rows = [self._row(grey, outline.mask, scale, provenance) for outline in outlines]
+            size = float(features(grey, outlines[0].mask, groups=("size",), spacing=(scale, scale))[2])
         except UserError as error:
-            fault = error.faults[0]
-            raise UserError(fault.message, fault.where or image.source, fault.hint) from None
-        mask = transform.mask_to_source(found[0].mask.astype(np.uint8)) > 0
+            raise error.located(image.source) from None
+        mask = transform.mask_to_source(outlines[0].mask.astype(np.uint8)) > 0
         named = dict(zip(self.names, map(float, rows[0]), strict=True))
         vector = np.stack(rows) if self.candidates else rows[0]
-        measured = Measured(named, provenance, mask, size, found[0].notes, weights)
-        return with_measured(image, vector, measured), transform
+        mass = Mass(named, provenance, mask, size, outlines[0].notes, weights)
+        return StepState(image.replace(array=vector, affine=None), transform, {**state.extras, MASS: mass})
 
-    def _on_grid(self, grey: Array, transform: GridTransform) -> tuple[Array, GridTransform]:
+    def _resize(self, grey: Array, transform: GridTransform) -> tuple[Array, GridTransform]:
         if self.side is None:
             return grey, transform
         from skimage.transform import resize
@@ -97,8 +100,8 @@ class Features(HostStep):
         return np.append(values, float(provenance == "given")) if self.flag else values
 
     def _outlines(
-        self, grey: Array, hint: Hint, transform: GridTransform
-    ) -> tuple[list[Boundary], tuple[float, ...], Any]:
+        self, grey: Array, hint: MassHint, transform: GridTransform
+    ) -> tuple[list[Boundary], tuple[float, ...], Provenance]:
         if hint.mask is not None:
             if hint.mask.shape != transform.source_shape:
                 have, need = (f"{shape[1]} x {shape[0]}" for shape in (hint.mask.shape, transform.source_shape))

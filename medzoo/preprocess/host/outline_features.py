@@ -11,9 +11,9 @@ from pydantic import AfterValidator, Field
 from medzoo.errors import UserError
 from medzoo.imaging.contour import one_mass, trace
 from medzoo.imaging.solid import SOLID_SIZE, Solid, size_of_solid, solid_features, solid_names
-from medzoo.preprocess.mass import Measured, hint_of, with_measured
-from medzoo.preprocess.step import HostStep
-from medzoo.types import Array, GridTransform, Image
+from medzoo.preprocess.extras import MASS, Mass, mass_hint
+from medzoo.preprocess.step import HostStep, StepState
+from medzoo.types import Array, Image
 
 OUTLINES = "outlines_mm"  # key of Image.meta: {reader: [(z, (N, 2) x and y), ...]}, all in millimetres
 
@@ -43,10 +43,14 @@ class OutlineFeatures(HostStep):
         """The names of the F features."""
         return solid_names(self.groups)
 
-    def apply(self, image: Image, transform: GridTransform) -> tuple[Image, GridTransform]:
-        """The vector of features; `measured_of(image)` tells the rest. Raises UserError for an image that is no
-        mask, an empty mask, contours of fewer than 8 points, and a feature that is not finite."""
-        if hint_of(image).mask is not None or hint_of(image).box is not None:
+    def __call__(self, state: StepState) -> StepState:
+        """The features as the image's array, with the mass as an extra (`MASS`).
+
+        Raises UserError for an image that is no mask, an empty mask, contours of fewer than 8 points, and a feature
+        that is not finite.
+        """
+        image, hint = state.image, mass_hint(state.extras)
+        if hint.mask is not None or hint.box is not None:
             raise UserError(
                 "this model takes outlines alone, the input itself is the outline", image.source, "leave out --mask"
             )
@@ -61,12 +65,11 @@ class OutlineFeatures(HostStep):
             solids = [Solid.of(outlines) for outlines in read]
             values = np.mean([solid_features(solid, groups=self.groups) for solid in solids], axis=0)
         except UserError as error:
-            fault = error.faults[0]
-            raise UserError(fault.message, fault.where or image.source, fault.hint) from None
+            raise error.located(image.source) from None
         size = float(np.mean([size_of_solid(solid)[SOLID_SIZE[1]] for solid in solids]))
         named = dict(zip(self.names, map(float, values), strict=True))
-        measured = Measured(named, "given", image.array[0] != 0, size, notes)
-        return with_measured(image, values, measured), transform
+        mass = Mass(named, "given", image.array[0] != 0, size, notes)
+        return StepState(image.replace(array=values, affine=None), state.transform, {**state.extras, MASS: mass})
 
 
 def _traced(image: Image) -> tuple[list[tuple[float, Array]], tuple[str, ...]]:

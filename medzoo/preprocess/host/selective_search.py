@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 from medzoo.errors import UserError
 from medzoo.imaging.selective_search import Mode, selective_search
 from medzoo.imaging.warp_regions import on_size, warp_regions
-from medzoo.preprocess.proposed import with_proposed
-from medzoo.preprocess.step import HostStep
+from medzoo.preprocess.extras import PROPOSED_BOXES
+from medzoo.preprocess.step import HostStep, StepState
 from medzoo.types import Array, GridTransform, Image
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -49,16 +49,17 @@ class SelectiveSearch(HostStep):
             raise ValueError(f"context {self.context} on both sides leaves nothing of size {self.size}")
         return self
 
-    def apply(self, image: Image, transform: GridTransform) -> tuple[Image, GridTransform]:
-        """The image as regions (R, C, *size) float32, R >= 1; `proposed_of(image)` gives their boxes on the grid.
+    def __call__(self, state: StepState) -> StepState:
+        """The regions (R, C, *size) float32, R >= 1, as the image's array, with their boxes as an extra.
 
         Raises UserError for a volume, and without opencv-contrib.
         """
-        picture, transform = self.on_grid(image, transform)
+        picture, transform = self.on_grid(state.image, state.transform)
         boxes = self.search(picture)
         if not len(boxes):
             boxes = np.zeros((1, 4), np.float32)
-        return with_proposed(image, self.warp(picture, boxes), boxes), transform
+        regions = state.image.replace(array=self.warp(picture, boxes), affine=None)
+        return StepState(regions, transform, {**state.extras, PROPOSED_BOXES: boxes})
 
     def on_grid(self, image: Image, transform: GridTransform) -> tuple[Array, GridTransform]:
         """The picture (C, H, W) float32 on the grid that is searched, and the transform that leads back from it."""

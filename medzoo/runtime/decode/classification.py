@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from medzoo.preprocess.mass import measured_of
+from medzoo.preprocess.extras import mass
 from medzoo.results import Classification
 from medzoo.runtime.backends.base import Backend
 from medzoo.runtime.predictor import Predictor, Prepared
@@ -18,20 +18,20 @@ def decode_classification(predictor: Predictor, prepared: Prepared, start: float
     """Classify a prepared image or rows of features; `start` as perf_counter gave it."""
     name = predictor.metadata.inputs[0]
     array = prepared.image.array
-    mass = measured_of(prepared.image)
+    measured = mass(prepared.extras)
     # Rows of features may be many, a picture is one, of the whole mass or of the crop around it.
     batch = array if name == "features" and array.ndim == 2 else array[None]
     values = predictor.backend.run({name: batch}, ["probabilities"])["probabilities"]
     facts: dict[str, Any] = predictor.facts(prepared, start)
-    if mass is not None:
+    if measured is not None:
         # Several rows are as many outlines of one mass.
-        values = np.average(values, axis=0, weights=mass.weights)[None]
-        facts |= {"outline": mass.outline, "features": mass.features, "mask": mass.mask}
-        facts["notes"] += tuple(mass.notes)
+        values = np.average(values, axis=0, weights=measured.weights)[None]
+        facts |= {"outline": measured.outline, "features": measured.features, "mask": measured.mask}
+        facts["notes"] += tuple(measured.notes)
         reference = (predictor.metadata.calibration or {}).get("reference")
         if reference is not None:
             effects = contributions(predictor.backend, batch[0], np.asarray(reference, np.float32))
-            facts["contributions"] = dict(zip(mass.features, map(float, effects), strict=True))
+            facts["contributions"] = dict(zip(measured.features, map(float, effects), strict=True))
     elif prepared.source.affine is None and not np.ptp(prepared.source.array):
         facts["notes"] += ("the picture has one value throughout, there is nothing in it to see",)
     probabilities = {label: float(p) for label, p in zip(predictor.metadata.labels, values[0], strict=True)}

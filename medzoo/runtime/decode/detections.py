@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from medzoo.preprocess.proposed import proposed_of
+from medzoo.preprocess.extras import PROPOSED_BOXES
 from medzoo.results import Detections
 from medzoo.runtime.backends.base import detections
 from medzoo.runtime.decode.tiles import detect_in_tiles
@@ -18,7 +18,7 @@ def decode_detections(predictor: Predictor, prepared: Prepared, start: float) ->
 
     `start` as perf_counter gave it.
     """
-    array, proposed = prepared.image.array, proposed_of(prepared.image)
+    array, proposed = prepared.image.array, prepared.extras.get(PROPOSED_BOXES)
     cut = 0
     if proposed is None and array.ndim == 4 and predictor.metadata.geometry.dims == 2:
         boxes, scores, classes = detect_volume(predictor.backend, array, threshold=predictor.threshold)

@@ -14,6 +14,8 @@ from medzoo.export.checked import export_checked
 from medzoo.inputs.regions import ProposedPictures, WholePictures, WindowBatches
 from medzoo.models.rcnn_classic import ENTRY, RcnnClassic, RcnnClassicParams, build
 from medzoo.nn.net import Spec
+from medzoo.preprocess.extras import PROPOSED_BOXES
+from medzoo.preprocess.steps import apply_steps
 from medzoo.recipe import TrainSection
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.metadata import Metadata, OperatingPoint
@@ -147,9 +149,9 @@ def test_a_volume_is_refused(predictor: Predictor) -> None:
 
 def test_pictures_with_fewer_regions_are_filled_up_with_nothing(trained: tuple[RcnnClassic, FitReport]) -> None:
     net = trained[0]
-    prepared, _ = STEP.apply(Image(scene((30, 25, 65, 55)), None, "made"), _frame())
-    regions = torch.from_numpy(prepared.array)[None]
-    boxes = torch.from_numpy(prepared.meta["proposed"])[None]
+    state = apply_steps(Image(scene((30, 25, 65, 55)), None, "made"), [STEP])
+    regions = torch.from_numpy(state.image.array)[None]
+    boxes = torch.from_numpy(state.extras[PROPOSED_BOXES])[None]
     with torch.inference_mode():
         alone = net(regions, boxes)
         filled = net(
@@ -167,9 +169,3 @@ def test_without_fine_tuning_the_network_stays_as_it_was(tmp_path: Path) -> None
     assert not report.curve
     assert all(torch.equal(value, before[name]) for name, value in net.network.state_dict().items())
     assert report.findings["thing"]["objects"] == 6
-
-
-def _frame() -> object:
-    from medzoo.types import GridTransform
-
-    return GridTransform((90, 110), (90, 110), np.eye(3))

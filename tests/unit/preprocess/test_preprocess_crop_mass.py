@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from medzoo.errors import UserError
+from medzoo.preprocess.extras import MASS_HINT, MassHint, mass
 from medzoo.preprocess.host.crop_mass import CropMass
-from medzoo.preprocess.mass import Hint, measured_of, with_hint
-from medzoo.types import GridTransform, Image
+from medzoo.preprocess.step import StepState
+from medzoo.preprocess.steps import apply_steps
+from medzoo.types import Image
 
 
 def picture() -> tuple[Image, np.ndarray]:
@@ -20,13 +24,18 @@ def picture() -> tuple[Image, np.ndarray]:
     return Image(array[None].astype(np.uint8), None, "made.png"), mask
 
 
+def crop(image: Image, *, context: float = 0.25, **hint: Any) -> StepState:
+    return apply_steps(image, [CropMass(context=context)], extras={MASS_HINT: MassHint(**hint)})
+
+
 def test_outline_gives_the_square_with_its_context() -> None:
     image, mask = picture()
-    cropped, transform = CropMass(context=0.25).apply(with_hint(image, Hint(mask=mask)), GridTransform.identity(image))
+    state = crop(image, mask=mask)
+    cropped, transform = state.image, state.transform
     assert cropped.shape == (60, 60)  # 40 wide, a quarter of that on both sides
     assert np.array_equal(cropped.array, image.array[:, 20:80, 50:110])
     assert transform.boxes_to_source(np.array([[0.0, 0, 60, 60]])).tolist() == [[50, 20, 110, 80]]
-    found = measured_of(cropped)
+    found = mass(state.extras)
     assert found is not None
     assert found.outline == "given"
     assert found.mask is not None
@@ -35,9 +44,10 @@ def test_outline_gives_the_square_with_its_context() -> None:
 
 def test_box_and_search_lead_to_about_the_same_place() -> None:
     image, _ = picture()
-    boxed, _ = CropMass().apply(with_hint(image, Hint(box=(60, 40, 100, 60))), GridTransform.identity(image))
+    boxed = crop(image, box=(60, 40, 100, 60)).image
     assert np.array_equal(boxed.array, image.array[:, 20:80, 50:110])
-    found, transform = CropMass().apply(image, GridTransform.identity(image))
+    state = crop(image)
+    found, transform = state.image, state.transform
     x0, y0, x1, y1 = transform.boxes_to_source(np.array([[0.0, 0, found.shape[1], found.shape[0]]]))[0]
     assert abs(x0 - 50) <= 6
     assert abs(x1 - 110) <= 6
@@ -47,13 +57,13 @@ def test_box_and_search_lead_to_about_the_same_place() -> None:
 
 def test_a_mass_at_the_border_leaves_out_what_there_is_not() -> None:
     image, _ = picture()
-    cropped, _ = CropMass(context=0.5).apply(with_hint(image, Hint(box=(0, 0, 20, 40))), GridTransform.identity(image))
+    cropped = crop(image, context=0.5, box=(0, 0, 20, 40)).image
     assert np.array_equal(cropped.array, image.array[:, :60, :50])
 
 
 def test_a_mask_of_another_size_or_without_a_mass_is_refused() -> None:
     image, mask = picture()
     with pytest.raises(UserError, match=r"made\.png: the mask is 159 x 120 but its image is 160 x 120"):
-        CropMass().apply(with_hint(image, Hint(mask=mask[:, 1:])), GridTransform.identity(image))
+        crop(image, mask=mask[:, 1:])
     with pytest.raises(UserError, match=r"made\.png"):
-        CropMass().apply(with_hint(image, Hint(mask=np.zeros_like(mask))), GridTransform.identity(image))
+        crop(image, mask=np.zeros_like(mask))

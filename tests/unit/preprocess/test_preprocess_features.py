@@ -9,7 +9,7 @@ import pytest
 
 from medzoo.errors import UserError
 from medzoo.imaging.features import feature_names, features
-from medzoo.preprocess.mass import Hint, Measured, measured_of, with_hint
+from medzoo.preprocess.extras import MASS_HINT, Mass, MassHint, mass
 from medzoo.preprocess.steps import apply_steps, parse_steps
 from medzoo.types import Array, Image
 
@@ -25,17 +25,17 @@ def scene(shape: tuple[int, int] = (120, 150), *, source: str = "made.png") -> t
     return Image(np.clip(picture, 0, 255).astype(np.uint8)[None], source=source), mask
 
 
-def measure(image: Image, hint: Hint | None = None, **options: Any) -> tuple[Array, Measured]:
+def measure(image: Image, hint: MassHint | None = None, **options: Any) -> tuple[Array, Mass]:
     steps = parse_steps([{"op": "features", "groups": GROUPS, **options}])
-    prepared, _ = apply_steps(with_hint(image, hint or Hint()), steps)
-    measured = measured_of(prepared)
+    state = apply_steps(image, steps, extras={MASS_HINT: hint or MassHint()})
+    measured = mass(state.extras)
     assert measured is not None
-    return prepared.array, measured
+    return state.image.array, measured
 
 
 def test_a_given_outline_is_the_one_that_is_measured() -> None:
     image, mask = scene()
-    vector, measured = measure(image, Hint(mask=mask))
+    vector, measured = measure(image, MassHint(mask=mask))
     assert measured.outline == "given"
     assert np.allclose(vector, features(image.array[0], mask, groups=GROUPS))
     assert tuple(measured.features) == feature_names(GROUPS)
@@ -47,7 +47,7 @@ def test_a_given_outline_is_the_one_that_is_measured() -> None:
 @pytest.mark.parametrize("box", [None, (35.0, 30.0, 106.0, 81.0)])
 def test_without_an_outline_the_mass_is_found_and_the_result_says_how(box: Any) -> None:
     image, mask = scene()
-    _, measured = measure(image, Hint(box=box))
+    _, measured = measure(image, MassHint(box=box))
     assert measured.outline == ("found" if box is None else "box")
     assert measured.mask is not None
     assert 2 * (measured.mask & mask).sum() / (measured.mask.sum() + mask.sum()) > 0.85
@@ -55,7 +55,7 @@ def test_without_an_outline_the_mass_is_found_and_the_result_says_how(box: Any) 
 
 def test_the_flag_tells_a_given_outline_from_a_found_one() -> None:
     image, mask = scene()
-    assert measure(image, Hint(mask=mask), flag=True)[0][-1] == 1
+    assert measure(image, MassHint(mask=mask), flag=True)[0][-1] == 1
     vector, measured = measure(image, flag=True)
     assert vector[-1] == 0
     assert list(measured.features)[-1] == "outline_given"
@@ -68,23 +68,23 @@ def test_the_outline_follows_a_crop_and_comes_back_on_the_source_grid() -> None:
     moved = np.zeros((160, 200), bool)
     moved[25:145, 30:180] = mask
     steps = parse_steps([{"op": "crop-foreground"}, {"op": "features", "groups": ["shape15"]}])
-    prepared, _ = apply_steps(with_hint(Image(padded), Hint(mask=moved)), steps)
-    measured = measured_of(prepared)
+    state = apply_steps(Image(padded), steps, extras={MASS_HINT: MassHint(mask=moved)})
+    measured = mass(state.extras)
     assert measured is not None
     assert measured.mask is not None
     assert np.array_equal(measured.mask, moved)
-    assert np.allclose(prepared.array, features(image.array[0], mask, groups=["shape15"]))
+    assert np.allclose(state.image.array, features(image.array[0], mask, groups=["shape15"]))
 
 
 def test_several_masses_and_the_border_are_answered_and_said() -> None:
     image, mask = scene()
     mask = mask.copy()
     mask[0:3, 0:4] = True
-    _, measured = measure(image, Hint(mask=mask))
+    _, measured = measure(image, MassHint(mask=mask))
     assert "2 masses" in measured.notes[0]
     cut = np.zeros_like(mask)
     cut[40:70, :30] = True
-    assert "border" in measure(image, Hint(mask=cut))[1].notes[0]
+    assert "border" in measure(image, MassHint(mask=cut))[1].notes[0]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_several_masses_and_the_border_are_answered_and_said() -> None:
 def test_what_cannot_be_measured_is_named(change: Any, words: str) -> None:
     image, mask = change(*scene())
     with pytest.raises(UserError, match=words):
-        measure(image, Hint(mask=mask))
+        measure(image, MassHint(mask=mask))
 
 
 def test_an_unknown_group_is_a_fault_of_the_recipe() -> None:
@@ -119,8 +119,7 @@ def ball(radius: float = 10.0, spacing: float = 1.0) -> Image:
 
 
 def test_a_mask_volume_of_a_ball_has_a_balls_measures() -> None:
-    prepared, _ = apply_steps(ball(), parse_steps(OUTLINES))
-    measured = measured_of(prepared)
+    measured = mass(apply_steps(ball(), parse_steps(OUTLINES)).extras)
     assert measured is not None
     assert measured.features["volume"] == pytest.approx(4 / 3 * np.pi * 1000, rel=0.03)
     assert measured.features["diameter"] == pytest.approx(20, rel=0.05)
@@ -130,8 +129,8 @@ def test_a_mask_volume_of_a_ball_has_a_balls_measures() -> None:
 
 def test_form_does_not_change_with_size_or_voxels() -> None:
     form = [{"op": "outline-features", "groups": ["form"]}]
-    one, _ = apply_steps(ball(10, 1.0), parse_steps(form))
-    two, _ = apply_steps(ball(20, 2.0), parse_steps(form))
+    one = apply_steps(ball(10, 1.0), parse_steps(form)).image
+    two = apply_steps(ball(20, 2.0), parse_steps(form)).image
     assert np.allclose(one.array, two.array, atol=1e-9)
 
 
@@ -141,10 +140,10 @@ def test_contours_are_taken_as_they_are_and_readers_are_averaged() -> None:
     blank = Image(
         np.ones((1, 4, 4), np.uint8), None, "nodule", {"outlines_mm": {1: [(0.0, 5 * circle), (2.0, 5 * circle)]}}
     )
-    prepared, _ = apply_steps(blank, parse_steps(OUTLINES))
+    prepared = apply_steps(blank, parse_steps(OUTLINES)).image
     assert prepared.array[0] == pytest.approx(2 * 2 * np.pi * 25, rel=0.01)
     other = {"outlines_mm": {1: [(0.0, 5 * circle)], 2: [(0.0, 7 * circle)]}}
-    both, _ = apply_steps(blank.replace(meta=other), parse_steps(OUTLINES))
+    both = apply_steps(blank.replace(meta=other), parse_steps(OUTLINES)).image
     assert both.array[1] == pytest.approx(12, rel=0.01)
 
 

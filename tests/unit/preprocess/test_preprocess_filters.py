@@ -16,7 +16,8 @@ A = np.array([[2, 7, 1, 4, 6], [3, 2, 3, 1, 4], [5, 5, 5, 8, 9], [5, 7, 4, 9, 8]
 
 def test_knn_smoothing_of_the_slides_matrix() -> None:
     steps = parse_steps([{"op": "knn-smooth", "size": 3, "neighbours": 4}])
-    image, transform = apply_steps(Image(A[None]), steps)
+    state = apply_steps(Image(A[None]), steps)
+    image, transform = state.image, state.transform
     assert image.array[0, 3, 2] == pytest.approx(4.75)
     assert image.array.dtype == np.float32
     assert np.array_equal(transform.matrix, np.eye(3))
@@ -25,7 +26,7 @@ def test_knn_smoothing_of_the_slides_matrix() -> None:
 def test_a_volume_is_filtered_slice_by_slice() -> None:
     rng = np.random.default_rng(0)
     volume = rng.integers(0, 255, (1, 12, 10, 3)).astype(np.uint8)
-    image, _ = apply_steps(Image(volume, np.eye(4)), parse_steps([{"op": "knn-smooth"}]))
+    image = apply_steps(Image(volume, np.eye(4)), parse_steps([{"op": "knn-smooth"}])).image
     assert image.array.shape == volume.shape
     for k in range(3):
         assert np.allclose(image.array[0, ..., k], knn_smooth(volume[0, ..., k]), atol=1e-4)
@@ -34,7 +35,7 @@ def test_a_volume_is_filtered_slice_by_slice() -> None:
 def test_equalise_flattens_and_keeps_the_dtype() -> None:
     rng = np.random.default_rng(0)
     picture = (rng.normal(80, 10, (1, 64, 64))).astype(np.uint8)
-    image, _ = apply_steps(Image(picture), parse_steps([{"op": "equalise"}]))
+    image = apply_steps(Image(picture), parse_steps([{"op": "equalise"}])).image
     assert image.array.dtype == np.uint8
     assert np.array_equal(image.array[0], equalise(picture[0]))
     assert image.array.std() > 3 * picture.std()
@@ -44,7 +45,7 @@ def test_clahe_leaves_empty_slices_of_a_volume_alone_but_refuses_a_constant_pict
     rng = np.random.default_rng(0)
     volume = rng.integers(0, 255, (1, 32, 32, 2)).astype(np.uint8)
     volume[..., 1] = 0
-    image, _ = apply_steps(Image(volume, np.eye(4)), parse_steps([{"op": "clahe", "tiles": 2}]))
+    image = apply_steps(Image(volume, np.eye(4)), parse_steps([{"op": "clahe", "tiles": 2}])).image
     assert not image.array[..., 1].any()
     assert np.array_equal(image.array[0, ..., 0], clahe(volume[0, ..., 0], tiles=2))
     with pytest.raises(UserError, match=r"flat\.png.*constant"):

@@ -12,7 +12,7 @@ from medzoo.types import Array, Image
 
 def done(array: object, step: dict, *, meta: dict | None = None, volume: bool = False) -> Array:
     image = Image(np.asarray(array), np.eye(4) if volume else None, "a.dcm", meta or {})
-    return apply_steps(image, parse_steps([step]))[0].array
+    return apply_steps(image, parse_steps([step])).image.array
 
 
 def test_a_ct_window_in_hu() -> None:

@@ -19,7 +19,7 @@ AFFINE = np.diag([2.0, 1.0, 3.0, 1.0])
 
 
 def run(array: Array, *steps: dict[str, object], affine: Array | None = AFFINE) -> Image:
-    return apply_steps(Image(array, affine, "scan"), parse_steps(steps))[0]
+    return apply_steps(Image(array, affine, "scan"), parse_steps(steps)).image
 
 
 @pytest.mark.parametrize("to", ["RAS", "LPS", "SPL", "AIR"])
@@ -126,7 +126,8 @@ def test_spacing_keeps_edges_and_linear_ramps(mm: float) -> None:
     grid = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"))
     ramp = np.tensordot([2.0, 1.0, 3.0], grid, 1)[None]  # x + y + z in millimetres
     image = Image(ramp, AFFINE)
-    resampled, transform = apply_steps(image, parse_steps([{"op": "spacing", "mm": mm}]))
+    state = apply_steps(image, parse_steps([{"op": "spacing", "mm": mm}]))
+    resampled, transform = state.image, state.transform
     # The outer edges, in millimetres, are the same block.
     for far, old in (([-0.5] * 3, [-0.5] * 3), (np.array(resampled.shape) - 0.5, np.array(shape) - 0.5)):
         np.testing.assert_allclose(resampled.affine @ [*far, 1], AFFINE @ [*old, 1], atol=1e-9)
@@ -200,7 +201,8 @@ def test_a_real_scan_comes_back_voxel_for_voxel(shared_data: Path) -> None:
 
     lesions = read_image(shared_data / "ms-lesions" / "patient07" / "lesions.nii.gz")
     assert nib.aff2axcodes(lesions.affine) == ("L", "A", "S")
-    turned, transform = apply_steps(lesions, parse_steps([{"op": "orient"}]))
+    state = apply_steps(lesions, parse_steps([{"op": "orient"}]))
+    turned, transform = state.image, state.transform
     assert nib.aff2axcodes(turned.affine) == ("R", "A", "S")
     np.testing.assert_array_equal(transform.mask_to_source(turned.array[0]), lesions.array[0])
 
@@ -217,3 +219,13 @@ def test_spacing_leaves_an_extracted_brain_its_edge(order: int, mm: float) -> No
     assert (out > 0).sum() * mm**3 == pytest.approx((array > 0).sum(), rel=0.12)
     plain = run(array, {"op": "spacing", "mm": mm, "order": 1}, affine=np.eye(4)).array[0]
     assert len(np.unique(np.round(plain, 3))) > 5
+
+
+def test_extras_pass_through_steps_that_do_not_know_them() -> None:
+    image = Image(np.ones((1, 6, 7, 5), np.float32), np.eye(4))
+    hint = object()
+    for steps in ([], [{"op": "orient", "to": "LPS"}], [{"op": "spacing", "mm": 2.0}, {"op": "crop-foreground"}]):
+        state = apply_steps(image, parse_steps(steps), extras={"hint": hint})
+        assert state.extras == {"hint": hint}
+        assert state.image.meta == {}
+    assert apply_steps(image, parse_steps([{"op": "orient"}])).extras == {}

@@ -29,7 +29,7 @@ def uneven(shape: tuple[int, ...]) -> Array:
 
 
 def levelled(scan: Array, spacing: float = 1.5) -> Array:
-    image, _ = apply_steps(Image(scan[None], np.diag([spacing] * 3 + [1.0])), STEPS)
+    image = apply_steps(Image(scan[None], np.diag([spacing] * 3 + [1.0])), STEPS).image
     return image.array[0]
 
 

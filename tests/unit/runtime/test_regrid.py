@@ -19,9 +19,8 @@ def ball(shape: tuple[int, int, int], spacing: Array, radius: float) -> Array:
 def test_borders_come_back_to_the_source_nearer_than_by_its_nearest_voxel(spacing: tuple[float, float, float]) -> None:
     shape = tuple(round(30 / s) for s in spacing)
     source = Image(np.ones((1, *shape), np.float32), np.diag([*spacing, 1.0]))
-    prepared, transform = apply_steps(
-        source, parse_steps([{"op": "orient", "to": "LPS"}, {"op": "spacing", "mm": 1.0}])
-    )
+    state = apply_steps(source, parse_steps([{"op": "orient", "to": "LPS"}, {"op": "spacing", "mm": 1.0}]))
+    prepared, transform = state.image, state.transform
     assert is_regridded(transform)
     truth = ball(shape, np.array(spacing), 9) < 0
     far = ball(prepared.shape, np.array(prepared.spacing), 9)
@@ -39,7 +38,8 @@ def test_borders_come_back_to_the_source_nearer_than_by_its_nearest_voxel(spacin
 
 def test_labels_stay_within_what_is_inside_and_reach_its_edge() -> None:
     source = Image(np.ones((1, 20, 20, 40), np.float32), np.diag([1.0, 1.0, 0.5, 1.0]))
-    prepared, transform = apply_steps(source, parse_steps([{"op": "spacing", "mm": 1.0}]))
+    state = apply_steps(source, parse_steps([{"op": "spacing", "mm": 1.0}]))
+    prepared, transform = state.image, state.transform
     maps = np.zeros((2, *prepared.shape), np.uint8)
     maps[1, :, :10] = 255
     inside = np.zeros((20, 20, 40), bool)
@@ -50,5 +50,5 @@ def test_labels_stay_within_what_is_inside_and_reach_its_edge() -> None:
 
 def test_other_orders_of_the_axes_are_no_other_grid() -> None:
     image = Image(np.ones((1, 4, 5, 6), np.float32), np.diag([1.0, -1.0, 1.0, 1.0]))
-    _, transform = apply_steps(image, parse_steps([{"op": "orient", "to": "SPL"}, {"op": "spacing", "mm": 1.0}]))
+    transform = apply_steps(image, parse_steps([{"op": "orient", "to": "SPL"}, {"op": "spacing", "mm": 1.0}])).transform
     assert not is_regridded(transform)

@@ -22,7 +22,7 @@ from PIL import Image as Pillow
 
 from medzoo.errors import UserError
 from medzoo.io.limits import SERVER
-from medzoo.preprocess.mass import Measured
+from medzoo.preprocess.extras import Mass
 from medzoo.runtime.backends.batching import ClosedError, DeadlineError
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.predictor import Predictor, Prepared
@@ -80,9 +80,10 @@ VALUES = [
             np.asfortranarray(np.random.default_rng(1).uniform(0, 1, (1, 80, 90, 7))),
             None,
             None,
-            {"measured": Measured({"area": 3.0}, "found", ROWS > 3, 2.0, ("note",), (0.5, 0.5))},
         ),
         GridTransform((3, 4), (6, 8), np.eye(3)),
+        None,
+        {"mass": Mass({"area": 3.0}, "found", ROWS > 3, 2.0, ("note",), (0.5, 0.5))},
     ),
     Question({"image": ROWS}, ("labels",), "id", {"threshold": 0.5}, frozenset({"labels"}), True),
 ]
