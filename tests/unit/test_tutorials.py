@@ -99,6 +99,12 @@ def test_links_lead_somewhere_when_read_in_the_repository(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+def test_the_tests_that_the_security_page_names_are_there() -> None:
+    named = set(re.findall(r"`((?:\w+/)?test_\w+\.py)`", (ROOT / "docs" / "security.md").read_text(encoding="utf-8")))
+    assert len(named) > 20
+    assert sorted(name for name in named if not (ROOT / "tests" / "unit" / name).is_file()) == []
+
+
 def test_every_metric_is_defined_in_the_docs() -> None:
     from medzoo.task import task_names, task_of
 
