@@ -80,7 +80,7 @@ def names(kind: Kind) -> Mapping[str, str]:
     for point in _installed(_GROUP[kind]):
         if point.name in found:
             raise UserError(
-                f"the {_NOUN[kind]} {point.name!r} is claimed twice, by {found[point.name]} and {point.value}",
+                f"the {_NOUN[kind]} {point.name!r} is registered twice, by {found[point.name]} and {point.value}",
                 where=f"entry point {_GROUP[kind]}",
                 hint="uninstall one of the two packages",
             )

@@ -35,7 +35,7 @@ from medzoo.training.run_folder import check_resume, lock_run
 
 if TYPE_CHECKING:
     from medzoo.export.checked import Exported
-    from medzoo.training.fit import Launched
+    from medzoo.training.fit import Launcher
 
 CURVE_FILE = "learning-curve.png"  # as medzoo.training.curve, which needs torch
 
@@ -71,7 +71,7 @@ def train(
     resume: bool = False,
     force: bool = False,
     console: Console | None = None,
-    launched: Launched | None = None,
+    launcher: Launcher | None = None,
 ) -> Run:
     """Train a recipe and leave a model folder in `out` (default runs/NAME).
 
@@ -79,7 +79,7 @@ def train(
     another recipe, other data or other versions is refused, unless `force`. Raises UserError for every fault of the
     recipe at once, data that do not fit, a loss that is not finite, an export that differs from torch, or a folder
     that cannot be written or is in use.
-    `launched`: how the processes of this training came to be, where not by Lightning; whoever launched them holds the
+    `launcher`: how the processes of this training are launched, where not by Lightning; whoever launched them holds the
     folder (medzoo.training.launch).
 
     >>> run = medzoo.train("recipe.yaml", {"train.epochs": 2}, out="runs/mine")
@@ -102,18 +102,19 @@ def train(
         console.print(f"[bold]{loaded.name}[/]: {', '.join(loaded.members.values())}")
         return Run(folder, build_pipeline(loaded, out=folder, console=console).manifest)
     resume = resume or is_restarted()
-    with lock_run(folder) if launched is None else nullcontext():
-        return _train(loaded, folder, resume=resume, force=force, console=console, launched=launched)
+    with lock_run(folder) if launcher is None else nullcontext():
+        return _train(loaded, folder, resume=resume, force=force, console=console, launcher=launcher)
 
 
 def _train(
-    loaded: Recipe, folder: Path, *, resume: bool, force: bool, console: Console, launched: Launched | None
+    loaded: Recipe, folder: Path, *, resume: bool, force: bool, console: Console, launcher: Launcher | None
 ) -> Run:
     from medzoo.export.checked import export_checked
     from medzoo.nn.weights import build_net, round_weights, starting_weights, weights_bytes
     from medzoo.training.autotune import autotune
+    from medzoo.training.closed_form import fit_both, fit_closed_form
     from medzoo.training.curve import FILE as CURVE
-    from medzoo.training.fit import fit_both, fit_closed_form, fit_gradient
+    from medzoo.training.fit import fit_gradient
     from medzoo.training.launch import local
     from medzoo.training.loggers import check_loggers
     from medzoo.training.processes import is_first
@@ -149,7 +150,7 @@ def _train(
         "console": console,
         "resume": resume,
         "name": loaded.name,
-        "launched": launched or local,
+        "launcher": launcher or local,
     }
     if learns == "both":
         assert loaders.solve_on is not None

@@ -127,7 +127,7 @@ def _work(config: Mapping[str, Any]) -> None:
                 resume=bool(config["resume"]) or (work / "run.json").is_file(),
                 force=bool(config["force"]),
                 console=Console(file=words, width=200),
-                launched=ray_worker,
+                launcher=ray_worker,
             )
         except LostProcessError as error:
             raise RuntimeError(str(error)) from error  # Ray starts all of them again

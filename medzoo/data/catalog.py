@@ -48,7 +48,7 @@ class Catalog:
                 if field in recipe.train.model_fields_set and given not in (None, 1, "auto"):
                     yield (
                         ("train", field),
-                        f"{recipe.model.type} is solved once, in one process; {field} does not apply",
+                        f"{recipe.model.type} is fitted in closed form in one process; {field} does not apply",
                         f"remove {field}",
                     )
 

@@ -55,7 +55,11 @@ def export_fewer(
     whole = OnnxBackend(raw, where=where, device="cpu")
     items = some(data.part("val"), task_of(recipe.task).validation_items)
     if not items:
-        raise UserError("there is no validation part to hold it against", where=where, hint="data.split.val")
+        raise UserError(
+            "there are no validation items to check the precision on",
+            where=where,
+            hint="data.split.val",
+        )
     if precision == "fp16":
         from medzoo.export.half import half_bytes
 
@@ -88,7 +92,11 @@ def measured_bf16(
     """
     items = some(data.part("val"), task_of(recipe.task).validation_items)
     if not items:
-        raise UserError("there is no validation part to hold it against", where=where, hint="data.split.val")
+        raise UserError(
+            "there are no validation items to check the precision on",
+            where=where,
+            hint="data.split.val",
+        )
     parity, _ = check_parity(reference, fewer, golden, where=where)
     return _held(reference, fewer, recipe=recipe, data=data, items=items, parity=parity, where=where)
 

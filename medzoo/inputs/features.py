@@ -42,13 +42,13 @@ class FeatureBatches:
         self.names = next((step.names for step in reversed(steps) if step.measures), ())
         if not self.names:
             raise UserError(
-                "the model takes features, but no host step measures any",
+                "the model takes features, but no host step computes any",
                 where="preprocess.host",
                 hint="end it with {op: features, groups: [shape15]}",
             )
         if flagged and self.names[-1] != "outline_given":
             raise UserError(
-                "the model tells given outlines from found ones, but the features do not say which they are",
+                "the model treats given and found outlines differently, but the features do not say which is which",
                 where="preprocess.host",
                 hint="give the features step flag: true",
             )
@@ -82,7 +82,7 @@ class FeatureBatches:
             groups += [item.groups.get(self.group, item.id)] * len(rows)
             masses += [item.id] * len(rows)
         if not vectors:
-            raise UserError("no training item could be measured", where="data")
+            raise UserError("features could be computed for no training item", where="data")
         codes = [np.unique(np.array(names), return_inverse=True)[1].astype(np.int64) for names in (groups, masses)]
         return (
             torch.from_numpy(np.stack(vectors)),

@@ -185,7 +185,7 @@ class ImageBatches:
             image = _read(self.pictures, other, self.on_bad_image, self.bad)
             if image is not None:
                 return image, other
-        raise UserError("none of the training pictures can be read", where="data")
+        raise UserError("no training image can be read", where="data")
 
     def _shares(self, target: int) -> Tensor:
         return nn.functional.one_hot(torch.tensor(target), len(self.pictures.labels)).float()

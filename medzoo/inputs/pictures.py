@@ -139,7 +139,7 @@ class Pictures:
         target = self.data.load(item).target
         if not isinstance(target, int | np.integer) or not 0 <= target < len(self.labels):
             raise UserError(
-                f"has the label {item.stratum or target!r}, which is none of {', '.join(self.labels)}",
+                f"has the label {item.stratum or target!r}, expected one of {', '.join(self.labels)}",
                 where=str(next(iter(item.files.values()), item.id)),
                 hint="name it in the recipe's labels, or leave its files out",
             )

@@ -231,7 +231,7 @@ class SceneBatches:
                 if self.on_bad_image == "stop":
                     raise
                 log.warning("left out: %s", error)
-        raise UserError("none of the training pictures can be read", where="data")
+        raise UserError("no training image can be read", where="data")
 
 
 class OrderedScenes:

@@ -63,7 +63,7 @@ class SliceScenes(ScenePictures):
             where = str(next(iter(item.files.values()), item.id))
             volume = where, repr(whole(item).facts)
             if sample.mask is None or sample.mask.ndim != 3:
-                raise UserError("is no volume with a label map", where, "detectors learn slices from label maps")
+                raise UserError("has no label map", where, "detectors learn slices from label maps")
             state = apply_steps(to_channels(sample.image, geometry.channels), steps)
             image, transform = state.image, state.transform
             stack = np.moveaxis(np.asarray(image.array, np.float32), geometry.axis + 1, 0)

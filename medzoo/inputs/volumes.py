@@ -225,7 +225,7 @@ def sample_places(volumes: Sequence[Volume], rng: np.random.Generator, count: in
     counts = volumes.sizes if isinstance(volumes, Volumes) else np.array([[len(p) for p in v.places] for v in volumes])
     present = [int(c) for c in np.flatnonzero(counts.any(axis=0))]
     if not present:
-        raise UserError("no voxel of any label lies in the foreground of the training scans")
+        raise UserError("no labelled voxel lies in the foreground of any training scan")
     classes = rng.permutation(np.resize(np.asarray(present), count))
     which = np.empty(count, np.int64)
     flat = np.empty(count, np.int64)

@@ -96,11 +96,11 @@ class RegionCnnParams(Params):
         if any(side < 1 or side % max(self.strides) for side in self.size):
             raise ValueError(f"size {self.size} must be positive multiples of {max(self.strides)}")
         if list(self.strides) != sorted(set(self.strides)) or self.strides[0] < 1:
-            raise ValueError("strides must rise")
+            raise ValueError("strides must increase")
         if len(self.anchor_sizes) != len(self.strides):
             raise ValueError(f"anchor_sizes needs one tuple for each of the {len(self.strides)} strides")
         if len({len(level) for level in self.anchor_sizes}) != 1 or not self.anchor_sizes[0]:
-            raise ValueError("every level of anchor_sizes needs as many sizes")
+            raise ValueError("every level of anchor_sizes needs the same number of sizes")
         if min(min(level) for level in self.anchor_sizes) <= 0 or min(self.anchor_ratios) <= 0:
             raise ValueError("anchor sizes and ratios must be positive")
         if self.slices % 2 == 0:

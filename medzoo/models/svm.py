@@ -57,7 +57,7 @@ class Svm(Net):
     def __init__(self, params: SvmParams, spec: Spec) -> None:
         super().__init__()
         if len(spec.labels) != 2:
-            raise UserError(f"an svm tells two labels apart, the recipe names {len(spec.labels)}", "labels")
+            raise UserError(f"an svm needs exactly two labels, the recipe names {len(spec.labels)}", "labels")
         self.params, self.labels, self.seed = params, tuple(spec.labels), spec.seed
         self.geometry = Geometry()
         self.training_input = FeatureInput(outlines=params.learn_from, flagged=params.apart)

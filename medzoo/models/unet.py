@@ -43,7 +43,7 @@ class UNetParams(SegmenterParams):
     @model_validator(mode="after")
     def _fits(self) -> UNetParams:
         if self.dims == 3 and self.slices != 1:
-            raise ValueError("slices are for dims 2; a volume has them all")
+            raise ValueError("slices applies to dims: 2 only; a volume has all of its slices")
         return self
 
 

@@ -69,7 +69,7 @@ def _package_file(weights: str) -> Path:
     file = Path(found.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
     if not file.is_file() or file_digest(file) != LITE0_SHA256:
         raise UserError(
-            f"{_LITE0_PACKAGE!r} does not hold the weights that are known by their SHA-256",
+            f"{_LITE0_PACKAGE!r} does not hold the expected weights: their SHA-256 differs",
             where="model.weights",
             hint=f"install {_LITE0_PACKAGE} 0.1.0 again",
         )

@@ -123,7 +123,7 @@ class Classifier(Net):
             raise UserError(
                 f"{name} is not defined on the {len(answers)} validation items: a class is missing there",
                 where="train.monitor",
-                hint="a larger data.split.val, or another figure",
+                hint="use a larger data.split.val, or another metric",
             )
         return value
 

@@ -39,7 +39,7 @@ def grad_cam(net: Classifier, image: Tensor, label: int) -> Array:
         logits = net.network(net.prepare(image).requires_grad_())
         if not maps:
             raise UserError(
-                "this network has no feature maps, so Grad-CAM says nothing of it", hint="leave --explain out"
+                "this network has no feature maps, so Grad-CAM cannot be computed", hint="leave --explain out"
             )
         last = maps[-1][1]
         gradient = torch.autograd.grad(logits[0, label], last)[0]

@@ -29,7 +29,7 @@ class TorchBackend:
 
     def __init__(self, net: Net, metadata: Metadata, *, device: str = "auto", bf16: bool = False) -> None:
         if device == "cuda" and not torch.cuda.is_available():
-            raise UserError("asked for cuda, but torch sees no CUDA device", hint="use --device cpu")
+            raise UserError("device cuda was requested, but torch sees no CUDA device", hint="use --device cpu")
         self.device = "cpu" if device == "cpu" or not torch.cuda.is_available() else "cuda:0"
         self.net = net.to(self.device).eval()
         self.metadata = metadata.model_copy(update={"precision": "bf16"}) if bf16 else metadata

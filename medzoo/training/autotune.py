@@ -58,7 +58,7 @@ def _with(recipe: Recipe, name: str, value: float, console: Console) -> Recipe:
 def _possible(recipe: Recipe) -> None:
     if registry.entry("model", recipe.model.type).learns != "gradient":
         raise UserError(
-            f"{recipe.model.type} is solved in one pass and has no batch or learning rate to find",
+            f"{recipe.model.type} is fitted in closed form and has no batch size or learning rate to find",
             where=f"{recipe.source}: train.find",
             hint="take it out",
         )
@@ -68,7 +68,7 @@ def _possible(recipe: Recipe) -> None:
     several = several or recipe.train.devices not in ("auto", 1) or recipe.train.nodes > 1
     if several or int(os.environ.get("WORLD_SIZE", "1")) > 1 or int(os.environ.get("SLURM_NTASKS", "1")) > 1:
         raise UserError(
-            "several processes might find different numbers",
+            "batch size and learning rate cannot be searched in several processes, which might find different values",
             where=f"{recipe.source}: train.find",
             hint="find them with train.devices=1 train.max_steps=1, and write them into the recipe",
         )

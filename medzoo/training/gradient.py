@@ -58,7 +58,7 @@ class GradientModule(pl.LightningModule):  # type: ignore[misc]
             if "more than 1 value per channel" not in str(error):
                 raise
             raise UserError(
-                f"batch norm cannot learn from {len(batch[0])} item of one value per channel",
+                f"batch norm needs more than one value per channel, got batch size {len(batch[0])}",
                 where="train.batch",
                 hint="two items or more for each device, or larger images",
             ) from error

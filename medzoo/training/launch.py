@@ -25,7 +25,7 @@ class Launch:
 def local(settings: TrainSection) -> Launch:
     """Processes that Lightning starts itself, or finds started by torchrun or SLURM."""
     if settings.strategy == "fsdp" and not torch.cuda.is_available():
-        raise UserError("fsdp shards over GPUs, and there is none here", "train.strategy", "strategy: ddp, or auto")
+        raise UserError("fsdp needs GPUs, and there is none here", "train.strategy", "strategy: ddp, or auto")
     options = {
         "accelerator": "auto",
         "devices": settings.devices,
@@ -42,7 +42,7 @@ def ray_worker(settings: TrainSection) -> Launch:
     from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment
 
     if settings.strategy == "fsdp":
-        raise UserError("Ray's workers share their work by ddp", "train.strategy", "strategy: ddp, or --engine local")
+        raise UserError("Ray supports the ddp strategy only", "train.strategy", "strategy: ddp, or --engine local")
     return Launch(
         {"accelerator": "auto", "devices": "auto", "num_nodes": 1, "strategy": RayDDPStrategy()},
         (RayLightningEnvironment(),),

@@ -121,9 +121,9 @@ def _fault(name: str, before: Any, now: Any, lines: Sequence[str], folder: Path)
     short = [str(value)[:12] for value in (before, now)]
     detail = "; ".join(lines[:3]) if name == "recipe_digest" and lines else f"{short[0]}, now {short[1]}"
     return Fault(
-        f"the run was begun with {_WORDS.get(name, name)}: {detail}",
+        f"the run was started with {_WORDS.get(name, name)}: {detail}",
         str(folder),
-        "go on with what it was begun with, train anew without --resume, or --force",
+        "resume with what it was started with, train anew without --resume, or pass --force",
     )
 
 

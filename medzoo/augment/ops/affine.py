@@ -44,7 +44,7 @@ class Affine(Augmentation):
         """See Augmentation.check_boxes."""
         if self.rotate:
             raise UserError(
-                "boxes cannot be turned: the box of a turned box is looser than the object",
+                "boxes cannot be rotated: the box around a rotated box is looser than the object",
                 where=f"{where}.rotate",
                 hint="set rotate: 0",
             )

@@ -57,7 +57,7 @@ def solve_svm(
         raise missing_extra("scikit-learn", "train") from None
     if not len(positives) or not len(negatives):
         side = "object" if not len(positives) else "background region"
-        raise UserError(f"an SVM has no {side} to learn from", "data.split", "give train a larger share")
+        raise UserError(f"there are no {side} to fit an SVM on", "data.split", "give train a larger share")
 
     def solved(rows: Array) -> Linear:
         x = np.concatenate([positives, rows]).astype(np.float64) * scale

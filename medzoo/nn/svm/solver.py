@@ -94,7 +94,7 @@ def folds(y: Array, groups: Array, count: int, seed: int) -> list[tuple[Array, A
         )
     if min(have) < 2:
         raise UserError(
-            "one of the labels has a single training group, so nothing can be held out",
+            "one of the labels has a single training group, so no group can be held out",
             "data.split",
             "give train a larger share",
         )

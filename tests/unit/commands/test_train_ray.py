@@ -113,7 +113,7 @@ def test_what_a_worker_refuses_is_said_in_one_line(recipe: Path, tmp_path: Path)
     process = train(recipe, tmp_path / "run", "train.monitor=beauty", "train.devices=1", "--engine", "ray")
     assert process.wait(400) == 2
     said = (tmp_path / "run.log").read_text()
-    assert "error: train.monitor: 'beauty' is no figure" in said
+    assert "error: train.monitor: 'beauty' is not a validation metric" in said
     assert "Traceback" not in said
 
 

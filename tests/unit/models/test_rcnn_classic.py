@@ -20,7 +20,8 @@ from medzoo.recipe import TrainSection
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.metadata import Metadata, OperatingPoint
 from medzoo.runtime.predictor import Predictor
-from medzoo.training.fit import FitReport, fit_both
+from medzoo.training.closed_form import fit_both
+from medzoo.training.fit_report import FitReport
 from medzoo.types import Array, Image
 from tests.unit.training.regions_toys import STEP
 from tests.unit.training.scenes_toys import ToyScenes, rectangle

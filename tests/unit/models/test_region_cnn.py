@@ -394,7 +394,7 @@ def test_the_same_seed_gives_the_same_net_and_leaves_the_generator_alone() -> No
     ("changes", "message"),
     [
         ({"size": (64, 70)}, "multiples of 16"),
-        ({"strides": (16, 8)}, "strides must rise"),
+        ({"strides": (16, 8)}, "strides must increase"),
         ({"anchor_sizes": ((8.0,),)}, "one tuple for each of the 2 strides"),
         ({"anchor_sizes": ((8.0,), (8.0, 9.0))}, "as many sizes"),
         ({"anchor_sizes": ((8.0,), (0.0,))}, "must be positive"),

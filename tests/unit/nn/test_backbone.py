@@ -87,7 +87,7 @@ def test_frozen_norm_keeps_its_statistics_and_factors() -> None:
 @packaged
 def test_packaged_weights_of_another_digest_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("medzoo.nn.backbone.file_digest", lambda _: "0" * 64)
-    with pytest.raises(UserError, match="does not hold the weights that are known by their SHA-256"):
+    with pytest.raises(UserError, match="does not hold the expected weights: their SHA-256 differs"):
         read_weights(LITE0, "efficientnet_lite0")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from medzoo.nn import bfloat16, torch_backend
 from medzoo.recipe import TrainSection
-from medzoo.training import fit
+from medzoo.training import trainer
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64" or not Path("/proc/cpuinfo").is_file(), reason="reads the flags")
@@ -24,9 +24,9 @@ def test_x86_without_avx512_has_no_instructions_for_it() -> None:
 def test_a_training_says_that_it_will_take_long(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, slow: bool, asked: str, warned: int
 ) -> None:
-    monkeypatch.setattr(fit, "emulated", lambda device: slow)
+    monkeypatch.setattr(trainer, "emulated", lambda device: slow)
     with caplog.at_level(logging.WARNING):
-        fit._precision(TrainSection(precision=asked, epochs=1))
+        trainer.precision_options(TrainSection(precision=asked, epochs=1))
     assert [record.getMessage() for record in caplog.records] == [f"train.precision: bf16: {bfloat16.SLOW}"] * warned
 
 

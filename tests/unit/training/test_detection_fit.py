@@ -22,8 +22,9 @@ from medzoo.nn.net import Spec
 from medzoo.nn.weights import build_net, load_weights, weights_bytes
 from medzoo.recipe import TrainSection, load_recipe
 from medzoo.training.batch_size import largest_batch
-from medzoo.training.fit import answers, fit_gradient
+from medzoo.training.fit import fit_gradient
 from medzoo.training.lr_finder import find_lr
+from medzoo.training.predictions import predict_all
 from tests.unit.training.scenes_toys import ToyScenes
 
 TINY = {**ENTRY.tiny, "false_positives": 0.5, "norm": "batch"}
@@ -43,7 +44,7 @@ def test_a_detector_learns_is_judged_by_ap_and_gets_its_threshold(tmp_path: Path
     assert report.best is not None
     assert report.best > 0.15  # bright rectangles on dark ground; untrained it is below 0.03
     # What is kept is the state that was judged best.
-    pairs = answers(net, ordered)
+    pairs = predict_all(net, ordered)
     assert net.metric("ap50", pairs) == pytest.approx(report.best, abs=1e-6)
     assert net.operating_point is not None
     threshold, rule = net.operating_point

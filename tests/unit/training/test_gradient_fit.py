@@ -21,8 +21,10 @@ from medzoo.recipe import TrainSection
 from medzoo.runtime.metadata import Metadata
 from medzoo.training.batch_size import largest_batch
 from medzoo.training.checkpoints import saved
-from medzoo.training.fit import FitReport, answers, fit_gradient
+from medzoo.training.fit import fit_gradient
+from medzoo.training.fit_report import FitReport
 from medzoo.training.lr_finder import find_lr
+from medzoo.training.predictions import predict_all
 from tests.unit.training.pictures_toys import LABELS, Toys
 
 
@@ -56,7 +58,7 @@ def test_a_classifier_learns_is_calibrated_and_keeps_its_best_state(tmp_path: Pa
 
 def test_the_validation_loss_is_that_of_all_items_whatever_the_last_batch(tmp_path: Path) -> None:
     net, report = fit(tmp_path, epochs=1)
-    pairs = answers(net, OrderedImages(_part(net), batch=1))
+    pairs = predict_all(net, OrderedImages(_part(net), batch=1))
     logits = torch.stack([torch.from_numpy(row) for row, _ in pairs])
     expected = torch.nn.functional.cross_entropy(logits, torch.tensor([true for _, true in pairs]))
     assert report.best == pytest.approx(float(expected), rel=1e-4)
@@ -106,7 +108,7 @@ def test_batch_norm_meets_no_lonely_last_item(tmp_path: Path) -> None:
     assert report.steps == 9
     assert report.best is not None
     assert all(torch.isfinite(tensor).all() for tensor in net.state_dict().values())
-    with pytest.raises(UserError, match=r"train.batch: batch norm cannot learn from 1 item"):
+    with pytest.raises(UserError, match=r"train.batch: batch norm needs more than one value per channel"):
         trained(1)
 
 
@@ -153,7 +155,7 @@ def test_a_figure_that_was_never_defined_chooses_nothing(
 
 
 def test_a_figure_that_the_net_is_not_judged_by_is_refused_before_training(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"train\.monitor: 'dice' is no figure .*balanced-accuracy"):
+    with pytest.raises(UserError, match=r"train\.monitor: 'dice' is not a validation metric .*balanced-accuracy"):
         fit(tmp_path, monitor="dice")
     assert not (tmp_path / "checkpoints").exists()
 

@@ -165,10 +165,10 @@ def test_the_one_line_of_an_error_survives_a_worker() -> None:
 
 def test_nothing_readable_is_said() -> None:
     data = Toys(3, broken=["p00", "p01", "p02"])
-    with pytest.raises(UserError, match="none of the training pictures can be read"):
+    with pytest.raises(UserError, match="no training image can be read"):
         ImageBatches(pictures(data), batch=2, seed=0, on_bad_image="skip").batch(0, 0)
 
 
 def test_a_label_outside_the_list_is_named() -> None:
-    with pytest.raises(UserError, match=r"p02\.png: has the label 'bright', which is none of a, b"):
+    with pytest.raises(UserError, match=r"p02\.png: has the label 'bright', expected one of a, b"):
         Pictures(Toys(4), Toys(4).items(), (), labels=("a", "b"), channels=1, size=(8, 8))

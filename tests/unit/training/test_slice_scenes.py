@@ -93,5 +93,5 @@ def test_they_train_the_region_cnn(pairs: Path) -> None:
 
 def test_pictures_are_refused() -> None:
     data = ToyScenes(2)
-    with pytest.raises(UserError, match=r"s00\.png: is no volume with a label map"):
+    with pytest.raises(UserError, match=r"s00\.png: has no label map"):
         SliceScenes(data, data.items(), (), geometry=Geometry(slices=3), labels=1, size=(64, 64))
