@@ -31,9 +31,9 @@ from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.backends.remote import RemoteBackend
 from medzoo.runtime.protocol.messages import SERVICE, messages
 from medzoo.runtime.protocol.raw_contents import REQUEST, join
-from medzoo.runtime.protocol.tensors import HEADER_LENGTH, write_question
-from medzoo.serve.listen import free_port
+from medzoo.runtime.protocol.tensors import HEADER_LENGTH, build_request
 from medzoo.serve.local_server import local_server
+from medzoo.serve.sockets import free_port
 from tests.unit.serve.graphs import write_graph
 from tests.unit.serve.load import overloaded
 
@@ -163,7 +163,7 @@ def rate(url: str, *, clients: int, span: float) -> float:
 def by_http(url: str) -> Callable[[], int]:
     """Asks once; the bytes of the answer."""
     parts = urlsplit(url)
-    head, tails = write_question({"image": picture()}, ["labels"])
+    head, tails = build_request({"image": picture()}, ["labels"])
     body = b"".join([head, *tails])
     headers = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(head))}
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)

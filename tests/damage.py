@@ -33,8 +33,8 @@ from medzoo.loading.backend import torch_backend
 from medzoo.recipe import load_recipe
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.metadata import KEY
-from medzoo.runtime.parity.gate import Golden, check_facts, check_parity, compare, read_golden_file
-from medzoo.runtime.parity.stable import steady
+from medzoo.runtime.parity.gate import Golden, check_metadata, check_parity, compare, load_golden
+from medzoo.runtime.parity.stable_inputs import stable_inputs
 from medzoo.types import Array
 
 EXCHANGED = {
@@ -139,11 +139,11 @@ class Gate:
         recipe = load_recipe(folder.file("recipe.yaml"), catalog=catalog())
         data = open_data(recipe)
         torch_side = torch_backend(folder, device="cpu")
-        probes, _ = read_golden_file(folder.file("golden.npz").read_bytes())
+        probes, _ = load_golden(folder.file("golden.npz").read_bytes())
         self.goldens = [
             *probes,
             *(
-                steady(torch_side, one)[0]
+                stable_inputs(torch_side, one)[0]
                 for one in torch_side.net.training_input.open(torch_side.net.geometry, recipe, data).golden()
             ),
         ]
@@ -161,7 +161,7 @@ class Gate:
         """The gate's words for a damaged graph, "" if it lets it pass."""
         try:
             backend = self.opened(damage.onnx)
-            check_facts(backend.metadata, self.manifest, where="damaged")
+            check_metadata(backend.metadata, self.manifest, where="damaged")
             for golden in self.goldens:
                 check_parity(self.torch, backend, [golden], where="damaged")
         except UserError as error:

@@ -35,15 +35,14 @@ Engines = Annotated[
 def gpu_options(
     *, number: int | None, memory_mb: int | None, graphs: bool, engines: Path | None, precision: str
 ) -> GpuOptions | None:
-    """What was asked of a GPU, None if nothing was."""
+    """Build the GPU options from the command line; None if none was given."""
     from medzoo.runtime.backends.devices import GpuOptions
 
     if number is None and memory_mb is None and not graphs and engines is None:
         return None
     memory = memory_mb << 20 if memory_mb is not None else None
-    return GpuOptions(
-        number=number or 0, memory=memory, graphs=graphs, engines=engines, half=precision in ("auto", "fp16")
-    )
+    fp16 = precision in ("auto", "fp16")
+    return GpuOptions(device_id=number or 0, memory_limit=memory, cuda_graphs=graphs, engine_cache=engines, fp16=fp16)
 
 
 def one_of(option: str, value: str, allowed: tuple[str, ...]) -> Any:

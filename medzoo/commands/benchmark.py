@@ -26,7 +26,7 @@ from medzoo.runtime.backends.base import Backend
 from medzoo.runtime.backends.devices import cuda_usable, tensorrt_usable
 from medzoo.runtime.backends.onnx import read_metadata
 from medzoo.runtime.metadata import PRECISIONS, Precision, graph_file
-from medzoo.runtime.parity.gate import Golden, compare, read_golden_file
+from medzoo.runtime.parity.gate import Golden, compare, load_golden
 from medzoo.task import task_of
 from medzoo.types import Array
 
@@ -131,7 +131,7 @@ def _measured(
     seconds: float,
     say: Callable[[str], object],
 ) -> Benchmark:
-    goldens, answers = read_golden_file(folder.file("golden.npz").read_bytes())
+    goldens, answers = load_golden(folder.file("golden.npz").read_bytes())
     side = size or _SIDE[read_metadata(folder.file(graph_file("fp32"))).geometry.dims]
     one = _inputs(goldens[0], 1, side)
     backends: dict[Key, Backend] = {}

@@ -106,7 +106,7 @@ def explain_files(
         base = out / name
         try:
             prepared = explainer.predictor.prepare(source, **options)
-            result: Any = explainer.predictor.answer(prepared)
+            result: Any = explainer.predictor.predict_prepared(prepared)
             explanation = explainer.explain(prepared, result.label, base)
             yield write_result(result, base, pictures=pictures), explanation
         except Exception as error:  # one input's fault is no reason to leave the others

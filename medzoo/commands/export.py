@@ -19,7 +19,7 @@ from medzoo.recipe import load_recipe
 from medzoo.report.model_folder import update_folder
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.metadata import Precision, graph_file
-from medzoo.runtime.parity.gate import check_stored
+from medzoo.runtime.parity.gate import check_golden_file
 
 
 def export(
@@ -90,7 +90,7 @@ def _exported_again(folder: ModelFolder, where: str) -> bytes:
     backend = torch_backend(folder, device="cpu")
     store = load_recipe(folder.file("recipe.yaml"), catalog=catalog()).export.store
     exported = export_checked(backend.net, backend.metadata, [], where=where, halved=store == "fp16")
-    check_stored(OnnxBackend(exported.onnx, where=where, device="cpu"), folder.file("golden.npz"))
+    check_golden_file(OnnxBackend(exported.onnx, where=where, device="cpu"), folder.file("golden.npz"))
     return exported.onnx
 
 
@@ -98,7 +98,7 @@ def _fewer(folder: ModelFolder, precision: Precision, *, where: str, say: Callab
     from medzoo.data.audit.training import as_trained
     from medzoo.data.opened import open_data
     from medzoo.export.precision import Fewer, export_fewer, measured_bf16
-    from medzoo.runtime.parity.gate import read_golden_file
+    from medzoo.runtime.parity.gate import load_golden
 
     reference = torch_backend(folder, device="cpu")
     recipe = load_recipe(folder.file("recipe.yaml"), catalog=catalog())
@@ -109,7 +109,7 @@ def _fewer(folder: ModelFolder, precision: Precision, *, where: str, say: Callab
             where=str(folder.path),
         )
     data = as_trained(recipe, data, say=say or (lambda _: None))
-    golden, _ = read_golden_file(folder.file("golden.npz").read_bytes())
+    golden, _ = load_golden(folder.file("golden.npz").read_bytes())
     if precision == "bf16":
         fewer = torch_backend(folder, device="cpu", bf16=True)
         return Fewer(b"", measured_bf16(reference, fewer, recipe=recipe, data=data, golden=golden, where=where))

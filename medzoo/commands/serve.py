@@ -58,17 +58,17 @@ def serve(
         listening = socket.socket(fileno=int(os.environ[_SOCKET]))
     if _GRPC_PORT in os.environ:
         settings = replace(settings, grpc_port=int(os.environ[_GRPC_PORT]))
-    from medzoo.serve.listen import allow_connections
     from medzoo.serve.server import Server
+    from medzoo.serve.sockets import raise_file_limit
 
-    allow_connections()
+    raise_file_limit()
     backends, pipelines = _opened(models, device=device, precision=precision, gpu=gpu)
     server = Server(backends, settings, pipelines)
     if is_worker:
-        from medzoo.serve.supervisor import when_alone
+        from medzoo.serve.supervisor import when_orphaned
 
-        when_alone(server.stop)
-    for served in server.hub.models.values():
+        when_orphaned(server.stop)
+    for served in server.repository.models.values():
         runs = f"{served.batcher.backend.device}, {served.metadata.precision}"
         print(f"{served.name}: asked for {device}, {precision}; runs on {runs}", file=sys.stderr, flush=True)
     server.run(ready=_say_ready, listening=listening)
@@ -77,7 +77,7 @@ def serve(
 
 def _supervise(settings: Settings) -> int:
     """Start this very command again as a worker, and again if it dies, on the same ports."""
-    from medzoo.serve.listen import free_port, listen
+    from medzoo.serve.sockets import free_port, listen
     from medzoo.serve.spool import FOLDER, Spool
     from medzoo.serve.supervisor import supervise
 
@@ -98,7 +98,7 @@ def _supervise(settings: Settings) -> int:
 
 def check_settings(settings: Settings) -> None:
     """Raise UserError for an address, certificates or tokens that cannot be used, before anything is started."""
-    from medzoo.serve.exposure import require_protection
+    from medzoo.serve.network import require_protection
     from medzoo.serve.origin import OriginCheck
     from medzoo.serve.tls import check_tls
     from medzoo.serve.tokens import Tokens
@@ -145,7 +145,7 @@ def _opened(
             start = time.perf_counter()
             opened = open_backend(path, backend="onnx", device=device, precision=precision, gpu=gpu)
             assert isinstance(opened, OnnxBackend)
-            opened.warm()
+            opened.warm_up()
             if told:
                 seconds = time.perf_counter() - start
                 print(f"{path.name}: first answer after {seconds:.1f} s", file=sys.stderr, flush=True)
@@ -165,17 +165,17 @@ def _opened(
 
 def _say_ready(server: object) -> None:
     from medzoo.serve.server import Server
-    from medzoo.serve.supervisor import tell_ready
+    from medzoo.serve.supervisor import notify_ready
 
-    tell_ready()
+    notify_ready()
     assert isinstance(server, Server)
-    server.hub.start_decoders()
+    server.repository.start_decoders()
     settings = server.settings
     scheme = "https" if settings.certificate else "http"
     grpc = f", gRPC on port {server.grpc_port}" if server.grpc_port is not None else ""
-    models = ", ".join(server.hub.names)
+    models = ", ".join(server.repository.names)
     print(f"serving {models} on {scheme}://{settings.host}:{server.http_port}{grpc}", file=sys.stderr, flush=True)
-    from medzoo.serve.exposure import is_loopback
+    from medzoo.serve.network import is_loopback
 
     if not is_loopback(settings.host) and not (settings.authenticates and settings.certificate):
         missing = " and ".join(

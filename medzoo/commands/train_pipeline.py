@@ -18,7 +18,7 @@ from medzoo.loading.load import load_cascade
 from medzoo.recipe import Recipe
 from medzoo.report.console import Console
 from medzoo.report.model_folder import write_with_card
-from medzoo.runtime.cascade import FINDER
+from medzoo.runtime.cascade import DETECTOR
 
 
 def build_pipeline(recipe: Recipe, *, out: Path, console: Console) -> ModelFolder:
@@ -30,7 +30,7 @@ def build_pipeline(recipe: Recipe, *, out: Path, console: Console) -> ModelFolde
     members = {role: member_folder(name, beside=out) for role, name in recipe.members.items()}
     predictor = load_cascade(recipe.name, members)
     if tuple(recipe.labels) != predictor.metadata.labels:
-        raise UserError(f"{members[FINDER].name!r} predicts {', '.join(predictor.metadata.labels)}", "labels")
+        raise UserError(f"{members[DETECTOR].name!r} predicts {', '.join(predictor.metadata.labels)}", "labels")
     data = unseen_data(recipe, members)
     audit = checked_audit(recipe, data)
     record = evaluate_test_part(predictor, recipe, data, console=console)
@@ -46,7 +46,7 @@ def build_pipeline(recipe: Recipe, *, out: Path, console: Console) -> ModelFolde
         "members": {role: {"name": folder.name, "digest": member_digest(folder)} for role, folder in members.items()},
         "recipe_digest": recipe.digest,
         "metrics": {**record.metrics, "judges": judges},
-        "operating_point": members[FINDER].manifest["operating_point"],
+        "operating_point": members[DETECTOR].manifest["operating_point"],
         "data": {"type": recipe.data.type, **data_digest(data.items)},
         "split": {
             "group": data.split.group,

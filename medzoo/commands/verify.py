@@ -27,7 +27,7 @@ class Check:
 
 def verify(model: str | Path) -> list[Check]:
     """What was checked. Raises UserError that names the first kind of thing that is no longer true."""
-    from medzoo.runtime.parity.gate import check_facts, check_stored
+    from medzoo.runtime.parity.gate import check_golden_file, check_metadata
 
     path = find_model(model)
     if not path.is_dir():
@@ -56,8 +56,8 @@ def verify(model: str | Path) -> list[Check]:
             raise UserError("was exported from another recipe than the folder's", where=str(path / name))
         if backend.metadata.precision != precision:
             raise UserError(f"is a file of {backend.metadata.precision}", where=str(path / name))
-        check_facts(backend.metadata, folder.manifest, where=str(path / name))
-        report = check_stored(backend, folder.file("golden.npz"))
+        check_metadata(backend.metadata, folder.manifest, where=str(path / name))
+        report = check_golden_file(backend, folder.file("golden.npz"))
         within = "as torch answered them" if precision == "fp32" else f"within what {precision} is allowed"
         words = f"{report['inputs']} stored inputs are answered {within}"
         checks.append(Check("parity" if precision == "fp32" else f"parity {precision}", words))

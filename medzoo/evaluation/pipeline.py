@@ -70,7 +70,7 @@ def judge_metrics(predictor: Cascade, recipe: Recipe, data: OpenData) -> list[Fi
         best = int(overlap.argmax())
         if overlap[best] < 0.5:
             continue
-        for role, judge in predictor.judges.items():
+        for role, judge in predictor.classifiers.items():
             labels = list(judge.metadata.labels)
             answered = answer.details[best]["members"].get(judge.metadata.name)
             if answered is None or item.stratum not in labels:

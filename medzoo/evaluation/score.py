@@ -25,7 +25,7 @@ def protocols(predictor: Predictor, sample: Sample) -> Mapping[str, Mapping[str,
     """The ways in which a sample can be put to a model: name to the options of `Predictor.prepare`."""
     if any(step.outlines_only for step in predictor.steps):
         return {EXPERT: {}}
-    if predictor.takes_outline:
+    if predictor.accepts_outline:
         return {MACHINE: {}} if sample.mask is None else {MACHINE: {}, EXPERT: {"mask": sample.mask}}
     return {"": {}}
 
@@ -75,7 +75,7 @@ def evaluate(
         where: dict[str, Any] = {"item": item.id, "group": item.groups.get(group), "spacing": spacing}
         for protocol, options in protocols(predictor, sample).items():
             prepared = predictor.prepare(sample.image, **options)
-            result = predictor.answer(prepared)
+            result = predictor.predict_prepared(prepared)
             mine = scores.accumulated(protocol)
             mine.add(sample.target, task.prediction(result, metadata.labels), **where)
             measured = mass(prepared.extras)

@@ -49,7 +49,7 @@ def worst_cases(
         sample = data.load(by_id[name])
         options = next(iter(protocols(predictor, sample).values()))
         prepared = predictor.prepare(sample.image, **options)
-        result = predictor.answer(prepared)
+        result = predictor.predict_prepared(prepared)
         cases.append({"item": name, "words": words})
         shown = _without_text(sample.image)
         if shown is None:

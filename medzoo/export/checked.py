@@ -12,7 +12,7 @@ from medzoo.nn.net import Net
 from medzoo.nn.torch_backend import TorchBackend
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.metadata import Metadata
-from medzoo.runtime.parity.gate import Golden, check_parity, golden_file
+from medzoo.runtime.parity.gate import Golden, check_parity, dump_golden
 from medzoo.task import task_of
 
 
@@ -43,4 +43,4 @@ def export_checked(
     backend = OnnxBackend(raw, where=where, device="cpu")
     parity, outputs = check_parity(torch_side, backend, inputs, where=where)
     parity = parity | ({"undecided": moved} if moved else {})
-    return Exported(raw, golden_file(inputs[: len(stored)], outputs[: len(stored)]), parity, inputs)
+    return Exported(raw, dump_golden(inputs[: len(stored)], outputs[: len(stored)]), parity, inputs)

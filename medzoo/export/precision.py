@@ -148,7 +148,7 @@ def graph_inputs(backend: Backend, data: OpenData, items: Sequence[Item], *, run
         sample = data.data.load(item)
         options = next(iter(protocols(predictor, sample).values()))
         overheard.given = []
-        predictor.answer(predictor.prepare(sample.image, **options))
+        predictor.predict_prepared(predictor.prepare(sample.image, **options))
         chosen = rng.permutation(len(overheard.given))[:runs]
         found += [overheard.given[int(index)] for index in sorted(chosen)]
     return found

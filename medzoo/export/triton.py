@@ -23,7 +23,7 @@ from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.metadata import KEY, Metadata
 from medzoo.runtime.pipeline import KEY as PIPELINE
 from medzoo.runtime.pipeline import Pipeline
-from medzoo.runtime.protocol.tensors import WARM_SIDE, TensorSpec, graph_spec
+from medzoo.runtime.protocol.tensors import WARM_UP_SIZE, TensorSpec, tensor_spec
 
 MAX_BATCH = 32
 MAX_ROWS = 1024
@@ -58,8 +58,8 @@ def write_pipeline(name: str, members: Mapping[str, Path], out: Path) -> list[Pa
 
 def _graph_files(graph: Path) -> tuple[Metadata, dict[str, bytes | Path]]:
     backend = OnnxBackend(graph, device="cpu")
-    inputs = [graph_spec(value) for value in backend.session.get_inputs()]
-    outputs = [graph_spec(value) for value in backend.session.get_outputs()]
+    inputs = [tensor_spec(value) for value in backend.session.get_inputs()]
+    outputs = [tensor_spec(value) for value in backend.session.get_outputs()]
     config = graph_config(backend.metadata, inputs, outputs).encode()
     return backend.metadata, {"config.pbtxt": config, "1/model.onnx": graph}
 
@@ -99,7 +99,7 @@ def graph_config(metadata: Metadata, inputs: list[TensorSpec], outputs: list[Ten
     """config.pbtxt of the graph, from the ONNX file's own inputs and outputs (whose first axis is the batch)."""
     warm = "\n".join(
         f'    inputs {{ key: "{spec.name}" value {{ data_type: {_type(spec)} '
-        f"dims: {_dims(spec, free=WARM_SIDE)} random_data: true }} }}"
+        f"dims: {_dims(spec, free=WARM_UP_SIZE)} random_data: true }} }}"
         for spec in inputs
     )
     return f"""name: {_text(metadata.name)}

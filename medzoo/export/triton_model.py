@@ -17,7 +17,7 @@ from medzoo.runtime.cascade import Cascade
 from medzoo.runtime.metadata import Metadata
 from medzoo.runtime.pipeline import Pipeline
 from medzoo.runtime.predictor import Predictor
-from medzoo.serve.upload import Options, Upload, answer_files
+from medzoo.serve.uploads import Options, Upload, predict_files
 
 
 class Graph:
@@ -55,7 +55,7 @@ class TritonPythonModel:
         name = str(config["name"])
         if (pipeline := Pipeline.read(parameters, where=name)) is not None:
             members = {role: Predictor(Graph(one.name, one)) for role, one in pipeline.members.items()}
-            self.predictor: Predictor = Cascade.of(name, members)
+            self.predictor: Predictor = Cascade.from_members(name, members)
             return
         self.predictor = Predictor(Graph(parameters["graph"], Metadata.read(parameters, where=name)))
 
@@ -67,6 +67,6 @@ class TritonPythonModel:
         file = pb_utils.get_input_tensor_by_name(request, "file").as_numpy().ravel()
         given = pb_utils.get_input_tensor_by_name(request, "name")
         name = bytes(given.as_numpy().ravel()[0]).decode("utf-8", "replace") if given is not None else "upload"
-        (answer,), _ = answer_files(self.predictor, [Upload(name, bytes(file[0]))], Options(), self.predictor.prepare)
+        (answer,), _ = predict_files(self.predictor, [Upload(name, bytes(file[0]))], Options(), self.predictor.prepare)
         value = np.array([json.dumps(answer).encode()], object)
         return pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor("answer", value)])

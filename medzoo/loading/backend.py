@@ -48,7 +48,7 @@ def open_backend(
                 f"torch runs in fp32 or bf16; {precision} was requested", where=str(path), hint="use --backend onnx"
             )
         if gpu is not None:
-            raise UserError(f"{gpu.words()} apply to ONNX Runtime only", where=str(path), hint="use --backend onnx")
+            raise UserError(f"{gpu.describe()} apply to ONNX Runtime only", where=str(path), hint="use --backend onnx")
         return torch_backend(folder, device=device)
     return OnnxBackend(folder.file(graph_file(_precision(folder, precision, device))), device=device, gpu=gpu)
 

@@ -17,7 +17,7 @@ from medzoo.artifact.pipeline import pipeline_members
 from medzoo.errors import UserError
 from medzoo.loading.backend import BackendName, PrecisionName, open_backend
 from medzoo.runtime.backends.devices import Device, GpuOptions
-from medzoo.runtime.backends.remote import TIMEOUT, RemoteBackend, is_url, remote_pipeline
+from medzoo.runtime.backends.remote import TIMEOUT, RemoteBackend, is_url, remote_members
 from medzoo.runtime.cascade import Cascade
 from medzoo.runtime.metadata import check_threshold
 from medzoo.runtime.predictor import Predictor
@@ -83,18 +83,20 @@ def load(
 def _remote(url: str, *, threshold: float | None, timeout: float | None) -> Predictor:
     """A model behind a server: a graph, or a pipeline whose members the same server has."""
     wait = TIMEOUT if timeout is None else timeout
-    if not (members := remote_pipeline(url, timeout=wait)):
+    if not (members := remote_members(url, timeout=wait)):
         return Predictor(RemoteBackend(url, timeout=wait), threshold=threshold)
     name = url.rstrip("/").rpartition("/")[2]
     predictors = {role: Predictor(RemoteBackend(one, timeout=wait)) for role, one in members.items()}
-    return Cascade.of(name, predictors, threshold=threshold)
+    return Cascade.from_members(name, predictors, threshold=threshold)
 
 
 def load_cascade(
     name: str, members: Mapping[str, ModelFolder], *, threshold: float | None = None, **options: Any
 ) -> Cascade:
     """Open the predictor of a pipeline. `options` go to `load`. Raises UserError for members that do not fit."""
-    return Cascade.of(name, {role: load(one.path, **options) for role, one in members.items()}, threshold=threshold)
+    return Cascade.from_members(
+        name, {role: load(one.path, **options) for role, one in members.items()}, threshold=threshold
+    )
 
 
 @dataclass(frozen=True)

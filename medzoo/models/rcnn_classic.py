@@ -26,7 +26,7 @@ from medzoo.nn.net import Entry, Geometry, Params, Spec
 from medzoo.nn.network import create_network, layers_under
 from medzoo.nn.steps import build_steps
 from medzoo.nn.svm.solver import platt
-from medzoo.runtime.backends.base import FOUND
+from medzoo.runtime.backends.base import BOXES_OUTPUT
 from medzoo.types import Array
 
 _CHUNK = 64  # regions whose features are computed at once
@@ -75,7 +75,7 @@ class RcnnClassic(Detector):
     """
 
     inputs = ("regions", "boxes")
-    outputs = (FOUND, "scores", "labels", "count")
+    outputs = (BOXES_OUTPUT, "scores", "labels", "count")
     metrics: tuple[str, ...] = ()
     fit_after_gradient = True
     svm_weight: Tensor
@@ -142,7 +142,7 @@ class RcnnClassic(Detector):
         scores = torch.sigmoid(self.slope * margins + self.offset).transpose(1, 2)
         scores = torch.where(usable, scores, torch.zeros_like(scores))
         rows = postprocess(moved, scores, overlap=self.params.overlap, rows=self.params.detections)
-        return {FOUND: rows.pop("boxes"), **rows}
+        return {BOXES_OUTPUT: rows.pop("boxes"), **rows}
 
     def loss(self, image: Tensor, target: Tensor) -> dict[str, Tensor]:
         """`class` of windows (N, C, h, w) and their classes (N,): fine-tuning on the classes and background."""

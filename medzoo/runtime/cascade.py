@@ -1,4 +1,4 @@
-"""A pipeline of models: one finds lesions, others outline and judge each of them. One predict, one answer."""
+"""A pipeline of models: one finds lesions, others outline and classifier each of them. One predict, one answer."""
 
 from __future__ import annotations
 
@@ -16,46 +16,46 @@ from medzoo.runtime.predictor import Predictor, Prepared
 from medzoo.runtime.time_limit import TimeLimitError
 from medzoo.types import Array, Image
 
-FINDER = "find"
+DETECTOR = "find"
 _POINTS = 64  # of an outline in the answer
 
 
 class Cascade(Predictor):
-    """A detector whose every box is judged by `judges` (role to Predictor of task classify).
+    """A detector whose every box is judged by `classifiers` (role to Predictor of task classify).
 
-    A judge that measures masses is given the box, outlines the mass in it and judges that; any other sees the
-    whole picture. Each detection then has `members` (a judge's model to its probabilities), `outline` (contour
+    A classifier that measures masses is given the box, outlines the mass in it and classifiers that; any other sees the
+    whole picture. Each detection then has `members` (a classifier's model to its probabilities), `outline` (contour
     points x, y in the picture's pixels, and who drew it), and `stages`: what each part did, in order.
     """
 
     def __init__(
-        self, name: str, finder: Predictor, judges: Mapping[str, Predictor], *, threshold: float | None = None
+        self, name: str, detector: Predictor, classifiers: Mapping[str, Predictor], *, threshold: float | None = None
     ) -> None:
-        super().__init__(finder.backend, threshold=finder.threshold if threshold is None else threshold)
-        self.finder, self.found_by = finder, finder.metadata.name
-        self.metadata = finder.metadata.model_copy(update={"name": name})
-        self.judges = dict(judges)
+        super().__init__(detector.backend, threshold=detector.threshold if threshold is None else threshold)
+        self.detector, self.detector_name = detector, detector.metadata.name
+        self.metadata = detector.metadata.model_copy(update={"name": name})
+        self.classifiers = dict(classifiers)
 
     @classmethod
-    def of(cls, name: str, members: Mapping[str, Predictor], *, threshold: float | None = None) -> Cascade:
+    def from_members(cls, name: str, members: Mapping[str, Predictor], *, threshold: float | None = None) -> Cascade:
         """From its members by role, the one in the role "find" first. Raises UserError for members that do not fit."""
-        if FINDER not in members or len(members) < 2:
-            raise UserError(f"a pipeline needs a member {FINDER!r} and at least one judge", "members")
+        if DETECTOR not in members or len(members) < 2:
+            raise UserError(f"a pipeline needs a member {DETECTOR!r} and at least one classifier", "members")
         for role, predictor in members.items():
-            task = "detect" if role == FINDER else "classify"
+            task = "detect" if role == DETECTOR else "classify"
             if predictor.metadata.task != task:
                 raise UserError(
                     f"{predictor.metadata.name!r} is a model of task {predictor.metadata.task}, not {task}",
                     f"members.{role}",
                 )
-        judges = {role: predictor for role, predictor in members.items() if role != FINDER}
-        return cls(name, members[FINDER], judges, threshold=threshold)
+        classifiers = {role: predictor for role, predictor in members.items() if role != DETECTOR}
+        return cls(name, members[DETECTOR], classifiers, threshold=threshold)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Of a pipeline made here, by its members: see Predictor.__reduce__."""
         if self.reopen is not None:
             return super().__reduce__()
-        return type(self), (self.metadata.name, self.finder, self.judges), {"_threshold": self._threshold}
+        return type(self), (self.metadata.name, self.detector, self.classifiers), {"_threshold": self._threshold}
 
     @property
     def only_pictures(self) -> bool:
@@ -68,27 +68,29 @@ class Cascade(Predictor):
         whole: dict[str, Classification] = {}
         if len(found.boxes):
             whole = {
-                role: _classified(judge, prepared.source)
-                for role, judge in self.judges.items()
-                if not judge.takes_outline
+                role: _classify(classifier, prepared.source)
+                for role, classifier in self.classifiers.items()
+                if not classifier.accepts_outline
             }
         details = [
-            self._judged(prepared.source, box, float(score), whole)
+            self._classify_box(prepared.source, box, float(score), whole)
             for box, score in zip(found.boxes, found.scores, strict=True)
         ]
         notes = tuple(dict.fromkeys([*found.notes, *(note for one in whole.values() for note in one.notes)]))
         return replace(found, details=details, notes=notes, seconds=time.perf_counter() - start)
 
-    def _judged(self, picture: Image, box: Array, score: float, whole: Mapping[str, Classification]) -> dict[str, Any]:
+    def _classify_box(
+        self, picture: Image, box: Array, score: float, whole: Mapping[str, Classification]
+    ) -> dict[str, Any]:
         """Outline, members and stages of one box."""
-        stages: list[dict[str, Any]] = [{"role": "find", "model": self.found_by, "score": round(score, 6)}]
+        stages: list[dict[str, Any]] = [{"role": "find", "model": self.detector_name, "score": round(score, 6)}]
         members: dict[str, dict[str, float]] = {}
         outline: dict[str, Any] = {}
-        for role, judge in self.judges.items():
-            name = judge.metadata.name
+        for role, classifier in self.classifiers.items():
+            name = classifier.metadata.name
             stage: dict[str, Any] = {"role": role, "model": name, "sees": "picture" if role in whole else "box"}
             try:
-                answer = whole[role] if role in whole else _classified(judge, picture, box=_inside(box, picture))
+                answer = whole[role] if role in whole else _classify(classifier, picture, box=_inside(box, picture))
             except TimeLimitError:
                 raise
             except UserError as error:  # a box of a few pixels: the lesion stays, unjudged by this one
@@ -101,8 +103,8 @@ class Cascade(Predictor):
         return {**({"outline": outline} if outline else {}), "members": members, "stages": stages}
 
 
-def _classified(judge: Predictor, picture: Image, **options: Any) -> Classification:
-    answer = judge.predict(picture, **options)
+def _classify(classifier: Predictor, picture: Image, **options: Any) -> Classification:
+    answer = classifier.predict(picture, **options)
     assert isinstance(answer, Classification)
     return answer
 

@@ -28,10 +28,10 @@ from medzoo.preprocess.steps import apply_steps, parse_steps
 from medzoo.results import Failure, Result
 from medzoo.runtime.backends.base import Backend
 from medzoo.runtime.backends.batching import BatchingBackend
-from medzoo.runtime.backends.canvas import reduction
+from medzoo.runtime.backends.canvas import downscale_factor
 from medzoo.runtime.decode.tiles import check_tile
 from medzoo.runtime.metadata import check_threshold
-from medzoo.runtime.stream import Pace, batcher_of, in_order
+from medzoo.runtime.stream import StreamConfig, make_batcher, map_in_order
 from medzoo.runtime.time_limit import TimeLimitError, time_limit
 from medzoo.runtime.value_range import trained_range
 from medzoo.task import task_of
@@ -131,7 +131,7 @@ class Predictor:
         """
         if isinstance(source, list | tuple | Iterator) and not is_file_object(source):
             return self.stream(source, **options)
-        return self.answer(replace(self.prepare(snapshot(source), **options), name=_name(source)))
+        return self.predict_prepared(replace(self.prepare(snapshot(source), **options), name=_name(source)))
 
     def stream(
         self,
@@ -149,8 +149,8 @@ class Predictor:
         `batch`: inputs of one size that run together, `delay`: seconds that one waits for others; by default
         what suits the device.
         """
-        pace = Pace.of(self.backend, batch=batch, delay=delay)
-        batcher = batcher_of(self.backend, pace)
+        config = StreamConfig.for_backend(self.backend, batch=batch, delay=delay)
+        batcher = make_batcher(self.backend, config)
         within = self._behind(BatchingBackend(batcher))
 
         def taken() -> Iterator[tuple[str, Any, object]]:
@@ -170,14 +170,14 @@ class Predictor:
                 if file_version(held) != version:
                     way = "write every image to a file of its own, or hand out arrays"
                     raise UserError("was written anew before it was read", name, way)
-                result = within.answer(prepared)
+                result = within.predict_prepared(prepared)
                 size = prepared.source.array.nbytes + prepared.image.array.nbytes
                 return (finish(number, result) if finish is not None else result), size
             except Exception as error:  # whatever one input causes must not cost the others their answers
                 return Failure(input=name, error=as_user_error(error, name)), 0
 
         try:
-            yield from in_order(work, taken(), threads=pace.threads)
+            yield from map_in_order(work, taken(), threads=config.threads)
         finally:
             batcher.close()
 
@@ -188,7 +188,7 @@ class Predictor:
         return other
 
     @property
-    def takes_outline(self) -> bool:
+    def accepts_outline(self) -> bool:
         """Whether a mass is measured in the image, so that `mask` and `box` may say where it is."""
         return any(step.measures and not step.outlines_only for step in self.steps)
 
@@ -250,11 +250,11 @@ class Predictor:
         seen: tuple[int, ...] = prepared.transform.shape
         if prepared.tile is not None:
             seen = tuple(min(pair) for pair in zip(seen, prepared.tile, strict=True))
-        factor = by_steps * (1.0 if canvas is None else reduction(seen, canvas))
+        factor = by_steps * (1.0 if canvas is None else downscale_factor(seen, canvas))
         plain = self.metadata.task == "detect" and not self.steps
         if factor <= (_REDUCED if plain else 2 * _REDUCED):
             return ()
-        if self.takes_outline and max(prepared.source.shape) <= _LARGE:
+        if self.accepts_outline and max(prepared.source.shape) <= _LARGE:
             return ()  # the patch around a mass is made small in any picture
         height, width = prepared.source.shape if prepared.tile is None else seen
         way = "tile=True (--tile auto) looks at it in tiles" if plain else "give the part of it that matters"
@@ -289,10 +289,10 @@ class Predictor:
         values = trained_range(self.metadata, self.steps)
         if values is None:
             return image
-        return values.fit(image) if image.affine is None else values.check_volume(image)
+        return values.convert(image) if image.affine is None else values.check_volume(image)
 
     def _hint(self, image: Image, mask: Any, box: Any) -> MassHint:
-        if not self.takes_outline:
+        if not self.accepts_outline:
             raise UserError("this model takes no outline and no box", where=image.source, hint="leave them out")
         if mask is not None and box is not None:
             raise UserError("a mask and a box were both given", where=image.source, hint="give one of them")
@@ -315,7 +315,7 @@ class Predictor:
             )
         return MassHint(box=(x0, y0, x1, y1))
 
-    def answer(self, prepared: Prepared) -> Result:
+    def predict_prepared(self, prepared: Prepared) -> Result:
         """Run the graph on a prepared input and bring the answer back to the input's own grid."""
         start = time.perf_counter()
         try:
@@ -334,7 +334,7 @@ class Predictor:
         result: Result = self.task.decode(self, prepared, start)
         return result
 
-    def facts(self, prepared: Prepared, start: float) -> dict[str, Any]:
+    def common_fields(self, prepared: Prepared, start: float) -> dict[str, Any]:
         """The fields that results of every task have in common."""
         return {
             "input": prepared.name,

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from medzoo.runtime.backends.base import Backend
 from medzoo.runtime.backends.batching import Batcher
-from medzoo.runtime.backends.concurrent_onnx import ParallelRuns
+from medzoo.runtime.backends.concurrent_onnx import ConcurrentOnnxBackend
 from medzoo.runtime.backends.onnx import OnnxBackend
 
 T = TypeVar("T")
@@ -25,7 +25,7 @@ _BYTES = 256 << 20  # of prepared arrays in hand, beyond the first two
 
 
 @dataclass(frozen=True)
-class Pace:
+class StreamConfig:
     """How a stream uses a backend: `rows` that share a run, `runs` at once, `readers` besides, `delay` in seconds
     that an input waits for company."""
 
@@ -35,7 +35,7 @@ class Pace:
     delay: float = 0.0
 
     @classmethod
-    def of(cls, backend: Backend, *, batch: int | None = None, delay: float | None = None) -> Pace:
+    def for_backend(cls, backend: Backend, *, batch: int | None = None, delay: float | None = None) -> StreamConfig:
         """What suits the backend's device; `batch` and `delay` replace its own.
 
         A GPU wants many rows in one run. A CPU gains nothing from that (docs: benchmarks/predict.py), but from a
@@ -44,13 +44,13 @@ class Pace:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         if backend.device == "cpu":
             # torch has a pool of threads for each thread that calls it: there, one run at a time.
-            pace = cls(rows=batch or 1, runs=min(cores, 4) if backend.name == "onnx" else 1, readers=3)
+            config = cls(rows=batch or 1, runs=min(cores, 4) if backend.name == "onnx" else 1, readers=3)
         elif backend.name == "remote":
             # The server forms the batches.
-            pace = cls(rows=batch or 1, runs=8, readers=1)
+            config = cls(rows=batch or 1, runs=8, readers=1)
         else:
-            pace = cls(rows=batch or 16, runs=1, readers=min(cores, 8), delay=0.002)
-        return pace if delay is None else cls(pace.rows, pace.runs, pace.readers, delay)
+            config = cls(rows=batch or 16, runs=1, readers=min(cores, 8), delay=0.002)
+        return config if delay is None else cls(config.rows, config.runs, config.readers, delay)
 
     @property
     def threads(self) -> int:
@@ -58,7 +58,7 @@ class Pace:
         return min(_MOST, self.rows * self.runs + self.readers)
 
 
-def in_order(work: Callable[[int, Any], tuple[T, int]], sources: Iterable[Any], *, threads: int) -> Iterator[T]:
+def map_in_order(work: Callable[[int, Any], tuple[T, int]], sources: Iterable[Any], *, threads: int) -> Iterator[T]:
     """`work` of each source's number and itself, in the order of the sources, by several threads.
 
     `work` also says how many bytes its input took: begins with two sources in hand and takes more while they
@@ -84,16 +84,16 @@ def in_order(work: Callable[[int, Any], tuple[T, int]], sources: Iterable[Any], 
             yield result
 
 
-def batcher_of(backend: Backend, pace: Pace) -> Batcher:
+def make_batcher(backend: Backend, config: StreamConfig) -> Batcher:
     """The queue in front of a backend for one stream."""
-    if pace.runs > 1 and isinstance(backend, OnnxBackend) and backend.device == "cpu":
-        backend = ParallelRuns(backend)
+    if config.runs > 1 and isinstance(backend, OnnxBackend) and backend.device == "cpu":
+        backend = ConcurrentOnnxBackend(backend)
     return Batcher(
         backend,
-        max_rows=pace.rows,
-        max_delay=pace.delay,
+        max_batch_size=config.rows,
+        max_delay=config.delay,
         max_queue=2 * _MOST,
         # Only a batch of rows is joined to a new array; rows that run alone are not copied.
         max_bytes=_BYTES,
-        runs=pace.runs,
+        runs=config.runs,
     )

@@ -118,7 +118,7 @@ _watchdog = _Watchdog()
 
 
 @contextmanager
-def spend(allowed: Budget, options: Terminable) -> Iterator[None]:
+def enforce(allowed: Budget, options: Terminable) -> Iterator[None]:
     """A run with `options`, whose time is taken from `allowed`. Raises TimeLimitError in place of what the run raises
     when it was ended; the caller names the model."""
     if allowed.left <= 0:

@@ -37,7 +37,7 @@ class ValueRange:
     high: float
     stored: bool = True
 
-    def fit(self, picture: Image) -> Image:
+    def convert(self, picture: Image) -> Image:
         """The picture with values in this range.
 
         Values that are certain are brought to it: 8-bit values in a wider type, and floats that all lie on the 256

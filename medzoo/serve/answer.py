@@ -13,7 +13,7 @@ from medzoo.types import Array
 _PIECE = 1 << 15  # numbers that are written at once
 
 
-def dump_answer(document: Mapping[str, Any]) -> bytes:
+def dump_response(document: Mapping[str, Any]) -> bytes:
     """`document` as JSON without blanks; arrays under "data" of its outputs become flat lists.
 
     Python's encoder lets no other thread run until it is through with a list: of millions of numbers, nobody would be

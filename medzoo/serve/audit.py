@@ -18,9 +18,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from medzoo.errors import UserError
-from medzoo.serve.exchange import Exchange
+from medzoo.serve.inference_error import ErrorCode, InferenceError
 from medzoo.serve.logs import log
-from medzoo.serve.refusal import Reason, Refusal
+from medzoo.serve.request_record import RequestRecord
 
 
 class AuditLog:
@@ -48,9 +48,9 @@ class AuditLog:
         except OSError as error:
             raise UserError(f"the audit log cannot be written: {error.strerror}", where=str(path)) from error
 
-    async def write(self, exchange: Exchange) -> None:
-        """Append the line of a request. Raises Refusal if it cannot be."""
-        line = self._line(exchange)
+    async def write(self, record: RequestRecord) -> None:
+        """Append the line of a request. Raises InferenceError if it cannot be."""
+        line = self._line(record)
         try:
             if self._fsync:
                 await asyncio.to_thread(self._append, line)
@@ -60,7 +60,7 @@ class AuditLog:
             if not self._failing:
                 log("audit log cannot be written", level=logging.ERROR, error=error)
             self._failing = True
-            raise Refusal(Reason.UNRECORDED, "the audit log cannot be written, so nothing is answered") from error
+            raise InferenceError(ErrorCode.UNRECORDED, "cannot write the audit log; try again later") from error
         if self._failing:
             self._failing = False
             log("audit log written again")
@@ -75,23 +75,23 @@ class AuditLog:
             os.close(self._file)
             self._file = -1
 
-    def _line(self, exchange: Exchange) -> bytes:
+    def _line(self, record: RequestRecord) -> bytes:
         now = time.time()
         facts = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03}Z",
-            "request": exchange.id,
-            "protocol": exchange.protocol,
-            "client": exchange.client,
-            "address": exchange.address,
-            "model": exchange.model,
-            "model_sha256": self._digests(exchange.model) if exchange.model else None,
-            "input_sha256": exchange.digest.hexdigest() if exchange.received else None,
-            "input_bytes": exchange.received,
-            "files_sha256": exchange.files,
-            "status": exchange.status,
-            "outcome": exchange.outcome,
-            "error": exchange.error or None,
-            "seconds": round(time.perf_counter() - exchange.started, 6),
+            "request": record.id,
+            "protocol": record.protocol,
+            "client": record.client,
+            "address": record.address,
+            "model": record.model,
+            "model_sha256": self._digests(record.model) if record.model else None,
+            "input_sha256": record.digest.hexdigest() if record.received else None,
+            "input_bytes": record.received,
+            "files_sha256": record.files,
+            "status": record.status,
+            "outcome": record.outcome,
+            "error": record.error or None,
+            "seconds": round(time.perf_counter() - record.started, 6),
         }
         return json.dumps(facts).encode() + b"\n"
 

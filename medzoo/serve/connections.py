@@ -30,9 +30,9 @@ class Connections:
         self.settings = settings
         self._of: Counter[str] = Counter()
         self._total = 0
-        self._waiting: dict[BoundedProtocol, None] = {}
+        self._waiting: dict[LimitedProtocol, None] = {}
 
-    def enter(self, connection: BoundedProtocol) -> bool:
+    def enter(self, connection: LimitedProtocol) -> bool:
         """Count a connection, and close one that waits if there are too many; whether this one is beyond the most."""
         self._total += 1
         self._of[connection.address] += 1
@@ -42,7 +42,7 @@ class Connections:
         self._waiting[connection] = None
         return beyond
 
-    def leave(self, connection: BoundedProtocol) -> None:
+    def leave(self, connection: LimitedProtocol) -> None:
         """A connection ended."""
         if connection.counted:
             connection.counted = False
@@ -52,11 +52,11 @@ class Connections:
                 del self._of[connection.address]
         self._waiting.pop(connection, None)
 
-    def at_work(self, connection: BoundedProtocol) -> None:
+    def at_work(self, connection: LimitedProtocol) -> None:
         """A request came whole with its header: this connection is not closed for another."""
         self._waiting.pop(connection, None)
 
-    def waits(self, connection: BoundedProtocol) -> None:
+    def waits(self, connection: LimitedProtocol) -> None:
         """A request was answered."""
         self._waiting[connection] = None
 
@@ -75,8 +75,8 @@ class Connections:
         return True
 
 
-class BoundedProtocol(Pieces):
-    """One connection. `registry` is set by `bounded_protocol`."""
+class LimitedProtocol(Pieces):
+    """One connection. `registry` is set by `limited_protocol`."""
 
     registry: Connections
     counted = True
@@ -204,10 +204,10 @@ class BoundedProtocol(Pieces):
             setattr(self, timer, None)
 
 
-def bounded_protocol(settings: Settings) -> type[BoundedProtocol]:
+def limited_protocol(settings: Settings) -> type[LimitedProtocol]:
     """The protocol class of one server."""
 
-    class Protocol(BoundedProtocol):
+    class Protocol(LimitedProtocol):
         registry = Connections(settings)
 
     return Protocol

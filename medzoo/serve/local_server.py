@@ -12,7 +12,7 @@ from pathlib import Path
 
 from medzoo.errors import UserError
 from medzoo.runtime.backends.remote import RemoteBackend
-from medzoo.serve.listen import free_port
+from medzoo.serve.sockets import free_port
 
 _START = 120.0  # seconds
 

@@ -14,7 +14,7 @@ _EVERY = 5.0  # seconds between two looks
 _GROWN = 256 << 20  # bytes above the least seen from which on it is worth a search through the heap
 
 
-async def give_back(idle: Callable[[], bool]) -> None:
+async def release_memory(idle: Callable[[], bool]) -> None:
     """Return free memory to the system whenever this process has grown and is `idle`; until cancelled.
 
     glibc keeps what was freed between blocks that are still used; requests of hundreds of megabytes would stay.

@@ -13,8 +13,8 @@ import socket
 from urllib.parse import urlsplit
 
 from medzoo.errors import UserError
-from medzoo.serve.exposure import is_loopback, is_loopback_address
-from medzoo.serve.refusal import Reason, Refusal
+from medzoo.serve.inference_error import ErrorCode, InferenceError
+from medzoo.serve.network import is_loopback, is_loopback_address
 from medzoo.serve.settings import Settings
 
 _AUTHORITY = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::([0-9]{1,5}))?")
@@ -45,7 +45,7 @@ class OriginCheck:
         self._known: set[bytes] = set()
 
     def check(self, host: bytes | None, origin: bytes | None, site: bytes | None, *, navigates: bool = False) -> None:
-        """Raise Refusal for a foreign `Host`, `Origin`, or `Sec-Fetch-Site`; None: there is no such header.
+        """Raise InferenceError for a foreign `Host`, `Origin`, or `Sec-Fetch-Site`; None: there is no such header.
 
         `navigates`: the page itself is asked for, which any link may do.
         """
@@ -56,21 +56,21 @@ class OriginCheck:
         if origin is not None:
             self._check_origin(origin, host)
         elif site is not None and site not in (b"same-origin", b"none") and not navigates:
-            raise Refusal(Reason.FORBIDDEN, "the request comes from another site's page")
+            raise InferenceError(ErrorCode.FORBIDDEN, "the request comes from another site's page")
 
     def _check_host(self, raw: bytes) -> None:
         text = raw.decode("latin-1")
         parts = _split(text)
         if parts is None:
-            raise Refusal(Reason.INVALID, "the header Host is no host name")
+            raise InferenceError(ErrorCode.INVALID, "the header Host is no host name")
         name = parts[0]
         if self._any or name in self._own or name in self._hosts:
             return
         address = name.strip("[]")
         if is_loopback_address(address) or (not self._loopback and _is_address(address)):
             return
-        raise Refusal(
-            Reason.MISDIRECTED, f"the host {name[:80]!r} is not this server's (--allow-host {name[:80]} makes it so)"
+        raise InferenceError(
+            ErrorCode.MISDIRECTED, f"the host {name[:80]!r} is not this server's (--allow-host {name[:80]} makes it so)"
         )
 
     def _check_origin(self, raw: bytes, host: bytes | None) -> None:
@@ -88,7 +88,7 @@ class OriginCheck:
                 return
             if origin[0] in self._hosts:
                 return
-        raise Refusal(Reason.FORBIDDEN, f"the origin {text[:80]!r} is not this server's page (see --allow-host)")
+        raise InferenceError(ErrorCode.FORBIDDEN, f"the origin {text[:80]!r} is not allowed (see --allow-host)")
 
 
 def _split(authority: str) -> tuple[str, str] | None:

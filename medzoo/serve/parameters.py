@@ -10,18 +10,18 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from medzoo.serve.refusal import Reason, Refusal
+from medzoo.serve.inference_error import ErrorCode, InferenceError
 
 INFERENCE = ("binary_data_output", "threshold", "timeout")
 """Parameters of an inference request."""
 
 
 def require_known(names: Iterable[str], known: Collection[str], *, kind: str) -> None:
-    """Raise Refusal that names the first of `names` which is not in `known`, and what is."""
+    """Raise InferenceError that names the first of `names` which is not in `known`, and what is."""
     for name in names:
         if name not in known:
             listed = f"known: {', '.join(sorted(known))}" if known else "there are none here"
-            raise Refusal(Reason.INVALID, f"the {kind} {str(name)[:80]!r} is not known ({listed})")
+            raise InferenceError(ErrorCode.INVALID, f"the {kind} {str(name)[:80]!r} is not known ({listed})")
 
 
 def read_timeout(parameters: Mapping[str, Any]) -> float | None:
@@ -30,14 +30,14 @@ def read_timeout(parameters: Mapping[str, Any]) -> float | None:
     if "timeout" not in parameters:
         return None
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
-        raise Refusal(Reason.INVALID, "the parameter 'timeout' is not a whole number of microseconds")
+        raise InferenceError(ErrorCode.INVALID, "the parameter 'timeout' is not a whole number of microseconds")
     return value / 1e6 if value else None
 
 
 def read_threshold(parameters: Mapping[str, Any], *, text: bool = False) -> float | None:
     """The operating threshold asked for; None if there is none. `text`: numbers come written out, as in a query.
 
-    Raises Refusal unless it is a number from 0 to 1.
+    Raises InferenceError unless it is a number from 0 to 1.
     """
     if "threshold" not in parameters:
         return None
@@ -45,25 +45,25 @@ def read_threshold(parameters: Mapping[str, Any], *, text: bool = False) -> floa
     if text:
         value = _number(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= 1:
-        raise Refusal(Reason.INVALID, "'threshold' is not a number from 0 to 1")
+        raise InferenceError(ErrorCode.INVALID, "'threshold' is not a number from 0 to 1")
     return float(value)
 
 
 def read_flag(parameters: Mapping[str, Any], name: str) -> bool:
-    """An option that is on or off, off by default. Raises Refusal if it is neither."""
+    """An option that is on or off, off by default. Raises InferenceError if it is neither."""
     value = str(parameters.get(name, "false")).lower()
     if value not in ("true", "false", "1", "0"):
-        raise Refusal(Reason.INVALID, f"{name!r} is neither true nor false")
+        raise InferenceError(ErrorCode.INVALID, f"{name!r} is neither true nor false")
     return value in ("true", "1")
 
 
 def unique(pairs: Iterable[tuple[str, str]], known: Collection[str], *, kind: str) -> dict[str, str]:
-    """Options by name. Raises Refusal for one that is not known, or given twice."""
+    """Options by name. Raises InferenceError for one that is not known, or given twice."""
     options: dict[str, str] = {}
     for name, value in pairs:
         require_known([name], known, kind=kind)
         if name in options:
-            raise Refusal(Reason.INVALID, f"the {kind} {name!r} is given twice")
+            raise InferenceError(ErrorCode.INVALID, f"the {kind} {name!r} is given twice")
         options[name] = value
     return options
 

@@ -7,7 +7,7 @@ import asyncio
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from medzoo.serve.gate import CERTIFICATE, certificate_name
+from medzoo.serve.access import CERTIFICATE, certificate_name
 
 
 class Pieces(HttpToolsProtocol):

@@ -17,16 +17,16 @@ import uvicorn
 from medzoo.errors import UserError, missing_extra
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.pipeline import Pipeline
-from medzoo.serve.connections import bounded_protocol
-from medzoo.serve.exposure import require_protection
-from medzoo.serve.gate import Gate
-from medzoo.serve.http import http_app
-from medzoo.serve.hub import Hub
-from medzoo.serve.listen import listen
+from medzoo.serve.access import AccessControl
+from medzoo.serve.connections import limited_protocol
+from medzoo.serve.http_app import http_app
 from medzoo.serve.logs import log
-from medzoo.serve.memory import give_back
+from medzoo.serve.memory import release_memory
+from medzoo.serve.network import require_protection
+from medzoo.serve.repository import ModelRepository
 from medzoo.serve.settings import Settings
-from medzoo.serve.supervisor import keep_alive
+from medzoo.serve.sockets import listen
+from medzoo.serve.supervisor import send_heartbeats
 from medzoo.serve.tls import check_tls
 
 
@@ -34,13 +34,13 @@ class Server:
     """A server that runs until it is told to stop: by SIGTERM or SIGINT in a main thread, or by `stop`."""
 
     def __init__(self, backends: Sequence[OnnxBackend], settings: Settings, pipelines: Sequence[Pipeline] = ()) -> None:
-        self.hub = Hub(backends, settings, pipelines)
+        self.repository = ModelRepository(backends, settings, pipelines)
         self.settings = settings
         try:
             require_protection(settings)
-            self.gate = Gate(self.hub)
+            self.access = AccessControl(self.repository)
         except UserError:
-            self.hub.close()
+            self.repository.close()
             raise
         self.http_port = 0
         self.grpc_port: int | None = None
@@ -58,8 +58,8 @@ class Server:
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
                 runner.run(self._run(ready, listening))
         finally:
-            self.hub.close()
-            self.gate.close()
+            self.repository.close()
+            self.access.close()
 
     def stop(self) -> None:
         """Drain and end `run`; from any thread."""
@@ -75,8 +75,8 @@ class Server:
             check_tls(settings)
             web = _Web(
                 uvicorn.Config(
-                    http_app(self.hub, self.gate),
-                    http=bounded_protocol(settings),
+                    http_app(self.repository, self.access),
+                    http=limited_protocol(settings),
                     log_config=None,
                     access_log=False,
                     server_header=False,
@@ -96,13 +96,16 @@ class Server:
             serving = asyncio.create_task(web.serve(sockets=[listening]))
             while not web.started and not serving.done():
                 await asyncio.sleep(0.005)
-            log("ready", http_port=self.http_port, grpc_port=self.grpc_port, models=sorted(self.hub.names))
+            log("ready", http_port=self.http_port, grpc_port=self.grpc_port, models=sorted(self.repository.names))
             ready(self)
-            kept = [asyncio.create_task(keep_alive()), asyncio.create_task(give_back(lambda: not self.hub.open))]
+            kept = [
+                asyncio.create_task(send_heartbeats()),
+                asyncio.create_task(release_memory(lambda: not self.repository.active_requests)),
+            ]
             stopping = asyncio.create_task(self._stop.wait())
             await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
-            log("stopping", open=self.hub.open)
-            left = await self.hub.drain()
+            log("stopping", open=self.repository.active_requests)
+            left = await self.repository.drain()
             if rpc is not None:
                 await rpc.stop(5.0)
             web.should_exit = True
@@ -120,9 +123,9 @@ class Server:
             import grpc
         except ImportError as error:
             raise missing_extra("grpcio", "serve") from error
-        from medzoo.serve.rpc import rpc_server
+        from medzoo.serve.grpc_server import grpc_server
 
-        server = rpc_server(self.hub, self.gate)
+        server = grpc_server(self.repository, self.access)
         address = f"{_bracketed(settings.host)}:{settings.grpc_port}"
         try:
             if settings.certificate is not None and settings.key is not None:

@@ -1,4 +1,4 @@
-"""What an operator can set of the server; knows nothing of how it is used."""
+"""Settings of the server."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ from medzoo.io.limits import SERVER, Limits
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The server's addresses and bounds.
+    """The server's addresses, access control and limits.
 
-    Ports of 0 are chosen by the system; a gRPC port of None means no gRPC. `token`: what clients must send
-    as a bearer token; `tokens`: a file with one for each client (medzoo.serve.tokens). `certificate` and `key`: PEM
-    files, for TLS on both ports; `client_ca`: PEM file of the authorities whose certificates clients must show.
-    `allow_hosts`: names besides its own that the server may be reached by (medzoo.serve.origin). `insecure`: a network
-    address without tokens is meant. `audit_log`: a file with a line for each request (medzoo.serve.audit);
-    `audit_fsync`: each line is on the disk before its request is answered. `max_rows`, `max_delay`
-    (seconds) and `max_queue`: see medzoo.runtime.backends.batching. `max_body`: bytes of one request; `max_held`:
-    bytes of all requests that are being read or wait. `timeout`: seconds after which a request that has not
-    begun is refused. `uploads`: image files answered at the same time; as many again may wait. `drain`:
-    seconds that requests have to end once the server is told to stop. `limits`: the most that an image file may claim.
-    `decoder_memory`: bytes that reading and preparing one may take, `decoder_seconds`: of computing time.
-    `max_json`: bytes of a request's JSON, or of the tensors that a gRPC message does not carry as raw bytes.
-    `max_connections`: HTTP connections, `max_client_connections`: of one address; `max_header`: bytes of a request's
-    header, and `header_timeout`: seconds in which it must come.
+    host, http_port, grpc_port: where to listen; port 0 lets the system choose, a gRPC port of None turns gRPC off.
+    token, tokens: one bearer token for all clients, and a file with one for each (medzoo.serve.tokens).
+    allow_hosts: other host names by which the server may be reached (medzoo.serve.origin).
+    insecure: allow a network address without tokens.
+    certificate, key: PEM files for TLS on both ports.
+    client_ca: PEM file of the authorities that must have signed the clients' certificates.
+    audit_log, audit_fsync: a file that gets a line a request (medzoo.serve.audit), synced before the response.
+    max_batch_size, max_delay (seconds), max_queue: see medzoo.runtime.backends.batching.
+    max_body, max_json: bytes of a request; of its JSON, or of gRPC tensors that are not sent as raw contents.
+    max_inflight_bytes: bytes of all requests that are being received, wait or run.
+    timeout: seconds within which a request must be received and processed.
+    uploads: image files processed at the same time; as many again may wait.
+    drain: seconds that active requests may take once the server is told to stop.
+    limits, decoder_memory, decoder_seconds: size of an image file; bytes and CPU seconds for decoding and preparing it.
+    max_connections, max_client_connections: HTTP connections in total, and per client address.
+    max_header, header_timeout: bytes of a request's header, and seconds within which it must arrive.
     """
 
     host: str = "127.0.0.1"
@@ -40,11 +42,11 @@ class Settings:
     client_ca: Path | None = None
     audit_log: Path | None = None
     audit_fsync: bool = False
-    max_rows: int = 8
+    max_batch_size: int = 8
     max_delay: float = 0.0
     max_queue: int = 64
     max_body: int = 256 << 20
-    max_held: int = 512 << 20
+    max_inflight_bytes: int = 512 << 20
     timeout: float = 60.0
     uploads: int = 2
     drain: float = 30.0
@@ -59,10 +61,10 @@ class Settings:
 
     @property
     def has_tokens(self) -> bool:
-        """Whether clients need a token."""
+        """True if clients need a token."""
         return self.token is not None or self.tokens is not None
 
     @property
     def authenticates(self) -> bool:
-        """Whether clients need a token or a certificate."""
+        """True if clients need a token or a certificate."""
         return self.has_tokens or self.client_ca is not None

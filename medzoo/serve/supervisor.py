@@ -38,16 +38,16 @@ def supervise(
     """Run `command` until it ends by itself with code 0 or 2, or SIGTERM or SIGINT ends it; its exit code.
 
     The worker's stdin is a pipe from this process: its end tells the worker that it is alone. Three workers
-    in a row that die within five seconds and were never ready (`tell_ready`) end it too. `keep`: file descriptors
+    in a row that die within five seconds and were never ready (`notify_ready`) end it too. `keep`: file descriptors
     that every worker is given, such as a listening socket, so that connections wait between one worker and the next.
     `ended`: called after each worker's end. A worker that is stopped (SIGSTOP), or whose event loop gives no sign of
     life for fifteen seconds once it was ready, is killed and replaced.
     """
     worker: subprocess.Popen[bytes] | None = None
-    told = threading.Event()
+    stopping = threading.Event()
 
     def tell(number: int, _: FrameType | None) -> None:
-        told.set()
+        stopping.set()
         if worker is not None and worker.poll() is None:
             worker.send_signal(signal.SIGTERM)
 
@@ -65,12 +65,12 @@ def supervise(
                     start_new_session=sys.platform != "win32",
                     pass_fds=[*keep, *ready.given],
                 )
-                if told.is_set():
+                if stopping.is_set():
                     worker.send_signal(signal.SIGTERM)
                 code = ready.watch(worker)
-                was_ready = ready.told
+                was_ready = ready.is_ready
             ended()
-            if told.is_set() or code in (0, 2):
+            if stopping.is_set() or code in (0, 2):
                 return max(code, 0)
             quick = 0 if was_ready or time.monotonic() - started >= _QUICK else quick + 1
             log("worker died", code=code, again=quick < _MOST_QUICK)
@@ -91,7 +91,7 @@ class _Ready:
         self._ends = list(os.pipe()) if sys.platform != "win32" else []
         self.given = self._ends[1:]
         self.environment = {_READY: str(self.given[0])} if self.given else {}
-        self.told = False
+        self.is_ready = False
 
     def watch(self, worker: subprocess.Popen[bytes]) -> int:
         """Wait for the worker's end, and bring it about if it no longer works; its exit code."""
@@ -104,11 +104,11 @@ class _Ready:
             if readable:
                 if not os.read(self._ends[0], 4096):
                     return worker.wait()
-                self.told, heard, stopped = True, time.monotonic(), 0
+                self.is_ready, heard, stopped = True, time.monotonic(), 0
             elif worker.poll() is not None:
                 return worker.returncode
             stopped = stopped + 1 if _is_stopped(worker.pid) else 0
-            silent = self.told and time.monotonic() - heard > _SILENT
+            silent = self.is_ready and time.monotonic() - heard > _SILENT
             if stopped >= _STOPPED or silent:
                 log("worker hangs", stopped=stopped >= _STOPPED)
                 worker.kill()
@@ -130,13 +130,13 @@ def _is_stopped(process: int) -> bool:
         return False
 
 
-def tell_ready() -> None:
+def notify_ready() -> None:
     """Say to the supervisor, if there is one, that this worker takes requests."""
     if _READY in os.environ:
         os.write(int(os.environ[_READY]), b"1")
 
 
-async def keep_alive() -> None:
+async def send_heartbeats() -> None:
     """Tell the supervisor, if there is one, once a second that the event loop runs; until cancelled."""
     if _READY not in os.environ:
         return
@@ -148,7 +148,7 @@ async def keep_alive() -> None:
         await asyncio.sleep(_BEAT)
 
 
-def when_alone(stop: Callable[[], None]) -> None:
+def when_orphaned(stop: Callable[[], None]) -> None:
     """Call `stop`, from a thread of its own, once stdin ends: the supervisor is gone."""
 
     def watch() -> None:

@@ -6,21 +6,21 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from medzoo.runtime.backends.base import detections
+from medzoo.runtime.backends.base import detection_outputs
 from medzoo.runtime.metadata import Metadata
-from medzoo.serve.refusal import Reason, Refusal
+from medzoo.serve.inference_error import ErrorCode, InferenceError
 from medzoo.task import task_of
 from medzoo.types import Array
 
-NEEDED = ("scores", "count")
+REQUIRED_OUTPUTS = ("scores", "count")
 """Outputs without which boxes cannot be told apart by their scores."""
 
 
 def require_tensors_with_threshold(metadata: Metadata) -> None:
-    """Raise Refusal for a model whose tensors do not depend on a threshold."""
+    """Raise InferenceError for a model whose tensors do not depend on a threshold."""
     if metadata.task != "detect":
-        raise Refusal(
-            Reason.INVALID,
+        raise InferenceError(
+            ErrorCode.INVALID,
             f"'threshold' has no effect on the tensors of {metadata.name}, which gives {', '.join(metadata.outputs)}: "
             "leave it out"
             + ("" if not has_threshold(metadata) else f", or POST an image file to /predict/{metadata.name}"),
@@ -28,9 +28,11 @@ def require_tensors_with_threshold(metadata: Metadata) -> None:
 
 
 def require_threshold(metadata: Metadata) -> None:
-    """Raise Refusal for a model whose answer to an image does not depend on a threshold."""
+    """Raise InferenceError for a model whose answer to an image does not depend on a threshold."""
     if not has_threshold(metadata):
-        raise Refusal(Reason.INVALID, f"'threshold' has no effect on the answers of {metadata.name}: leave it out")
+        raise InferenceError(
+            ErrorCode.INVALID, f"'threshold' has no effect on the answers of {metadata.name}: leave it out"
+        )
 
 
 def has_threshold(metadata: Metadata) -> bool:
@@ -43,7 +45,7 @@ def above_threshold(outputs: Mapping[str, Array], threshold: float) -> dict[str,
 
     Outputs of shape (B, N, ...) hold one row a box, "count" (B,) says how many of the N are boxes.
     """
-    named = detections(outputs)
+    named = detection_outputs(outputs)
     scores, count = named["scores"], named["count"].reshape(-1)
     kept = (np.arange(scores.shape[1]) < count[:, None]) & (scores >= threshold)
     result = {}

@@ -69,9 +69,9 @@ class Detect(Task):
 
     def steady_inputs(self, reference: Backend, goldens: Sequence[Golden]) -> tuple[list[Golden], int]:
         """See Task.steady_inputs."""
-        from medzoo.runtime.parity.stable import steady
+        from medzoo.runtime.parity.stable_inputs import stable_inputs
 
-        decided = [steady(reference, one) for one in goldens]
+        decided = [stable_inputs(reference, one) for one in goldens]
         return [golden for golden, _ in decided], sum(count for _, count in decided)
 
     def draw_case(self, result: Detections, sample: Sample) -> Any:

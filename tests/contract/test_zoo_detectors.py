@@ -13,7 +13,7 @@ from medzoo.artifact import ModelFolder
 from medzoo.loading.backend import open_backend
 from medzoo.runtime.backends.base import Backend
 from medzoo.runtime.parity.gate import Golden, compare
-from medzoo.runtime.parity.stable import steady
+from medzoo.runtime.parity.stable_inputs import stable_inputs
 from medzoo.types import Array
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,7 +67,7 @@ def test_the_graph_answers_as_torch_and_each_picture_alone_as_in_company(
     torch_side, graph = backends(name)
     image = pictures(name, size, graph.metadata.geometry.channels, shared_data)
     # Where torch itself answers otherwise once the input moves by a millionth, nothing can be compared.
-    decided, moved = steady(torch_side, Golden(name, {"image": image}))
+    decided, moved = stable_inputs(torch_side, Golden(name, {"image": image}))
     assert moved <= 2
     image = decided.inputs["image"]
     alone = [graph.run({"image": image[row : row + 1]}) for row in range(len(image))]

@@ -11,7 +11,7 @@ from medzoo.metrics.detect import Boxes, DetectScores
 from medzoo.metrics.interval import point
 from medzoo.metrics.match import Rule, match
 from medzoo.nn.net import Net
-from medzoo.runtime.backends.base import detections
+from medzoo.runtime.backends.base import detection_outputs
 from medzoo.types import Array
 
 Judged = tuple[Boxes, Boxes]  # what is there (its scores are 1), and what was found
@@ -31,7 +31,7 @@ class Detector(Net):
     def predictions(self, image: Tensor | tuple[Tensor, ...], target: Sequence[Mapping[str, Tensor]]) -> list[Judged]:
         """Objects and detections of each image of a batch: (B, C, H, W), or all that the graph takes of it."""
         given = image if isinstance(image, tuple) else (image,)
-        answer = {name: value.float().cpu().numpy() for name, value in detections(self(*given)).items()}
+        answer = {name: value.float().cpu().numpy() for name, value in detection_outputs(self(*given)).items()}
         found = []
         for row, truth in enumerate(target):
             count = int(answer["count"][row])

@@ -9,7 +9,7 @@ from medzoo.runtime.metadata import Metadata
 from medzoo.types import Array
 
 T = TypeVar("T")
-FOUND = "found_boxes"
+BOXES_OUTPUT = "found_boxes"
 """What a graph calls the boxes that it answers if it is given `boxes` too: ONNX lets no output bear an input's name."""
 
 
@@ -27,6 +27,6 @@ class Backend(Protocol):
         ...
 
 
-def detections(outputs: Mapping[str, T]) -> dict[str, T]:
+def detection_outputs(outputs: Mapping[str, T]) -> dict[str, T]:
     """`boxes`, `scores`, `labels` and `count` of a graph's outputs; others keep their names."""
-    return {"boxes" if name == FOUND else name: value for name, value in outputs.items()}
+    return {"boxes" if name == BOXES_OUTPUT else name: value for name, value in outputs.items()}

@@ -28,7 +28,7 @@ class QueueFullError(Exception):
 
 
 class DeadlineError(Exception):
-    """The request's deadline passed before the backend came to it, or while it ran."""
+    """The request's deadline passed before the backend came to it, or while it compute_seconds."""
 
 
 class ClosedError(Exception):
@@ -36,13 +36,13 @@ class ClosedError(Exception):
 
 
 @dataclass(frozen=True)
-class Answer:
+class InferenceResult:
     """Outputs by name, the seconds spent waiting and running, and the rows of the batch it was part of."""
 
     outputs: Mapping[str, Array]
-    waited: float
-    ran: float
-    rows: int
+    queue_seconds: float
+    compute_seconds: float
+    batch_size: int
 
 
 @dataclass(eq=False)
@@ -52,7 +52,7 @@ class _Request:
     deadline: float | None
     limit: float = math.inf
     """Seconds that its run may take."""
-    future: Future[Answer] = field(default_factory=Future)
+    future: Future[InferenceResult] = field(default_factory=Future)
     entered: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -68,18 +68,18 @@ class _Request:
 
 
 class Batcher:
-    """Runs `backend` in threads of its own, over batches of at most `max_rows` rows and `max_bytes` bytes.
+    """Runs `backend` in threads of its own, over batches of at most `max_batch_size` rows and `max_bytes` bytes.
 
     `runs`: batches that run at the same time. `max_delay`: seconds that a request may wait for company.
     `max_queue`: requests that may wait; `max_queue_bytes`: bytes of inputs that may. A request of more than
-    `max_rows` rows runs alone. Every input and output of the graph has the batch as its first axis.
+    `max_batch_size` rows runs alone. Every input and output of the graph has the batch as its first axis.
     """
 
     def __init__(
         self,
         backend: Backend,
         *,
-        max_rows: int = 8,
+        max_batch_size: int = 8,
         max_bytes: int = 32 << 20,
         max_delay: float = 0.0,
         max_queue: int = 64,
@@ -87,7 +87,7 @@ class Batcher:
         runs: int = 1,
     ) -> None:
         self.backend = backend
-        self.max_rows, self.max_bytes, self.max_delay = max_rows, max_bytes, max_delay
+        self.max_batch_size, self.max_bytes, self.max_delay = max_batch_size, max_bytes, max_delay
         self.max_queue, self.max_queue_bytes = max_queue, max_queue_bytes
         self._waiting: deque[_Request] = deque()
         self._bytes = 0
@@ -110,7 +110,7 @@ class Batcher:
         *,
         deadline: float | None = None,
         wait: bool = False,
-    ) -> Future[Answer]:
+    ) -> Future[InferenceResult]:
         """A future of the answer; cancel it and the request is dropped if it has not begun.
 
         `deadline`: on the clock of time.monotonic; a request that was not answered by then fails with DeadlineError,
@@ -170,7 +170,7 @@ class Batcher:
 
     def _gather(self) -> None:
         """Let the oldest request wait for company, if it may."""
-        if self.max_delay > 0 and self.max_rows > 1:
+        if self.max_delay > 0 and self.max_batch_size > 1:
             first = self._waiting[0]
             end = first.entered + self.max_delay
             self._changed.wait_for(
@@ -178,7 +178,7 @@ class Batcher:
                 lambda: (
                     self._closed
                     or first not in self._waiting
-                    or sum(r.rows for r in self._waiting if r.kind == first.kind) >= self.max_rows
+                    or sum(r.rows for r in self._waiting if r.kind == first.kind) >= self.max_batch_size
                 ),
                 timeout=max(0.0, end - time.monotonic()),
             )
@@ -193,7 +193,7 @@ class Batcher:
             late = request.deadline is not None and now > request.deadline
             fits = not batch or (
                 request.kind == batch[0].kind
-                and rows + request.rows <= self.max_rows
+                and rows + request.rows <= self.max_batch_size
                 and size + request.bytes <= self.max_bytes
             )
             if not late and not request.future.cancelled() and not fits:
@@ -232,9 +232,9 @@ class Batcher:
                 late = isinstance(error, TimeLimitError) and request.is_late()
                 request.future.set_exception(DeadlineError() if late else error)
             return
-        ran = time.monotonic() - started
+        compute_seconds = time.monotonic() - started
         for request, part in zip(batch, parts, strict=True):
-            request.future.set_result(Answer(part, started - request.entered, ran, rows))
+            request.future.set_result(InferenceResult(part, started - request.entered, compute_seconds, rows))
 
     def _together(self, batch: list[_Request]) -> dict[str, Array]:
         names = batch[0].inputs
@@ -274,5 +274,5 @@ class BatchingBackend:
             raise ClosedError
         answer = self.batcher.submit(inputs, outputs, deadline=self.deadline, wait=True).result()
         if (allowed := budget()) is not None:
-            allowed.left = max(0.0, allowed.left - answer.ran)
+            allowed.left = max(0.0, allowed.left - answer.compute_seconds)
         return dict(answer.outputs)

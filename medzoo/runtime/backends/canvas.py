@@ -21,7 +21,7 @@ _TENSOR_NAME, _TENSOR_RAW = 8, 9
 _SIZES = 3  # which input of Resize holds the sizes
 
 
-def canvas_of(source: Path | bytes) -> Canvas | None:
+def read_canvas(source: Path | bytes) -> Canvas | None:
     """The canvas of an ONNX file that `check_onnx` has passed; None if its graph fits pictures to none.
 
     It is the constant in Resize(image, sizes=Min(..., canvas)), as medzoo exports it.
@@ -110,7 +110,7 @@ def _varint(view: memoryview, at: int) -> tuple[int, int]:
         shift += 7
 
 
-def reduction(size: tuple[int, ...], canvas: Canvas) -> float:
+def downscale_factor(size: tuple[int, ...], canvas: Canvas) -> float:
     """How many pixels of a picture (H, W) along one side become one on the canvas; at least 1."""
     return max(1.0, *(length / limit for length, limit in zip(size, canvas, strict=True)))
 

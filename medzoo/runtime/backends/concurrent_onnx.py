@@ -10,7 +10,7 @@ from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.types import Array
 
 
-class ParallelRuns:
+class ConcurrentOnnxBackend:
     """The answers of `backend`, to the last bit, from two sessions of the same graph.
 
     Runs that share threads wait for one another at every operator: as many runs as there are cores, a thread each,

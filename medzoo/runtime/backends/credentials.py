@@ -107,7 +107,7 @@ def check_token(token: str, *, where: str) -> str:
     return token
 
 
-def without_secrets(url: str) -> str:
+def redact_url(url: str) -> str:
     """A URL as it may be shown: no user, no password, no query."""
     try:
         parts = urlsplit(url)
@@ -116,7 +116,7 @@ def without_secrets(url: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
-def tls_fault(words: str, *, where: str) -> UserError | None:
+def tls_error(words: str, *, where: str) -> UserError | None:
     """The error that a failed TLS connection means, by a library's words for it; None if they are of something else."""
     for pattern, meaning in _MEANINGS:
         if re.search(pattern, words, re.IGNORECASE):

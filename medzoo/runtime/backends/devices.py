@@ -20,10 +20,12 @@ from medzoo.errors import UserError
 log = logging.getLogger("medzoo.runtime")
 Device = Literal["auto", "cpu", "cuda", "tensorrt"]
 CPU = "CPUExecutionProvider"
-LIBRARIES = "CUDA's or cuDNN's libraries are missing or of another version; pip install 'medzoo[gpu]' brings them"
+MISSING_LIBRARIES = (
+    "CUDA or cuDNN libraries are missing or of the wrong version; install them with: pip install 'medzoo[gpu]'"
+)
 _NAMES: Mapping[str, str] = {"CUDAExecutionProvider": "cuda", "TensorrtExecutionProvider": "tensorrt"}
 _TOPOLOGY = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
-_ENGINES = "MEDZOO_ENGINES"
+_ENGINE_CACHE = "MEDZOO_ENGINES"
 
 
 @dataclass(frozen=True)
@@ -33,63 +35,63 @@ class GpuOptions:
     it built, so that a second start takes seconds; by default $MEDZOO_ENGINES, else medzoo/engines in the user's
     cache. `half`: let TensorRT compute in half precision."""
 
-    number: int = 0
-    memory: int | None = None
-    graphs: bool = False
-    engines: Path | None = None
-    half: bool = False
+    device_id: int = 0
+    memory_limit: int | None = None
+    cuda_graphs: bool = False
+    engine_cache: Path | None = None
+    fp16: bool = False
 
-    def words(self) -> str:
+    def describe(self) -> str:
         """What differs from the usual, for an error."""
-        said = [f"GPU {self.number}"] if self.number else []
-        said += [f"a limit of {self.memory >> 20} MB of GPU memory"] if self.memory is not None else []
-        said += ["CUDA graphs"] if self.graphs else []
-        said += [f"TensorRT engines in {self.engines}"] if self.engines is not None else []
+        said = [f"GPU {self.device_id}"] if self.device_id else []
+        said += [f"a limit of {self.memory_limit >> 20} MB of GPU memory"] if self.memory_limit is not None else []
+        said += ["CUDA graphs"] if self.cuda_graphs else []
+        said += [f"TensorRT engines in {self.engine_cache}"] if self.engine_cache is not None else []
         return ", ".join(said) or "GPU 0"
 
     def providers(self, *, tensorrt: bool) -> list[Any]:
         """ONNX Runtime's providers, the one to be tried first in front; what TensorRT cannot take goes to CUDA, and
         the host steps inside a graph (shapes, lists of boxes) to the CPU."""
         cuda: dict[str, Any] = {
-            "device_id": self.number,
+            "device_id": self.device_id,
             # Grows by what is asked for: doubling would take half of a shared GPU for one large input.
             "arena_extend_strategy": "kSameAsRequested",
             # Trying every algorithm is worth it only where shapes repeat.
-            "cudnn_conv_algo_search": "EXHAUSTIVE" if self.graphs else "HEURISTIC",
-            "enable_cuda_graph": self.graphs,
+            "cudnn_conv_algo_search": "EXHAUSTIVE" if self.cuda_graphs else "HEURISTIC",
+            "enable_cuda_graph": self.cuda_graphs,
             # float32 means float32: products of 10 bits (TF32) would be a thousandth off what the export agreed to.
             "use_tf32": False,
         }
-        if self.memory is not None:
-            cuda["gpu_mem_limit"] = self.memory
+        if self.memory_limit is not None:
+            cuda["gpu_mem_limit"] = self.memory_limit
         chosen: list[Any] = [("CUDAExecutionProvider", cuda), "CPUExecutionProvider"]
         if not tensorrt:
             return chosen
-        folder = self.engines or default_engines()
+        folder = self.engine_cache or default_engine_cache()
         folder.mkdir(parents=True, exist_ok=True)
         engine = {
-            "device_id": self.number,
+            "device_id": self.device_id,
             "trt_engine_cache_enable": True,
             "trt_engine_cache_path": str(folder),
             "trt_timing_cache_enable": True,
             "trt_timing_cache_path": str(folder),
-            "trt_fp16_enable": self.half,
-            "trt_cuda_graph_enable": self.graphs,
+            "trt_fp16_enable": self.fp16,
+            "trt_cuda_graph_enable": self.cuda_graphs,
         }
-        if self.memory is not None:
-            engine["trt_max_workspace_size"] = self.memory
+        if self.memory_limit is not None:
+            engine["trt_max_workspace_size"] = self.memory_limit
         return [("TensorrtExecutionProvider", engine), *chosen]
 
 
-def default_engines() -> Path:
+def default_engine_cache() -> Path:
     """Where TensorRT's engines are kept."""
-    named = os.environ.get(_ENGINES)
+    named = os.environ.get(_ENGINE_CACHE)
     if named:
         return Path(named)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medzoo" / "engines"
 
 
-def got(asked: Device, providers: Sequence[str], *, number: int, where: str) -> str:
+def device_in_use(asked: Device, providers: Sequence[str], *, number: int, where: str) -> str:
     """The name of what a session runs on, "cpu", "cuda:0" or "tensorrt:0", from the providers that it took.
 
     Raises UserError if it took less than was asked for: ONNX Runtime itself falls back without a word.
@@ -99,7 +101,7 @@ def got(asked: Device, providers: Sequence[str], *, number: int, where: str) -> 
         raise UserError(
             f"asked for {asked}, but ONNX Runtime could only start on {name}",
             where=where,
-            hint=f"{LIBRARIES}, --device cpu does without",
+            hint=f"{MISSING_LIBRARIES}, --device cpu does without",
         )
     return name if name == "cpu" else f"{name}:{number}"
 
@@ -108,12 +110,12 @@ def providers(device: Device, asked: GpuOptions | None) -> list[Any]:
     gpu = asked or GpuOptions()
     if device == "cpu":
         if asked is not None:
-            raise UserError(f"{asked.words()} belong to a GPU, asked for was cpu", hint="leave out --device cpu")
+            raise UserError(f"{asked.describe()} belong to a GPU, asked for was cpu", hint="leave out --device cpu")
         return [CPU]
     usable = cuda_usable()
     if asked is not None and not usable:
         raise UserError(
-            f"asked for {asked.words()}, but there is no usable CUDA device with this ONNX Runtime",
+            f"asked for {asked.describe()}, but there is no usable CUDA device with this ONNX Runtime",
             hint=f"leave it out; {_missing()}",
         )
     if device in ("cuda", "tensorrt") and not usable:
@@ -180,7 +182,7 @@ def _loads(library: str) -> bool:
     return True
 
 
-def cores(topology: str = _TOPOLOGY) -> int:
+def physical_cores(topology: str = _TOPOLOGY) -> int:
     """Physical cores among those that this process may use: two threads of one core share its arithmetic.
 
     `topology`: the file, by a processor's number, that names those of the same core; a processor without it

@@ -1,4 +1,4 @@
-"""Runs of a graph on inputs and outputs that stay where they are: on the device, at the same addresses every time.
+"""ONNX Runtime sessions with I/O binding: inputs and outputs stay on the device, at the same addresses.
 
 Without it ONNX Runtime copies every input in and every output out by a buffer of its own, and cannot play a recorded
 CUDA graph again, which needs the addresses that it was recorded with. (ONNX Runtime, "I/O Binding"; "CUDA Graphs".)
@@ -13,20 +13,21 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from medzoo.runtime.time_limit import budget, spend
+from medzoo.runtime.time_limit import budget, enforce
 from medzoo.types import Array
 
 _SHAPES = 8  # sets of buffers that are kept, the oldest goes first
 
 
-class Bound:
-    """A session's runs by buffers on `device` ("cuda" or "cpu") number `number`; one set for each set of shapes.
+class BoundSession:
+    """Runs a session with buffers on `device` ("cuda" or "cpu"), one set of them for each set of input shapes.
 
-    `graphs`: one recorded CUDA graph for each set of shapes. One run at a time, as the buffers are shared.
+    `cuda_graphs`: record one CUDA graph for each set of shapes. One run at a time, as the buffers are shared.
     """
 
-    def __init__(self, session: Any, *, device: str, number: int = 0, graphs: bool = False) -> None:
-        self._session, self._device, self._number, self._graphs = session, device, number, graphs
+    def __init__(self, session: Any, *, device: str, device_id: int = 0, cuda_graphs: bool = False) -> None:
+        self._session, self._device, self._device_id = session, device, device_id
+        self._cuda_graphs = cuda_graphs
         self._sets: dict[Any, _Buffers] = {}
         self._recorded = 0
         self._lock = threading.Lock()
@@ -41,9 +42,9 @@ class Bound:
                     del self._sets[next(iter(self._sets))]
                 self._recorded += 1
                 options = ort.RunOptions()
-                if self._graphs:
+                if self._cuda_graphs:
                     options.add_run_config_entry("gpu_graph_id", str(self._recorded))
-                self._sets[key] = _Buffers(self._session, arrays, outputs, self._device, self._number, options)
+                self._sets[key] = _Buffers(self._session, arrays, outputs, self._device, self._device_id, options)
             else:
                 self._sets[key].fill(arrays)
             return self._sets[key].run()
@@ -58,16 +59,18 @@ class _Buffers:
         arrays: Mapping[str, Array],
         outputs: Sequence[str],
         device: str,
-        number: int,
+        device_id: int,
         options: Any,
     ) -> None:
         self._session, self._outputs, self._options = session, list(outputs), options
-        self._inputs = {name: ort.OrtValue.ortvalue_from_numpy(array, device, number) for name, array in arrays.items()}
+        self._inputs = {
+            name: ort.OrtValue.ortvalue_from_numpy(array, device, device_id) for name, array in arrays.items()
+        }
         self._binding = session.io_binding()
         for name, value in self._inputs.items():
             self._binding.bind_ortvalue_input(name, value)
         for name in self._outputs:
-            self._binding.bind_output(name, device, number)
+            self._binding.bind_output(name, device, device_id)
         self._fixed = False
 
     def fill(self, arrays: Mapping[str, Array]) -> None:
@@ -83,7 +86,7 @@ class _Buffers:
             self._session.run_with_iobinding(self._binding, self._options)
         else:
             self._options.terminate = False  # an earlier run with them may have been ended
-            with spend(allowed, self._options):
+            with enforce(allowed, self._options):
                 self._session.run_with_iobinding(self._binding, self._options)
         values = self._binding.get_outputs()
         answer = {name: np.array(value.numpy()) for name, value in zip(self._outputs, values, strict=True)}

@@ -14,14 +14,22 @@ import numpy as np
 import onnxruntime as ort
 
 from medzoo.errors import UserError
-from medzoo.runtime.backends.canvas import Canvas, canvas_of
-from medzoo.runtime.backends.devices import CPU, LIBRARIES, Device, GpuOptions, cores, got, providers
-from medzoo.runtime.backends.io_binding import Bound
+from medzoo.runtime.backends.canvas import Canvas, read_canvas
+from medzoo.runtime.backends.devices import (
+    CPU,
+    MISSING_LIBRARIES,
+    Device,
+    GpuOptions,
+    device_in_use,
+    physical_cores,
+    providers,
+)
+from medzoo.runtime.backends.io_binding import BoundSession
 from medzoo.runtime.backends.memory_limit import limit_graph_memory, memory_fault
-from medzoo.runtime.backends.onnx_check import NoOnnxError, check_onnx
+from medzoo.runtime.backends.onnx_check import NotOnnxError, check_onnx
 from medzoo.runtime.metadata import Metadata
-from medzoo.runtime.protocol.tensors import DTYPES, WARM_SIDE, graph_spec
-from medzoo.runtime.time_limit import TimeLimitError, budget, spend
+from medzoo.runtime.protocol.tensors import DTYPES, WARM_UP_SIZE, tensor_spec
+from medzoo.runtime.time_limit import TimeLimitError, budget, enforce
 from medzoo.types import Array
 
 log = logging.getLogger("medzoo.runtime")
@@ -54,18 +62,21 @@ class OnnxBackend:
         self._source = source
         try:
             check_onnx(source, where=self.where)
-        except NoOnnxError as error:
+        except NotOnnxError as error:
             raise self._not_loaded(error) from error
         chosen = gpu or GpuOptions()
         chosen_providers = providers(device, gpu)
         self.session = self._session(chosen_providers, threads=threads)
-        self.device = got(device, self.session.get_providers(), number=chosen.number, where=self.where)
+        self.device = device_in_use(device, self.session.get_providers(), number=chosen.device_id, where=self.where)
         if self.device == "cpu" and chosen_providers != [CPU]:
-            log.warning("%s: there is a GPU, but ONNX Runtime could not start on it; %s", self.where, LIBRARIES)
+            log.warning("%s: there is a GPU, but ONNX Runtime could not start on it; %s", self.where, MISSING_LIBRARIES)
             self.session = self._session([CPU], threads=threads)  # with what the CPU's own memory needs
         # On a GPU inputs and outputs keep their place there; TensorRT's too is CUDA memory.
-        on_gpu = self.device != "cpu"
-        self._bound = Bound(self.session, device="cuda", number=chosen.number, graphs=chosen.graphs) if on_gpu else None
+        self._bound: BoundSession | None = None
+        if self.device != "cpu":
+            self._bound = BoundSession(
+                self.session, device="cuda", device_id=chosen.device_id, cuda_graphs=chosen.cuda_graphs
+            )
         self._shapes: dict[str, tuple[int, ...]] | None = None
         self.metadata = Metadata.read(self.session.get_modelmeta().custom_metadata_map, where=self.where)
         self._check_metadata()
@@ -76,7 +87,7 @@ class OnnxBackend:
             ("input", self.metadata.inputs, self.session.get_inputs()),
             ("output", self.metadata.outputs, self.session.get_outputs()),
         ):
-            specs = {value.name: graph_spec(value) for value in values}
+            specs = {value.name: tensor_spec(value) for value in values}
             missing = [name for name in said if name not in specs]
             if missing or (kind == "input" and len(specs) > len(said)):
                 raise UserError(
@@ -104,7 +115,7 @@ class OnnxBackend:
     def _session(self, providers: list[Any], *, threads: int) -> ort.InferenceSession:
         options = ort.SessionOptions()
         # Left to count them itself, ONNX Runtime ties each thread to a core: those of two sessions to the same ones.
-        options.intra_op_num_threads = threads or cores()
+        options.intra_op_num_threads = threads or physical_cores()
         # What goes wrong is raised; its own lines would repeat it on stderr, with names from the file as they are.
         options.log_severity_level = 4
         # Threads that slept between two operators of a light graph took as long to wake as the operators to run; as
@@ -135,7 +146,7 @@ class OnnxBackend:
     @cached_property
     def canvas(self) -> Canvas | None:
         """Height and width into which the graph fits pictures, if it does."""
-        return canvas_of(self._source)
+        return read_canvas(self._source)
 
     def with_threads(self, threads: int) -> OnnxBackend:
         """The same graph in a session of its own on the CPU, of so many threads. Raises UserError."""
@@ -154,7 +165,7 @@ class OnnxBackend:
                 values = self.session.run(names, arrays, options)
             else:
                 options = options or ort.RunOptions()
-                with spend(allowed, options):
+                with enforce(allowed, options):
                     values = self.session.run(names, arrays, options)
         except TimeLimitError as error:
             fault = error.faults[0]
@@ -166,11 +177,11 @@ class OnnxBackend:
             raise UserError(f"the graph cannot take {shapes}: {_first_line(error)}", where=self.where) from error
         return dict(zip(names, values, strict=True))
 
-    def warm(self) -> None:
+    def warm_up(self) -> None:
         """Answer one input of zeros, so that what ONNX Runtime makes at the first run alone (memory, the choice of
         kernels, TensorRT's engine) is there when the first user asks. Raises UserError."""
-        specs = [graph_spec(value) for value in self.session.get_inputs()]
-        shapes = {spec.name: (1, *(WARM_SIDE if n == -1 else n for n in spec.shape[1:])) for spec in specs}
+        specs = [tensor_spec(value) for value in self.session.get_inputs()]
+        shapes = {spec.name: (1, *(WARM_UP_SIZE if n == -1 else n for n in spec.shape[1:])) for spec in specs}
         self.run({spec.name: np.zeros(shapes[spec.name], DTYPES[spec.datatype]) for spec in specs})
 
     def _emptied(self, arrays: Mapping[str, Array]) -> ort.RunOptions | None:

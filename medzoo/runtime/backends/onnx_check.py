@@ -29,13 +29,13 @@ _GROWING = frozenset({"StringConcat"})
 _SETTINGS = ("ort_", "ep_")
 
 
-class NoOnnxError(ValueError):
+class NotOnnxError(ValueError):
     """The bytes are no message of ONNX at all."""
 
 
 def check_onnx(source: Path | bytes, *, where: str) -> None:
     """Walk an ONNX file. Raises UserError that names what it keeps outside itself or what is not ONNX's, and
-    NoOnnxError for bytes that are no such file."""
+    NotOnnxError for bytes that are no such file."""
     if isinstance(source, bytes):
         _check(memoryview(source), where)
         return
@@ -70,7 +70,7 @@ class _Walk:
 
     # The names of fields and messages are ONNX's own.
     def message(self, kind: str, at: int, end: int, depth: int) -> Mapping[str, tuple[int, int]]:
-        """Walk a message; where the values of its single fields lie. Raises UserError or NoOnnxError."""
+        """Walk a message; where the values of its single fields lie. Raises UserError or NotOnnxError."""
         if depth > _DEEPEST:
             raise self.refuse(f"nests messages deeper than {_DEEPEST}")
         view, fields = self.view, MESSAGES[kind]
@@ -145,7 +145,7 @@ class _Walk:
     def unknown(self, tag: int, kind: str, *, first: bool) -> Exception:
         number, wire = tag >> 3, tag & 7
         if first:
-            return NoOnnxError(f"it begins with a field {number}, which ONNX does not have")
+            return NotOnnxError(f"it begins with a field {number}, which ONNX does not have")
         known = next((field.name for one, field in MESSAGES[kind].items() if one >> 3 == number), None)
         if known is not None:
             return self.refuse(f"writes the field {known} of {kind} in a way of its own (wire type {wire})")
@@ -154,7 +154,7 @@ class _Walk:
         return self.refuse(f"has a field {number} of {kind}, which this medzoo does not know")
 
     def broken(self, at: int) -> Exception:
-        return NoOnnxError(f"it is cut short or damaged at byte {at}")
+        return NotOnnxError(f"it is cut short or damaged at byte {at}")
 
     def varint(self, at: int, end: int) -> tuple[int, int]:
         """A tag or a length of more than one byte, and where it ends. Raises UserError for one that is longer than it
@@ -168,11 +168,11 @@ class _Walk:
                     raise self.refuse(f"writes a number in more bytes than it has, at byte {at}")
                 return value, place + 1
             shift += 7
-        raise NoOnnxError(f"it is cut short or damaged at byte {at}")
+        raise NotOnnxError(f"it is cut short or damaged at byte {at}")
 
     def skip(self, at: int, end: int) -> int:
         """Where a number of up to ten bytes ends."""
         for place in range(at, min(at + 10, end)):
             if self.view[place] < 0x80:
                 return place + 1
-        raise NoOnnxError(f"it is cut short or damaged at byte {at}")
+        raise NotOnnxError(f"it is cut short or damaged at byte {at}")

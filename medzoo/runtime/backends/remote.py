@@ -23,14 +23,14 @@ from medzoo.runtime.backends.credentials import (
     Certificates,
     check_token,
     read_token,
-    tls_fault,
-    without_secrets,
+    redact_url,
+    tls_error,
 )
 from medzoo.runtime.metadata import Metadata
 from medzoo.runtime.pipeline import Pipeline
 from medzoo.runtime.protocol.messages import METHODS, SERVICE, messages
 from medzoo.runtime.protocol.raw_contents import REQUEST, RESPONSE, join, split
-from medzoo.runtime.protocol.tensors import HEADER_LENGTH, datatype, from_bytes, read_answer, to_bytes, write_question
+from medzoo.runtime.protocol.tensors import HEADER_LENGTH, build_request, datatype, from_bytes, parse_response, to_bytes
 from medzoo.types import Array
 
 _Body = Sequence[bytes | memoryview]
@@ -55,16 +55,16 @@ class RemoteBackend:
     name = "remote"
 
     def __init__(self, url: str, *, token: str | None = None, timeout: float = TIMEOUT) -> None:
-        self.url = without_secrets(url)
-        self._wire = _wire(url, token, timeout)
+        self.url = redact_url(url)
+        self._client = _client(url, token, timeout)
         self.device = "{0.scheme}://{0.netloc}".format(urlsplit(url))
-        properties = self._wire.properties()
+        properties = self._client.properties()
         self.metadata = Metadata.read(properties, where=self.url)
         self.canvas = from_properties(properties)
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """See Backend.run. Safe to call from several threads."""
-        answer = self._wire.infer(inputs, outputs)
+        answer = self._client.infer(inputs, outputs)
         missing = [name for name in outputs or () if name not in answer]
         if missing:
             raise UserError(f"the server's answer has no {', '.join(missing)}", where=self.url)
@@ -74,17 +74,17 @@ class RemoteBackend:
         return answer
 
 
-def remote_pipeline(url: str, *, token: str | None = None, timeout: float = TIMEOUT) -> dict[str, str]:
+def remote_members(url: str, *, token: str | None = None, timeout: float = TIMEOUT) -> dict[str, str]:
     """The addresses of a served pipeline's members by role; none if the model at `url` is a graph. Raises UserError."""
-    pipeline = Pipeline.read(_wire(url, token, timeout).properties(), where=without_secrets(url))
+    pipeline = Pipeline.read(_client(url, token, timeout).properties(), where=redact_url(url))
     if pipeline is None:
         return {}
     server = "{0.scheme}://{0.netloc}".format(urlsplit(url))
     return {role: f"{server}/{metadata.name}" for role, metadata in pipeline.members.items()}
 
 
-def _wire(url: str, token: str | None, timeout: float) -> _Wire:
-    shown = without_secrets(url)
+def _client(url: str, token: str | None, timeout: float) -> _Client:
+    shown = redact_url(url)
     try:
         parts = urlsplit(url)
         model, wrong = parts.path.strip("/"), parts.port == 0
@@ -96,10 +96,10 @@ def _wire(url: str, token: str | None, timeout: float) -> _Wire:
     if wrong or not is_url(url) or not parts.hostname or not model:
         raise UserError("is no address of a model", where=shown, hint="as in http://host:8000/NAME")
     secret = read_token() if token is None else check_token(token, where="token") if token else None
-    return (_Http if parts.scheme.startswith("http") else _Grpc)(parts, model, secret, timeout)
+    return (_HttpClient if parts.scheme.startswith("http") else _GrpcClient)(parts, model, secret, timeout)
 
 
-class _Wire(Protocol):
+class _Client(Protocol):
     """One protocol's way of asking."""
 
     def properties(self) -> dict[str, str]:
@@ -111,7 +111,7 @@ class _Wire(Protocol):
         ...
 
 
-class _Http:
+class _HttpClient:
     def __init__(self, parts: SplitResult, model: str, token: str | None, timeout: float) -> None:
         self._parts, self._timeout = parts, timeout
         self._path = f"/v2/models/{quote(model, safe='')}"
@@ -122,7 +122,7 @@ class _Http:
         self._local = threading.local()
 
     def properties(self) -> dict[str, str]:
-        raw, _ = self._ask("GET", f"{self._path}/config", [], {})
+        raw, _ = self._request("GET", f"{self._path}/config", [], {})
         try:
             parameters = json.loads(bytes(raw)).get("parameters") or {}
             return {key: str(value["string_value"]) for key, value in parameters.items()}
@@ -130,19 +130,19 @@ class _Http:
             raise UserError("the server's answer is no model configuration", where=self._where) from error
 
     def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None) -> dict[str, Array]:
-        head, tails = write_question(inputs, outputs)
+        head, tails = build_request(inputs, outputs)
         headers = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(head))}
-        raw, length = self._ask("POST", f"{self._path}/infer", [head, *tails], headers)
-        return read_answer(memoryview(raw), length)
+        raw, length = self._request("POST", f"{self._path}/infer", [head, *tails], headers)
+        return parse_response(memoryview(raw), length)
 
-    def _ask(self, method: str, path: str, body: _Body, headers: Mapping[str, str]) -> tuple[bytes, int | None]:
+    def _request(self, method: str, path: str, body: _Body, headers: Mapping[str, str]) -> tuple[bytes, int | None]:
         try:
-            response, raw = self._exchange(method, path, body, headers)
+            response, raw = self._send(method, path, body, headers)
         except (OSError, http.client.HTTPException) as error:
             self._local.connection = None
             words = getattr(error, "strerror", None) or str(error) or type(error).__name__
             told = f"{getattr(error, 'verify_message', '')} {error}"
-            if isinstance(error, ssl.SSLError) and (fault := tls_fault(told, where=self._where)) is not None:
+            if isinstance(error, ssl.SSLError) and (fault := tls_error(told, where=self._where)) is not None:
                 raise fault from error
             raise UserError(f"the server does not answer: {words}", where=self._where, hint="is it running?") from error
         if response.status != 200:
@@ -150,7 +150,7 @@ class _Http:
         length = response.getheader(HEADER_LENGTH)
         return raw, int(length) if length is not None and length.isdigit() else None
 
-    def _exchange(
+    def _send(
         self, method: str, path: str, body: _Body, headers: Mapping[str, str]
     ) -> tuple[http.client.HTTPResponse, bytes]:
         connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
@@ -167,7 +167,7 @@ class _Http:
                 raise
             # A kept connection may have been closed since; asking changes nothing, so ask once more.
             self._local.connection = None
-            return self._exchange(method, path, body, headers)
+            return self._send(method, path, body, headers)
         self._local.connection = None if response.will_close else connection
         return response, raw
 
@@ -178,7 +178,7 @@ class _Http:
         return http.client.HTTPConnection(host, self._parts.port or 8000, timeout=self._timeout)
 
 
-class _Grpc:
+class _GrpcClient:
     def __init__(self, parts: SplitResult, model: str, token: str | None, timeout: float) -> None:
         try:
             import grpc
@@ -210,7 +210,7 @@ class _Grpc:
         }
 
     def properties(self) -> dict[str, str]:
-        answer = self._ask("ModelConfig", self._known["ModelConfigRequest"](name=self._model))
+        answer = self._request("ModelConfig", self._known["ModelConfigRequest"](name=self._model))
         return {key: str(value.string_value) for key, value in answer.config.parameters.items()}
 
     def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None) -> dict[str, Array]:
@@ -220,7 +220,7 @@ class _Grpc:
         for name in outputs or ():
             request.outputs.add(name=name)
         tensors = [to_bytes(array) for array in inputs.values()]
-        rest, raws = split(self._ask("ModelInfer", join(request.SerializeToString(), REQUEST, tensors)), RESPONSE)
+        rest, raws = split(self._request("ModelInfer", join(request.SerializeToString(), REQUEST, tensors)), RESPONSE)
         answer = self._known["ModelInferResponse"].FromString(rest)
         if len(raws) != len(answer.outputs):
             raise UserError("the server's answer holds no raw tensors", where=self._where)
@@ -229,12 +229,12 @@ class _Grpc:
             for tensor, raw in zip(answer.outputs, raws, strict=True)
         }
 
-    def _ask(self, method: str, request: Any) -> Any:
+    def _request(self, method: str, request: Any) -> Any:
         try:
             return self._methods[method](request, timeout=self._timeout, metadata=self._sent)
         except self._grpc.RpcError as error:
             code, words = error.code().name, " ".join((error.details() or "").split())
-            if code == "UNAVAILABLE" and (fault := tls_fault(words, where=self._where)) is not None:
+            if code == "UNAVAILABLE" and (fault := tls_error(words, where=self._where)) is not None:
                 raise fault from error
             if code == "UNAVAILABLE":
                 raise UserError("the server does not answer", where=self._where, hint="is it running?") from error

@@ -22,7 +22,7 @@ def decode_classification(predictor: Predictor, prepared: Prepared, start: float
     # Rows of features may be many, a picture is one, of the whole mass or of the crop around it.
     batch = array if name == "features" and array.ndim == 2 else array[None]
     values = predictor.backend.run({name: batch}, ["probabilities"])["probabilities"]
-    facts: dict[str, Any] = predictor.facts(prepared, start)
+    facts: dict[str, Any] = predictor.common_fields(prepared, start)
     if measured is not None:
         # Several rows are as many outlines of one mass.
         values = np.average(values, axis=0, weights=measured.weights)[None]
@@ -30,7 +30,7 @@ def decode_classification(predictor: Predictor, prepared: Prepared, start: float
         facts["notes"] += tuple(measured.notes)
         reference = (predictor.metadata.calibration or {}).get("reference")
         if reference is not None:
-            effects = contributions(predictor.backend, batch[0], np.asarray(reference, np.float32))
+            effects = feature_contributions(predictor.backend, batch[0], np.asarray(reference, np.float32))
             facts["contributions"] = dict(zip(measured.features, map(float, effects), strict=True))
     elif prepared.source.affine is None and not np.ptp(prepared.source.array):
         facts["notes"] += ("the picture has one value throughout, there is nothing in it to see",)
@@ -50,7 +50,7 @@ def _label(predictor: Predictor, probabilities: dict[str, float]) -> str:
     return max(probabilities, key=probabilities.__getitem__)
 
 
-def contributions(backend: Backend, features: Array, reference: Array) -> Array:
+def feature_contributions(backend: Backend, features: Array, reference: Array) -> Array:
     """(F,) how much each feature raises the log-odds of the second label over what its ordinary value would.
 
     features: (F,) float32 of one input; reference: (F,) the training median of each. One at a time is put back

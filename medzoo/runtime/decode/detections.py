@@ -6,7 +6,7 @@ from functools import partial
 
 from medzoo.preprocess.extras import PROPOSED_BOXES
 from medzoo.results import Detections
-from medzoo.runtime.backends.base import detections
+from medzoo.runtime.backends.base import detection_outputs
 from medzoo.runtime.decode.tiles import detect_in_tiles
 from medzoo.runtime.decode.volume_boxes import detect_volume
 from medzoo.runtime.predictor import Predictor, Prepared
@@ -26,7 +26,7 @@ def decode_detections(predictor: Predictor, prepared: Prepared, start: float) ->
         (boxes, scores, classes), cut = detect_in_tiles(partial(_boxes, predictor), array, prepared.tile)
     else:
         boxes, scores, classes = _boxes(predictor, array, proposed)
-    facts = predictor.facts(prepared, start)
+    facts = predictor.common_fields(prepared, start)
     if cut:
         said = f"{cut} of the boxes end where a tile does: objects larger than half a tile need a larger one"
         facts["notes"] += (said,)
@@ -43,7 +43,7 @@ def _boxes(predictor: Predictor, array: Array, proposed: Array | None = None) ->
     """Boxes (N, 4), scores (N,) and classes (N,) from the threshold on, of a prepared picture (C, H, W), or of
     regions (R, C, h, w) and the boxes (R, 4) that were proposed."""
     given = {"image": array} if proposed is None else {"regions": array, "boxes": proposed}
-    raw = detections(predictor.backend.run({name: one[None] for name, one in given.items()}))
+    raw = detection_outputs(predictor.backend.run({name: one[None] for name, one in given.items()}))
     kept = int(raw["count"][0])
     above = raw["scores"][0, :kept] >= predictor.threshold
     boxes, scores, classes = (raw[name][0, :kept][above] for name in ("boxes", "scores", "labels"))

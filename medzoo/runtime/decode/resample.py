@@ -14,7 +14,7 @@ from medzoo.types import Array, GridTransform
 _SLAB = 16  # slices of the source at once
 
 
-def is_regridded(transform: GridTransform) -> bool:
+def is_resampled(transform: GridTransform) -> bool:
     """Whether a prepared voxel is anything but one voxel of the source."""
     linear = transform.matrix[:-1, :-1]
     whole = np.rint(linear)
@@ -23,7 +23,7 @@ def is_regridded(transform: GridTransform) -> bool:
     return not (one_each and np.allclose(linear, whole, atol=1e-6) and np.allclose(offset, np.rint(offset), atol=1e-3))
 
 
-def labels_on_source(maps: Array, transform: GridTransform, *, inside: Array | None = None) -> Array:
+def resample_labels(maps: Array, transform: GridTransform, *, inside: Array | None = None) -> Array:
     """Labels uint8 on the source's grid from probabilities uint8 (K, *prepared), linear in between.
 
     `inside`: bool on the source's grid, where there is a label at all; the others are 0. Prepared voxels without

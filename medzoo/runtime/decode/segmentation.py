@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from medzoo.imaging.holes import holes
 from medzoo.results import Segmentation
-from medzoo.runtime.decode.resample import is_regridded, labels_on_source
+from medzoo.runtime.decode.resample import is_resampled, resample_labels
 from medzoo.runtime.decode.slices import probability_maps, segment_array
 from medzoo.runtime.predictor import Predictor, Prepared
 from medzoo.types import Array, Image
@@ -14,12 +14,12 @@ def decode_segmentation(predictor: Predictor, prepared: Prepared, start: float) 
     """Segment a prepared image and bring the labels back to the source's grid; `start` as perf_counter gave it."""
     slab = 1 if predictor.backend.device == "cpu" else 8
     array, transform = prepared.image.array, prepared.transform
-    if is_regridded(transform) and "probabilities" in predictor.metadata.outputs:
+    if is_resampled(transform) and "probabilities" in predictor.metadata.outputs:
         maps = probability_maps(predictor.backend, array, slab=slab)
-        mask = labels_on_source(maps, transform, inside=_foreground(predictor, prepared.source))
+        mask = resample_labels(maps, transform, inside=_foreground(predictor, prepared.source))
     else:
         mask = transform.mask_to_source(segment_array(predictor.backend, array, slab=slab))
-    return Segmentation(mask=mask, labels=predictor.metadata.labels, **predictor.facts(prepared, start))
+    return Segmentation(mask=mask, labels=predictor.metadata.labels, **predictor.common_fields(prepared, start))
 
 
 def _foreground(predictor: Predictor, source: Image) -> Array | None:

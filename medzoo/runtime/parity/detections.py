@@ -10,7 +10,7 @@ from medzoo.runtime.parity.tolerance import Tolerance
 from medzoo.types import Array
 
 
-def compare_sure(
+def compare_confident(
     expected: Mapping[str, Array], got: Mapping[str, Array], tolerance: Tolerance, sure: float
 ) -> dict[str, float]:
     """Of the detections that either side is sure of, the largest difference from that of the other side which

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from medzoo.errors import Fault, UserError
-from medzoo.runtime.backends.base import Backend, detections
+from medzoo.runtime.backends.base import Backend, detection_outputs
 from medzoo.runtime.metadata import Metadata, Precision
-from medzoo.runtime.parity.detections import compare_detections, compare_sure
+from medzoo.runtime.parity.detections import compare_confident, compare_detections
 from medzoo.runtime.parity.tolerance import TOLERANCES
 from medzoo.types import Array
 
@@ -54,10 +54,10 @@ def compare(
     Detections are matched image by image first, so that equal scores may stand in either order.
     """
     tolerance = TOLERANCES[precision]
-    expected, got = detections(expected), detections(got)
+    expected, got = detection_outputs(expected), detection_outputs(got)
     if "count" in expected and all(got[name].shape == reference.shape for name, reference in expected.items()):
         if tolerance.sure is not None:
-            apart = compare_sure(expected, got, tolerance, tolerance.sure)
+            apart = compare_confident(expected, got, tolerance, tolerance.sure)
         else:
             apart = compare_detections(expected, got, tolerance)
         allowance = {**tolerance.allowed, "labels": tolerance.lost}
@@ -113,7 +113,7 @@ def check_parity(
     }, answers
 
 
-def golden_file(goldens: Sequence[Golden], answers: Sequence[Mapping[str, Array]]) -> bytes:
+def dump_golden(goldens: Sequence[Golden], answers: Sequence[Mapping[str, Array]]) -> bytes:
     """Probe inputs and the reference's answers as one .npz, without pickled objects."""
     arrays: dict[str, Array] = {}
     for index, (golden, answer) in enumerate(zip(goldens, answers, strict=True)):
@@ -132,8 +132,8 @@ def _halved(value: Array) -> Array:
     return half if np.array_equal(half.astype(np.float32), value) else value
 
 
-def read_golden_file(raw: bytes) -> tuple[list[Golden], list[dict[str, Array]]]:
-    """The inverse of `golden_file`."""
+def load_golden(raw: bytes) -> tuple[list[Golden], list[dict[str, Array]]]:
+    """The inverse of `dump_golden`."""
     goldens: dict[int, dict[str, dict[str, Array]]] = {}
     with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
         for key in arrays.files:
@@ -146,16 +146,16 @@ def read_golden_file(raw: bytes) -> tuple[list[Golden], list[dict[str, Array]]]:
     return [Golden(f"golden {i}", goldens[i]["in"]) for i in order], [goldens[i]["out"] for i in order]
 
 
-def check_stored(exported: Backend, path: Path) -> dict[str, Any]:
-    """Compare an export with the torch answers that `golden_file` stored at `path`; needs no torch.
+def check_golden_file(exported: Backend, path: Path) -> dict[str, Any]:
+    """Compare an export with the torch answers that `dump_golden` stored at `path`; needs no torch.
 
     Raises UserError with one fault for each output that differs by more than is allowed.
     """
-    goldens, answers = read_golden_file(path.read_bytes())
+    goldens, answers = load_golden(path.read_bytes())
     return check_parity(_Stored(goldens, answers, exported.metadata), exported, goldens, where=str(path))[0]
 
 
-def check_facts(metadata: Metadata, manifest: Mapping[str, Any], *, where: str) -> None:
+def check_metadata(metadata: Metadata, manifest: Mapping[str, Any], *, where: str) -> None:
     """Raises UserError where a graph's metadata decide otherwise than its model's manifest says: no comparison of
     outputs would notice another operating threshold, or labels in another order."""
     said = metadata.model_dump(mode="json")

@@ -60,7 +60,7 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
-class Question:
+class InferenceRequest:
     """An inference request: arrays by name, and which outputs are wanted (None: all), with which as bytes."""
 
     inputs: Mapping[str, Array]
@@ -70,17 +70,17 @@ class Question:
     binary: frozenset[str] = frozenset()
     binary_by_default: bool = False
 
-    def as_bytes(self, name: str) -> bool:
+    def wants_binary(self, name: str) -> bool:
         """Whether the asker wants output `name` as bytes rather than JSON."""
         return name in self.binary or (self.outputs is None and self.binary_by_default)
 
 
-WARM_SIDE = 64
+WARM_UP_SIZE = 64
 """Length of an axis of any length in an input that a graph is warmed up with: pixels; a multiple of every graph's
 coarsest step so far."""
 
 
-def graph_spec(value: Any) -> TensorSpec:
+def tensor_spec(value: Any) -> TensorSpec:
     """Of an input or output of an ONNX Runtime session. Raises UserError for what is no tensor of numbers."""
     kind = _ONNX_TYPES.get(value.type.removeprefix("tensor(").removesuffix(")"))
     if kind is None:
@@ -146,7 +146,7 @@ def from_json(name: str, data: Any, kind: Any, shape: Any) -> Array:
         return array.astype(dtype).reshape(size)
 
 
-def read_question(body: memoryview, header_length: int | None) -> Question:
+def parse_request(body: memoryview, header_length: int | None) -> InferenceRequest:
     """A request's body; `header_length` is that of its JSON header, None if it is JSON as a whole.
 
     Raises UserError that names the tensor or the field.
@@ -172,11 +172,11 @@ def read_question(body: memoryview, header_length: int | None) -> Question:
     given = document.get("id", "")
     if not isinstance(given, str):
         raise UserError("'id' is not text")
-    return Question(arrays, names, given, parameters, binary, by_default)
+    return InferenceRequest(arrays, names, given, parameters, binary, by_default)
 
 
-def write_answer(
-    model: str, answers: Mapping[str, Array], *, question: Question, listed: bool = True
+def build_response(
+    model: str, answers: Mapping[str, Array], *, request: InferenceRequest, listed: bool = True
 ) -> tuple[dict[str, Any], list[memoryview | bytes]]:
     """The JSON header of an answer, and the bytes that follow it (none if everything is in JSON).
 
@@ -187,7 +187,7 @@ def write_answer(
     tails = []
     for name, array in answers.items():
         one: dict[str, Any] = {"name": name, "datatype": datatype(array.dtype), "shape": list(array.shape)}
-        if question.as_bytes(name):
+        if request.wants_binary(name):
             tails.append(to_bytes(array))
             one["parameters"] = {"binary_data_size": array.nbytes}
         else:
@@ -196,14 +196,12 @@ def write_answer(
             one["data"] = array.ravel().tolist() if listed else array
         outputs.append(one)
     header = {"model_name": model, "model_version": "1", "outputs": outputs}
-    if question.id:
-        header["id"] = question.id
+    if request.id:
+        header["id"] = request.id
     return header, tails
 
 
-def write_question(
-    inputs: Mapping[str, Array], outputs: Sequence[str] | None
-) -> tuple[bytes, list[memoryview | bytes]]:
+def build_request(inputs: Mapping[str, Array], outputs: Sequence[str] | None) -> tuple[bytes, list[memoryview | bytes]]:
     """A request with every tensor as bytes: its JSON header, and the bytes that follow."""
     arrays = {name: np.asarray(array) for name, array in inputs.items()}
     document: dict[str, Any] = {
@@ -224,7 +222,7 @@ def write_question(
     return json.dumps(document).encode(), [to_bytes(array) for array in arrays.values()]
 
 
-def read_answer(body: memoryview, header_length: int | None) -> dict[str, Array]:
+def parse_response(body: memoryview, header_length: int | None) -> dict[str, Array]:
     """The arrays of an answer by name. Raises UserError if they cannot be read."""
     document = _document(body if header_length is None else body[:header_length])
     rest = None if header_length is None else body[header_length:]

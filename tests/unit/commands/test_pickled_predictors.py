@@ -81,7 +81,7 @@ def test_a_remote_model_goes_by_its_address(toy: Path, picture: str) -> None:
 
 def test_a_pipeline_made_by_hand_goes_by_its_members() -> None:
     members = {"find": medzoo.load("breast-lesion-rcnn"), "judge": medzoo.load("breast-mass-svm")}
-    model = Cascade.of("by-hand", members)
+    model = Cascade.from_members("by-hand", members)
     model.threshold = 0.4
     again = sent(model)
     assert again.threshold == 0.4

@@ -14,7 +14,7 @@ from medzoo.models.svm import ENTRY, Svm, SvmParams
 from medzoo.nn.net import Spec
 from medzoo.nn.svm.solver import Search, folds, platt, solve
 from medzoo.nn.weights import load_weights, weights_bytes
-from medzoo.runtime.parity.gate import Golden, golden_file, read_golden_file
+from medzoo.runtime.parity.gate import Golden, dump_golden, load_golden
 from medzoo.types import Array
 
 SPEC = Spec("classify", ("benign", "malignant"))
@@ -153,7 +153,7 @@ def test_probes_lie_where_training_rows_did_and_survive_the_file() -> None:
     assert (np.abs(rows[:, :2] - middle[:2]) <= 3.01 * spread[:2]).all()
     assert set(rows[:, 2]) == {0.0, 1.0}
     assert len({len(probe.inputs["features"]) for probe in probes}) > 2
-    back, _ = read_golden_file(golden_file(probes, [{} for _ in probes]))
+    back, _ = load_golden(dump_golden(probes, [{} for _ in probes]))
     for probe, stored in zip(probes, back, strict=True):
         assert isinstance(stored, Golden)
         assert np.array_equal(probe.inputs["features"], stored.inputs["features"])

@@ -55,23 +55,23 @@ def occupied(backend: Doubling, **options: Any) -> Batcher:
 
 
 def test_requests_of_one_size_that_wait_run_together(backend: Doubling) -> None:
-    batcher = occupied(backend, max_rows=3)
+    batcher = occupied(backend, max_batch_size=3)
     futures = [batcher.submit(row(n, width=5 if n == 2 else 2)) for n in range(1, 6)]
     backend.go.set()
     answers = [future.result(5) for future in futures]
     assert [float(answer.outputs["y"][0, 0]) for answer in answers] == [2, 4, 6, 8, 10]
     assert backend.batches == [1, 3, 1, 1]
-    assert [answer.rows for answer in answers] == [3, 1, 3, 3, 1]
+    assert [answer.batch_size for answer in answers] == [3, 1, 3, 3, 1]
 
 
 def test_an_idle_backend_waits_for_company_no_longer_than_told(backend: Doubling) -> None:
     backend.go.set()
-    batcher = Batcher(backend, max_rows=2, max_delay=30)
+    batcher = Batcher(backend, max_batch_size=2, max_delay=30)
     pair = [batcher.submit(row(1)), batcher.submit(row(2))]
-    assert [future.result(5).rows for future in pair] == [2, 2]
-    alone = Batcher(backend, max_rows=2, max_delay=0.05).submit(row(3)).result(5)
-    assert alone.rows == 1
-    assert alone.waited >= 0.04
+    assert [future.result(5).batch_size for future in pair] == [2, 2]
+    alone = Batcher(backend, max_batch_size=2, max_delay=0.05).submit(row(3)).result(5)
+    assert alone.batch_size == 1
+    assert alone.queue_seconds >= 0.04
 
 
 def test_a_full_queue_refuses_and_those_who_wait_get_in(backend: Doubling) -> None:
@@ -100,7 +100,7 @@ def test_the_cancelled_and_the_late_never_run(backend: Doubling) -> None:
     late = batcher.submit(row(3), deadline=time.monotonic() - 1)
     assert cancelled.cancel()
     backend.go.set()
-    assert kept.result(5).rows == 1
+    assert kept.result(5).batch_size == 1
     with pytest.raises(DeadlineError):
         late.result(5)
     assert backend.batches == [1, 1]
@@ -126,7 +126,7 @@ def test_closing_answers_those_who_wait_and_refuses_others(backend: Doubling) ->
 
 
 def test_threads_that_share_a_batching_backend_share_batches(backend: Doubling) -> None:
-    batcher = occupied(backend, max_rows=4)
+    batcher = occupied(backend, max_batch_size=4)
     shared = BatchingBackend(batcher)
     answers: dict[int, float] = {}
     threads = [
@@ -155,7 +155,7 @@ def test_several_runs_at_once_each_answer_their_own() -> None:
 
     backend = Together()
     backend.go.set()
-    batcher = Batcher(backend, max_rows=1, runs=2)
+    batcher = Batcher(backend, max_batch_size=1, runs=2)
     futures = [batcher.submit(row(n)) for n in range(6)]
     assert [future.result(10).outputs["y"].tolist() for future in futures] == [[[2 * n, 2 * n]] for n in range(6)]
     batcher.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medzoo.runtime.backends.io_binding import Bound
+from medzoo.runtime.backends.io_binding import BoundSession
 from medzoo.runtime.backends.onnx import OnnxBackend
 from tests.unit.serve.graphs import write_graph
 
@@ -15,7 +15,7 @@ from tests.unit.serve.graphs import write_graph
 @pytest.mark.parametrize("task", ["segment", "classify", "detect"])
 def test_bound_runs_answer_as_others_and_keep_nothing_of_the_last_one(task: str, tmp_path: Path) -> None:
     backend = OnnxBackend(write_graph(tmp_path / "graph.onnx", task), device="cpu")
-    bound = Bound(backend.session, device="cpu")
+    bound = BoundSession(backend.session, device="cpu")
     rng = np.random.default_rng(0)
     kept = []
     for number in range(30):  # more shapes than are kept, each again with other values

@@ -100,8 +100,8 @@ def test_an_exception_of_any_stage_is_an_error_in_its_place(
 @pytest.mark.parametrize("form", ["csv", "coco"])
 def test_outputs_that_hold_all_answers_survive_one(three: list[str], tmp_path: Path, form: Any) -> None:
     class Bad(Predictor):
-        def answer(self, prepared: Any) -> Any:
-            result: Any = super().answer(prepared)
+        def predict_prepared(self, prepared: Any) -> Any:
+            result: Any = super().predict_prepared(prepared)
             return replace(result, classes=np.array([99])) if prepared.name == three[1] else result  # no such label
 
     results = list(predict_files(Bad(Finds()), three, out=tmp_path / "out", form=form, pictures=False))

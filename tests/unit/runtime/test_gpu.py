@@ -8,13 +8,15 @@ import onnxruntime as ort
 import pytest
 
 from medzoo.errors import UserError
-from medzoo.runtime.backends.devices import GpuOptions, cuda_usable, default_engines, got
+from medzoo.runtime.backends.devices import GpuOptions, cuda_usable, default_engine_cache, device_in_use
 from medzoo.runtime.backends.onnx import OnnxBackend
 from tests.unit.serve.graphs import write_graph
 
 
 def test_the_order_and_the_options_of_the_providers(tmp_path: Path) -> None:
-    options = GpuOptions(number=1, memory=1 << 30, graphs=True, engines=tmp_path / "engines", half=True)
+    options = GpuOptions(
+        device_id=1, memory_limit=1 << 30, cuda_graphs=True, engine_cache=tmp_path / "engines", fp16=True
+    )
     (tensorrt, engine), (cuda, facts), last = options.providers(tensorrt=True)
     assert [tensorrt, cuda, last] == ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
     assert engine["device_id"] == facts["device_id"] == 1
@@ -30,7 +32,7 @@ def test_the_order_and_the_options_of_the_providers(tmp_path: Path) -> None:
 
 def test_engines_are_kept_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MEDZOO_ENGINES", str(tmp_path))
-    assert default_engines() == tmp_path
+    assert default_engine_cache() == tmp_path
 
 
 @pytest.mark.parametrize(
@@ -45,10 +47,10 @@ def test_engines_are_kept_where_the_user_says(monkeypatch: pytest.MonkeyPatch, t
 )
 def test_less_than_was_asked_for_is_an_error(asked: str, providers: list[str], device: str | None) -> None:
     if device is not None:
-        assert got(asked, providers, number=1, where="x.onnx") == device  # type: ignore[arg-type]
+        assert device_in_use(asked, providers, number=1, where="x.onnx") == device  # type: ignore[arg-type]
         return
     with pytest.raises(UserError, match=rf"x\.onnx: asked for {asked}, but ONNX Runtime could only start on"):
-        got(asked, providers, number=1, where="x.onnx")  # type: ignore[arg-type]
+        device_in_use(asked, providers, number=1, where="x.onnx")  # type: ignore[arg-type]
 
 
 @pytest.mark.skipif(cuda_usable(), reason="there is a CUDA device here")
@@ -71,7 +73,7 @@ def test_a_device_that_cannot_be_started_on_is_named(
     path = write_graph(tmp_path / "graph.onnx", "classify")
     backend = OnnxBackend(path)
     assert backend.device == "cpu"
-    backend.warm()  # it is as a session on the CPU is
+    backend.warm_up()  # it is as a session on the CPU is
     (warning,) = caplog.messages
     assert warning.startswith(f"{path}: there is a GPU, but ONNX Runtime could not start on it; ")
     assert "medzoo[gpu]" in warning

@@ -18,7 +18,7 @@ from tests.unit.runtime.bombs import KINDS, write_bomb
 from tests.unit.serve.graphs import write_graph
 
 ROOT = Path(__file__).resolve().parents[3]
-# One process for all kinds, as each would spend a second on starting: what they say, and the most that they took.
+# One process for all kinds, as each would enforce a second on starting: what they say, and the most that they took.
 RUN = """
 import json, resource, sys
 import numpy as np

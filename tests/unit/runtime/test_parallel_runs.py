@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medzoo.runtime.backends.concurrent_onnx import ParallelRuns
+from medzoo.runtime.backends.concurrent_onnx import ConcurrentOnnxBackend
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.types import Array
 
@@ -38,7 +38,7 @@ def image() -> Array:
 
 def test_a_run_beside_another_has_a_session_of_one_thread_and_answers_the_same(image: Array) -> None:
     held = Held(GRAPH)
-    both = ParallelRuns(held)
+    both = ConcurrentOnnxBackend(held)
     answers: dict[str, dict[str, Array]] = {}
     first = threading.Thread(target=lambda: answers.update(first=both.run({"image": image})))
     first.start()
@@ -55,7 +55,7 @@ def test_a_run_beside_another_has_a_session_of_one_thread_and_answers_the_same(i
 
 
 def test_runs_one_after_another_open_no_second_session(image: Array) -> None:
-    alone = ParallelRuns(OnnxBackend(GRAPH, device="cpu"))
+    alone = ConcurrentOnnxBackend(OnnxBackend(GRAPH, device="cpu"))
     alone.run({"image": image}, ["count"])
     alone.run({"image": image}, ["count"])
     assert alone._single is None

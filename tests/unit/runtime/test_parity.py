@@ -9,7 +9,7 @@ import pytest
 from medzoo.errors import UserError
 from medzoo.inputs.probes import image_probes
 from medzoo.runtime.metadata import Geometry, Metadata
-from medzoo.runtime.parity.gate import check_parity, check_stored, golden_file
+from medzoo.runtime.parity.gate import check_golden_file, check_parity, dump_golden
 from medzoo.types import Array
 
 METADATA = Metadata(name="made", task="segment", labels=("a", "b"), geometry=Geometry())
@@ -70,7 +70,7 @@ def test_stored_answers_are_compared_without_the_net_that_gave_them(tmp_path: Pa
     inputs = image_probes(Geometry())
     _, answers = check_parity(Graph(), Graph(), inputs, where="x.onnx")
     path = tmp_path / "golden.npz"
-    path.write_bytes(golden_file(inputs, answers))
-    assert check_stored(Graph(), path)["largest"]["probabilities"] == 0
+    path.write_bytes(dump_golden(inputs, answers))
+    assert check_golden_file(Graph(), path)["largest"]["probabilities"] == 0
     with pytest.raises(UserError, match=r"golden\.npz"):
-        check_stored(Graph(shift=0.05), path)
+        check_golden_file(Graph(shift=0.05), path)

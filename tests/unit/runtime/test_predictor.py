@@ -82,7 +82,7 @@ def test_slices_are_answered_inside_their_foreground_alone_as_they_are_whole(
     prepared = model.prepare(scan)
     slices = np.moveaxis(prepared.image.array, 3, 0)
     whole = model.backend.run({"image": np.ascontiguousarray(slices)}, ["labels"])["labels"]
-    boxed = model.answer(prepared).mask
+    boxed = model.predict_prepared(prepared).mask
     assert np.array_equal(np.moveaxis(whole, 0, 2), boxed)
 
 

@@ -75,7 +75,7 @@ def test_threads_share_a_remote_backend(server_and_graphs: tuple[Server, dict[st
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
 def test_mistakes_are_one_line(server_and_graphs: tuple[Server, dict[str, Path]], scheme: str) -> None:
     server, _ = server_and_graphs
-    with pytest.raises(UserError, match="there is no model 'toy-nothing'"):
+    with pytest.raises(UserError, match="no model named 'toy-nothing'"):
         medzoo.load(address(server, scheme, "toy-nothing"))
     backend = RemoteBackend(address(server, scheme, "toy-segment"))
     with pytest.raises(UserError, match=r"has shape \[1, 2, 4, 4\]"):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from medzoo.runtime.parity.gate import Golden
-from medzoo.runtime.parity.stable import steady
+from medzoo.runtime.parity.stable_inputs import stable_inputs
 from medzoo.types import Array
 
 
@@ -33,7 +33,7 @@ def test_only_the_undecided_picture_moves_and_keeps_its_values() -> None:
     images = np.full((2, 1, 4, 6), 50, np.float32)
     images[0, ..., 0] = 100  # exactly on the edge
     images[1, ..., 0] = 140
-    chosen, moved = steady(Edge(), Golden("made", {"image": images}))  # type: ignore[arg-type]
+    chosen, moved = stable_inputs(Edge(), Golden("made", {"image": images}))  # type: ignore[arg-type]
     assert moved == 1
     np.testing.assert_array_equal(chosen.inputs["image"][1], images[1])
     np.testing.assert_array_equal(chosen.inputs["image"][0], np.roll(images[0], 1, axis=-1))
@@ -41,9 +41,9 @@ def test_only_the_undecided_picture_moves_and_keeps_its_values() -> None:
 
 def test_decided_pictures_are_left_as_they_are() -> None:
     golden = Golden("made", {"image": np.full((3, 1, 4, 6), 50, np.float32)})
-    assert steady(Edge(), golden) == (golden, 0)  # type: ignore[arg-type]
+    assert stable_inputs(Edge(), golden) == (golden, 0)  # type: ignore[arg-type]
 
 
 def test_a_picture_that_no_shift_decides_stays_for_the_gate() -> None:
     golden = Golden("made", {"image": np.full((1, 1, 4, 6), 100, np.float32)})
-    assert steady(Edge(), golden)[1] == 0  # type: ignore[arg-type]
+    assert stable_inputs(Edge(), golden)[1] == 0  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from medzoo.results import Classification, Failure, Result
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.metadata import Metadata
 from medzoo.runtime.predictor import Predictor
-from medzoo.runtime.stream import Pace, in_order
+from medzoo.runtime.stream import StreamConfig, map_in_order
 from tests.unit.serve.graphs import write_graph
 
 
@@ -61,12 +61,15 @@ def test_on_a_cpu_an_input_runs_alone_whatever_comes_with_it() -> None:
 
 
 def test_the_pace_suits_the_device_and_can_be_set() -> None:
-    gpu, cpu = Pace.of(Mean()), Pace.of(Mean("cpu"))
+    gpu, cpu = StreamConfig.for_backend(Mean()), StreamConfig.for_backend(Mean("cpu"))
     assert gpu.rows > 1
     assert gpu.delay > 0
     assert gpu.threads > gpu.rows  # some are read while a batch runs
     assert (cpu.rows, cpu.delay) == (1, 0)
-    assert (Pace.of(Mean("cpu"), batch=5, delay=0.5).rows, Pace.of(Mean(), delay=0.5).delay) == (5, 0.5)
+    assert (
+        StreamConfig.for_backend(Mean("cpu"), batch=5, delay=0.5).rows,
+        StreamConfig.for_backend(Mean(), delay=0.5).delay,
+    ) == (5, 0.5)
 
 
 def test_a_failure_stands_in_its_place_and_costs_no_one_else() -> None:
@@ -131,7 +134,7 @@ def test_large_inputs_are_few_in_hand() -> None:
             in_hand -= 1
         return source, 10**9
 
-    assert list(in_order(work, range(20), threads=8)) == list(range(20))
+    assert list(map_in_order(work, range(20), threads=8)) == list(range(20))
     assert most <= 2
 
 

@@ -45,7 +45,7 @@ def test_a_cascade_checks_it_too() -> None:
     finder = medzoo.load("breast-lesion-rcnn")
     judge = medzoo.load("breast-ultrasound-cnn")
     with pytest.raises(UserError, match=r"^threshold: 2 is"):
-        Cascade.of("two", {"find": finder, "judge": judge}, threshold=2)
+        Cascade.from_members("two", {"find": finder, "judge": judge}, threshold=2)
 
 
 @pytest.mark.parametrize("text", ["nan", "50", "-1", "inf", "half"])

@@ -17,7 +17,7 @@ import medzoo
 from medzoo.cli import app
 from medzoo.errors import UserError
 from medzoo.metrics.match import iou
-from medzoo.runtime.backends.canvas import canvas_of
+from medzoo.runtime.backends.canvas import read_canvas
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.decode.tiles import tiles
 from medzoo.runtime.metadata import Metadata
@@ -149,11 +149,11 @@ def test_a_model_that_looks_at_the_whole_refuses_tiles() -> None:
 
 def test_the_canvas_is_read_from_the_graph() -> None:
     found = {
-        name: canvas_of(ROOT / "zoo" / name / "model.onnx")
+        name: read_canvas(ROOT / "zoo" / name / "model.onnx")
         for name in ("blood-cell-rcnn", "breast-lesion-rcnn", "breast-ultrasound-cnn", "lenet-mass", "brain-tissue")
     }
     assert list(found.values()) == [(384, 512), (256, 320), (320, 384), (64, 64), None]
-    assert canvas_of((ROOT / "zoo" / "lenet-mass" / "model.onnx").read_bytes()) == (64, 64)
+    assert read_canvas((ROOT / "zoo" / "lenet-mass" / "model.onnx").read_bytes()) == (64, 64)
 
 
 @pytest.mark.parametrize(

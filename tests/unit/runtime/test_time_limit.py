@@ -17,7 +17,7 @@ from medzoo.errors import UserError
 from medzoo.results import Failure
 from medzoo.runtime.backends.batching import Batcher, BatchingBackend, DeadlineError
 from medzoo.runtime.backends.onnx import OnnxBackend
-from medzoo.runtime.stream import Pace, batcher_of
+from medzoo.runtime.stream import StreamConfig, make_batcher
 from medzoo.runtime.time_limit import TimeLimitError, budget, time_limit
 from tests.unit.runtime.endless import KINDS, write_endless
 
@@ -62,7 +62,7 @@ def test_a_batch_that_one_input_keeps_from_ending_is_taken_apart(tmp_path: Path)
 
 def test_waiting_behind_a_run_that_never_ends_costs_no_time(tmp_path: Path) -> None:
     backend = OnnxBackend(write_endless(tmp_path / "graph.onnx"), device="cpu")
-    batcher = Batcher(backend, max_rows=1, runs=1)
+    batcher = Batcher(backend, max_batch_size=1, runs=1)
     try:
         with time_limit(3 * LIMIT):
             endless = batcher.submit({"image": LIT})
@@ -81,9 +81,9 @@ def test_waiting_behind_a_run_that_never_ends_costs_no_time(tmp_path: Path) -> N
 def test_a_run_ends_with_the_deadline_of_the_last_who_waits(parallel: bool, tmp_path: Path) -> None:
     backend = OnnxBackend(write_endless(tmp_path / "graph.onnx"), device="cpu")
     batcher = (
-        batcher_of(backend, Pace(rows=1, runs=2, readers=1))
+        make_batcher(backend, StreamConfig(rows=1, runs=2, readers=1))
         if parallel
-        else Batcher(backend, max_rows=2, max_delay=0.2, runs=1)
+        else Batcher(backend, max_batch_size=2, max_delay=0.2, runs=1)
     )
     try:
         soon = batcher.submit({"image": LIT}, deadline=time.monotonic() + LIMIT)

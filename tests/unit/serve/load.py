@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from medzoo.runtime.protocol.tensors import HEADER_LENGTH, read_answer, write_question
+from medzoo.runtime.protocol.tensors import HEADER_LENGTH, build_request, parse_response
 from medzoo.types import Array
 
 
@@ -41,7 +41,7 @@ def load(
     A client that is late, because its answer took longer than its turn, asks at once and does not catch up.
     """
     parts = urlsplit(url)
-    head, tails = write_question({"image": image}, list(expected))
+    head, tails = build_request({"image": image}, list(expected))
     body = b"".join([head, *tails])
     headers = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(head))}
     found = Outcome()
@@ -69,7 +69,7 @@ def load(
                 own.counts[f"status {response.status}"] += 1
             else:
                 length = response.getheader(HEADER_LENGTH)
-                answer = read_answer(memoryview(raw), int(length) if length else None)
+                answer = parse_response(memoryview(raw), int(length) if length else None)
                 right = all(np.allclose(answer[name], value, atol=1e-2) for name, value in expected.items())
                 own.counts["right" if right else "wrong"] += 1
                 own.seconds.append(taken)

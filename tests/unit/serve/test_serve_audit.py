@@ -22,8 +22,8 @@ from medzoo.errors import UserError
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.protocol.messages import SERVICE, messages
 from medzoo.serve.audit import AuditLog
-from medzoo.serve.exchange import Exchange, grpc_address
-from medzoo.serve.refusal import Refusal
+from medzoo.serve.inference_error import InferenceError
+from medzoo.serve.request_record import RequestRecord, grpc_address
 from medzoo.serve.server import Server
 from tests.unit.serve.test_serve_http import png, question
 
@@ -177,7 +177,7 @@ def test_a_request_s_own_id_is_kept_if_it_is_a_uuid(web: httpx.Client) -> None:
 
 
 def write(audit: AuditLog, protocol: str = "http") -> None:
-    asyncio.run(audit.write(Exchange(protocol)))
+    asyncio.run(audit.write(RequestRecord(protocol)))
 
 
 @pytest.mark.parametrize("fsync", [False, True])
@@ -248,7 +248,7 @@ def test_a_real_full_disk_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.skip("there is no /dev/full here")
     audit = AuditLog(Path("/dev/full"))
     for _ in range(2):
-        with pytest.raises(Refusal, match="cannot be written"):
+        with pytest.raises(InferenceError, match="cannot be written"):
             write(audit)
 
 

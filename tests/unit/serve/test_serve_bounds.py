@@ -21,8 +21,8 @@ import pytest
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.protocol.messages import SERVICE, messages
 from medzoo.runtime.protocol.raw_contents import REQUEST, join, split
-from medzoo.runtime.protocol.tensors import HEADER_LENGTH, Question, write_answer, write_question
-from medzoo.serve.answer import dump_answer
+from medzoo.runtime.protocol.tensors import HEADER_LENGTH, InferenceRequest, build_request, build_response
+from medzoo.serve.answer import dump_response
 from medzoo.serve.server import Server
 from tests.unit.serve.test_serve_http import png, question
 
@@ -171,7 +171,7 @@ def test_where_every_connection_is_at_work_health_is_still_answered(start: Start
     begun = POST + b"Content-Length: 1000\r\n\r\n{"
     with ExitStack() as stack:
         held = [stack.enter_context(raw(server, begun)) for _ in range(8)]
-        wait_for(lambda: server.hub.open == 8)
+        wait_for(lambda: server.repository.active_requests == 8)
         assert live(server)
         address = f"http://127.0.0.1:{server.http_port}"
         refused = httpx.get(f"{address}/v2")
@@ -179,12 +179,12 @@ def test_where_every_connection_is_at_work_health_is_still_answered(start: Start
         assert "too many connections" in refused.json()["error"]
         for connection in held:
             connection.close()
-    wait_for(lambda: not server.hub.open)
+    wait_for(lambda: not server.repository.active_requests)
     assert infers(server)
 
 
 def test_bytes_count_as_they_come_not_as_they_are_announced(start: Start, backend: OnnxBackend) -> None:
-    server = start([backend], max_body=8 << 20, max_held=32 << 20, grpc_port=None)
+    server = start([backend], max_body=8 << 20, max_inflight_bytes=32 << 20, grpc_port=None)
     announced = b"Content-Length: %d\r\n\r\n" % (8 << 20)
     chunked = b"Transfer-Encoding: chunked\r\n\r\n"
     for head in (
@@ -195,39 +195,39 @@ def test_bytes_count_as_they_come_not_as_they_are_announced(start: Start, backen
         with ExitStack() as stack:
             for _ in range(12):
                 stack.enter_context(raw(server, head, b"1\r\n{\r\n" if head.endswith(chunked) else b"{"))
-            wait_for(lambda: server.hub.open == 12)
-            assert server.hub.held == 12
+            wait_for(lambda: server.repository.active_requests == 12)
+            assert server.repository.reserved_bytes == 12
             assert infers(server)
-        wait_for(lambda: not server.hub.open)
-    assert server.hub.held == 0
+        wait_for(lambda: not server.repository.active_requests)
+    assert server.repository.reserved_bytes == 0
     # Bytes that did come fill what is held, but a small request still finds its place.
     piece = b"x" * (7 << 20)
     with ExitStack() as stack:
         for _ in range(4):
             stack.enter_context(raw(server, POST + announced, piece))
-        wait_for(lambda: server.hub.held == 4 * len(piece))
+        wait_for(lambda: server.repository.reserved_bytes == 4 * len(piece))
         with raw(server, POST + announced, piece) as fifth:
             assert fifth.recv(100).startswith(b"HTTP/1.1 429")
         assert infers(server)
         picture = png(np.full((8, 8), 200, np.uint8))
         address = f"http://127.0.0.1:{server.http_port}/predict/toy-segment"
         assert httpx.post(address, content=picture, timeout=60).json()[0]["areas_px"] == {"bright": 64}
-    wait_for(lambda: not server.hub.held)
+    wait_for(lambda: not server.repository.reserved_bytes)
 
 
 def test_a_body_that_stops_coming_is_given_up(
     start: Start, backend: OnnxBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medzoo.serve.body._STALL", 0.3)
+    monkeypatch.setattr("medzoo.serve.request_body._STALL", 0.3)
     server = start([backend], grpc_port=None)
     for sent in (b"", b"{", b" " * 300_000):
         with raw(server, POST + b"Content-Length: 1000000\r\n\r\n", sent) as connection:
             assert connection.recv(100).startswith(b"HTTP/1.1 504")
-    assert server.hub.held == server.hub.open == 0
+    assert server.repository.reserved_bytes == server.repository.active_requests == 0
 
 
 def test_packed_bodies_are_unpacked_as_far_as_they_are_held(start: Start, backend: OnnxBackend) -> None:
-    server = start([backend], max_body=8 << 20, max_held=16 << 20, grpc_port=None)
+    server = start([backend], max_body=8 << 20, max_inflight_bytes=16 << 20, grpc_port=None)
     address = f"http://127.0.0.1:{server.http_port}/v2/models/toy-segment/infer"
     packed = gzip.compress(json.dumps(question(200.0)).encode())
     headers = {"Content-Encoding": "gzip"}
@@ -240,7 +240,7 @@ def test_packed_bodies_are_unpacked_as_far_as_they_are_held(start: Start, backen
     ):
         refused = httpx.post(address, content=body, headers=headers)
         assert (refused.status_code, words in refused.json()["error"]) == (status, True)
-    assert server.hub.held == 0
+    assert server.repository.reserved_bytes == 0
 
 
 def test_long_json_is_read_and_written_as_short_json_is(start: Start, backend: OnnxBackend) -> None:
@@ -269,7 +269,7 @@ def test_long_json_is_read_and_written_as_short_json_is(start: Start, backend: O
         refused = httpx.post(address, content=broken, timeout=60)
         assert refused.status_code in (400, 413)
         assert words in refused.json()["error"]
-    head, tails = write_question({"image": image}, ["labels"])
+    head, tails = build_request({"image": image}, ["labels"])
     spaces = head + b" " * (5 << 20)
     refused = httpx.post(address, content=spaces + b"".join(tails), headers={HEADER_LENGTH: str(len(spaces))})
     assert refused.status_code == 413
@@ -285,11 +285,11 @@ def test_long_json_is_read_and_written_as_short_json_is(start: Start, backend: O
     ],
 )
 def test_an_answer_in_pieces_is_the_answer(array: Any) -> None:
-    question = Question({}, id="é")
+    question = InferenceRequest({}, id="é")
     outputs = {"a": array, "b": np.arange(3)}
-    whole, _ = write_answer("m", outputs, question=question)
-    pieces, _ = write_answer("m", outputs, question=question, listed=False)
-    assert json.loads(dump_answer(pieces)) == whole
+    whole, _ = build_response("m", outputs, question=question)
+    pieces, _ = build_response("m", outputs, question=question, listed=False)
+    assert json.loads(dump_response(pieces)) == whole
 
 
 class Call:
@@ -341,8 +341,8 @@ def asked() -> bytes:
 def test_calls_whose_messages_never_end_keep_nobody_out(
     start: Start, backend: OnnxBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medzoo.serve.reading._PATIENCE", 0.3)
-    server = start([backend], max_queue=4, max_body=1 << 20, max_held=2 << 20)
+    monkeypatch.setattr("medzoo.serve.grpc_receive._PATIENCE", 0.3)
+    server = start([backend], max_queue=4, max_body=1 << 20, max_inflight_bytes=2 << 20)
     for method in ("ModelInfer", "ModelMetadata", "ServerLive"):
         with ExitStack() as stack:
             for _ in range(20):  # of which two may take long, and eight be on their way at all
@@ -351,7 +351,7 @@ def test_calls_whose_messages_never_end_keep_nobody_out(
             time.sleep(0.4)
             assert call(server, "ServerLive", b"")
             assert split(call(server, "ModelInfer", asked()), 6)[1]
-    assert server.hub.held == 0
+    assert server.repository.reserved_bytes == 0
 
 
 def test_a_message_must_come_in_time(start: Start, backend: OnnxBackend) -> None:
@@ -410,13 +410,13 @@ def test_messages_that_would_grow_are_refused_by_what_they_hold(start: Start, ba
 
 def test_an_answer_that_nobody_reads_is_given_up(start: Start, backend: OnnxBackend) -> None:
     server = start([backend], timeout=1.0, grpc_port=None)
-    head, tails = write_question({"image": np.zeros((1, 1, 1500, 1500), np.float32)}, ["probabilities"])
+    head, tails = build_request({"image": np.zeros((1, 1, 1500, 1500), np.float32)}, ["probabilities"])
     body = b"".join([head, *tails])
     more = f"Content-Length: {len(body)}\r\n{HEADER_LENGTH}: {len(head)}\r\n\r\n".encode()
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", server.http_port))
         connection.sendall(POST + more + body)
-        wait_for(lambda: server.hub.meter.text().count(b'outcome="ok"'))
-        wait_for(lambda: not server.hub.held)
+        wait_for(lambda: server.repository.metrics.render().count(b'outcome="ok"'))
+        wait_for(lambda: not server.repository.reserved_bytes)
     assert live(server)

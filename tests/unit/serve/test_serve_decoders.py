@@ -26,11 +26,11 @@ from medzoo.preprocess.extras import Mass
 from medzoo.runtime.backends.batching import ClosedError, DeadlineError
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.predictor import Predictor, Prepared
-from medzoo.runtime.protocol.tensors import Question
-from medzoo.serve import transfer
-from medzoo.serve.decoders import Decoders, supported
+from medzoo.runtime.protocol.tensors import InferenceRequest
+from medzoo.serve import ipc
+from medzoo.serve.decoder_pool import DecoderPool, supported
+from medzoo.serve.ipc import IpcError, receive, send
 from medzoo.serve.server import Server
-from medzoo.serve.transfer import TransferError, receive, send
 from medzoo.types import GridTransform, Image
 
 pytestmark = pytest.mark.skipif(not supported(), reason="this system passes no sockets between processes")
@@ -85,7 +85,7 @@ VALUES = [
         None,
         {"mass": Mass({"area": 3.0}, "found", ROWS > 3, 2.0, ("note",), (0.5, 0.5))},
     ),
-    Question({"image": ROWS}, ("labels",), "id", {"threshold": 0.5}, frozenset({"labels"}), True),
+    InferenceRequest({"image": ROWS}, ("labels",), "id", {"threshold": 0.5}, frozenset({"labels"}), True),
 ]
 
 
@@ -102,7 +102,7 @@ def test_a_value_arrives_as_it_was_sent(pair: tuple[socket.socket, socket.socket
 
 @pytest.mark.parametrize("value", [object(), {"a": Path("x")}, np.array([object()]), [lambda: 1]])
 def test_what_is_not_listed_cannot_be_sent(pair: tuple[socket.socket, socket.socket], value: Any) -> None:
-    with pytest.raises(TransferError):
+    with pytest.raises(IpcError):
         send(pair[0], value)
 
 
@@ -134,8 +134,8 @@ def test_a_forged_message_makes_no_object(pair: tuple[socket.socket, socket.sock
     import json
 
     raw = json.dumps(tree).encode()
-    pair[0].sendall(transfer._HEAD.pack(len(raw), 8, False) + raw + bytes(8))
-    with pytest.raises(TransferError):
+    pair[0].sendall(ipc._HEAD.pack(len(raw), 8, False) + raw + bytes(8))
+    with pytest.raises(IpcError):
         receive(pair[1])
 
 
@@ -144,17 +144,17 @@ def test_memory_that_its_sender_could_still_change_is_refused(pair: tuple[socket
     raw = b'{"array":0,"dtype":"<f4","shape":[2],"columns":false}'
     memory = os.memfd_create("x", os.MFD_ALLOW_SEALING)
     os.write(memory, bytes(8))
-    socket.send_fds(pair[0], [transfer._HEAD.pack(len(raw), 8, True)], [memory])
+    socket.send_fds(pair[0], [ipc._HEAD.pack(len(raw), 8, True)], [memory])
     os.close(memory)
     pair[0].sendall(raw)
-    with pytest.raises(TransferError, match="not sealed"):
+    with pytest.raises(IpcError, match="not sealed"):
         receive(pair[1])
 
 
 def test_lengths_are_bounded_before_memory_is_set_aside(pair: tuple[socket.socket, socket.socket]) -> None:
     for head in ((2**32 - 1, 0, False), (2, 2**32 - 1, False)):
-        pair[0].sendall(transfer._HEAD.pack(*head))
-        with pytest.raises(TransferError, match="too long"):
+        pair[0].sendall(ipc._HEAD.pack(*head))
+        with pytest.raises(IpcError, match="too long"):
             receive(pair[1])
 
 
@@ -180,9 +180,9 @@ def test_code_that_reads_a_file_reaches_no_further(reach: str, tmp_path: Path) -
     (tmp_path / "in" / "a").write_text("mine")
     (tmp_path / "outside").write_text("other")
     code = f"""
-from medzoo.serve.confinement import refuse_reach
+from medzoo.serve.sandbox import restrict_access
 inside, outside = {str(tmp_path / "in")!r}, {str(tmp_path / "outside")!r}
-refuse_reach([inside])
+restrict_access([inside])
 assert open(inside + "/a").read() == "mine"
 import json.tool
 try:
@@ -195,12 +195,12 @@ except PermissionError:
 
 
 @pytest.fixture
-def decoders(tmp_path: Path) -> Iterator[Callable[..., Decoders]]:
-    started: list[Decoders] = []
+def decoders(tmp_path: Path) -> Iterator[Callable[..., DecoderPool]]:
+    started: list[DecoderPool] = []
 
-    def start(**options: Any) -> Decoders:
+    def start(**options: Any) -> DecoderPool:
         chosen = {"count": 1, "memory": 512 << 20, "seconds": 30.0, "limits": SERVER, "folder": tmp_path, **options}
-        started.append(Decoders(**chosen))
+        started.append(DecoderPool(**chosen))
         return started[-1]
 
     yield start
@@ -233,7 +233,7 @@ def predictor(toy_graphs: dict[str, Path]) -> Predictor:
 
 
 def test_a_decoder_prepares_as_the_predictor_does(
-    decoders: Callable[..., Decoders], predictor: Predictor, tmp_path: Path
+    decoders: Callable[..., DecoderPool], predictor: Predictor, tmp_path: Path
 ) -> None:
     pool = decoders()
     nifti = tmp_path / "t1.nii.gz"
@@ -254,7 +254,7 @@ def test_a_decoder_prepares_as_the_predictor_does(
 
 
 def test_what_a_file_claims_is_held_against_the_server_s_limits(
-    decoders: Callable[..., Decoders], predictor: Predictor, tmp_path: Path
+    decoders: Callable[..., DecoderPool], predictor: Predictor, tmp_path: Path
 ) -> None:
     pool = decoders()
     for width, height in ((8192, 8192), (100_000, 400), (2**31 - 1, 1)):
@@ -269,7 +269,7 @@ def test_what_a_file_claims_is_held_against_the_server_s_limits(
 
 
 def test_a_file_that_takes_more_memory_than_it_may_is_refused_alone(
-    decoders: Callable[..., Decoders], predictor: Predictor, tmp_path: Path
+    decoders: Callable[..., DecoderPool], predictor: Predictor, tmp_path: Path
 ) -> None:
     pool = decoders(memory=48 << 20)
     good = write_png(tmp_path / "a.png", 9)
@@ -279,7 +279,7 @@ def test_a_file_that_takes_more_memory_than_it_may_is_refused_alone(
         assert pool.prepare(predictor, good, deadline=soon()).source.array.max() == 200
 
 
-def processes(pool: Decoders) -> list[int]:
+def processes(pool: DecoderPool) -> list[int]:
     assert pool._source is not None
     children = Path(f"/proc/{pool._source.pid}/task/{pool._source.pid}/children").read_text().split()
     return [int(number) for number in children]
@@ -296,7 +296,7 @@ def wait_for(condition: Callable[[], Any]) -> Any:
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGXCPU, signal.SIGBUS])
 def test_a_decoder_that_dies_costs_its_own_file(
-    decoders: Callable[..., Decoders], predictor: Predictor, tmp_path: Path, number: signal.Signals
+    decoders: Callable[..., DecoderPool], predictor: Predictor, tmp_path: Path, number: signal.Signals
 ) -> None:
     pool = decoders()
     good = write_png(tmp_path / "a.png", 9)
@@ -325,7 +325,7 @@ def test_a_decoder_that_dies_costs_its_own_file(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_work_that_nobody_waits_for_is_ended(
-    decoders: Callable[..., Decoders], predictor: Predictor, tmp_path: Path
+    decoders: Callable[..., DecoderPool], predictor: Predictor, tmp_path: Path
 ) -> None:
     pool = decoders()
     good = write_png(tmp_path / "a.png", 9)
@@ -361,7 +361,7 @@ def test_work_that_nobody_waits_for_is_ended(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_decoders_end_with_their_server_and_have_no_network(
-    decoders: Callable[..., Decoders], predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    decoders: Callable[..., DecoderPool], predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MEDZOO_TOKEN", "secret")
     pool = decoders()
@@ -391,4 +391,4 @@ def test_an_upload_that_is_too_much_for_its_decoder_is_one_answer_of_several(
     assert refused["error"].startswith("bomb.png: is larger than")
     alone = httpx.post(f"http://127.0.0.1:{server.http_port}/predict/toy-segment?name=b.png", content=bomb, timeout=60)
     assert alone.status_code == 400
-    assert not [entry for entry in server.hub.spool.path.iterdir() if entry.name != "lock"]
+    assert not [entry for entry in server.repository.spool.path.iterdir() if entry.name != "lock"]

@@ -21,7 +21,7 @@ from PIL import Image as Pillow
 
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.predictor import Predictor
-from medzoo.runtime.protocol.tensors import HEADER_LENGTH, write_question
+from medzoo.runtime.protocol.tensors import HEADER_LENGTH, build_request
 from medzoo.serve.server import Server
 
 
@@ -188,7 +188,7 @@ def test_bounds_on_a_request(toy_graphs: dict[str, Path], start: Callable[..., S
 
 def test_a_full_queue_is_said_and_a_deadline_kept(toy_graphs: dict[str, Path], start: Callable[..., Server]) -> None:
     backend = Slow(toy_graphs["segment"])
-    server = start([backend], max_queue=2, max_rows=1)
+    server = start([backend], max_queue=2, max_batch_size=1)
     statuses: list[int] = []
 
     def ask() -> None:
@@ -222,7 +222,7 @@ def test_a_full_queue_is_said_and_a_deadline_kept(toy_graphs: dict[str, Path], s
 
 def test_a_client_that_goes_away_is_dropped(toy_graphs: dict[str, Path], start: Callable[..., Server]) -> None:
     backend = Slow(toy_graphs["segment"])
-    server = start([backend], max_rows=1)
+    server = start([backend], max_batch_size=1)
     body = json.dumps(question()).encode()
     head = (
         f"POST /v2/models/toy-segment/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
@@ -233,9 +233,9 @@ def test_a_client_that_goes_away_is_dropped(toy_graphs: dict[str, Path], start: 
             time.sleep(0.005)
         with socket.create_connection(("127.0.0.1", server.http_port)) as second:
             second.sendall(head + body)
-            while len(server.hub.models["toy-segment"].batcher) < 1:
+            while len(server.repository.models["toy-segment"].batcher) < 1:
                 time.sleep(0.005)
-        while server.hub.open > 1:
+        while server.repository.active_requests > 1:
             time.sleep(0.005)
         backend.go.set()
         assert first.recv(100).startswith(b"HTTP/1.1 200")
@@ -250,12 +250,12 @@ def test_grpc_says_full_and_late_and_drops_what_is_cancelled(
     from tritonclient.grpc import service_pb2
 
     backend = Slow(toy_graphs["segment"])
-    server = start([backend], max_queue=1, max_rows=1)
+    server = start([backend], max_queue=1, max_batch_size=1)
     request = service_pb2.ModelInferRequest(model_name="toy-segment")
     request.inputs.add(name="image", datatype="FP32", shape=[1, 1, 2, 2])
     request.raw_input_contents.append(np.zeros(4, np.float32).tobytes())
     raw = request.SerializeToString()
-    queue = server.hub.models["toy-segment"].batcher
+    queue = server.repository.models["toy-segment"].batcher
     with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
         infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
         first = infer.future(raw, timeout=30)
@@ -268,7 +268,7 @@ def test_grpc_says_full_and_late_and_drops_what_is_cancelled(
             infer(raw, timeout=30)
         assert full.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         second.cancel()
-        while server.hub.open > 1:
+        while server.repository.active_requests > 1:
             time.sleep(0.005)
         # Its place is free again: this one waits there, until its time is over.
         with pytest.raises(grpc.RpcError) as late:
@@ -323,7 +323,7 @@ def test_nothing_that_is_malformed_breaks_the_server(web: httpx.Client) -> None:
     """300 requests, each a valid one with something broken: 4xx or, where the change was harmless, 200."""
     rng = np.random.default_rng(0)
     image = np.zeros((1, 1, 4, 4), np.float32)
-    head, tails = write_question({"image": image}, ["labels"])
+    head, tails = build_request({"image": image}, ["labels"])
     whole = b"".join([head, *tails])
     odd: list[Any] = [None, -1, 1e400, "x", [], {}, [[1], [2, 3]], True, 2**70, "\ud800", [None], float("nan"), 10**9]
     outcomes: set[int] = set()

@@ -16,9 +16,9 @@ import pytest
 from medzoo.errors import UserError
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.protocol.messages import SERVICE, messages
-from medzoo.serve.exposure import is_loopback, require_protection
+from medzoo.serve.inference_error import InferenceError
+from medzoo.serve.network import is_loopback, require_protection
 from medzoo.serve.origin import OriginCheck
-from medzoo.serve.refusal import Refusal
 from medzoo.serve.server import Server
 from medzoo.serve.settings import Settings
 from tests.unit.serve.test_serve_http import question
@@ -114,8 +114,8 @@ def test_what_another_page_embeds_is_refused_and_a_link_to_the_page_works(
 def refused(settings: Settings, host: str, origin: str | None = None) -> int:
     try:
         OriginCheck(settings).check(host.encode(), origin.encode() if origin else None, None)
-    except Refusal as refusal:
-        return refusal.reason.status
+    except InferenceError as refusal:
+        return refusal.code.http_status
     return 0
 
 

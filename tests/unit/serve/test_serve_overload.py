@@ -82,7 +82,7 @@ def test_under_more_than_twice_the_load_nothing_is_lost_or_wrong(
 ) -> None:
     backend = Steady(toy_graphs["segment"], device="cpu", threads=1)
     # 4 rows in 5 ms, of 32 clients that ask at once: most of them find the queue full.
-    server = start([backend], max_rows=4, max_queue=8)
+    server = start([backend], max_batch_size=4, max_queue=8)
     load(server.http_port, clients=32, seconds=0.5)
     before = resident()
     counts = load(server.http_port, clients=32, seconds=2)
@@ -90,8 +90,8 @@ def test_under_more_than_twice_the_load_nothing_is_lost_or_wrong(
     assert counts["right"] + counts["refused"] == counts["sent"]
     assert counts["right"] > 0
     assert counts["refused"] > 0
-    assert server.hub.open == server.hub.held == 0
-    assert len(server.hub.models["toy-segment"].batcher) == 0
+    assert server.repository.active_requests == server.repository.reserved_bytes == 0
+    assert len(server.repository.models["toy-segment"].batcher) == 0
     assert resident() - before < 64 << 20
 
 

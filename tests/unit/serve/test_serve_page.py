@@ -55,8 +55,8 @@ def test_a_dropped_image_is_shown_with_its_answer(
 
     hand = DROP.replace("MODEL", "toy-segment").replace("IMAGE", image)
     shown = PAGE.read_text("utf-8").replace("</body>", f"{hand}</body>")
-    monkeypatch.setattr("medzoo.serve.http.page", lambda: shown)
-    backends = [served.batcher.backend for served in toy_server.hub.models.values()]
+    monkeypatch.setattr("medzoo.serve.http_app.page", lambda: shown)
+    backends = [served.batcher.backend for served in toy_server.repository.models.values()]
     with running(backends) as server:
         command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
         command += ["--disable-dev-shm-usage", "--window-size=900,1000", "--virtual-time-budget=15000"]
@@ -103,8 +103,8 @@ def test_the_page_asks_for_a_token_and_uses_it(
 
     hand = TOKEN.replace("STEPS", json.dumps(steps))
     shown = PAGE.read_text("utf-8").replace("</body>", f"{hand}</body>")
-    monkeypatch.setattr("medzoo.serve.http.page", lambda: shown)
-    backends = [served.batcher.backend for served in toy_server.hub.models.values()]
+    monkeypatch.setattr("medzoo.serve.http_app.page", lambda: shown)
+    backends = [served.batcher.backend for served in toy_server.repository.models.values()]
     with running(backends, token="right-token") as server:
         command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
         command += ["--disable-dev-shm-usage", "--window-size=900,700", "--virtual-time-budget=15000"]

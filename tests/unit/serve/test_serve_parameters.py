@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 
 from medzoo.errors import UserError
 from medzoo.runtime.protocol.messages import SERVICE, messages
-from medzoo.runtime.protocol.tensors import read_question
+from medzoo.runtime.protocol.tensors import parse_request
 from medzoo.serve.server import Server
 from medzoo.serve.threshold import above_threshold
 
@@ -198,9 +198,9 @@ def test_json_fields_and_parameters_that_are_not_known_are_named(
 
 def test_what_both_protocols_know_is_read() -> None:
     document = tensors(id="a", parameters={"binary_data_output": True}, outputs=[{"name": "count"}])
-    assert read_question(memoryview(json.dumps(document).encode()), None).id == "a"
+    assert parse_request(memoryview(json.dumps(document).encode()), None).id == "a"
     with pytest.raises(UserError, match="ids"):
-        read_question(memoryview(json.dumps({**document, "ids": 1}).encode()), None)
+        parse_request(memoryview(json.dumps({**document, "ids": 1}).encode()), None)
 
 
 def test_a_threshold_that_would_change_nothing_is_refused(web: httpx.Client, body: bytes, toy_server: Server) -> None:
@@ -240,5 +240,5 @@ def test_boxes_below_a_threshold_leave_every_output_of_their_row() -> None:
 )
 def test_whole_numbers_at_the_ends_of_their_range_are_read(kind: str, data: list[Any]) -> None:
     document = {"inputs": [{"name": "x", "datatype": kind, "shape": [1], "data": data}]}
-    array = read_question(memoryview(json.dumps(document).encode()), None).inputs["x"]
+    array = parse_request(memoryview(json.dumps(document).encode()), None).inputs["x"]
     assert array.tolist() == data

@@ -13,7 +13,7 @@ import pytest
 
 import medzoo
 from medzoo.errors import UserError
-from medzoo.runtime.backends.credentials import tls_fault, without_secrets
+from medzoo.runtime.backends.credentials import redact_url, tls_error
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.serve.server import Server
 from medzoo.serve.settings import Settings
@@ -205,9 +205,9 @@ def test_an_address_with_a_secret_is_refused_without_showing_it(url: str) -> Non
         medzoo.load(url)
     if ":hidden/" not in url:  # a port that is no number is no secret
         assert "hidden" not in str(caught.value)
-    assert "@" not in without_secrets(url)
+    assert "@" not in redact_url(url)
 
 
 def test_other_failures_are_not_taken_for_tls() -> None:
     for words in ("Connection refused", "failed to connect to all addresses", "timed out"):
-        assert tls_fault(words, where="x") is None
+        assert tls_error(words, where="x") is None

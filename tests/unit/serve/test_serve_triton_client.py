@@ -51,7 +51,7 @@ def test_health_metadata_and_index(toy_server: Server, http: Any, grpc: Any) -> 
         over_http, over_grpc = http.get_model_metadata(name), grpc.get_model_metadata(name, as_json=True)
         assert over_http["inputs"] == [{"name": "image", "datatype": "FP32", "shape": [-1, 1, -1, -1]}]
         assert [one["name"] for one in over_http["outputs"]] == [one["name"] for one in over_grpc["outputs"]]
-        stored = toy_server.hub.models[name].metadata.model_dump_json()
+        stored = toy_server.repository.models[name].metadata.model_dump_json()
         assert http.get_model_config(name)["parameters"]["medzoo"]["string_value"] == stored
         assert grpc.get_model_config(name).config.parameters["medzoo"].string_value == stored
 
@@ -145,7 +145,7 @@ def test_concurrent_answers_go_to_their_own_askers(toy_server: Server) -> None:
 @pytest.mark.parametrize(
     ("model", "name", "array", "outputs", "words"),
     [
-        ("toy-nothing", "image", image(1, 1, 4, 4), None, "there is no model 'toy-nothing'"),
+        ("toy-nothing", "image", image(1, 1, 4, 4), None, "no model named 'toy-nothing'"),
         ("toy-segment", "picture", image(1, 1, 4, 4), None, "no input 'picture', it takes image"),
         ("toy-segment", "image", image(1, 1, 4), None, "has shape [1, 1, 4], it must be [-1, 1, -1, -1]"),
         ("toy-segment", "image", image(1, 3, 4, 4), None, "has shape [1, 3, 4, 4]"),

@@ -19,7 +19,7 @@ import medzoo
 from medzoo.commands.serve import _opened
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.backends.remote import RemoteBackend
-from medzoo.runtime.parity.gate import read_golden_file
+from medzoo.runtime.parity.gate import load_golden
 from medzoo.runtime.protocol.tensors import datatype
 from medzoo.serve.server import Server
 from tests.unit.serve.conftest import running
@@ -52,12 +52,12 @@ def grpc(server: Server) -> Any:
 
 def own_inputs(name: str) -> dict[str, Any]:
     """What the model's folder stores to check its graph with: a batch of several."""
-    goldens, _ = read_golden_file((ROOT / "zoo" / name / "golden.npz").read_bytes())
+    goldens, _ = load_golden((ROOT / "zoo" / name / "golden.npz").read_bytes())
     return dict(goldens[1].inputs)
 
 
 def graph_answers(server: Server, name: str, inputs: dict[str, Any]) -> dict[str, Any]:
-    backend: OnnxBackend = server.hub.models[name].batcher.backend  # type: ignore[assignment]
+    backend: OnnxBackend = server.repository.models[name].batcher.backend  # type: ignore[assignment]
     return backend.run(inputs)
 
 
@@ -92,7 +92,7 @@ def test_every_way_of_asking_gives_what_the_graph_gives(server: Server, http: An
 
 @pytest.mark.parametrize("name", GRAPHS)
 def test_askers_at_the_same_time_get_their_own_answers(server: Server, grpc: Any, name: str) -> None:
-    goldens, _ = read_golden_file((ROOT / "zoo" / name / "golden.npz").read_bytes())
+    goldens, _ = load_golden((ROOT / "zoo" / name / "golden.npz").read_bytes())
     expected = [graph_answers(server, name, dict(golden.inputs)) for golden in goldens]
 
     def same(number: int) -> bool:

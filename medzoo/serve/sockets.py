@@ -28,7 +28,7 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def allow_connections() -> None:
+def raise_file_limit() -> None:
     """Let this process have as many open connections as the system lets it ask for; the usual bound is 1024 files."""
     if sys.platform == "win32":
         return

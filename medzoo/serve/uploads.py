@@ -18,10 +18,10 @@ from medzoo.io.formats import SUFFIXES, suffix
 from medzoo.results import Result, Segmentation
 from medzoo.runtime.backends.batching import ClosedError, DeadlineError
 from medzoo.runtime.predictor import Predictor, Prepared
-from medzoo.serve.hub import Hub
+from medzoo.serve.inference_error import ErrorCode, InferenceError
 from medzoo.serve.logs import log
 from medzoo.serve.parameters import read_flag, read_threshold
-from medzoo.serve.refusal import Reason, Refusal
+from medzoo.serve.repository import ModelRepository
 
 _MOST_FILES = 4096
 
@@ -44,7 +44,7 @@ class Options:
 
     @classmethod
     def read(cls, given: Mapping[str, str]) -> Options:
-        """Options written out, as in a query or a form. Raises Refusal that names the one that cannot be read."""
+        """Parse options from a query or a form. Raises InferenceError that names the invalid one."""
         return cls(
             series=read_flag(given, "series"),
             overlay=read_flag(given, "overlay"),
@@ -55,44 +55,46 @@ class Options:
 OPTIONS = tuple(field.name for field in fields(Options))
 
 
-async def answer_uploads(
-    hub: Hub, model: str, files: Sequence[Upload], options: Options
+async def predict_uploads(
+    repository: ModelRepository, model: str, files: Sequence[Upload], options: Options
 ) -> tuple[list[dict[str, Any]], bool]:
-    """The list that `predict --json` prints, and whether every file was answered. Raises Refusal."""
+    """The list that `predict --json` prints, and whether every file was answered. Raises InferenceError."""
     if not 0 < len(files) <= _MOST_FILES:
-        raise Refusal(Reason.INVALID, f"send 1 to {_MOST_FILES} files")
-    if hub.uploading >= 2 * hub.settings.uploads:
-        raise Refusal(Reason.FULL, "enough image files are in hand already, try again later")
+        raise InferenceError(ErrorCode.INVALID, f"send 1 to {_MOST_FILES} files")
+    if repository.active_uploads >= 2 * repository.settings.uploads:
+        raise InferenceError(ErrorCode.FULL, "enough image files are in hand already, try again later")
     gone = threading.Event()
-    deadline = time.monotonic() + hub.settings.timeout
-    predictor = hub.predictor(model, deadline=deadline, stopped=gone.is_set, threshold=options.threshold)
-    hub.uploading += 1
+    deadline = time.monotonic() + repository.settings.timeout
+    predictor = repository.predictor(model, deadline=deadline, stopped=gone.is_set, threshold=options.threshold)
+    repository.active_uploads += 1
 
     def prepare(path: Path) -> Prepared:
-        return hub.prepare(predictor, path, deadline=deadline, stopped=gone.is_set)
+        return repository.prepare(predictor, path, deadline=deadline, stopped=gone.is_set)
 
     task = asyncio.get_running_loop().run_in_executor(
-        hub.uploads, answer_files, predictor, files, options, prepare, hub.spool.path
+        repository.upload_pool, predict_files, predictor, files, options, prepare, repository.spool.path
     )
 
     def ended(_: object) -> None:
-        hub.uploading -= 1
+        repository.active_uploads -= 1
 
     task.add_done_callback(ended)
     try:
-        async with asyncio.timeout(hub.settings.timeout):
+        async with asyncio.timeout(repository.settings.timeout):
             return await asyncio.shield(task)
     except (TimeoutError, DeadlineError) as error:
-        raise Refusal(Reason.LATE, f"was not answered within {hub.settings.timeout:g} seconds") from error
+        raise InferenceError(
+            ErrorCode.LATE, f"was not answered within {repository.settings.timeout:g} seconds"
+        ) from error
     except ClosedError as error:
-        raise Refusal(Reason.STOPPING, "the server is stopping") from error
+        raise InferenceError(ErrorCode.STOPPING, "the server is stopping") from error
     finally:
         # Its decoder is killed, and the thread stops before its next call of the graph; nobody waits for it.
         gone.set()
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
-def answer_files(
+def predict_files(
     predictor: Predictor,
     files: Sequence[Upload],
     options: Options,
@@ -121,7 +123,7 @@ def answer_files(
         for path, shown in inputs:
             try:
                 answers.append(_one(predictor, prepare, path, shown, folder, options))
-            except (ClosedError, DeadlineError, Refusal):
+            except (ClosedError, DeadlineError, InferenceError):
                 raise
             except Exception as error:
                 if len(inputs) == 1:
@@ -143,7 +145,7 @@ def _one(
     try:
         prepared = prepare(path)
         source = prepared.source.replace(source=shown)
-        result: Result = predictor.answer(replace(prepared, name=shown, source=source))
+        result: Result = predictor.predict_prepared(replace(prepared, name=shown, source=source))
         return _with_files(result, folder, options)
     except UserError as error:
         words = str(error).replace("\n", "; ").replace(str(path), shown)

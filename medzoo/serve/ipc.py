@@ -35,14 +35,14 @@ _HAS_MEMORY_FILES = hasattr(os, "memfd_create") and hasattr(fcntl, "F_ADD_SEALS"
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL if _HAS_MEMORY_FILES else 0
 
 
-class TransferError(Exception):
+class IpcError(Exception):
     """A message that cannot be read, or a value that cannot be sent."""
 
 
 def send(connection: socket.socket, value: Any) -> None:
     """Send `value`: numbers, text, bytes, lists, tuples, dicts, arrays, and dataclasses of medzoo, nested in any way.
 
-    Raises TransferError for anything else, and OSError if the other side is gone.
+    Raises IpcError for anything else, and OSError if the other side is gone.
     """
     arrays: list[Array] = []
     size = 0
@@ -72,7 +72,7 @@ def send(connection: socket.socket, value: Any) -> None:
 
 
 def receive(connection: socket.socket) -> Any:
-    """The value that the other side sent; None where it closed. Raises TransferError and OSError."""
+    """The value that the other side sent; None where it closed. Raises IpcError and OSError."""
     raw, descriptors, _, _ = socket.recv_fds(connection, _HEAD.size, 1)
     try:
         if not raw:
@@ -80,11 +80,11 @@ def receive(connection: socket.socket) -> Any:
         raw += _exactly(connection, _HEAD.size - len(raw))
         length, size, in_memory = _HEAD.unpack(raw)
         if length > _MAX_TREE or (not in_memory and _HAS_MEMORY_FILES and size > _MAX_INLINE):
-            raise TransferError("a message is too long")
+            raise IpcError("a message is too long")
         tree = _exactly(connection, length)
         if in_memory:
             if len(descriptors) != 1 or fcntl.fcntl(descriptors[0], fcntl.F_GET_SEALS) & _SEALS != _SEALS:
-                raise TransferError("a message's memory is not sealed")
+                raise IpcError("a message's memory is not sealed")
             # Private: the receiver may write into its arrays, and sees its own copy of a page from then on.
             data: Any = mmap.mmap(descriptors[0], 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
         else:
@@ -95,7 +95,7 @@ def receive(connection: socket.socket) -> Any:
     try:
         return _decode(json.loads(tree), memoryview(data))
     except (ValueError, LookupError, TypeError, RecursionError, AttributeError, ImportError) as error:
-        raise TransferError("a message cannot be read") from error
+        raise IpcError("a message cannot be read") from error
 
 
 def _exactly(connection: socket.socket, size: int) -> bytes:
@@ -104,7 +104,7 @@ def _exactly(connection: socket.socket, size: int) -> bytes:
     while view:
         got = connection.recv_into(view)
         if not got:
-            raise TransferError("a message ends early")
+            raise IpcError("a message ends early")
         view = view[got:]
     return bytes(parts)
 
@@ -148,12 +148,12 @@ def _encode(value: Any, add: Any) -> Any:
     if is_dataclass(value) and _is_ours(type(value), type(value).__module__):
         own = {one.name: _encode(getattr(value, one.name), add) for one in fields(value) if one.init}
         return {"class": [type(value).__module__, type(value).__name__], "fields": own}
-    raise TransferError(f"a value of type {type(value).__name__} cannot be sent")
+    raise IpcError(f"a value of type {type(value).__name__} cannot be sent")
 
 
 def _encode_array(array: Array, add: Any) -> dict[str, Any]:
     if array.dtype.hasobject or array.dtype.kind not in "biufcSUV":
-        raise TransferError(f"an array of {array.dtype} cannot be sent")
+        raise IpcError(f"an array of {array.dtype} cannot be sent")
     by_columns = array.flags.f_contiguous and not array.flags.c_contiguous
     rows = array.T if by_columns else np.ascontiguousarray(array)
     kind = array.dtype.str if array.dtype.kind != "V" else np.lib.format.dtype_to_descr(array.dtype)
@@ -180,12 +180,12 @@ def _decode(tree: Any, data: memoryview) -> Any:
 
 
 def _class(module: str, name: str) -> type:
-    """The dataclass of that name. Raises TransferError if there is none, or not in a room whose objects hold data."""
+    """The dataclass of that name. Raises IpcError if there is none, or not in a room whose objects hold data."""
     if not _is_named_ours(module):
-        raise TransferError("a message names a class that is not medzoo's")
+        raise IpcError("a message names a class that is not medzoo's")
     kind = getattr(sys.modules.get(module) or import_module(module), name)
     if not isinstance(kind, type) or not is_dataclass(kind) or not _is_ours(kind, module):
-        raise TransferError("a message names a class that is not medzoo's")
+        raise IpcError("a message names a class that is not medzoo's")
     return kind
 
 
@@ -203,10 +203,10 @@ def _decode_array(tree: Mapping[str, Any], data: memoryview) -> Array:
     dtype = np.dtype(kind) if isinstance(kind, str) else np.lib.format.descr_to_dtype([tuple(one) for one in kind])
     shape, start = tuple(int(n) for n in tree["shape"]), int(tree["array"])
     if dtype.hasobject or min(shape, default=0) < 0 or start < 0:
-        raise TransferError("an array cannot be read")
+        raise IpcError("an array cannot be read")
     count = math.prod(shape)
     if start + count * dtype.itemsize > len(data):
-        raise TransferError("an array is longer than its message")
+        raise IpcError("an array is longer than its message")
     if not count:
         return np.empty(shape, dtype)
     flat = np.frombuffer(data, dtype, count, start)

@@ -12,11 +12,11 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from medzoo.serve.audit import AuditLog
-from medzoo.serve.exchange import EXCHANGE, Exchange, grpc_address
-from medzoo.serve.hub import Hub
+from medzoo.serve.inference_error import ErrorCode, InferenceError
 from medzoo.serve.logs import log
 from medzoo.serve.origin import OriginCheck
-from medzoo.serve.refusal import Reason, Refusal
+from medzoo.serve.repository import ModelRepository
+from medzoo.serve.request_record import CURRENT_RECORD, RequestRecord, grpc_address
 from medzoo.serve.settings import Settings
 from medzoo.serve.tokens import NAME, Tokens
 
@@ -27,16 +27,16 @@ _LONG = 256 << 10  # bytes from which on hashing them would hold up the other re
 _WANTED = (b"host", b"origin", b"sec-fetch-site", b"authorization", b"x-request-id")
 
 
-class Gate:
+class AccessControl:
     """What both protocols ask before they answer. Raises UserError for settings that cannot be had."""
 
-    def __init__(self, hub: Hub) -> None:
-        settings: Settings = hub.settings
-        self.hub = hub
+    def __init__(self, repository: ModelRepository) -> None:
+        settings: Settings = repository.settings
+        self.repository = repository
         self.origins = OriginCheck(settings)
         self.tokens = Tokens(settings.tokens, single=settings.token) if settings.has_tokens else None
         self.audit = (
-            AuditLog(settings.audit_log, fsync=settings.audit_fsync, digests=hub.digests().get)
+            AuditLog(settings.audit_log, fsync=settings.audit_fsync, digests=repository.digests().get)
             if settings.audit_log is not None
             else None
         )
@@ -46,39 +46,39 @@ class Gate:
         if self.audit is not None:
             self.audit.close()
 
-    def authenticate(self, exchange: Exchange, authorization: str | None) -> None:
-        """Name the client by its token. Raises Refusal without one that is known."""
+    def authenticate(self, record: RequestRecord, authorization: str | None) -> None:
+        """Name the client by its token. Raises InferenceError without one that is known."""
         if self.tokens is None:
             return
         scheme, _, token = (authorization or "").partition(" ")
         name = self.tokens.client(token.strip()) if scheme.lower() == "bearer" else None
         if name is None:
-            raise Refusal(Reason.UNAUTHENTICATED, "a bearer token is needed")
-        exchange.client = name
+            raise InferenceError(ErrorCode.UNAUTHENTICATED, "a bearer token is needed")
+        record.client = name
 
-    def refused(self, exchange: Exchange, refusal: Refusal) -> None:
+    def refused(self, record: RequestRecord, refusal: InferenceError) -> None:
         """Count and log a request that got no further than here."""
-        exchange.failed(refusal.reason.word, refusal)
-        seconds = time.perf_counter() - exchange.started
-        self.hub.meter.ended("", exchange.protocol, exchange.outcome, seconds, client=exchange.client)
-        log("request", model="", protocol=exchange.protocol, outcome=exchange.outcome, ms=round(seconds * 1000, 2))
+        record.failed(refusal.code.label, refusal)
+        seconds = time.perf_counter() - record.started
+        self.repository.metrics.observe_request("", record.protocol, record.outcome, seconds, client=record.client)
+        log("request", model="", protocol=record.protocol, outcome=record.outcome, ms=round(seconds * 1000, 2))
 
 
-class HttpGate:
+class AccessMiddleware:
     """ASGI middleware: `Host`, `Origin`, tokens, request ids, and the audit log.
 
     The health routes and the page need no token: they hold nothing to protect.
     """
 
-    def __init__(self, app: ASGIApp, gate: Gate) -> None:
-        self._app, self._gate = app, gate
+    def __init__(self, app: ASGIApp, access: AccessControl) -> None:
+        self._app, self._access = app, access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        gate = self._gate
+        access = self._access
         headers: dict[bytes, bytes] = {}
         repeated = False
         for name, value in scope["headers"]:
@@ -86,39 +86,39 @@ class HttpGate:
                 repeated = repeated or name in headers
                 headers[name] = value
         client = scope.get("client")
-        exchange = Exchange(
+        record = RequestRecord(
             "http",
             address=client[0] if client else "",
             request_id=headers.get(b"x-request-id", b"").decode("latin-1"),
         )
-        exchange.client = scope.get("state", {}).get(CERTIFICATE, "")
-        EXCHANGE.set(exchange)
-        answer = _Answer(send, exchange, gate.audit, quiet=_is_open(scope["path"]))
+        record.client = scope.get("state", {}).get(CERTIFICATE, "")
+        CURRENT_RECORD.set(record)
+        answer = _RecordedSend(send, record, access.audit, quiet=_is_open(scope["path"]))
         try:
             if repeated or (b"host" not in headers and scope["http_version"] != "1.0"):
-                raise Refusal(Reason.INVALID, "a header that must be there once is missing or repeated")
+                raise InferenceError(ErrorCode.INVALID, "a header that must be there once is missing or repeated")
             page = scope["path"] == "/" and scope["method"] == "GET"
-            gate.origins.check(
+            access.origins.check(
                 headers.get(b"host"), headers.get(b"origin"), headers.get(b"sec-fetch-site"), navigates=page
             )
             if not _is_open(scope["path"]):
                 authorization = headers.get(b"authorization")
-                gate.authenticate(exchange, authorization.decode("latin-1") if authorization is not None else None)
-        except Refusal as refusal:
-            gate.refused(exchange, refusal)
-            more = {"WWW-Authenticate": "Bearer"} if refusal.reason is Reason.UNAUTHENTICATED else None
-            response = JSONResponse({"error": refusal.message}, refusal.reason.status, headers=more)
+                access.authenticate(record, authorization.decode("latin-1") if authorization is not None else None)
+        except InferenceError as refusal:
+            access.refused(record, refusal)
+            more = {"WWW-Authenticate": "Bearer"} if refusal.code is ErrorCode.UNAUTHENTICATED else None
+            response = JSONResponse({"error": refusal.message}, refusal.code.http_status, headers=more)
             await response(scope, receive, answer)
             return
-        if gate.audit is None:
+        if access.audit is None:
             await self._app(scope, receive, answer)
             return
-        exchange.digest = hashlib.sha256()
+        record.digest = hashlib.sha256()
 
         async def received() -> Message:
             message = await receive()
             if message["type"] == "http.request":
-                await digest(exchange, message.get("body", b""))
+                await digest(record, message.get("body", b""))
             return message
 
         try:
@@ -127,11 +127,11 @@ class HttpGate:
             await answer.give_up()
 
 
-class _Answer:
+class _RecordedSend:
     """Sends an answer with its request's id, once the audit log has it."""
 
-    def __init__(self, send: Send, exchange: Exchange, audit: AuditLog | None, *, quiet: bool) -> None:
-        self._send, self._exchange, self._audit, self._quiet = send, exchange, audit, quiet
+    def __init__(self, send: Send, record: RequestRecord, audit: AuditLog | None, *, quiet: bool) -> None:
+        self._send, self._record, self._audit, self._quiet = send, record, audit, quiet
         self._begun = self._dropped = False
 
     async def __call__(self, message: Message) -> None:
@@ -140,18 +140,18 @@ class _Answer:
                 await self._send(message)
             return
         self._begun = True
-        exchange = self._exchange
-        exchange.status = status = message["status"]
-        if status >= 400 and exchange.outcome == "ok":
-            exchange.outcome = Reason.INTERNAL.word if status >= 500 else Reason.INVALID.word
-        message["headers"] = [*message["headers"], (REQUEST_ID.encode(), exchange.id.encode())]
+        record = self._record
+        record.status = status = message["status"]
+        if status >= 400 and record.outcome == "ok":
+            record.outcome = ErrorCode.INTERNAL.label if status >= 500 else ErrorCode.INVALID.label
+        message["headers"] = [*message["headers"], (REQUEST_ID.encode(), record.id.encode())]
         # A probe that is answered every second is nobody's access to anything.
         if self._audit is not None and not (self._quiet and status < 400):
             try:
-                await self._audit.write(exchange)
-            except Refusal as refusal:
+                await self._audit.write(record)
+            except InferenceError as refusal:
                 self._dropped = True
-                refused = JSONResponse({"error": refusal.message}, refusal.reason.status)
+                refused = JSONResponse({"error": refusal.message}, refusal.code.http_status)
                 await refused({"type": "http"}, _nothing, self._send)
                 return
         await self._send(message)
@@ -160,64 +160,64 @@ class _Answer:
         """Record a request that ends without an answer: its client went away, or the server ends."""
         if self._begun or self._audit is None:
             return
-        self._exchange.status = 499
-        if self._exchange.outcome == "ok":
-            self._exchange.outcome = Reason.CANCELLED.word
+        self._record.status = 499
+        if self._record.outcome == "ok":
+            self._record.outcome = ErrorCode.CANCELLED.label
         try:
-            await self._audit.write(self._exchange)
-        except Refusal:
+            await self._audit.write(self._record)
+        except InferenceError:
             return  # nothing is answered
 
 
-class GrpcGate:
+class GrpcAccess:
     """The same for a gRPC call: metadata for headers, and no `Host`, which no browser can choose here.
 
     A browser speaks HTTP/2 over TLS alone, where the certificate names the host, and always sends an origin.
     """
 
-    def __init__(self, gate: Gate) -> None:
-        self._gate = gate
+    def __init__(self, access: AccessControl) -> None:
+        self._access = access
 
-    def enter(self, context: Any) -> tuple[Exchange, Mapping[str, Any]]:
-        """The call as an exchange, and its metadata."""
+    def enter(self, context: Any) -> tuple[RequestRecord, Mapping[str, Any]]:
+        """The call as an record, and its metadata."""
         metadata = dict(context.invocation_metadata() or ())
-        exchange = Exchange(
+        record = RequestRecord(
             "grpc", address=grpc_address(context.peer() or ""), request_id=str(metadata.get(REQUEST_ID, ""))
         )
-        if self._gate.hub.settings.client_ca is not None:
+        if self._access.repository.settings.client_ca is not None:
             names = (context.auth_context() or {}).get("x509_common_name", [])
-            exchange.client = certificate_name(names[0].decode("utf-8", "replace") if names else "")
-        if self._gate.audit is not None:
-            exchange.digest = hashlib.sha256()
-        EXCHANGE.set(exchange)
-        return exchange, metadata
+            record.client = certificate_name(names[0].decode("utf-8", "replace") if names else "")
+        if self._access.audit is not None:
+            record.digest = hashlib.sha256()
+        CURRENT_RECORD.set(record)
+        return record, metadata
 
-    def admit(self, exchange: Exchange, metadata: Mapping[str, Any], *, health: bool) -> None:
-        """Raise Refusal for a call that may not be answered; health needs no token."""
+    def admit(self, record: RequestRecord, metadata: Mapping[str, Any], *, health: bool) -> None:
+        """Raise InferenceError for a call that may not be answered; health needs no token."""
         try:
             if "origin" in metadata or "sec-fetch-site" in metadata:
-                raise Refusal(Reason.FORBIDDEN, "the call comes from a web page")
+                raise InferenceError(ErrorCode.FORBIDDEN, "the call comes from a web page")
             if not health:
-                self._gate.authenticate(exchange, str(metadata.get("authorization", "")))
-        except Refusal as refusal:
-            self._gate.refused(exchange, refusal)
+                self._access.authenticate(record, str(metadata.get("authorization", "")))
+        except InferenceError as refusal:
+            self._access.refused(record, refusal)
             raise
 
-    async def record(self, exchange: Exchange, status: str) -> None:
-        """Write the call's line, if the audit log is on. Raises Refusal if it cannot be."""
-        if self._gate.audit is not None:
-            exchange.status = status
-            await self._gate.audit.write(exchange)
+    async def write_audit(self, record: RequestRecord, status: str) -> None:
+        """Write the call's line, if the audit log is on. Raises InferenceError if it cannot be."""
+        if self._access.audit is not None:
+            record.status = status
+            await self._access.audit.write(record)
 
 
-async def digest(exchange: Exchange, raw: bytes) -> None:
+async def digest(record: RequestRecord, raw: bytes) -> None:
     """Take bytes into a request's digest, if one is wanted; many of them in a thread."""
-    if exchange.digest is None:
+    if record.digest is None:
         return
     if len(raw) > _LONG:
-        await asyncio.to_thread(exchange.receive, raw)
+        await asyncio.to_thread(record.receive, raw)
     else:
-        exchange.receive(raw)
+        record.receive(raw)
 
 
 def certificate_name(name: str) -> str:

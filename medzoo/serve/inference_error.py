@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 
-class Reason(Enum):
+class ErrorCode(Enum):
     """A word for metrics and logs, the HTTP status, and the name of the gRPC status."""
 
     INVALID = ("invalid", 400, "INVALID_ARGUMENT")
@@ -21,14 +21,14 @@ class Reason(Enum):
     UNRECORDED = ("unrecorded", 503, "UNAVAILABLE")
     INTERNAL = ("internal", 500, "INTERNAL")
 
-    def __init__(self, word: str, status: int, code: str) -> None:
-        self.word, self.status, self.code = word, status, code
+    def __init__(self, label: str, http_status: int, grpc_status: str) -> None:
+        self.label, self.http_status, self.grpc_status = label, http_status, grpc_status
 
 
-class Refusal(Exception):  # noqa: N818 - it is the server's answer, not its failure
+class InferenceError(Exception):
     """A request that is not answered, with the one line that its sender reads."""
 
-    def __init__(self, reason: Reason, message: str) -> None:
+    def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)
-        self.reason = reason
+        self.code = code
         self.message = message

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
-class Meter:
+class ServerMetrics:
     """The server's metrics, in a registry of their own."""
 
     def __init__(self) -> None:
@@ -47,28 +47,28 @@ class Meter:
         self._open = Gauge("medzoo_open_requests", "Requests in hand", registry=self._registry)
         self._held = Gauge("medzoo_held_bytes", "Bytes of requests in hand", registry=self._registry)
 
-    def watch(self, *, open_: Callable[[], float], held: Callable[[], float]) -> None:
+    def track_load(self, *, active: Callable[[], float], reserved: Callable[[], float]) -> None:
         """Where to read what is in hand now."""
-        self._open.set_function(open_)
-        self._held.set_function(held)
+        self._open.set_function(active)
+        self._held.set_function(reserved)
 
-    def watch_queue(self, model: str, length: Callable[[], float]) -> None:
+    def track_queue(self, model: str, length: Callable[[], float]) -> None:
         """Where to read the length of a model's queue now."""
         self._waiting.labels(model).set_function(length)
 
-    def ended(self, model: str, protocol: str, outcome: str, seconds: float, *, client: str = "") -> None:
+    def observe_request(self, model: str, protocol: str, outcome: str, seconds: float, *, client: str = "") -> None:
         """A request ended; `client`: the name of its token or certificate."""
         self._requests.labels(model, protocol, outcome).inc()
         if client:
             self._clients.labels(client, outcome).inc()
         self._seconds.labels(model, protocol).observe(seconds)
 
-    def ran(self, model: str, *, waited: float, ran: float, rows: int) -> None:
+    def observe_run(self, model: str, *, queue_seconds: float, compute_seconds: float, batch_size: int) -> None:
         """A request's graph ran."""
-        self._waited.labels(model).observe(waited)
-        self._ran.labels(model).observe(ran)
-        self._rows.labels(model).observe(rows)
+        self._waited.labels(model).observe(queue_seconds)
+        self._ran.labels(model).observe(compute_seconds)
+        self._rows.labels(model).observe(batch_size)
 
-    def text(self) -> bytes:
+    def render(self) -> bytes:
         """Everything, as Prometheus reads it."""
         return generate_latest(self._registry)

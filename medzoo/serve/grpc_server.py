@@ -14,13 +14,14 @@ from google.protobuf.message import DecodeError
 from medzoo.errors import UserError
 from medzoo.runtime.protocol.messages import METHODS, SERVICE, messages, parameter
 from medzoo.runtime.protocol.raw_contents import REQUEST, RESPONSE, join, split
-from medzoo.runtime.protocol.tensors import DTYPES, Question, datatype, from_bytes, from_json, to_bytes
-from medzoo.serve.exchange import current_exchange
-from medzoo.serve.gate import Gate, GrpcGate, digest
-from medzoo.serve.hub import EXTENSIONS, Hub, Served
+from medzoo.runtime.protocol.tensors import DTYPES, InferenceRequest, datatype, from_bytes, from_json, to_bytes
+from medzoo.serve.access import AccessControl, GrpcAccess, digest
+from medzoo.serve.grpc_receive import MessageReceiver
+from medzoo.serve.inference_error import ErrorCode, InferenceError
 from medzoo.serve.parameters import read_threshold, read_timeout, require_known
-from medzoo.serve.reading import MessageReads
-from medzoo.serve.refusal import Reason, Refusal
+from medzoo.serve.repository import EXTENSIONS, ModelRepository
+from medzoo.serve.request_record import current_record
+from medzoo.serve.served_model import ServedModel
 from medzoo.types import Array
 
 # Which field of InferTensorContents holds which datatype (FP16 travels only as raw bytes).
@@ -42,9 +43,9 @@ _HEALTH = ("ServerLive", "ServerReady")
 Handler = Callable[[Any, Any], Awaitable[Any]]
 
 
-def rpc_server(hub: Hub, gate: Gate) -> Any:
+def grpc_server(repository: ModelRepository, access: AccessControl) -> Any:
     """A grpc.aio server without a port. Messages are bounded by the settings; so is what runs at once."""
-    settings = hub.settings
+    settings = repository.settings
     server = grpc.aio.server(
         options=[
             ("grpc.max_receive_message_length", settings.max_body),
@@ -57,43 +58,43 @@ def rpc_server(hub: Hub, gate: Gate) -> Any:
         ],
     )
     known = messages()
-    reads = MessageReads(settings)
-    admission = GrpcGate(gate)
+    reads = MessageReceiver(settings)
+    admission = GrpcAccess(access)
     handlers = {
         name: grpc.stream_unary_rpc_method_handler(
             _guarded(_received(handler, known[METHODS[name][0]], reads, name=name), admission, health=name in _HEALTH),
             # The tensors of this one are read and written beside the message (medzoo.runtime.protocol.raw_contents).
             response_serializer=None if name == "ModelInfer" else known[METHODS[name][1]].SerializeToString,
         )
-        for name, handler in _handlers(hub, known).items()
+        for name, handler in _handlers(repository, known).items()
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     return server
 
 
-def _handlers(hub: Hub, known: dict[str, Any]) -> dict[str, Handler]:
+def _handlers(repository: ModelRepository, known: dict[str, Any]) -> dict[str, Handler]:
     async def live(_: Any, __: Any) -> Any:
         return known["ServerLiveResponse"](live=True)
 
     async def ready(_: Any, __: Any) -> Any:
-        return known["ServerReadyResponse"](ready=not hub.stopping)
+        return known["ServerReadyResponse"](ready=not repository.stopping)
 
     async def model_ready(request: Any, _: Any) -> Any:
-        hub.found(request.name, request.version)
-        return known["ModelReadyResponse"](ready=not hub.stopping)
+        repository.get(request.name, request.version)
+        return known["ModelReadyResponse"](ready=not repository.stopping)
 
     async def server(_: Any, __: Any) -> Any:
-        return known["ServerMetadataResponse"](name="medzoo", version=hub.version, extensions=EXTENSIONS)
+        return known["ServerMetadataResponse"](name="medzoo", version=repository.version, extensions=EXTENSIONS)
 
     async def model(request: Any, _: Any) -> Any:
-        described = hub.found(request.name, request.version).describe()
+        described = repository.get(request.name, request.version).describe()
         tensors = {
             side: [known["TensorMetadata"](**one) for one in described.pop(side)] for side in ("inputs", "outputs")
         }
         return known["ModelMetadataResponse"](**described, **tensors)
 
     async def config(request: Any, _: Any) -> Any:
-        described = hub.found(request.name, request.version).config()
+        described = repository.get(request.name, request.version).config()
         answer = known["ModelConfigResponse"]()
         answer.config.name, answer.config.platform = described["name"], described["platform"]
         for key, value in described["parameters"].items():
@@ -101,23 +102,23 @@ def _handlers(hub: Hub, known: dict[str, Any]) -> dict[str, Handler]:
         return answer
 
     async def index(_: Any, __: Any) -> Any:
-        return known["RepositoryIndexResponse"](models=[known["ModelIndex"](**one) for one in hub.index()])
+        return known["RepositoryIndexResponse"](models=[known["ModelIndex"](**one) for one in repository.index()])
 
     async def infer(message: bytes, context: Any) -> bytes:
         request, tensors = await _maybe_in_thread(
-            len(message) > _LONG, _read, known, message, hub.settings.max_json // _TYPED
+            len(message) > _LONG, _read, known, message, repository.settings.max_json // _TYPED
         )
         long = request.ByteSize() > _LONG
-        with hub.request(request.model_name, "grpc"):
-            served = hub.model(request.model_name, request.model_version)
-            with hub.hold(len(message)):
-                question = await _maybe_in_thread(long, _question, request, tensors)
+        with repository.track_request(request.model_name, "grpc"):
+            served = repository.get_model(request.model_name, request.model_version)
+            with repository.reserve_bytes(len(message)):
+                inference = await _maybe_in_thread(long, _parse_inference, request, tensors)
                 # Triton's client sends no numbers with a fraction: it writes them out.
-                written = isinstance(question.parameters.get("threshold"), str)
-                threshold = read_threshold(question.parameters, text=written)
-                timeout = _timeout(question, context.time_remaining())
-                answer = await hub.infer(served, question, timeout=timeout, threshold=threshold)
-                return _response(known, served, question, answer.outputs)
+                written = isinstance(inference.parameters.get("threshold"), str)
+                threshold = read_threshold(inference.parameters, text=written)
+                timeout = _timeout(inference, context.time_remaining())
+                answer = await repository.infer(served, inference, timeout=timeout, threshold=threshold)
+                return _response(known, served, inference, answer.outputs)
 
     return {
         "ServerLive": live,
@@ -131,7 +132,7 @@ def _handlers(hub: Hub, known: dict[str, Any]) -> dict[str, Handler]:
     }
 
 
-def _received(handler: Handler, kind: Any, reads: MessageReads, *, name: str) -> Handler:
+def _received(handler: Handler, kind: Any, reads: MessageReceiver, *, name: str) -> Handler:
     """Receives the message of a call, whose bytes are bounded together with those of all others, for `handler`.
 
     Of a health probe none is received: nothing in it matters, and it is answered whatever others send.
@@ -141,7 +142,7 @@ def _received(handler: Handler, kind: Any, reads: MessageReads, *, name: str) ->
         if name in _HEALTH:
             return await handler(kind(), context)
         message = await reads.read(context)
-        await digest(current_exchange(), message)
+        await digest(current_record(), message)
         return await handler(message if name == "ModelInfer" else _parsed(kind, message), context)
 
     return received
@@ -149,51 +150,51 @@ def _received(handler: Handler, kind: Any, reads: MessageReads, *, name: str) ->
 
 def _parsed(kind: Any, message: bytes) -> Any:
     if len(message) > _SHORT:
-        raise Refusal(Reason.TOO_LARGE, f"this call's message has at most {_SHORT} bytes")
+        raise InferenceError(ErrorCode.TOO_LARGE, f"this call's message has at most {_SHORT} bytes")
     try:
         return kind.FromString(message)
     except DecodeError as error:
-        raise Refusal(Reason.INVALID, f"the message is no {kind.DESCRIPTOR.name}") from error
+        raise InferenceError(ErrorCode.INVALID, f"the message is no {kind.DESCRIPTOR.name}") from error
 
 
-def _guarded(handler: Handler, gate: GrpcGate, *, health: bool) -> Handler:
-    """Lets in who may, records what became of the call, and turns a Refusal into its status."""
+def _guarded(handler: Handler, access: GrpcAccess, *, health: bool) -> Handler:
+    """Lets in who may, records what became of the call, and turns a InferenceError into its status."""
 
     async def guarded(request: Any, context: Any) -> Any:
-        exchange, metadata = gate.enter(context)
+        record, metadata = access.enter(context)
         try:
-            gate.admit(exchange, metadata, health=health)
+            access.admit(record, metadata, health=health)
             answer = await handler(request, context)
             if not health:
-                await gate.record(exchange, "OK")
+                await access.write_audit(record, "OK")
             return answer
-        except Refusal as refusal:
+        except InferenceError as refusal:
             error = refusal
         except asyncio.CancelledError as cancelled:
-            exchange.failed(Reason.CANCELLED.word, cancelled)
-            with suppress(Refusal):
-                await gate.record(exchange, Reason.CANCELLED.code)
+            record.failed(ErrorCode.CANCELLED.label, cancelled)
+            with suppress(InferenceError):
+                await access.write_audit(record, ErrorCode.CANCELLED.grpc_status)
             raise
-        if error.reason is not Reason.UNRECORDED:
-            exchange.failed(error.reason.word, error)
+        if error.code is not ErrorCode.UNRECORDED:
+            record.failed(error.code.label, error)
             try:
-                await gate.record(exchange, error.reason.code)
-            except Refusal as unrecorded:
+                await access.write_audit(record, error.code.grpc_status)
+            except InferenceError as unrecorded:
                 error = unrecorded
-        await context.abort(getattr(grpc.StatusCode, error.reason.code), error.message)
+        await context.abort(getattr(grpc.StatusCode, error.code.grpc_status), error.message)
 
     return guarded
 
 
 def _read(known: dict[str, Any], message: bytes, most: int) -> tuple[Any, list[memoryview]]:
-    """A request without its raw tensors, and those. Raises Refusal."""
+    """A request without its raw tensors, and those. Raises InferenceError."""
     try:
         rest, tensors = split(message, REQUEST, most=most)
         return known["ModelInferRequest"].FromString(rest), tensors
     except UserError as error:
-        raise Refusal(Reason.INVALID, f"the message is no ModelInferRequest that is read: {error}") from error
+        raise InferenceError(ErrorCode.INVALID, f"the message is no ModelInferRequest that is read: {error}") from error
     except DecodeError as error:
-        raise Refusal(Reason.INVALID, "the message is no ModelInferRequest") from error
+        raise InferenceError(ErrorCode.INVALID, "the message is no ModelInferRequest") from error
 
 
 async def _maybe_in_thread(long: bool, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -206,16 +207,16 @@ def _values(field: Any, dtype: str | None) -> Array:
     return np.concatenate(parts) if parts else np.array([], dtype)
 
 
-def _question(request: Any, raw: Sequence[memoryview]) -> Question:
+def _parse_inference(request: Any, raw: Sequence[memoryview]) -> InferenceRequest:
     """Raises UserError that names the tensor."""
     if raw and len(raw) != len(request.inputs):
-        raise Refusal(Reason.INVALID, f"there are {len(request.inputs)} inputs, but {len(raw)} raw contents")
+        raise InferenceError(ErrorCode.INVALID, f"there are {len(request.inputs)} inputs, but {len(raw)} raw contents")
     arrays: dict[str, Any] = {}
     for number, tensor in enumerate(request.inputs):
         if tensor.parameters:
             require_known(tensor.parameters, (), kind=f"parameter of the input {tensor.name[:80]!r},")
         if tensor.name in arrays:
-            raise Refusal(Reason.INVALID, f"the input {tensor.name[:80]!r} is given twice")
+            raise InferenceError(ErrorCode.INVALID, f"the input {tensor.name[:80]!r} is given twice")
         kind, shape = tensor.datatype, list(tensor.shape)
         if raw:
             arrays[tensor.name] = from_bytes(tensor.name, raw[number], kind, shape)
@@ -223,23 +224,25 @@ def _question(request: Any, raw: Sequence[memoryview]) -> Question:
             values = _values(getattr(tensor.contents, _CONTENTS[kind]), DTYPES[kind] if kind[0] in "BF" else None)
             arrays[tensor.name] = from_json(tensor.name, values, kind, shape)
         else:
-            raise Refusal(Reason.INVALID, f"tensor {tensor.name[:80]!r}: {kind[:40]!r} has no contents to be read")
+            raise InferenceError(
+                ErrorCode.INVALID, f"tensor {tensor.name[:80]!r}: {kind[:40]!r} has no contents to be read"
+            )
     for output in request.outputs:
         if output.parameters:
             require_known(output.parameters, (), kind=f"parameter of the output {output.name[:80]!r},")
     outputs = tuple(dict.fromkeys(one.name for one in request.outputs)) or None
     parameters = {name: parameter(value) for name, value in request.parameters.items()}
-    return Question(arrays, outputs, request.id, parameters)
+    return InferenceRequest(arrays, outputs, request.id, parameters)
 
 
-def _timeout(question: Question, remaining: float | None) -> float | None:
+def _timeout(inference: InferenceRequest, remaining: float | None) -> float | None:
     """The nearer of the call's deadline and Triton's parameter "timeout" (microseconds)."""
-    times = (remaining, read_timeout(question.parameters))
+    times = (remaining, read_timeout(inference.parameters))
     return min((time for time in times if time is not None), default=None)
 
 
-def _response(known: dict[str, Any], served: Served, question: Question, outputs: Any) -> bytes:
-    response = known["ModelInferResponse"](model_name=served.name, model_version="1", id=question.id)
+def _response(known: dict[str, Any], served: ServedModel, inference: InferenceRequest, outputs: Any) -> bytes:
+    response = known["ModelInferResponse"](model_name=served.name, model_version="1", id=inference.id)
     for name, array in outputs.items():
         response.outputs.add(name=name, datatype=datatype(array.dtype), shape=array.shape)
     return join(response.SerializeToString(), RESPONSE, [to_bytes(array) for array in outputs.values()])

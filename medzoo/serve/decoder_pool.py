@@ -22,9 +22,9 @@ from medzoo.errors import Fault, UserError
 from medzoo.io.limits import Limits
 from medzoo.runtime.backends.batching import ClosedError, DeadlineError
 from medzoo.runtime.predictor import Predictor, Prepared
-from medzoo.runtime.protocol.tensors import Question
+from medzoo.runtime.protocol.tensors import InferenceRequest
+from medzoo.serve.ipc import IpcError, receive, send
 from medzoo.serve.logs import log
-from medzoo.serve.transfer import TransferError, receive, send
 
 _POLL = 0.1  # seconds between two looks at whether a request is still wanted
 _START = 30.0  # seconds
@@ -56,11 +56,11 @@ class _Decoder:
     models: set[str] = field(default_factory=set)
 
 
-class Decoders:
+class DecoderPool:
     """At most `count` decoders of `memory` bytes above what they need idle; `folder` is the only one they may read.
 
-    `seconds`: computing time of one request. `limits`: the most that an input may claim. Decoders start with the first
-    request, or with `start`.
+    `seconds`: CPU time of one request. `limits`: the largest input. Decoders start with the first request, or with
+    `start`.
     """
 
     def __init__(self, *, count: int, memory: int, seconds: float, limits: Limits, folder: Path) -> None:
@@ -97,17 +97,17 @@ class Decoders:
         stored = predictor.metadata.model_dump_json
         value = self._ask(request, where=str(path), deadline=deadline, stopped=stopped, model=name, metadata=stored)
         if not isinstance(value, Prepared):
-            raise TransferError("a decoder answered something else")
+            raise IpcError("a decoder answered something else")
         return value
 
-    def question(self, body: Any, header: int | None, *, deadline: float) -> Question:
-        """`read_question`, done by a decoder. Raises UserError and DeadlineError."""
+    def parse_request(self, body: Any, header: int | None, *, deadline: float) -> InferenceRequest:
+        """`parse_request`, done by a decoder. Raises UserError and DeadlineError."""
         import numpy as np
 
-        request = {"do": "question", "body": np.frombuffer(body, np.uint8), "header": header}
+        request = {"do": "parse_request", "body": np.frombuffer(body, np.uint8), "header": header}
         value = self._ask(request, where="the request", deadline=deadline, stopped=lambda: False)
-        if not isinstance(value, Question):
-            raise TransferError("a decoder answered something else")
+        if not isinstance(value, InferenceRequest):
+            raise IpcError("a decoder answered something else")
         return value
 
     def _ask(
@@ -130,10 +130,10 @@ class Decoders:
                     request = {**request, "metadata": metadata()}
                     decoder.models.add(model)
                 request = {**request, "seconds": min(self.seconds, max(0.0, deadline - time.monotonic()))}
-                answer = self._exchange(decoder, request, deadline=deadline, stopped=stopped)
+                answer = self._record(decoder, request, deadline=deadline, stopped=stopped)
             except BaseException as error:
                 self._end(decoder)
-                if isinstance(error, OSError | TransferError):
+                if isinstance(error, OSError | IpcError):
                     log("decoder died")
                     if time.monotonic() - started > self.seconds:
                         raise UserError(
@@ -158,7 +158,7 @@ class Decoders:
         log("decoder failed", exception=answer["exception"], place=answer["place"])
         raise UserError("could not be read: its decoder failed on it", where, "is it damaged?")
 
-    def _exchange(
+    def _record(
         self, decoder: _Decoder, request: dict[str, Any], *, deadline: float, stopped: Callable[[], bool]
     ) -> dict[str, Any]:
         send(decoder.connection, request)
@@ -171,7 +171,7 @@ class Decoders:
                 raise DeadlineError
         answer = receive(decoder.connection)
         if not isinstance(answer, dict):
-            raise TransferError("a decoder ended")
+            raise IpcError("a decoder ended")
         return answer
 
     def _take(self) -> _Decoder:
@@ -223,7 +223,7 @@ class Decoders:
         environment = {name: os.environ[name] for name in _PASSED if name in os.environ} | _SET
         with theirs:
             self._source = subprocess.Popen(
-                [sys.executable, "-m", "medzoo.serve.decoder", str(theirs.fileno()), str(self.folder)],
+                [sys.executable, "-m", "medzoo.serve.decoder_process", str(theirs.fileno()), str(self.folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -20,7 +20,7 @@ _DRAWS = 4
 _SHIFTS = 8
 
 
-def steady(reference: Backend, golden: Golden) -> tuple[Golden, int]:
+def stable_inputs(reference: Backend, golden: Golden) -> tuple[Golden, int]:
     """The batch with undecided pictures shifted, and how many were. A picture that no shift decides stays.
 
     Of proposed regions the pixels of each are shifted, while their boxes stay.

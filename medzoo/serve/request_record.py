@@ -12,7 +12,7 @@ from urllib.parse import unquote
 _REQUEST_ID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
 
 
-class Exchange:
+class RequestRecord:
     """A request and its outcome.
 
     `client`: the name of its token or certificate, "" if it has none. `address`: of the peer, without its port.
@@ -62,13 +62,13 @@ class Exchange:
         self.outcome, self.error = outcome, type(error.__cause__ or error).__name__
 
 
-EXCHANGE: ContextVar[Exchange | None] = ContextVar("medzoo_exchange", default=None)
+CURRENT_RECORD: ContextVar[RequestRecord | None] = ContextVar("medzoo_exchange", default=None)
 """The request that is being worked on, where there is one."""
 
 
-def current_exchange() -> Exchange:
-    """The request that is being worked on; outside of one, an exchange that nobody reads."""
-    return EXCHANGE.get() or Exchange("")
+def current_record() -> RequestRecord:
+    """The request that is being worked on; outside of one, an record that nobody reads."""
+    return CURRENT_RECORD.get() or RequestRecord("")
 
 
 def grpc_address(peer: str) -> str:

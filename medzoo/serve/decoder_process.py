@@ -1,8 +1,8 @@
-"""The program that reads files from outside for a server: `python -m medzoo.serve.decoder DESCRIPTOR FOLDER`.
+"""The program that reads files from outside for a server: `python -m medzoo.serve.decoder_process DESCRIPTOR FOLDER`.
 
 One process imports everything once and forks the decoders, so that a new one is there in milliseconds and shares its
 memory with the others. It reads nothing itself. Each decoder answers one request after the other on a socket of its
-own, confined (medzoo.serve.confinement), and ends where the socket does.
+own, confined (medzoo.serve.sandbox), and ends where the socket does.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from medzoo.errors import UserError
 from medzoo.io.limits import Limits, limited
 from medzoo.runtime.metadata import Metadata
 from medzoo.runtime.predictor import Predictor
-from medzoo.runtime.protocol.tensors import read_question
-from medzoo.serve.confinement import die_with_parent, leave_network, limit_memory, limit_time, refuse_reach
-from medzoo.serve.transfer import TransferError, receive, send
+from medzoo.runtime.protocol.tensors import parse_request
+from medzoo.serve.ipc import IpcError, receive, send
+from medzoo.serve.sandbox import die_with_parent, isolate_network, limit_memory, limit_time, restrict_access
 
 FORK, KILL = b"f", b"k"
 NUMBER = 8  # bytes of a process's number, and of a number of bytes
@@ -59,7 +59,7 @@ def main(descriptor: int, folder: str) -> None:
     """Fork decoders as the other end of socket `descriptor` asks, until it closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(fileno=descriptor)
-    isolated = leave_network()
+    isolated = isolate_network()
     _import_readers()
     control.sendall(b"1" if isolated else b"0")
     children: set[int] = set()
@@ -112,7 +112,7 @@ def _decode(control: socket.socket, descriptor: int, *, memory: int, folder: str
         connection = socket.socket(fileno=descriptor)
         die_with_parent(parent)
         limit_memory(memory)
-        refuse_reach([folder])
+        restrict_access([folder])
         models: dict[str, _Preparing] = {}
         before = _resident()
         while (request := receive(connection)) is not None:
@@ -130,8 +130,8 @@ def _answer(request: dict[str, Any], models: dict[str, _Preparing]) -> dict[str,
     """The value under "value", or what became of it: "fault" of a user, or "failed"."""
     try:
         limit_time(request["seconds"])
-        if request["do"] == "question":
-            return {"value": read_question(memoryview(request["body"]), request["header"])}
+        if request["do"] == "parse_request":
+            return {"value": parse_request(memoryview(request["body"]), request["header"])}
         name = request["model"]
         if (stored := request.get("metadata")) is not None:
             metadata = Metadata.model_validate_json(stored)
@@ -157,5 +157,5 @@ def _resident() -> int:
 
 
 if __name__ == "__main__":
-    with suppress(TransferError, OSError):
+    with suppress(IpcError, OSError):
         main(int(sys.argv[1]), sys.argv[2])

@@ -17,16 +17,17 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from medzoo.runtime.protocol.tensors import HEADER_LENGTH, Question, read_question, write_answer
-from medzoo.serve.answer import dump_answer
-from medzoo.serve.body import header_length, held_body
-from medzoo.serve.exchange import current_exchange
-from medzoo.serve.gate import Gate, HttpGate
-from medzoo.serve.hub import EXTENSIONS, Hub, Served, ServedPipeline
+from medzoo.runtime.protocol.tensors import HEADER_LENGTH, InferenceRequest, build_response, parse_request
+from medzoo.serve.access import AccessControl, AccessMiddleware
+from medzoo.serve.answer import dump_response
+from medzoo.serve.inference_error import ErrorCode, InferenceError
 from medzoo.serve.openapi import openapi
 from medzoo.serve.parameters import read_threshold, read_timeout, require_known, unique
-from medzoo.serve.refusal import Reason, Refusal
-from medzoo.serve.upload import OPTIONS, Options, Upload, answer_uploads
+from medzoo.serve.repository import EXTENSIONS, ModelRepository
+from medzoo.serve.request_body import header_length, receive_body
+from medzoo.serve.request_record import current_record
+from medzoo.serve.served_model import ServedModel, ServedPipeline
+from medzoo.serve.uploads import OPTIONS, Options, Upload, predict_uploads
 
 T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
@@ -39,17 +40,17 @@ _PAGE_POLICY = (
 )
 
 
-def http_app(hub: Hub, gate: Gate) -> ASGIApp:
+def http_app(repository: ModelRepository, access: AccessControl) -> ASGIApp:
     """The ASGI application."""
     routes = [
         Route(path, handler if path in _WITH_QUERY else _without_query(handler), methods=[method])
-        for method, path, handler in _routes(hub)
+        for method, path, handler in _routes(repository)
     ]
     app = Starlette(
         routes=routes,
-        exception_handlers={Refusal: _refused, HTTPException: _http_error},
+        exception_handlers={InferenceError: _inference_error, HTTPException: _http_error},
     )
-    return HttpGate(app, gate)
+    return AccessMiddleware(app, access)
 
 
 def _without_query(handler: Handler) -> Handler:
@@ -61,40 +62,41 @@ def _without_query(handler: Handler) -> Handler:
     return checked
 
 
-def _routes(hub: Hub) -> list[tuple[str, str, Handler]]:
+def _routes(repository: ModelRepository) -> list[tuple[str, str, Handler]]:
     async def live(_: Request) -> Response:
         return JSONResponse({"live": True})
 
     async def ready(_: Request) -> Response:
-        return JSONResponse({"ready": not hub.stopping}, 400 if hub.stopping else 200)
+        return JSONResponse({"ready": not repository.stopping}, 400 if repository.stopping else 200)
 
     async def model_ready(request: Request) -> Response:
-        served = _found(hub, request)
-        return JSONResponse({"name": served.name, "ready": not hub.stopping}, 400 if hub.stopping else 200)
+        served = _found(repository, request)
+        status = 400 if repository.stopping else 200
+        return JSONResponse({"name": served.name, "ready": not repository.stopping}, status)
 
     async def server(_: Request) -> Response:
-        return JSONResponse({"name": "medzoo", "version": hub.version, "extensions": list(EXTENSIONS)})
+        return JSONResponse({"name": "medzoo", "version": repository.version, "extensions": list(EXTENSIONS)})
 
     async def model(request: Request) -> Response:
-        return JSONResponse(_found(hub, request).describe())
+        return JSONResponse(_found(repository, request).describe())
 
     async def config(request: Request) -> Response:
-        return JSONResponse(_found(hub, request).config())
+        return JSONResponse(_found(repository, request).config())
 
     async def index(_: Request) -> Response:
-        return JSONResponse(hub.index())
+        return JSONResponse(repository.index())
 
     async def described(_: Request) -> Response:
-        return JSONResponse(openapi(hub.names, version=hub.version))
+        return JSONResponse(openapi(repository.names, version=repository.version))
 
     async def metrics(_: Request) -> Response:
-        return Response(hub.meter.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(repository.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def infer(request: Request) -> Response:
-        return await _infer(hub, request)
+        return await _infer(repository, request)
 
     async def predict(request: Request) -> Response:
-        return await _predict(hub, request)
+        return await _predict(repository, request)
 
     text = page()
 
@@ -130,39 +132,40 @@ def page() -> str:
     return files("medzoo.serve").joinpath("page.html").read_text("utf-8")
 
 
-def _found(hub: Hub, request: Request) -> Served | ServedPipeline:
-    return hub.found(request.path_params["model"], request.path_params.get("version", ""))
+def _found(repository: ModelRepository, request: Request) -> ServedModel | ServedPipeline:
+    return repository.get(request.path_params["model"], request.path_params.get("version", ""))
 
 
-async def _infer(hub: Hub, request: Request) -> Response:
-    with hub.request(request.path_params["model"], "http"):
-        served = hub.model(request.path_params["model"], request.path_params.get("version", ""))
+async def _infer(repository: ModelRepository, request: Request) -> Response:
+    with repository.track_request(request.path_params["model"], "http"):
+        served = repository.get_model(request.path_params["model"], request.path_params.get("version", ""))
         header = header_length(request)
-        async with held_body(request, hub, header=header) as body:
-            question = await _question(hub, body, header)
-            threshold, timeout = read_threshold(question.parameters), read_timeout(question.parameters)
-            answer = await _unless_gone(request, hub.infer(served, question, timeout=timeout, threshold=threshold))
-            long = any(array.nbytes > _LONG and not question.as_bytes(name) for name, array in answer.outputs.items())
-            return await _maybe_in_thread(long, _inference_response, served.name, answer.outputs, question)
+        async with receive_body(request, repository, header=header) as body:
+            inference = await _parse_inference(repository, body, header)
+            threshold, timeout = read_threshold(inference.parameters), read_timeout(inference.parameters)
+            running = repository.infer(served, inference, timeout=timeout, threshold=threshold)
+            outputs = (await _cancel_on_disconnect(request, running)).outputs
+            long = any(array.nbytes > _LONG and not inference.wants_binary(name) for name, array in outputs.items())
+            return await _maybe_in_thread(long, _inference_response, served.name, outputs, inference)
 
 
-async def _question(hub: Hub, body: memoryview, header: int | None) -> Question:
+async def _parse_inference(repository: ModelRepository, body: memoryview, header: int | None) -> InferenceRequest:
     """The request's tensors. Long JSON is read by a decoder: Python would answer nobody else meanwhile."""
     length = len(body) if header is None else min(header, len(body))
-    if length > hub.settings.max_json:
-        raise Refusal(
-            Reason.TOO_LARGE,
-            f"a request has at most {hub.settings.max_json} bytes of JSON: send tensors as bytes behind it "
+    if length > repository.settings.max_json:
+        raise InferenceError(
+            ErrorCode.TOO_LARGE,
+            f"a request has at most {repository.settings.max_json} bytes of JSON: send tensors as bytes behind it "
             f"(see {HEADER_LENGTH})",
         )
     if length <= _LONG:
-        return read_question(body, header)
-    return await hub.read_question(body, header)
+        return parse_request(body, header)
+    return await repository.parse_request(body, header)
 
 
-def _inference_response(model: str, outputs: Any, question: Question) -> Response:
-    document, tails = write_answer(model, outputs, question=question, listed=False)
-    head = dump_answer(document)
+def _inference_response(model: str, outputs: Any, inference: InferenceRequest) -> Response:
+    document, tails = build_response(model, outputs, request=inference, listed=False)
+    head = dump_response(document)
     if not tails:
         return Response(head, media_type="application/json")
     return _Parts([head, *tails])
@@ -185,30 +188,32 @@ class _Parts(Response):
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _predict(hub: Hub, request: Request) -> Response:
-    with hub.request(request.path_params["model"], "upload") as told:
-        served = _found(hub, request)
+async def _predict(repository: ModelRepository, request: Request) -> Response:
+    with repository.track_request(request.path_params["model"], "upload") as tracked:
+        served = _found(repository, request)
         query = unique(request.query_params.multi_items(), ("name", *OPTIONS), kind="query parameter")
         asked = Options.read(query)
-        async with held_body(request, hub) as body:
+        async with receive_body(request, repository) as body:
             sent, fields = await _uploads(request, body)
-            exchange = current_exchange()
-            if exchange.digest is not None:
-                exchange.files = await asyncio.to_thread(_digests, sent)
+            record = current_record()
+            if record.digest is not None:
+                record.files = await asyncio.to_thread(_digests, sent)
             if twice := sorted(query.keys() & fields.keys()):
-                raise Refusal(Reason.INVALID, f"{twice[0]!r} is given in the query and in the form")
+                raise InferenceError(ErrorCode.INVALID, f"{twice[0]!r} is given in the query and in the form")
             options = Options.read({**query, **fields}) if fields else asked
-            answers, complete = await _unless_gone(request, answer_uploads(hub, served.name, sent, options))
+            answers, complete = await _cancel_on_disconnect(
+                request, predict_uploads(repository, served.name, sent, options)
+            )
             if not complete:  # some of several files are answered, each in its place
-                told.outcome = Reason.INVALID.word
+                tracked.outcome = ErrorCode.INVALID.label
             return JSONResponse(answers, 200 if complete or len(answers) > 1 else 400)
 
 
 async def _uploads(request: Request, body: memoryview) -> tuple[list[Upload], Mapping[str, str]]:
-    """The files of a form and its other fields, or the whole body as one file. Raises Refusal."""
+    """The files of a form and its other fields, or the whole body as one file. Raises InferenceError."""
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         if not len(body):
-            raise Refusal(Reason.INVALID, "send an image file")
+            raise InferenceError(ErrorCode.INVALID, "send an image file")
         return [Upload(request.query_params.get("name", "upload"), body)], {}
 
     async def stream() -> Any:
@@ -219,7 +224,7 @@ async def _uploads(request: Request, body: memoryview) -> tuple[list[Upload], Ma
     try:
         form = await MultiPartParser(request.headers, stream()).parse()
     except (MultiPartException, KeyError, ValueError) as error:
-        raise Refusal(Reason.INVALID, "the form cannot be read") from error
+        raise InferenceError(ErrorCode.INVALID, "the form cannot be read") from error
     try:
         files, fields = [], []
         for name, value in form.multi_items():
@@ -243,8 +248,8 @@ async def _maybe_in_thread(long: bool, function: Callable[..., T], *arguments: A
     return function(*arguments)
 
 
-async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """What `work` returns; cancels it and raises Refusal if the client goes away meanwhile.
+async def _cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """What `work` returns; cancels it and raises InferenceError if the client goes away meanwhile.
 
     Nobody looks for the client in the first milliseconds: most answers are there by then.
     """
@@ -266,7 +271,7 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
         return await work
     except asyncio.CancelledError:
         if gone and not asker.uncancel():
-            raise Refusal(Reason.CANCELLED, "the client went away") from None
+            raise InferenceError(ErrorCode.CANCELLED, "the client went away") from None
         raise
     finally:
         later.cancel()
@@ -274,13 +279,13 @@ async def _unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:
             task.cancel()
 
 
-async def _refused(_: Request, error: Exception) -> Response:
-    assert isinstance(error, Refusal)
-    current_exchange().failed(error.reason.word, error)
+async def _inference_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, InferenceError)
+    current_record().failed(error.code.label, error)
     headers = {}
-    if error.reason in (Reason.FULL, Reason.STOPPING):
+    if error.code in (ErrorCode.FULL, ErrorCode.STOPPING):
         headers["Retry-After"] = "1"
-    return JSONResponse({"error": error.message}, error.reason.status, headers=headers)
+    return JSONResponse({"error": error.message}, error.code.http_status, headers=headers)
 
 
 async def _http_error(_: Request, error: Exception) -> Response:

@@ -48,7 +48,7 @@ _REFUSED = (
 _MESSAGES = ("socket.sendmsg",)  # of the socket that is open already, by which answers leave
 
 
-def leave_network() -> bool:
+def isolate_network() -> bool:
     """Move this process into a network namespace of its own, which reaches nothing; whether the system allowed it.
 
     Call it before any thread was started: a user namespace takes a process of one thread.
@@ -96,7 +96,7 @@ def limit_time(seconds: float) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (end, hard))
 
 
-def refuse_reach(readable: Sequence[str]) -> None:
+def restrict_access(readable: Sequence[str]) -> None:
     """From now on refuse, in Python code, to open sockets, start programs, write files, and read any file but those
     below the folders `readable` and the interpreter's own. Cannot be undone."""
     below = tuple({os.path.realpath(folder) + os.sep for folder in [*readable, *_own_folders()] if folder})

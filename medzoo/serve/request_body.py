@@ -11,8 +11,8 @@ import numpy as np
 from starlette.requests import ClientDisconnect, Request
 
 from medzoo.runtime.protocol.tensors import HEADER_LENGTH
-from medzoo.serve.hub import Holding, Hub
-from medzoo.serve.refusal import Reason, Refusal
+from medzoo.serve.inference_error import ErrorCode, InferenceError
+from medzoo.serve.repository import ByteReservation, ModelRepository
 
 _ALIGN = 64  # bytes; the widest vector register there is
 _FIRST = 4 << 20  # bytes that a body gets before any of it has come
@@ -22,7 +22,7 @@ _STEP = 4 << 20  # bytes that are decompressed at once
 
 
 def header_length(request: Request) -> int | None:
-    """What the request says of its JSON header's length, None if it says nothing. Raises Refusal."""
+    """What the request says of its JSON header's length, None if it says nothing. Raises InferenceError."""
     text = request.headers.get(HEADER_LENGTH)
     if text is None:
         return None
@@ -30,38 +30,42 @@ def header_length(request: Request) -> int | None:
 
 
 @asynccontextmanager
-async def held_body(request: Request, hub: Hub, *, header: int | None = None) -> AsyncIterator[memoryview]:
-    """The body, counted as held by `hub` as it comes and until the block ends; bytes after `header` begin aligned.
+async def receive_body(
+    request: Request, repository: ModelRepository, *, header: int | None = None
+) -> AsyncIterator[memoryview]:
+    """Receive a body into memory that is reserved until the block ends; the bytes after `header` are aligned.
 
-    Raises Refusal if it is too large, does not come in time, or is not what its headers say.
+    Raises InferenceError if it is too large, does not come in time, or is not what its headers say.
     """
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding not in ("identity", "gzip", "deflate"):
-        raise Refusal(Reason.INVALID, "the content encoding is neither gzip nor deflate")
+        raise InferenceError(ErrorCode.INVALID, "the content encoding is neither gzip nor deflate")
     said = request.headers.get("content-length")
     size = _whole_number(said, "Content-Length") if said is not None else None
-    most = hub.settings.max_body
+    most = repository.settings.max_body
     if size is not None and size > most:
-        raise Refusal(Reason.TOO_LARGE, f"a request has at most {most} bytes, this has {size}")
-    with hub.hold() as holding:
+        raise InferenceError(ErrorCode.TOO_LARGE, f"a request has at most {most} bytes, this has {size}")
+    with repository.reserve_bytes() as holding:
         try:
-            raw = await _receive(request, hub, holding, size, offset=(header or 0) % _ALIGN)
+            raw = await _receive(request, repository, holding, size, offset=(header or 0) % _ALIGN)
         except TimeoutError as error:
-            raise Refusal(Reason.LATE, "the request's body did not come in time") from error
+            raise InferenceError(ErrorCode.LATE, "the request's body did not come in time") from error
         except ClientDisconnect as error:
-            raise Refusal(Reason.CANCELLED, "the client went away") from error
+            raise InferenceError(ErrorCode.CANCELLED, "the client went away") from error
         except MemoryError as error:
-            raise Refusal(Reason.FULL, "there is no memory for this request now, try again later") from error
+            raise InferenceError(ErrorCode.FULL, "there is no memory for this request now, try again later") from error
         if encoding == "identity":
             yield raw
             return
-        with hub.hold() as unpacked:
+        with repository.reserve_bytes() as unpacked:
             yield await _decompress(raw, encoding, unpacked, most)
 
 
-async def _receive(request: Request, hub: Hub, holding: Holding, size: int | None, *, offset: int) -> memoryview:
+async def _receive(
+    request: Request, repository: ModelRepository, holding: ByteReservation, size: int | None, *, offset: int
+) -> memoryview:
     """The body; each 64 KB of it must come within ten seconds, and the whole within the time of a request."""
-    most = hub.settings.max_body if size is None else size
+    most = repository.settings.max_body if size is None else size
     buffer = _aligned(min(most, _FIRST), offset)
     used = seen = 0
     loop = asyncio.get_running_loop()
@@ -76,12 +80,12 @@ async def _receive(request: Request, hub: Hub, holding: Holding, size: int | Non
 
     looking = loop.call_later(_STALL, look)
     try:
-        async with asyncio.timeout(hub.settings.timeout) as patience:
+        async with asyncio.timeout(repository.settings.timeout) as patience:
             async for chunk in request.stream():
                 if not chunk:
                     continue
                 if used + len(chunk) > most:
-                    raise Refusal(Reason.TOO_LARGE, f"the body has more than {most} bytes")
+                    raise InferenceError(ErrorCode.TOO_LARGE, f"the body has more than {most} bytes")
                 holding.grow(len(chunk))
                 if used + len(chunk) > len(buffer):
                     # Memory of the length that was announced, once some of it has come.
@@ -94,7 +98,7 @@ async def _receive(request: Request, hub: Hub, holding: Holding, size: int | Non
         if looking is not None:
             looking.cancel()
     if size is not None and used < size:
-        raise Refusal(Reason.CANCELLED, "the body ended early")
+        raise InferenceError(ErrorCode.CANCELLED, "the body ended early")
     return buffer[:used]
 
 
@@ -105,7 +109,7 @@ def _aligned(size: int, offset: int) -> memoryview:
     return memoryview(memory)[start : start + size]  # type: ignore[arg-type]
 
 
-async def _decompress(raw: memoryview, encoding: str, holding: Holding, limit: int) -> memoryview:
+async def _decompress(raw: memoryview, encoding: str, holding: ByteReservation, limit: int) -> memoryview:
     stream = zlib.decompressobj(zlib.MAX_WBITS | (16 if encoding == "gzip" else 0))
     parts: list[bytes] = []
     left: bytes | memoryview = raw
@@ -113,20 +117,20 @@ async def _decompress(raw: memoryview, encoding: str, holding: Holding, limit: i
         try:
             part = await asyncio.to_thread(stream.decompress, left, _STEP)
         except zlib.error as error:
-            raise Refusal(Reason.INVALID, f"the body is not {encoding}") from error
+            raise InferenceError(ErrorCode.INVALID, f"the body is not {encoding}") from error
         if not part and not left:
             break  # nothing more comes out of it
         if holding.size + len(part) > limit:
-            raise Refusal(Reason.TOO_LARGE, f"the body has more than {limit} bytes when decompressed")
+            raise InferenceError(ErrorCode.TOO_LARGE, f"the body has more than {limit} bytes when decompressed")
         holding.grow(len(part))
         parts.append(part)
         left = stream.unconsumed_tail
     if not stream.eof or stream.unused_data:
-        raise Refusal(Reason.INVALID, f"the body is not one whole {encoding} stream")
+        raise InferenceError(ErrorCode.INVALID, f"the body is not one whole {encoding} stream")
     return memoryview(parts[0] if len(parts) == 1 else b"".join(parts))
 
 
 def _whole_number(text: str, name: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 15:
-        raise Refusal(Reason.INVALID, f"the header {name} is not a whole number")
+        raise InferenceError(ErrorCode.INVALID, f"the header {name} is not a whole number")
     return int(text)

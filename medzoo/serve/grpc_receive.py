@@ -12,29 +12,29 @@ import asyncio
 import time
 from typing import Any
 
-from medzoo.serve.refusal import Reason, Refusal
+from medzoo.serve.inference_error import ErrorCode, InferenceError
 from medzoo.serve.settings import Settings
 
 _SHORT = 0.25  # seconds within which the whole of a message of common size is there
 _PATIENCE = 2.0  # seconds that a long one may take while others wait for its place
 
 
-class MessageReads:
+class MessageReceiver:
     """The messages of a server's calls that are being received.
 
-    As many may take long as can be held by the settings, `max_held` over `max_body`, and `2 * max_queue` in all; where
-    another needs a place, the one that has taken longest, and more than two seconds, loses its own.
+    At most `max_inflight_bytes // max_body` of them may take long, and at most `2 * max_queue` are received at once.
+    Where another needs a place, the slowest gives way, once it has taken more than two seconds.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._timeout = settings.timeout
-        self._most_long = max(1, settings.max_held // settings.max_body)
+        self._most_long = max(1, settings.max_inflight_bytes // settings.max_body)
         self._most = 2 * settings.max_queue
         self._short: dict[_Read, None] = {}
         self._long: dict[_Read, None] = {}
 
     async def read(self, context: Any) -> bytes:
-        """The call's message. Raises Refusal if it does not come in time, or if there is no room for it."""
+        """The call's message. Raises InferenceError if it does not come in time, or if there is no room for it."""
         self._make_room(self._short, self._most)
         read = _Read()
         self._short[read] = None
@@ -50,7 +50,7 @@ class MessageReads:
             self._short.pop(read, None)
             self._long.pop(read, None)
         if not isinstance(message, bytes):
-            raise Refusal(Reason.INVALID, "the call has no message")
+            raise InferenceError(ErrorCode.INVALID, "the call has no message")
         return message
 
     def _takes_long(self, read: _Read) -> None:
@@ -59,11 +59,11 @@ class MessageReads:
         del self._short[read]
         try:
             self._make_room(self._long, self._most_long)
-        except Refusal as refusal:
+        except InferenceError as refusal:
             read.end(refusal)
             return
         self._long[read] = None
-        late = Refusal(Reason.LATE, "the request's message did not come in time")
+        late = InferenceError(ErrorCode.LATE, "the request's message did not come in time")
         read.timer = asyncio.get_running_loop().call_later(max(0.0, self._timeout - _SHORT), read.end, late)
 
     def _make_room(self, reads: dict[_Read, None], most: int) -> None:
@@ -71,9 +71,9 @@ class MessageReads:
             return
         oldest = next(iter(reads))
         if time.monotonic() - oldest.since < _PATIENCE:
-            raise Refusal(Reason.FULL, "too many messages are on their way, try again later")
+            raise InferenceError(ErrorCode.FULL, "too many messages are on their way, try again later")
         del reads[oldest]
-        oldest.end(Refusal(Reason.FULL, "the message came too slowly while others waited, try again later"))
+        oldest.end(InferenceError(ErrorCode.FULL, "the message came too slowly while others waited, try again later"))
 
 
 class _Read:
@@ -85,9 +85,9 @@ class _Read:
         task = asyncio.current_task()
         assert task is not None
         self.task, self.since = task, time.monotonic()
-        self.refusal: Refusal | None = None
+        self.refusal: InferenceError | None = None
 
-    def end(self, refusal: Refusal) -> None:
+    def end(self, refusal: InferenceError) -> None:
         """Have `read` raise `refusal`."""
         if self.refusal is None:
             self.refusal = refusal

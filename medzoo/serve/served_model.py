@@ -1,0 +1,141 @@
+"""A model that a server offers: its tensors and queue as the protocol describes them; and a pipeline of models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from medzoo.runtime.backends.batching import Batcher
+from medzoo.runtime.backends.canvas import KEY as CANVAS
+from medzoo.runtime.backends.canvas import to_property
+from medzoo.runtime.backends.onnx import OnnxBackend
+from medzoo.runtime.metadata import KEY, Metadata
+from medzoo.runtime.pipeline import KEY as PIPELINE_KEY
+from medzoo.runtime.pipeline import PLATFORM as PIPELINE
+from medzoo.runtime.pipeline import Pipeline
+from medzoo.runtime.protocol.tensors import InferenceRequest, TensorSpec, datatype, tensor_spec
+from medzoo.runtime.value_range import check_tensors
+from medzoo.serve.inference_error import ErrorCode, InferenceError
+from medzoo.serve.settings import Settings
+from medzoo.types import Array
+
+PLATFORM = "onnxruntime_onnx"
+VERSION = "1"
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """One model: its queue, its metadata, and its tensors."""
+
+    name: str
+    batcher: Batcher
+    metadata: Metadata
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @classmethod
+    def from_backend(cls, backend: OnnxBackend, settings: Settings) -> ServedModel:
+        """A model behind a queue of its own."""
+        batcher = Batcher(
+            backend,
+            max_batch_size=settings.max_batch_size,
+            max_delay=settings.max_delay,
+            max_queue=settings.max_queue,
+            max_queue_bytes=settings.max_inflight_bytes,
+        )
+        session = backend.session
+        return cls(
+            backend.metadata.name,
+            batcher,
+            backend.metadata,
+            tuple(tensor_spec(value) for value in session.get_inputs()),
+            tuple(tensor_spec(value) for value in session.get_outputs()),
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """The protocol's model metadata."""
+        return {
+            "name": self.name,
+            "versions": [VERSION],
+            "platform": PLATFORM,
+            "inputs": [spec.to_dict() for spec in self.inputs],
+            "outputs": [spec.to_dict() for spec in self.outputs],
+        }
+
+    def config(self) -> dict[str, Any]:
+        """The part of Triton's model configuration that carries medzoo's metadata to a client."""
+        parameters = {KEY: self.metadata.model_dump_json()}
+        if (canvas := getattr(self.batcher.backend, "canvas", None)) is not None:
+            parameters[CANVAS] = to_property(canvas)
+        return {
+            "name": self.name,
+            "platform": PLATFORM,
+            "max_batch_size": 0,
+            "parameters": {key: {"string_value": value} for key, value in parameters.items()},
+        }
+
+    def check(self, inference: InferenceRequest) -> None:
+        """Check names, datatypes and shapes of a request's tensors, and the value range of pictures.
+
+        Raises InferenceError that names the tensor, or UserError for values outside the range of training.
+        """
+        known = {spec.name: spec for spec in self.inputs}
+        for name in inference.inputs:
+            if name not in known:
+                raise InferenceError(
+                    ErrorCode.INVALID, f"{self.name} has no input {name[:80]!r}, it takes {', '.join(known)}"
+                )
+        rows = set()
+        for name, spec in known.items():
+            if name not in inference.inputs:
+                raise InferenceError(ErrorCode.INVALID, f"the input {name!r} of {self.name} is missing")
+            _check_array(spec, inference.inputs[name])
+            rows.add(len(inference.inputs[name]))
+        check_tensors(self.metadata, inference.inputs)
+        if len(rows) > 1:
+            raise InferenceError(ErrorCode.INVALID, f"the inputs differ in their batch size: {sorted(rows)}")
+        outputs = [spec.name for spec in self.outputs]
+        for name in inference.outputs or ():
+            if name not in outputs:
+                raise InferenceError(
+                    ErrorCode.INVALID, f"{self.name} has no output {name[:80]!r}, it gives {', '.join(outputs)}"
+                )
+
+
+@dataclass(frozen=True)
+class ServedPipeline:
+    """Models that answer an image together; each of them is served by itself as well, and takes the tensors."""
+
+    pipeline: Pipeline
+
+    @property
+    def name(self) -> str:
+        """The pipeline's own name."""
+        return self.pipeline.name
+
+    def describe(self) -> dict[str, Any]:
+        """The protocol's model metadata: of a pipeline without tensors."""
+        return {"name": self.name, "versions": [VERSION], "platform": PIPELINE, "inputs": [], "outputs": []}
+
+    def config(self) -> dict[str, Any]:
+        """Which of the models here play which part, for a client that takes the host steps itself."""
+        return {
+            "name": self.name,
+            "platform": PIPELINE,
+            "max_batch_size": 0,
+            "parameters": {PIPELINE_KEY: {"string_value": self.pipeline.model_dump_json()}},
+        }
+
+
+def _check_array(spec: TensorSpec, array: Array) -> None:
+    kind = datatype(array.dtype)
+    if kind != spec.datatype:
+        raise InferenceError(ErrorCode.INVALID, f"the input {spec.name!r} is {kind}, it must be {spec.datatype}")
+    fits = len(array.shape) == len(spec.shape) and all(
+        n > 0 and (want in (-1, n)) for n, want in zip(array.shape, spec.shape, strict=True)
+    )
+    if not fits:
+        raise InferenceError(
+            ErrorCode.INVALID,
+            f"the input {spec.name!r} has shape {list(array.shape)}, it must be {list(spec.shape)} (-1: any but 0)",
+        )
