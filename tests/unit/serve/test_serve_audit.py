@@ -234,7 +234,7 @@ def test_nothing_is_answered_while_the_disk_is_full(
         for _ in range(3):
             refused = web.post(infer, json=question())
             assert refused.status_code == 503
-            assert refused.json() == {"error": "the audit log cannot be written, so nothing is answered"}
+            assert refused.json() == {"error": "cannot write the audit log; try again later"}
         assert infer_grpc(server, "one")[1] == "UNAVAILABLE"
         assert web.get("/v2/health/live").status_code == 200
     assert web.post(infer, json=question()).status_code == 200
@@ -248,7 +248,7 @@ def test_a_real_full_disk_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.skip("there is no /dev/full here")
     audit = AuditLog(Path("/dev/full"))
     for _ in range(2):
-        with pytest.raises(InferenceError, match="cannot be written"):
+        with pytest.raises(InferenceError, match="cannot write the audit log"):
             write(audit)
 
 

@@ -287,8 +287,8 @@ def test_long_json_is_read_and_written_as_short_json_is(start: Start, backend: O
 def test_an_answer_in_pieces_is_the_answer(array: Any) -> None:
     question = InferenceRequest({}, id="é")
     outputs = {"a": array, "b": np.arange(3)}
-    whole, _ = build_response("m", outputs, question=question)
-    pieces, _ = build_response("m", outputs, question=question, listed=False)
+    whole, _ = build_response("m", outputs, request=question)
+    pieces, _ = build_response("m", outputs, request=question, listed=False)
     assert json.loads(dump_response(pieces)) == whole
 
 
