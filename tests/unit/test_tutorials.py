@@ -13,7 +13,10 @@ import torch
 from PIL import Image as Pillow
 
 from medzoo.cli import main
+from medzoo.errors import UserError
+from medzoo.results import Classification, Failure
 from medzoo.types import GridTransform
+from medzoo.writer import WriterOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 TUTORIALS = sorted(ROOT.glob("docs/tutorials/*.md"))
@@ -62,7 +65,7 @@ def test_the_types_that_contributing_shows_work(tmp_path: Path) -> None:
             scope: dict[str, Any] = {"__name__": "contributing"}
             exec(compile(block["body"], "CONTRIBUTING.md", "exec", dont_inherit=True), scope)  # noqa: S102
             entries.append(scope["ENTRY"])
-    layout, host_step, graph_step, augmentation = entries
+    layout, host_step, graph_step, augmentation, writer = entries
     Pillow.new("L", (8, 6), 90).save(tmp_path / "p1_bright.png")
     dataset = layout.open(layout.params(root=tmp_path), "classify", ["dark", "bright"])
     (sample,) = map(dataset.load, dataset.items())
@@ -71,6 +74,11 @@ def test_the_types_that_contributing_shows_work(tmp_path: Path) -> None:
     assert image.array == pytest.approx(np.log(91))
     assert (graph_step().build()(torch.full((1, 1, 4, 4), 55.0)) == 200).all()
     assert not augmentation().apply(torch.zeros(1, 4, 4), np.random.default_rng(0)).eq(0).any()
+    opened = writer(WriterOptions(tmp_path, "toy", "classify", ["dark", "bright"]))
+    opened.write(Classification(input="a.png", model="toy", label="dark", probabilities={"dark": 1.0}), tmp_path / "a")
+    opened.fail(Failure("b.png", UserError("is empty", "b.png")), "b.png")
+    opened.close()
+    assert (tmp_path / "labels.txt").read_text() == "a dark\nb.png failed\n"
 
 
 def test_what_the_readme_shows_works_and_prints_what_stands_below_it(
