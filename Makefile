@@ -6,7 +6,7 @@ MNI_T1 = $(wildcard $(VENV)/lib/python3*/site-packages/nilearn/datasets/data/mni
 export MEDZOO_DATA ?= $(if $(wildcard ../shared/data),../shared/data,data)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check-all bare wheel viewer try-viewer benchmarks schema zoo-index speeds claim pictures docs clean
+.PHONY: help demo test lint check-all bare wheel viewer try-viewer benchmarks schema proto zoo-index speeds claim pictures docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -97,6 +97,14 @@ docs: $(VENV)/.dev ## the documentation site in build/site, every link checked
 
 schema: $(VENV)/.demo ## write recipes/recipe.schema.json for editors
 	$(BIN)/medzoo schema > recipes/.schema.new && mv recipes/.schema.new recipes/recipe.schema.json
+
+# Code of this generator runs with protobuf 6 and 7; that of a newer one would ask every user for protobuf 7.
+GRPCIO_TOOLS := 1.74.0
+
+proto: ## after a change to open_inference.proto: the generated messages
+	$(PYTHON) -m venv build/proto
+	build/proto/bin/pip install --disable-pip-version-check -q grpcio-tools==$(GRPCIO_TOOLS)
+	build/proto/bin/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. medzoo/runtime/protocol/open_inference.proto
 
 clean: ## remove the environment and everything that was made
 	rm -rf .venv .venv-bare runs predictions build dist *.egg-info .coverage*

@@ -29,7 +29,8 @@ from medzoo.artifact.locate import find_model
 from medzoo.errors import UserError
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.backends.remote import RemoteBackend
-from medzoo.runtime.protocol.messages import SERVICE, messages
+from medzoo.runtime.protocol import open_inference_pb2 as pb
+from medzoo.runtime.protocol.messages import SERVICE
 from medzoo.runtime.protocol.raw_contents import REQUEST, join
 from medzoo.runtime.protocol.tensors import HEADER_LENGTH, build_request
 from medzoo.serve.local_server import local_server
@@ -182,7 +183,7 @@ def by_grpc(url: str) -> Callable[[], int]:
     """Asks once; the bytes of the answer."""
     parts = urlsplit(url)
     image = picture()
-    request = messages()["ModelInferRequest"](model_name=parts.path.strip("/"), id="1")
+    request = pb.ModelInferRequest(model_name=parts.path.strip("/"), id="1")
     request.inputs.add(name="image", datatype="FP32", shape=image.shape)
     request.outputs.add(name="labels")
     body = join(request.SerializeToString(), REQUEST, [image.tobytes()])

@@ -12,7 +12,8 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from medzoo.errors import UserError
-from medzoo.runtime.protocol.messages import METHODS, SERVICE, messages, parameter
+from medzoo.runtime.protocol import open_inference_pb2 as pb
+from medzoo.runtime.protocol.messages import SERVICE, parameter
 from medzoo.runtime.protocol.raw_contents import REQUEST, RESPONSE, join, split
 from medzoo.runtime.protocol.tensors import DTYPES, InferenceRequest, datatype, from_bytes, from_json, to_bytes
 from medzoo.serve.access import AccessControl, GrpcAccess, digest
@@ -57,56 +58,57 @@ def grpc_server(repository: ModelRepository, access: AccessControl) -> Any:
             ("grpc.max_connection_idle_ms", round(1000 * settings.timeout)),
         ],
     )
-    known = messages()
     reads = MessageReceiver(settings)
     admission = GrpcAccess(access)
     handlers = {
         name: grpc.stream_unary_rpc_method_handler(
-            _guarded(_received(handler, known[METHODS[name][0]], reads, name=name), admission, health=name in _HEALTH),
-            # The tensors of this one are read and written beside the message (medzoo.runtime.protocol.raw_contents).
-            response_serializer=None if name == "ModelInfer" else known[METHODS[name][1]].SerializeToString,
+            _guarded(
+                _received(handler, getattr(pb, f"{name}Request"), reads, name=name), admission, health=name in _HEALTH
+            ),
+            # ModelInfer gives bytes: its tensors go beside the message (medzoo.runtime.protocol.raw_contents).
+            response_serializer=None if name == "ModelInfer" else getattr(pb, f"{name}Response").SerializeToString,
         )
-        for name, handler in _handlers(repository, known).items()
+        for name, handler in _handlers(repository).items()
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     return server
 
 
-def _handlers(repository: ModelRepository, known: dict[str, Any]) -> dict[str, Handler]:
+def _handlers(repository: ModelRepository) -> dict[str, Handler]:
     async def live(_: Any, __: Any) -> Any:
-        return known["ServerLiveResponse"](live=True)
+        return pb.ServerLiveResponse(live=True)
 
     async def ready(_: Any, __: Any) -> Any:
-        return known["ServerReadyResponse"](ready=not repository.stopping)
+        return pb.ServerReadyResponse(ready=not repository.stopping)
 
     async def model_ready(request: Any, _: Any) -> Any:
         repository.get(request.name, request.version)
-        return known["ModelReadyResponse"](ready=not repository.stopping)
+        return pb.ModelReadyResponse(ready=not repository.stopping)
 
     async def server(_: Any, __: Any) -> Any:
-        return known["ServerMetadataResponse"](name="medzoo", version=repository.version, extensions=EXTENSIONS)
+        return pb.ServerMetadataResponse(name="medzoo", version=repository.version, extensions=EXTENSIONS)
 
     async def model(request: Any, _: Any) -> Any:
         described = repository.get(request.name, request.version).describe()
-        tensors = {
-            side: [known["TensorMetadata"](**one) for one in described.pop(side)] for side in ("inputs", "outputs")
+        tensors: dict[str, Any] = {
+            side: [pb.TensorMetadata(**one) for one in described.pop(side)] for side in ("inputs", "outputs")
         }
-        return known["ModelMetadataResponse"](**described, **tensors)
+        return pb.ModelMetadataResponse(**described, **tensors)
 
     async def config(request: Any, _: Any) -> Any:
         described = repository.get(request.name, request.version).config()
-        answer = known["ModelConfigResponse"]()
+        answer = pb.ModelConfigResponse()
         answer.config.name, answer.config.platform = described["name"], described["platform"]
         for key, value in described["parameters"].items():
             answer.config.parameters[key].string_value = value["string_value"]
         return answer
 
     async def index(_: Any, __: Any) -> Any:
-        return known["RepositoryIndexResponse"](models=[known["ModelIndex"](**one) for one in repository.index()])
+        return pb.RepositoryIndexResponse(models=[pb.ModelIndex(**one) for one in repository.index()])
 
     async def infer(message: bytes, context: Any) -> bytes:
         request, tensors = await _maybe_in_thread(
-            len(message) > _LONG, _read, known, message, repository.settings.max_json // _TYPED
+            len(message) > _LONG, _read, message, repository.settings.max_json // _TYPED
         )
         long = request.ByteSize() > _LONG
         with repository.track_request(request.model_name, "grpc"):
@@ -118,7 +120,7 @@ def _handlers(repository: ModelRepository, known: dict[str, Any]) -> dict[str, H
                 threshold = read_threshold(inference.parameters, text=written)
                 timeout = _timeout(inference, context.time_remaining())
                 answer = await repository.infer(served, inference, timeout=timeout, threshold=threshold)
-                return _response(known, served, inference, answer.outputs)
+                return _response(served, inference, answer.outputs)
 
     return {
         "ServerLive": live,
@@ -186,11 +188,11 @@ def _guarded(handler: Handler, access: GrpcAccess, *, health: bool) -> Handler:
     return guarded
 
 
-def _read(known: dict[str, Any], message: bytes, most: int) -> tuple[Any, list[memoryview]]:
+def _read(message: bytes, most: int) -> tuple[Any, list[memoryview]]:
     """A request without its raw tensors, and those. Raises InferenceError."""
     try:
         rest, tensors = split(message, REQUEST, most=most)
-        return known["ModelInferRequest"].FromString(rest), tensors
+        return pb.ModelInferRequest.FromString(rest), tensors
     except UserError as error:
         raise InferenceError(ErrorCode.INVALID, f"the message is no ModelInferRequest that is read: {error}") from error
     except DecodeError as error:
@@ -241,8 +243,8 @@ def _timeout(inference: InferenceRequest, remaining: float | None) -> float | No
     return min((time for time in times if time is not None), default=None)
 
 
-def _response(known: dict[str, Any], served: ServedModel, inference: InferenceRequest, outputs: Any) -> bytes:
-    response = known["ModelInferResponse"](model_name=served.name, model_version="1", id=inference.id)
+def _response(served: ServedModel, inference: InferenceRequest, outputs: Any) -> bytes:
+    response = pb.ModelInferResponse(model_name=served.name, model_version="1", id=inference.id)
     for name, array in outputs.items():
         response.outputs.add(name=name, datatype=datatype(array.dtype), shape=array.shape)
     return join(response.SerializeToString(), RESPONSE, [to_bytes(array) for array in outputs.values()])

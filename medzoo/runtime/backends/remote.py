@@ -28,7 +28,7 @@ from medzoo.runtime.backends.credentials import (
 )
 from medzoo.runtime.metadata import Metadata
 from medzoo.runtime.pipeline import Pipeline
-from medzoo.runtime.protocol.messages import METHODS, SERVICE, messages
+from medzoo.runtime.protocol.messages import SERVICE, load_messages
 from medzoo.runtime.protocol.raw_contents import REQUEST, RESPONSE, join, split
 from medzoo.runtime.protocol.tensors import HEADER_LENGTH, build_request, datatype, from_bytes, parse_response, to_bytes
 from medzoo.types import Array
@@ -197,31 +197,30 @@ class _GrpcClient:
             channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(*pem), options=unbounded)
         else:
             channel = grpc.insecure_channel(address, options=unbounded)
-        known = messages()
-        self._known = known
+        self._messages = messages = load_messages()
         self._methods = {
-            name: channel.unary_unary(
-                f"/{SERVICE}/{name}",
-                # The tensors of ModelInfer go beside the message (medzoo.runtime.protocol.raw_contents).
-                request_serializer=None if name == "ModelInfer" else known[METHODS[name][0]].SerializeToString,
-                response_deserializer=None if name == "ModelInfer" else known[METHODS[name][1]].FromString,
-            )
-            for name in ("ModelConfig", "ModelInfer")
+            "ModelConfig": channel.unary_unary(
+                f"/{SERVICE}/ModelConfig",
+                request_serializer=messages.ModelConfigRequest.SerializeToString,
+                response_deserializer=messages.ModelConfigResponse.FromString,
+            ),
+            # Bytes: its tensors go beside the message (medzoo.runtime.protocol.raw_contents).
+            "ModelInfer": channel.unary_unary(f"/{SERVICE}/ModelInfer"),
         }
 
     def properties(self) -> dict[str, str]:
-        answer = self._request("ModelConfig", self._known["ModelConfigRequest"](name=self._model))
+        answer = self._request("ModelConfig", self._messages.ModelConfigRequest(name=self._model))
         return {key: str(value.string_value) for key, value in answer.config.parameters.items()}
 
     def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None) -> dict[str, Array]:
-        request = self._known["ModelInferRequest"](model_name=self._model)
+        request = self._messages.ModelInferRequest(model_name=self._model)
         for name, array in inputs.items():
             request.inputs.add(name=name, datatype=datatype(array.dtype), shape=array.shape)
         for name in outputs or ():
             request.outputs.add(name=name)
         tensors = [to_bytes(array) for array in inputs.values()]
         rest, raws = split(self._request("ModelInfer", join(request.SerializeToString(), REQUEST, tensors)), RESPONSE)
-        answer = self._known["ModelInferResponse"].FromString(rest)
+        answer = self._messages.ModelInferResponse.FromString(rest)
         if len(raws) != len(answer.outputs):
             raise UserError("the server's answer holds no raw tensors", where=self._where)
         return {

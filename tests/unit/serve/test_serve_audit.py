@@ -20,7 +20,8 @@ import pytest
 
 from medzoo.errors import UserError
 from medzoo.runtime.backends.onnx import OnnxBackend
-from medzoo.runtime.protocol.messages import SERVICE, messages
+from medzoo.runtime.protocol import open_inference_pb2 as pb
+from medzoo.runtime.protocol.messages import SERVICE
 from medzoo.serve.audit import AuditLog
 from medzoo.serve.inference_error import InferenceError
 from medzoo.serve.request_record import RequestRecord, grpc_address
@@ -72,7 +73,7 @@ def web(server: Server) -> Any:
 
 def infer_grpc(server: Server, token: str, *, model: str = "toy-segment", raw: bytes = b"") -> tuple[bytes, str]:
     """The bytes sent, and the status."""
-    request = messages()["ModelInferRequest"](model_name=model, id=SMITH)
+    request = pb.ModelInferRequest(model_name=model, id=SMITH)
     request.inputs.add(name="image", datatype="FP32", shape=[1, 1, 2, 2])
     request.raw_input_contents.append(raw or np.zeros(4, np.float32).tobytes())
     sent = request.SerializeToString()

@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 
 from medzoo.runtime.backends.onnx import OnnxBackend
-from medzoo.runtime.protocol.messages import SERVICE, messages
+from medzoo.runtime.protocol import open_inference_pb2 as pb
+from medzoo.runtime.protocol.messages import SERVICE
 from medzoo.runtime.protocol.raw_contents import REQUEST, join, split
 from medzoo.runtime.protocol.tensors import HEADER_LENGTH, InferenceRequest, build_request, build_response
 from medzoo.serve.answer import dump_response
@@ -333,7 +334,7 @@ def call(server: Server, method: str, message: bytes) -> bytes:
 
 
 def asked() -> bytes:
-    request = messages()["ModelInferRequest"](model_name="toy-segment")
+    request = pb.ModelInferRequest(model_name="toy-segment")
     request.inputs.add(name="image", datatype="FP32", shape=[1, 1, 2, 2])
     return join(request.SerializeToString(), REQUEST, [np.full(4, 200, np.float32).tobytes()])
 
@@ -399,7 +400,7 @@ def test_messages_that_would_grow_are_refused_by_what_they_hold(start: Start, ba
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     # What typed contents may hold is read as before.
     values = np.arange(300 * 300, dtype=np.float32)
-    request = messages()["ModelInferRequest"](model_name="toy-segment")
+    request = pb.ModelInferRequest(model_name="toy-segment")
     tensor = request.inputs.add(name="image", datatype="FP32", shape=[1, 1, 300, 300])
     tensor.contents.fp32_contents.extend(values)
     request.outputs.add(name="labels")

@@ -15,7 +15,8 @@ import pytest
 
 from medzoo.errors import UserError
 from medzoo.runtime.backends.onnx import OnnxBackend
-from medzoo.runtime.protocol.messages import SERVICE, messages
+from medzoo.runtime.protocol import open_inference_pb2 as pb
+from medzoo.runtime.protocol.messages import SERVICE
 from medzoo.serve.inference_error import InferenceError
 from medzoo.serve.network import is_loopback, require_protection
 from medzoo.serve.origin import OriginCheck
@@ -155,15 +156,14 @@ def test_with_tls_a_page_without_it_is_foreign() -> None:
 
 @pytest.mark.parametrize("metadata", [("origin", "http://evil.example.com"), ("sec-fetch-site", "cross-site")])
 def test_a_grpc_call_of_a_web_page_is_refused(toy_server: Server, metadata: tuple[str, str]) -> None:
-    known = messages()
     with grpc.insecure_channel(f"127.0.0.1:{toy_server.grpc_port}") as channel:
         ready = channel.unary_unary(
-            f"/{SERVICE}/ServerReady", request_serializer=known["ServerReadyRequest"].SerializeToString
+            f"/{SERVICE}/ServerReady", request_serializer=pb.ServerReadyRequest.SerializeToString
         )
         with pytest.raises(grpc.RpcError) as caught:
-            ready(known["ServerReadyRequest"](), metadata=(metadata,), timeout=20)
+            ready(pb.ServerReadyRequest(), metadata=(metadata,), timeout=20)
         assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
-        assert ready(known["ServerReadyRequest"](), timeout=20)
+        assert ready(pb.ServerReadyRequest(), timeout=20)
 
 
 @pytest.mark.parametrize(

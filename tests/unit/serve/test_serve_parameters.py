@@ -13,7 +13,8 @@ import pytest
 from PIL import Image as Pillow
 
 from medzoo.errors import UserError
-from medzoo.runtime.protocol.messages import SERVICE, messages
+from medzoo.runtime.protocol import open_inference_pb2 as pb
+from medzoo.runtime.protocol.messages import SERVICE
 from medzoo.runtime.protocol.tensors import parse_request
 from medzoo.serve.server import Server
 from medzoo.serve.threshold import above_threshold
@@ -117,18 +118,17 @@ def test_a_threshold_is_honoured_by_every_way(
 
 
 def grpc_count(server: Server, parameters: dict[str, dict[str, Any]], *, model: str = "toy-detect") -> int:
-    known = messages()
-    request = known["ModelInferRequest"](model_name=model)
+    request = pb.ModelInferRequest(model_name=model)
     tensor = request.inputs.add(name="image", datatype="FP32", shape=[1, 1, 2, 2])
     tensor.contents.fp32_contents.extend([0.0] * 4)
     request.outputs.add(name="count")
     for name, value in parameters.items():
-        request.parameters[name].CopyFrom(known["InferParameter"](**value))
+        request.parameters[name].CopyFrom(pb.InferParameter(**value))
     with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
         ask = channel.unary_unary(
             f"/{SERVICE}/ModelInfer",
-            request_serializer=known["ModelInferRequest"].SerializeToString,
-            response_deserializer=known["ModelInferResponse"].FromString,
+            request_serializer=pb.ModelInferRequest.SerializeToString,
+            response_deserializer=pb.ModelInferResponse.FromString,
         )
         answer = ask(request, timeout=20)
     return int(np.frombuffer(answer.raw_output_contents[0], "<i8")[0])
