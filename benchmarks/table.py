@@ -13,9 +13,10 @@ RESULTS = Path(__file__).resolve().parent / "results"
 PAGE = RESULTS.parent / "README.md"
 HEAD = """# Benchmarks
 
-Ratios, both sides in turns in one run, median and spread; `python -m benchmarks.NAME` measures one again, `make
-benchmarks` all of them. Everything measured is in [results/](results), with the machine and the versions; this page is
-written from there by `python -m benchmarks.table`. Lines that name a GPU were measured on one, all others on a CPU.
+Ratios of two sides that ran in turns in one run: the median, and the least and largest in brackets. `python -m
+benchmarks.NAME` measures one of them again, `make benchmarks` all. [results/](results) holds every measurement with the
+machine and the versions, and `python -m benchmarks.table` writes this page from it. Rows that name a GPU were measured
+on one, all others on a CPU.
 
 """
 

@@ -1,4 +1,4 @@
-"""docs/claim.md: the slides' claim as a measurement, from the model folders in zoo/ alone.
+"""Write docs/claim.md: hand-made features against deep ones, measured from the model folders in zoo/.
 
     python docs/claim.py            (or: make claim)
 
@@ -40,11 +40,11 @@ KMEANS = ROOT / "docs" / "figures" / "kmeans.json"
 REAL_HEAD = ROOT / "benchmarks" / "results" / "brain_scans.json"
 # Model, protocol, words; the first is what the others are compared with.
 CLASSIFIERS = (
-    ("breast-mass-svm-classic", "machine-outline", "the slides' SVM: fifteen shape features of a found outline"),
-    ("breast-mass-svm-classic", "expert-outline", "the same, given the expert's outline"),
+    ("breast-mass-svm-classic", "machine-outline", "SVM of the slides: fifteen shape features of a found outline"),
+    ("breast-mass-svm-classic", "expert-outline", "the same with the expert's outline"),
     ("breast-mass-svm", "machine-outline", "SVM on shape, texture, margin and echo of found outlines"),
-    ("breast-ultrasound-alexnet", "", "AlexNet, from nothing"),
-    ("breast-ultrasound-cnn", "", "EfficientNet, from ImageNet"),
+    ("breast-ultrasound-alexnet", "", "AlexNet, trained from scratch"),
+    ("breast-ultrasound-cnn", "", "EfficientNet, pretrained on ImageNet"),
 )
 DETECTORS = (
     ("breast-lesion-rcnn-classic", "R-CNN of 2014: proposals, CNN features, SVM"),
@@ -105,8 +105,8 @@ def only(scores: ClassifyScores, items: set[str]) -> ClassifyScores:
 
 
 def table(rows: Sequence[tuple[str, str, Accumulator]], *, shown: Sequence[str]) -> Iterator[str]:
-    """Figures of each row, and their paired differences to the first."""
-    yield f"| model | {' | '.join(f'{name} | minus the first row' for name in shown)} |"
+    """Metrics of each row, and their paired differences to the first."""
+    yield f"| model | {' | '.join(f'{name} | difference to the first row' for name in shown)} |"
     yield f"| --- {'| --- | --- ' * len(shown)}|"
     first = rows[0][2]
     for place, (name, words, scores) in enumerate(rows):
@@ -133,8 +133,8 @@ def breasts() -> tuple[list[str], list[str]]:
     lines = [
         "## Benign or malignant, on BUSI",
         "",
-        f"The {len(common)} masses ({malignant} malignant) that are in the test part of every model below, so that "
-        "each is judged on the same pictures and none has seen them. Intervals draw groups of near-duplicates.",
+        f"The {len(common)} masses ({malignant} malignant) in the test part of every model below: all are scored on "
+        "the same pictures, and none was trained on them. Intervals resample groups of near-duplicates.",
         "",
         *table(rows, shown=RANKED),
     ]
@@ -152,8 +152,8 @@ def whole() -> list[str]:
     return [
         "## Is there a lesion, on BUSI",
         "",
-        f"The {len(common)} pictures ({lesions} with a lesion) that are in the test part of classifiers and detectors "
-        "alike. A classifier is ranked by 1 - P(normal), a detector by the score of its best box.",
+        f"The {len(common)} pictures ({lesions} with a lesion) in the test part of every model below. A classifier "
+        "ranks pictures by 1 - P(normal), a detector by the score of its best box.",
         "",
         *table(rows, shown=RANKED),
     ]
@@ -169,7 +169,7 @@ def boxes() -> list[str]:
     return [
         "## Where is the lesion, on BUSI",
         "",
-        f"The same {len(common)} pictures, normal ones too.",
+        f"The same {len(common)} pictures, normal ones included.",
         "",
         *table(rows, shown=("ap50", "cpm")),
     ]
@@ -233,7 +233,7 @@ def brains(*, fresh: bool) -> list[str]:
     return [
         "## Tissue of the brain",
         "",
-        f"{len(common)} synthetic scans of people whose label maps training did not see; HD95 in mm. "
+        f"{len(common)} synthetic scans, made from label maps of people that training did not see; HD95 in mm. "
         "With so few people an interval says little about others.",
         "",
         *table(rows, shown=("dice", "dice/csf", "dice/grey-matter", "dice/white-matter", "hd95")),
@@ -318,16 +318,16 @@ def page(*, fresh: bool) -> str:
     """The whole page. `fresh`: draw the pictures and measure k-means again, which needs the data."""
     table_of_breasts, common = breasts()
     parts = [
-        "# What the slides claim, measured",
+        "# Hand-made features and deep ones",
         '"Hand-made features need much manual work and recognise little; deep features need little and recognise '
         'much." '
-        "So say the slides on medical image recognition whose methods medzoo began with: masses by features and an "
+        "So said the slides on medical image recognition whose methods medzoo began with: masses by features and an "
         "SVM, AlexNet, a patch CNN for brain tissue, region CNNs. "
-        "Here the models of the slides and today's stand side by side on the same images; every figure is counted from "
-        "the answers in the model folders by `make claim`, with 95 % intervals, and differences are paired.",
+        "Here those models and later ones are compared on the same images. `make claim` computes every metric from the "
+        "predictions in the model folders, with 95 % intervals; differences are paired.",
         "\n".join(table_of_breasts),
-        "An expert's outline gives much of the class away on BUSI (benign masses were drawn round), so the figure for "
-        "found outlines is the one that compares with networks, which are given the picture alone.",
+        "On BUSI an expert's outline gives much of the class away (benign masses were drawn round). Networks see the "
+        "picture alone, so compare them with the rows on found outlines.",
     ]
     parts += [f"![{words}](images/{picture})" for words, picture in breast_pictures(common, fresh=fresh)]
     for lines in (whole(), boxes(), brains(fresh=fresh)):
@@ -339,7 +339,7 @@ def page(*, fresh: bool) -> str:
         parts.append("\n".join(elsewhere_lines(found)))
     absent = [name for name, *_ in (*CLASSIFIERS, *DETECTORS, *BRAINS) if stored(name) is None]
     if absent:
-        parts.append(f"Not measured here yet: {', '.join(f'`{name}`' for name in dict.fromkeys(absent))}.")
+        parts.append(f"Not measured yet: {', '.join(f'`{name}`' for name in dict.fromkeys(absent))}.")
     return "\n\n".join(parts) + "\n"
 
 
