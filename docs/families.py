@@ -1,4 +1,4 @@
-"""The README's picture of what each family answers: hand-made features, classifier, detectors, segmenter.
+"""Draw the README's picture of what each family predicts: hand-made features, classifier, detectors, segmenter.
 
     python docs/families.py         (or: make pictures)
 
@@ -37,7 +37,7 @@ def first_picture(model: str, folder: Path, *, suffix: str = "") -> Path:
 
 
 def wide(path: Path) -> bool:
-    """Whether a picture is a good deal wider than high."""
+    """True if a picture is much wider than high."""
     with Pillow.open(path) as picture:
         return picture.width > 1.2 * picture.height
 
