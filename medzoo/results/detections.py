@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from medzoo.imaging.measures import Measures, measure_box
 from medzoo.results.result import Result
 from medzoo.types import Array, Image, boxes_to_mm
 
@@ -41,6 +42,10 @@ class Detections(Result):
             return None
         return boxes_to_mm(np.asarray(self.boxes, float).reshape(-1, 6), self.image.affine)
 
+    def measures(self, number: int) -> Measures:
+        """Measurements of the detection in row `number`, of its box."""
+        return measure_box(self.boxes[number], self.image)
+
     @property
     def _order(self) -> Array:
         """Indices (N,) by falling score."""
@@ -56,7 +61,7 @@ class Detections(Result):
 
         >>> result = medzoo.load("breast-lesion-rcnn").predict("phantom.png")
         >>> sorted(result.to_dict()["detections"][0])
-        ['box', 'label', 'score']
+        ['box', 'label', 'measures', 'score']
         """
         mm = self.boxes_mm
         detections = []
@@ -68,6 +73,7 @@ class Detections(Result):
             }
             if mm is not None:
                 box["box_mm"] = [[round(float(v), 3) for v in corner] for corner in mm[n]]
+            box["measures"] = self.measures(int(n)).to_dict()
             detections.append(box | (dict(self.details[n]) if self.details else {}))
         return super().to_dict() | {"detections": detections}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ class CsvWriter(Writer):
                 row |= dict(zip(names, one["box"], strict=True))
                 for end, corner in enumerate(one.get("box_mm", ())):
                     row |= {f"{axis}{end}_mm": v for axis, v in zip("xyz", corner, strict=True)}
+                row |= _measure_columns(one.get("measures") or {})
                 rows.append(row)
         self.rows += rows or [head]
         return result
@@ -65,6 +67,21 @@ class CsvWriter(Writer):
         table.writeheader()
         table.writerows(self.rows)
         atomic_write(self.path, lambda handle: handle.write(text.getvalue().encode()))
+
+
+def _measure_columns(measures: Mapping[str, Any]) -> dict[str, Any]:
+    """One column a measurement: `percentiles` become p5, p25, ..., a centre x, y (and z)."""
+    row: dict[str, Any] = {}
+    for name, value in measures.items():
+        if name == "of":
+            row["measured"] = value
+        elif name == "percentiles":
+            row |= {f"p{rank}": number for rank, number in value.items()}
+        elif name.startswith("centre_"):
+            row |= {f"centre_{axis}_{name[7:]}": number for axis, number in zip("xyz", value, strict=False)}
+        else:
+            row[name] = str(value).lower() if isinstance(value, bool) else value
+    return row
 
 
 ENTRY = CsvWriter

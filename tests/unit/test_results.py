@@ -111,6 +111,7 @@ def test_detections_come_best_first_with_millimetres() -> None:
         details=[{"members": {"svm": {"benign": 0.9}}}, {}],
     )
     one, two = found.to_dict()["detections"]
+    assert one.pop("measures")["volume_ml"] == 0.324  # 27 voxels of 12 mm3
     # i runs along A in steps of 1.5, j along L in steps of 2, k along S in steps of 4.
     assert one == {
         "label": "cyst",

@@ -21,6 +21,7 @@ from medzoo.io.dicom.facts import facts_of
 from medzoo.io.dicom.faults import said
 from medzoo.io.dicom.functional_groups import frame_count
 from medzoo.io.dicom.headers import Found, Header, in_archive, in_folder, read_dataset
+from medzoo.io.dicom.picture_spacing import picture_spacing
 from medzoo.io.dicom.pixels import frames_of, is_plain, pixels, plain_dtype, rescaling, unused_bits_cleared
 from medzoo.io.dicom.place import has_frame_places, is_cross_section, ordered, plane_of, planes_of
 from medzoo.types import Array, Image
@@ -84,6 +85,8 @@ def _from_dataset(dataset: Any, where: str, *, volume: bool) -> Image:
     if not volume:
         if len(values) == 1 and is_cross_section(dataset):
             meta["single_slice"] = True
+        if (spacing := picture_spacing(dataset)) is not None:
+            meta["spacing_mm"] = spacing
         return Image(values, None, where, meta)
     if values.shape[0] != 1:
         raise UserError("is a colour picture, a volume is needed", where)
