@@ -76,8 +76,8 @@ def measure_mask(mask: Array, image: Image, *, corner: Sequence[int] | None = No
     mask, shape = np.asarray(mask) != 0, image.shape
     low = np.zeros(len(shape), int) if corner is None else np.asarray(corner, int)
     if mask.ndim != len(shape) or (low < 0).any() or (low + mask.shape > shape).any():
-        size, whole = (" x ".join(map(str, one)) for one in (mask.shape, shape))
-        raise UserError(f"a mask of {size} does not lie in an image of {whole}", image.source)
+        its, whole = (" x ".join(map(str, one)) for one in (mask.shape, shape))
+        raise UserError(f"a mask of {its} does not lie in an image of {whole}", image.source)
     crop = _tight(mask)
     if crop is None:
         return None
