@@ -24,11 +24,11 @@ from medzoo.data.opened import open_data
 from medzoo.imaging.holes import holes
 from medzoo.io.atomic import atomic_write
 from medzoo.loading.load import load
-from medzoo.metrics import Accumulator, ClassifyScores, Figure, Scope, Scores, paired, read_scores
+from medzoo.metrics import Accumulator, ClassifyScores, Metric, Scope, Scores, paired, read_scores
 from medzoo.plots.sheet import in_rows, sheet_jpeg, tile
 from medzoo.plots.three_views import three_views
 from medzoo.recipe import load_recipe
-from medzoo.report.figure import figure_text
+from medzoo.report.metric_text import metric_text
 from medzoo.report.sections import elsewhere_lines
 from medzoo.results import Classification, Detections, Segmentation
 from medzoo.types import Array
@@ -110,14 +110,14 @@ def table(rows: Sequence[tuple[str, str, Accumulator]], *, shown: Sequence[str])
     yield f"| --- {'| --- | --- ' * len(shown)}|"
     first = rows[0][2]
     for place, (name, words, scores) in enumerate(rows):
-        figures = {figure.name: figure for figure in scores.figures()}
+        figures = {figure.name: figure for figure in scores.metrics()}
         against = {figure.name: figure for figure in paired(scores, first)} if place else {}
         cells = [f"{_text(figures[one])} | {_text(against[one]) if one in against else ''}" for one in shown]
         yield f"| `{name}`: {words} | {' | '.join(cells)} |"
 
 
-def _text(figure: Figure) -> str:
-    return figure_text(figure.to_dict())
+def _text(figure: Metric) -> str:
+    return metric_text(figure.to_dict())
 
 
 def breasts() -> tuple[list[str], list[str]]:
@@ -209,7 +209,7 @@ def measured_kmeans(like: Scores, *, fresh: bool) -> Scores | None:
     for item in data.part("test"):
         sample = data.data.load(item)
         grey = sample.image.array[0]
-        made.accumulated("").add(
+        made.accumulator_of("").add(
             sample.target, kmeans(grey), item=item.id, group=item.groups.get(scope.group),
             spacing=sample.image.spacing,
         )  # fmt: skip

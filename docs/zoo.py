@@ -16,10 +16,10 @@ import claim
 
 from medzoo.artifact import ModelFolder
 from medzoo.commands.fetch import write_index
-from medzoo.commands.show import input_words, measured_words
+from medzoo.commands.show import describe_evaluation, describe_input
 from medzoo.io.atomic import atomic_write
 from medzoo.report.card import render_card
-from medzoo.report.figure import figure_text
+from medzoo.report.metric_text import metric_text
 from medzoo.report.model_folder import update_folder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,11 +34,11 @@ SHOWN = (
 def row(manifest: Mapping[str, Any]) -> str:
     """A model's line in the README's table."""
     figures = {figure["name"]: figure for figure in manifest["metrics"]["figures"]}
-    shown = [f"{name} {figure_text(figures[name])}" for name in SHOWN if name in figures][:2]
+    shown = [f"{name} {metric_text(figures[name])}" for name in SHOWN if name in figures][:2]
     size = sum(facts["bytes"] for name, facts in manifest["files"].items() if name == "model.onnx") / 1e6
     name = manifest["name"]
     return (
-        f"| [{name}](zoo/{name}/README.md) | {input_words(manifest)} | {measured_words(manifest)} "
+        f"| [{name}](zoo/{name}/README.md) | {describe_input(manifest)} | {describe_evaluation(manifest)} "
         f"| {', '.join(shown)} | {f'{size:.2g}' if size else 'its members'} |"
     )
 

@@ -27,7 +27,7 @@ from medzoo.artifact import ModelFolder
 from medzoo.data.catalog import catalog
 from medzoo.data.opened import open_data
 from medzoo.errors import UserError
-from medzoo.evaluation.primary_metric import some
+from medzoo.evaluation.primary_metric import subsample
 from medzoo.export.precision import graph_inputs
 from medzoo.loading.backend import torch_backend
 from medzoo.recipe import load_recipe
@@ -150,7 +150,7 @@ class Gate:
         self.torch = _Remembered(torch_side, self.goldens)
         sound = self.opened(self.raw)
         check_parity(self.torch, sound, self.goldens, where="the model itself")
-        further = graph_inputs(sound, data, some(data.part("test"), _FURTHER), runs=1)
+        further = graph_inputs(sound, data, subsample(data.part("test"), _FURTHER), runs=1)
         self.further = [(Golden("further", one), sound.run(one)) for one in further]
 
     def opened(self, raw: bytes) -> OnnxBackend:

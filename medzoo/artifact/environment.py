@@ -15,7 +15,7 @@ _PACKAGES = (
 )  # fmt: skip
 
 
-def installed(package: str) -> str | None:
+def installed_version(package: str) -> str | None:
     """The version of an installed package, None if it is not there."""
     try:
         return version(package)
@@ -25,7 +25,7 @@ def installed(package: str) -> str | None:
 
 def environment() -> dict[str, Any]:
     """Python, package versions, processor and cores; and GPUs, as far as torch is there to see them."""
-    packages = {name: found for name in _PACKAGES if (found := installed(name))}
+    packages = {name: found for name in _PACKAGES if (found := installed_version(name))}
     return {
         "python": platform.python_version(),
         "system": platform.system(),

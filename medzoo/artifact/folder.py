@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medzoo.artifact.manifest import DIGEST, MANIFEST, digest_line, is_plain, parse_manifest, read_manifest
+from medzoo.artifact.manifest import DIGEST, MANIFEST, digest_line, is_plain_name, parse_manifest, read_manifest
 from medzoo.errors import Fault, UserError
 from medzoo.escape import json_text
 from medzoo.io.durable import folder_lock, sync_file, sync_folder
@@ -82,7 +82,7 @@ class ModelFolder:
                 where=str(self.path),
                 hint=f"it has {', '.join(self.manifest['files'])}",
             )
-        if name in left_out(self.path):
+        if name in omitted_files(self.path):
             raise UserError(
                 f"this copy of the model has no {name}",
                 where=str(self.path),
@@ -94,10 +94,10 @@ class ModelFolder:
 def check(path: Path, manifest: Mapping[str, Any]) -> list[Fault]:
     """What differs between a folder and its manifest, a fault a file; files that it does not list among them."""
     faults: list[Fault] = []
-    absent = left_out(path)
+    absent = omitted_files(path)
     for name, facts in manifest["files"].items():
         file = path / name
-        if not is_plain(name) or any(one.is_symlink() for one in (file, *file.parents[: name.count("/")])):
+        if not is_plain_name(name) or any(one.is_symlink() for one in (file, *file.parents[: name.count("/")])):
             faults.append(Fault(f"the manifest names {name!r}, which is not a plain file inside the folder", str(path)))
         elif name in absent and not file.exists():
             continue
@@ -147,7 +147,7 @@ def _unlisted_faults(path: Path, listed: Iterable[str]) -> list[Fault]:
     return [Fault(words, str(path), "move it elsewhere; nothing vouches for it")]
 
 
-def left_out(path: Path) -> frozenset[str]:
+def omitted_files(path: Path) -> frozenset[str]:
     """The files that a model folder says it does without."""
     listed = path / LEFT_OUT
     if not listed.is_file():
@@ -169,7 +169,7 @@ def write_folder(path: Path, files: Mapping[str, bytes | Path], manifest: Mappin
         path.mkdir(parents=True, exist_ok=True)
         with folder_lock(path):
             _finish(path)
-            refuse_foreign(path, files)
+            refuse_foreign_files(path, files)
             for left in path.glob(f"{STAGED}*"):  # by a process that was killed
                 shutil.rmtree(left, ignore_errors=True)
             stage = Path(tempfile.mkdtemp(prefix=STAGED, dir=path))
@@ -207,7 +207,7 @@ def write_folder(path: Path, files: Mapping[str, bytes | Path], manifest: Mappin
     return ModelFolder.open(path)
 
 
-def refuse_foreign(path: Path, files: Iterable[str]) -> None:
+def refuse_foreign_files(path: Path, files: Iterable[str]) -> None:
     """Raises UserError where `path` holds what is neither part of the model in it nor one of `files`."""
     try:
         before = read_manifest(path)["files"] if (path / MANIFEST).exists() else {}
@@ -249,7 +249,7 @@ def _finish(path: Path) -> None:
         except UserError:
             before = {}
         for name in before:
-            if name not in wanted and is_plain(name):
+            if name not in wanted and is_plain_name(name):
                 (path / name).unlink(missing_ok=True)
                 for parent in Path(name).parents:
                     with suppress(OSError):  # others of its files are still there

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from medzoo.artifact.folder import ModelFolder, sha256
-from medzoo.artifact.manifest import DIGEST, MANIFEST, is_plain
+from medzoo.artifact.manifest import DIGEST, MANIFEST, is_plain_name
 from medzoo.errors import UserError
 
 INDEX = "index.json"
@@ -64,7 +64,7 @@ class Index:
             raise UserError(f"is not an index of models: {error}", where=where) from None
         for name, files in models.items():
             for one in files:
-                sound = is_plain(one.name) and _HEX.fullmatch(one.sha256) and 0 <= one.bytes <= _LARGEST
+                sound = is_plain_name(one.name) and _HEX.fullmatch(one.sha256) and 0 <= one.bytes <= _LARGEST
                 if not _MODEL.fullmatch(name) or not sound:
                     raise UserError(f"lists {name}/{one.name}, which cannot be a file of a model", where=where)
         return cls(models, found)

@@ -70,7 +70,7 @@ def find_model(model: str | Path) -> Path:
     raise _not_found("model", str(model), known)
 
 
-def claimed(path: Path) -> str | None:
+def claimed_name(path: Path) -> str | None:
     """The name of the released model that a folder goes by without being it: its own name, or its manifest's.
 
     None if it is that model, or goes by no such name. Raises UserError for a folder whose manifest cannot be read.
@@ -83,7 +83,7 @@ def claimed(path: Path) -> str | None:
 
 def refuse_unreleased(path: Path) -> None:
     """Raises UserError for a folder of the zoo that goes by a released model's name and is another model."""
-    name = claimed(path)
+    name = claimed_name(path)
     if name is not None:
         raise UserError(
             f"goes by the name of the released model {name!r}, but its digest is not the one of this release",

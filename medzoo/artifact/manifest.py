@@ -34,7 +34,7 @@ class Manifest(dict[str, Any]):
         raise UserError(f"has no {name!r}, which this command needs", where=self._where, hint=_AGAIN)
 
 
-def is_plain(name: str) -> bool:
+def is_plain_name(name: str) -> bool:
     """Whether a file's name in a manifest, an index or an archive stays inside the folder, on every system."""
     return bool(_PLAIN.fullmatch(name)) and ".." not in name
 
@@ -95,7 +95,7 @@ def _check(document: Any) -> None:
     if not isinstance(files, dict) or not 0 < len(files) <= _MOST:
         raise ValueError("'files' does not list the files by name")
     for file, facts in files.items():
-        if not is_plain(file):
+        if not is_plain_name(file):
             raise ValueError(f"'files' names {file[:100]!r}, which is not a plain file inside the folder")
         if not isinstance(facts, dict) or not {"sha256", "bytes"} <= set(facts):
             raise ValueError(f"'files' gives no 'sha256' and 'bytes' of {file!r}")

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol
 from urllib.parse import urlsplit
 
-from medzoo.artifact.manifest import is_plain
+from medzoo.artifact.manifest import is_plain_name
 from medzoo.errors import UserError
 
 DEADLINE = 3600.0
@@ -67,7 +67,7 @@ class Source(Protocol):
         """The bytes of a file, from `offset` on where the source can resume, else from the start."""
 
 
-class Pace:
+class FetchLimits:
     """How long a fetch may take in all, and how slow its server may be, so that neither keeps it waiting for ever."""
 
     def __init__(self, *, deadline: float = DEADLINE, min_rate: float = MIN_RATE, window: float = _WINDOW) -> None:
@@ -111,7 +111,7 @@ class Pace:
 class _HttpStream(Stream):
     """A stream whose every read is held to a pace."""
 
-    def __init__(self, file: http.client.HTTPResponse, *, start: int, where: str, pace: Pace) -> None:
+    def __init__(self, file: http.client.HTTPResponse, *, start: int, where: str, pace: FetchLimits) -> None:
         super().__init__(file, start=start, where=where, hint=_AGAIN)
         self._answer, self._pace = file, pace
 
@@ -145,9 +145,9 @@ class _SameHost(urllib.request.HTTPRedirectHandler):
 class HttpSource:
     """An HTTP(S) base, such as https://host/zoo. Resumes by ranges where the server serves them."""
 
-    def __init__(self, base: str, *, pace: Pace | None = None) -> None:
+    def __init__(self, base: str, *, pace: FetchLimits | None = None) -> None:
         self.base = base.rstrip("/")
-        self.pace = pace or Pace()
+        self.pace = pace or FetchLimits()
         self._opener = urllib.request.build_opener(_SameHost)
 
     def open(self, name: str, *, offset: int = 0) -> Stream:
@@ -231,7 +231,7 @@ class ArchiveSource:
             inside = name.removeprefix("./").rstrip("/")
             if inside in ("", ".") and is_dir:
                 continue
-            if not is_plain(inside) or not (is_dir or is_file):
+            if not is_plain_name(inside) or not (is_dir or is_file):
                 raise UserError(
                     f"holds {name!r}, which is not a plain file inside it; nothing was taken from it", where=str(path)
                 )
@@ -253,7 +253,7 @@ class ArchiveSource:
         return Stream(member, start=0, where=where)
 
 
-def open_source(base: str | Path, *, pace: Pace | None = None) -> HttpSource | FolderSource | ArchiveSource:
+def open_source(base: str | Path, *, pace: FetchLimits | None = None) -> HttpSource | FolderSource | ArchiveSource:
     """The source that `base` names; `pace` holds for servers. Raises UserError if it is none."""
     text = str(base)
     if text.startswith(("http://", "https://")):

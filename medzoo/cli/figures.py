@@ -116,6 +116,6 @@ def show_figures(document: Any, *, as_json: bool) -> None:
         print_json(document)
         return
     from medzoo.report.console import Console
-    from medzoo.report.summary import figures_table
+    from medzoo.report.summary import metrics_table
 
-    Console().print(figures_table(document["figures"]))
+    Console().print(metrics_table(document["figures"]))

@@ -209,7 +209,7 @@ def _debugged(result: Any) -> None:
 
 
 def _on_ray(model: str, inputs: list[str], **options: Any) -> Iterator[dict[str, Any]]:
-    from medzoo.commands.predict import scans_of
+    from medzoo.commands.predict import expand_folders
     from medzoo.commands.predict_ray import predict_on_ray
 
-    return predict_on_ray(model, scans_of(inputs), **options)
+    return predict_on_ray(model, expand_folders(inputs), **options)

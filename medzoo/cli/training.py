@@ -31,12 +31,12 @@ def train(
         raise UserError("folds are jobs of their own, on this machine", "--engine ray", "leave out --folds or --engine")
     if folds:
         from medzoo.commands.train_folds import cross_validate
-        from medzoo.report.summary import figures_table
+        from medzoo.report.summary import metrics_table
 
         found = cross_validate(
             recipe, overrides or (), folds=folds, out=out, resume=resume, force=force, jobs=jobs, console=console
         )
-        console.print(figures_table(found.figures))
+        console.print(metrics_table(found.metrics))
         console.print(f"\nfolds and cross-validation.json are in {found.folder}")
         return
     if on_ray:

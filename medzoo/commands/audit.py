@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from PIL import Image as Pillow
 
-from medzoo.artifact.environment import installed
+from medzoo.artifact.environment import installed_version
 from medzoo.artifact.locate import find_recipe
 from medzoo.data.audit.audit import audit as audit_data
 from medzoo.data.audit.examine import image_name
-from medzoo.data.audit.prints import grey_view
+from medzoo.data.audit.groups import grey_view
 from medzoo.data.audit.report import Audit
 from medzoo.data.catalog import catalog
 from medzoo.data.opened import open_data
@@ -22,7 +22,7 @@ from medzoo.errors import UserError
 from medzoo.io.atomic import atomic_write
 from medzoo.plots.colours import grey_window, to_bytes
 from medzoo.recipe import load_recipe
-from medzoo.report.audit_page import drawn, render_audit
+from medzoo.report.audit_page import images_to_draw, render_audit
 from medzoo.types import Image
 
 
@@ -45,7 +45,7 @@ def audit_page(recipe: str | Path, out: str | Path, overrides: Sequence[str] | M
     opened = open_data(loaded)
     found = audit_data(opened.data, opened.split, mirrored=loaded.data.mirrors)
     document = found.to_json()
-    wanted = set(drawn(document))
+    wanted = set(images_to_draw(document))
     pictures = {}
     for item in opened.items:
         if (name := image_name(item)) in wanted and name not in pictures:
@@ -53,7 +53,7 @@ def audit_page(recipe: str | Path, out: str | Path, overrides: Sequence[str] | M
                 pictures[name] = _thumbnail(opened.data.load(item).image)
             except UserError:
                 continue  # the audit says why
-    page = render_audit(loaded.name, document, pictures, version=installed("medzoo") or "")
+    page = render_audit(loaded.name, document, pictures, version=installed_version("medzoo") or "")
     atomic_write(target, lambda file: file.write(page.encode()))
     return found
 

@@ -131,7 +131,7 @@ def _measured(
     seconds: float,
     say: Callable[[str], object],
 ) -> Benchmark:
-    goldens, answers = load_golden(folder.file("golden.npz").read_bytes())
+    goldens, predictions = load_golden(folder.file("golden.npz").read_bytes())
     side = size or _SIDE[read_metadata(folder.file(graph_file("fp32"))).geometry.dims]
     one = _inputs(goldens[0], 1, side)
     backends: dict[Key, Backend] = {}
@@ -173,7 +173,7 @@ def _measured(
                 batch=batch,
                 peak_mb=peak_mb(folder.path, key, one) if key not in served else peak_of(server),
                 file_mb=round(_file(folder, key).stat().st_size / 1e6, 3),
-                differences=_differences(backend, goldens, answers, key[2]),
+                differences=_differences(backend, goldens, predictions, key[2]),
                 metric=None if value is None else round(value, 5),
                 loss=None if value is None or whole is None else round(whole - value, 5),
             )
@@ -231,7 +231,7 @@ def _metrics(
     from medzoo.data.audit.training import as_trained
     from medzoo.data.catalog import catalog
     from medzoo.data.opened import open_data, require_same_split
-    from medzoo.evaluation.primary_metric import primary_metric, some
+    from medzoo.evaluation.primary_metric import primary_metric, subsample
     from medzoo.recipe import load_recipe
 
     try:
@@ -239,7 +239,7 @@ def _metrics(
         data = open_data(recipe)
         require_same_split(folder, data.split)
         data = as_trained(recipe, data, say=lambda _: None)
-        items = some(data.part("val"), task_of(recipe.task).benchmark_items)
+        items = subsample(data.part("val"), task_of(recipe.task).benchmark_items)
         values: dict[Key, float] = {}
         name = ""
         for key, backend in backends.items():
@@ -311,10 +311,10 @@ def _throughput(
 
 
 def _differences(
-    backend: Backend, goldens: Sequence[Golden], answers: Sequence[Mapping[str, Array]], precision: Precision
+    backend: Backend, goldens: Sequence[Golden], predictions: Sequence[Mapping[str, Array]], precision: Precision
 ) -> dict[str, float]:
     largest: dict[str, float] = {}
-    for golden, expected in zip(goldens, answers, strict=True):
+    for golden, expected in zip(goldens, predictions, strict=True):
         for one in compare(golden, expected, backend.run(golden.inputs), precision=precision):
             largest[one.output] = max(largest.get(one.output, 0.0), float(f"{one.difference:.3g}"))
     return largest

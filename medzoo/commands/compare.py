@@ -12,18 +12,18 @@ import yaml
 from medzoo.artifact import ModelFolder
 from medzoo.artifact.locate import find_model
 from medzoo.errors import UserError
-from medzoo.metrics import Figure, Scores, paired, read_scores
+from medzoo.metrics import Metric, Scores, paired, read_scores
 from medzoo.metrics.scores import FILE
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Figures by model; the paired differences of each later model to the first; recipe fields that differ."""
+    """Metrics by model; the paired differences of each later model to the first; recipe fields that differ."""
 
     models: Sequence[str]
     items: int
-    figures: Mapping[str, Sequence[Figure]]
-    differences: Mapping[str, Sequence[Figure]]
+    metrics: Mapping[str, Sequence[Metric]]
+    differences: Mapping[str, Sequence[Metric]]
     recipes: Mapping[str, Mapping[str, Any]]
 
     def to_dict(self) -> dict[str, Any]:
@@ -31,8 +31,8 @@ class Comparison:
         return {
             "models": list(self.models),
             "items": self.items,
-            "figures": {name: [figure.to_dict() for figure in found] for name, found in self.figures.items()},
-            "differences": {name: [figure.to_dict() for figure in found] for name, found in self.differences.items()},
+            "figures": {name: [metric.to_dict() for metric in found] for name, found in self.metrics.items()},
+            "differences": {name: [metric.to_dict() for metric in found] for name, found in self.differences.items()},
             "recipes": {field: dict(values) for field, values in self.recipes.items()},
         }
 
@@ -67,7 +67,7 @@ def compare(models: Sequence[str | Path]) -> Comparison:
     return Comparison(
         names,
         len(first.items),
-        {name: one.figures() for name, one in zip(names, scores, strict=True)},
+        {name: one.metrics() for name, one in zip(names, scores, strict=True)},
         {name: _against(first, one) for name, one in zip(names[1:], scores[1:], strict=True)},
         {
             field: {name: recipe.get(field) for name, recipe in recipes.items()}
@@ -84,14 +84,14 @@ def _opened(model: str | Path) -> ModelFolder:
     return ModelFolder.open(path)
 
 
-def _against(first: Scores, other: Scores) -> list[Figure]:
+def _against(first: Scores, other: Scores) -> list[Metric]:
     """Other minus first, under every protocol that both have."""
     found = []
     for protocol in first.protocols:
         if protocol in other.protocols:
-            figures = paired(other.protocols[protocol], first.protocols[protocol])
+            metrics = paired(other.protocols[protocol], first.protocols[protocol])
             prefix = f"{protocol}/" if protocol else ""
-            found += [Figure(f"{prefix}{f.name}", f.value, f.low, f.high, f.protocol, f.n, f.groups) for f in figures]
+            found += [Metric(f"{prefix}{f.name}", f.value, f.low, f.high, f.protocol, f.n, f.groups) for f in metrics]
     return found
 
 

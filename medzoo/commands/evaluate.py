@@ -1,4 +1,4 @@
-"""`medzoo evaluate`: figures of a model on a recipe's data, through the same Predictor that answers users."""
+"""`medzoo evaluate`: metrics of a model on a recipe's data, through the same Predictor that users call."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from medzoo.evaluation.pipeline import unseen_data
 from medzoo.evaluation.record import evaluate_test_part, show_progress
 from medzoo.loading.backend import BackendName
 from medzoo.loading.load import load
-from medzoo.metrics import Figure, Scores
+from medzoo.metrics import Metric, Scores
 from medzoo.recipe import load_recipe
 from medzoo.report.console import Console
 from medzoo.report.model_folder import update_folder
@@ -32,13 +32,13 @@ from medzoo.runtime.predictor import Predictor
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures of one model on one part of one data set, and what they were computed from."""
+    """Metrics of one model on one part of one dataset, and the scores that they were computed from."""
 
     model: str
     split: str
     split_digest: str
     items: int
-    figures: Sequence[Figure]
+    metrics: Sequence[Metric]
     scores: Scores
 
     def to_dict(self) -> dict[str, Any]:
@@ -48,8 +48,13 @@ class Evaluation:
             "split": self.split,
             "split_digest": self.split_digest,
             "items": self.items,
-            "figures": [figure.to_dict() for figure in self.figures],
+            "figures": [metric.to_dict() for metric in self.metrics],
         }
+
+    @property
+    def figures(self) -> Sequence[Metric]:
+        """Deprecated name of `metrics`."""
+        return self.metrics
 
 
 def evaluate(
@@ -67,7 +72,7 @@ def evaluate(
     Raises UserError if the model folder's own split can no longer be made (the data changed).
 
     >>> evaluation = medzoo.evaluate("runs/mine", split="val")
-    >>> [figure.name for figure in evaluation.figures]
+    >>> [metric.name for metric in evaluation.metrics]
     ['auc']
     """
     console = console or Console(stderr=True)
@@ -105,7 +110,7 @@ def evaluate(
         split,
         opened.split.digest,
         len(scores.items),
-        scores.figures(),
+        scores.metrics(),
         scores,
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medzoo.artifact.locate import find_model
-from medzoo.commands.output_names import output_names, spare_inputs
+from medzoo.commands.output_names import output_names, refuse_overwrite
 from medzoo.commands.predict import write_result
 from medzoo.data.catalog import has_torch
 from medzoo.errors import UserError, as_user_error
@@ -101,7 +101,7 @@ def explain_files(
     """
     names = output_names(inputs)
     read = [str(options["mask"])] if isinstance(options.get("mask"), str | Path) else []
-    spare_inputs([*inputs, *read], [out / name for name in names], pictures=pictures)
+    refuse_overwrite([*inputs, *read], [out / name for name in names], pictures=pictures)
     for source, name in zip(inputs, names, strict=True):
         base = out / name
         try:

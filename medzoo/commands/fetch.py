@@ -12,7 +12,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from medzoo.artifact.index import INDEX, PIN, Index, build_index, pin_line, pinned, released
 from medzoo.artifact.locate import fetched_folder
-from medzoo.artifact.source import DEADLINE, MIN_RATE, Pace, open_source
+from medzoo.artifact.source import DEADLINE, MIN_RATE, FetchLimits, open_source
 from medzoo.artifact.store import Store, read_index
 from medzoo.errors import UserError
 from medzoo.io.atomic import atomic_write
@@ -45,7 +45,7 @@ def fetch(
             where="--from",
             hint=f"give an address, a folder or an archive, or set {BASE}",
         )
-    source = open_source(place, pace=Pace(deadline=deadline, min_rate=min_rate))
+    source = open_source(place, pace=FetchLimits(deadline=deadline, min_rate=min_rate))
     index = read_index(source, pin=(index_sha256 or pinned()).lower(), where=str(place))
     unknown = [name for name in models if name not in index.models]
     if unknown:

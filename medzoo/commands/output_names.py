@@ -22,7 +22,7 @@ ADDED = (
 _MOST_BYTES = 200  # of a name; file systems take 255, and the file is written under a longer one first
 
 
-class NameBook:
+class NameRegistry:
     """Names that were given out, and the files that they stand for; one differs from another by more than its case or
     its Unicode normal form, which some file systems take for the same.
 
@@ -74,7 +74,7 @@ class StreamNames:
     """
 
     def __init__(self, out: Path, *, added: Sequence[str] = ADDED, kept: Iterable[str] = ()) -> None:
-        self.out, self.book = out, NameBook(added=added, kept=kept)
+        self.out, self.book = out, NameRegistry(added=added, kept=kept)
 
     def name(self, text: str) -> PurePath:
         """The name of the next input. Raises UserError for ""."""
@@ -105,7 +105,7 @@ def output_names(inputs: Sequence[str], *, added: Sequence[str] = ADDED, kept: I
         names = [_last(path, depth) for path in paths]
         if (count := len({_folded(name) for name in names})) > told:
             best, told = names, count
-    book = NameBook(added=added, kept=kept)
+    book = NameRegistry(added=added, kept=kept)
     found: list[PurePath | None] = [book.take(name) if book.is_free(name) else None for name in best]
     # A number must not make a name that another input has by itself.
     wanted = {file for name in best for file in book.files_of(name)}
@@ -117,7 +117,7 @@ def input_files(text: str) -> list[Path]:
     return [_place(one)[0] for one in sequence_files(text)]
 
 
-def spare_inputs(
+def refuse_overwrite(
     inputs: Iterable[str], bases: Sequence[Path], *, pictures: bool, summaries: Sequence[Path] = ()
 ) -> None:
     """Refuse to write an answer over one of the files that are read, by whatever path or link.

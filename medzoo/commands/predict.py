@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
-from medzoo.commands.output_names import StreamNames, output_names, spare_inputs
+from medzoo.commands.output_names import StreamNames, output_names, refuse_overwrite
 from medzoo.errors import UserError, as_user_error
 from medzoo.imaging.blanking import blanked
 from medzoo.io.deidentify import Deidentifier
@@ -107,13 +107,13 @@ def _predict_files(
             if hidden is not None
             else output_names(listed, added=added, kept=summaries)
         )
-        spare_inputs([*listed, *read], [out / name for name in names], pictures=pictures, summaries=summary_files)
+        refuse_overwrite([*listed, *read], [out / name for name in names], pictures=pictures, summaries=summary_files)
 
     def named() -> Iterator[str]:
         stream = StreamNames(out, added=added, kept=summaries)
         for one in inputs:
             names.append(stream.name(one))
-            spare_inputs([one, *read], [out / names[-1]], pictures=pictures, summaries=summary_files)
+            refuse_overwrite([one, *read], [out / names[-1]], pictures=pictures, summaries=summary_files)
             yield one
 
     def write(number: int, result: Result) -> Result:
@@ -130,7 +130,7 @@ def _predict_files(
             result.save_surfaces(base.with_name(f"{base.name}_surfaces.glb"))
         return written
 
-    def answers() -> Iterator[Result | Failure]:
+    def predictions() -> Iterator[Result | Failure]:
         if listed is None or not any(is_dicomweb(one) for one in listed):
             taken = named() if listed is None else listed
             yield from predictor.stream(taken, finish=write, batch=batch, **options)
@@ -138,19 +138,19 @@ def _predict_files(
         for number, one in enumerate(listed):
             yield _answer_alone(predictor, one, partial(write, number), out / names[number], options)
 
-    for number, answer in enumerate(answers()):
-        if output.together and not isinstance(answer, Failure):
+    for number, prediction in enumerate(predictions()):
+        if output.together and not isinstance(prediction, Failure):
             try:
-                answer = output.write(answer, out / names[number])
+                prediction = output.write(prediction, out / names[number])
             except Exception as error:  # of one answer, which must not cost the others theirs
-                answer = Failure(input=answer.input, error=as_user_error(error, answer.input))
-        if isinstance(answer, Failure):
+                prediction = Failure(input=prediction.input, error=as_user_error(error, prediction.input))
+        if isinstance(prediction, Failure):
             if hidden is not None:
-                answer = replace(answer, error=hidden.error(answer.error, number))
-            output.fail(answer, answer.input if hidden is None else names[number].name)
+                prediction = replace(prediction, error=hidden.error(prediction.error, number))
+            output.fail(prediction, prediction.input if hidden is None else names[number].name)
         if hidden is not None and listed is not None:
-            answer = replace(answer, input=str(listed[number]))
-        yield answer
+            prediction = replace(prediction, input=str(listed[number]))
+        yield prediction
     output.close()
 
 
@@ -193,7 +193,7 @@ def write_result(result: Any, base: Path, *, pictures: bool) -> Any:
     return result
 
 
-def scans_of(inputs: Sequence[str]) -> list[str]:
+def expand_folders(inputs: Sequence[str]) -> list[str]:
     """`inputs` with every folder of pictures or volumes replaced by the files in it, sorted; a folder of files
     without a suffix that says more (a DICOM series) stays one input."""
     found: list[str] = []

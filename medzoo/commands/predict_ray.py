@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from medzoo.commands.output_names import output_names, spare_inputs
+from medzoo.commands.output_names import output_names, refuse_overwrite
 from medzoo.commands.predict import write_result
 from medzoo.errors import UserError, missing_extra
 from medzoo.io.atomic import forget_unfinished
@@ -37,7 +37,7 @@ def predict_on_ray(
     if not inputs:
         return
     names = output_names(inputs)
-    spare_inputs(inputs, [out / name for name in names], pictures=pictures)
+    refuse_overwrite(inputs, [out / name for name in names], pictures=pictures)
     started = not ray.is_initialized()
     if started:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR", configure_logging=False)
@@ -61,14 +61,14 @@ def predict_on_ray(
             concurrency=min(count, -(-len(rows) // _INPUTS)),
             num_gpus=1 if gpus else None,
         )
-        answers = in_order(answered.iter_rows(), len(rows))
+        predictions = in_order(answered.iter_rows(), len(rows))
         while True:
             # Ray tells of a worker's death on stdout, where only results belong.
             with contextlib.redirect_stdout(sys.stderr):
-                answer = next(answers, None)
-            if answer is None:
+                prediction = next(predictions, None)
+            if prediction is None:
                 break
-            yield answer
+            yield prediction
         forget_unfinished(map(Path, bases))  # of workers that were killed as they wrote
     finally:
         if started:
@@ -108,5 +108,5 @@ class Worker:
         results = self.predictor.stream(
             inputs, finish=lambda number, result: write_result(result, bases[number], pictures=self.pictures)
         )
-        answers = [json.dumps(result.to_dict(), default=str) for result in results]
-        return {"number": batch["number"], "answer": answers}
+        predictions = [json.dumps(result.to_dict(), default=str) for result in results]
+        return {"number": batch["number"], "answer": predictions}

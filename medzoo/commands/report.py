@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from medzoo.artifact import MANIFEST, ModelFolder
-from medzoo.artifact.environment import installed
+from medzoo.artifact.environment import installed_version
 from medzoo.artifact.locate import find_model
 from medzoo.errors import UserError
 from medzoo.io.atomic import atomic_write, spare
-from medzoo.report.page import VOLUMES, bundle, render_page
+from medzoo.report.page import VOLUMES, render_page, viewer_bundle
 
 
 def report(model: str | Path, *, out: str | Path | None = None) -> tuple[Path, str | None]:
@@ -23,10 +23,10 @@ def report(model: str | Path, *, out: str | Path | None = None) -> tuple[Path, s
     folder = ModelFolder.open(path)
     target = Path(out or f"{folder.name}.html")
     spare(target, *(path / name for name in (*folder.manifest["files"], MANIFEST)))
-    page = render_page(folder, version=installed("medzoo") or "")
+    page = render_page(folder, version=installed_version("medzoo") or "")
     atomic_write(target, lambda file: file.write(page.encode()))
     volumes = any(name in folder.manifest["files"] for name in VOLUMES.values())
     lacks = (
         "the viewer of volumes is not installed (a checkout's `make viewer` brings it), so the page has pictures alone"
     )
-    return target, lacks if volumes and bundle() is None else None
+    return target, lacks if volumes and viewer_bundle() is None else None

@@ -9,7 +9,7 @@ from typing import Any
 
 from medzoo.artifact import ModelFolder
 from medzoo.artifact.environment import environment
-from medzoo.artifact.folder import left_out
+from medzoo.artifact.folder import omitted_files
 from medzoo.artifact.locate import find_model
 from medzoo.commands.train import train
 from medzoo.data.catalog import has_torch
@@ -29,7 +29,7 @@ class Reproduction:
     differences: Mapping[str, tuple[Any, Any]]
     weights_identical: bool
     largest_weight_difference: float | None
-    figures: Mapping[str, tuple[float | None, float | None]]
+    metrics: Mapping[str, tuple[float | None, float | None]]
 
     def to_dict(self) -> dict[str, Any]:
         """The document of `reproduce --json`."""
@@ -38,7 +38,7 @@ class Reproduction:
             "differences": {name: {"then": then, "now": now} for name, (then, now) in self.differences.items()},
             "weights_identical": self.weights_identical,
             "largest_weight_difference": self.largest_weight_difference,
-            "figures": {name: {"then": then, "now": now} for name, (then, now) in self.figures.items()},
+            "figures": {name: {"then": then, "now": now} for name, (then, now) in self.metrics.items()},
         }
 
     def lines(self) -> list[str]:
@@ -51,10 +51,10 @@ class Reproduction:
             found.append("weights: not those of then, and not to be compared (another shape, or not in this copy)")
         else:
             found.append(f"weights: differ by up to {self.largest_weight_difference:.3g}")
-        for name, (then, now) in self.figures.items():
+        for name, (then, now) in self.metrics.items():
             if then != now:
                 found.append(f"{name}: {_number(then)}, now {_number(now)}")
-        if all(then == now for then, now in self.figures.values()):
+        if all(then == now for then, now in self.metrics.values()):
             found.append("every figure is the same")
         return [*found, f"the new model is in {self.folder}"]
 
@@ -83,14 +83,14 @@ def reproduce(model: str | Path, *, out: str | Path | None = None, console: Cons
     new = ModelFolder.open(run.folder)
     identical = old.manifest["files"][_WEIGHTS]["sha256"] == new.manifest["files"][_WEIGHTS]["sha256"]
     largest = 0.0 if identical else _largest(old, new)
-    return Reproduction(run.folder, differences(old.manifest, new.manifest), identical, largest, _figures(old, new))
+    return Reproduction(run.folder, differences(old.manifest, new.manifest), identical, largest, _metrics(old, new))
 
 
 def _largest(old: ModelFolder, new: ModelFolder) -> float | None:
     """Between the weights of two folders; None where their shapes differ, or this copy has not those of the old one."""
     from safetensors.numpy import load_file
 
-    if _WEIGHTS in left_out(old.path):
+    if _WEIGHTS in omitted_files(old.path):
         return None
     one, two = (load_file(folder.file(_WEIGHTS)) for folder in (old, new))
     if {key: value.shape for key, value in one.items()} != {key: value.shape for key, value in two.items()}:
@@ -119,7 +119,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tup
     return {key: (one.get(key), two.get(key)) for key in keys if one.get(key) != two.get(key)}
 
 
-def _figures(old: ModelFolder, new: ModelFolder) -> dict[str, tuple[float | None, float | None]]:
+def _metrics(old: ModelFolder, new: ModelFolder) -> dict[str, tuple[float | None, float | None]]:
     then, now = ({f["name"]: f["value"] for f in one.manifest["metrics"]["figures"]} for one in (old, new))
     return {name: (then[name], now.get(name)) for name in then}
 

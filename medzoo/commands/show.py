@@ -14,19 +14,19 @@ from medzoo.runtime.backends.onnx import read_metadata
 
 
 def list_all() -> dict[str, Any]:
-    """Zoo models on this machine with their first figure, recipes, and the registered types."""
+    """Zoo models on this machine with their first metric, recipes, and the registered types."""
     models = []
     for name, path in zoo().items():
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-        figures = manifest["metrics"]["figures"]
+        metrics = manifest["metrics"]["figures"]
         models.append({
             "name": name,
             "task": manifest["task"],
             "labels": manifest["labels"],
-            "input": input_words(manifest),
+            "input": describe_input(manifest),
             "data": manifest["data"]["type"],
-            "measured_on": measured_words(manifest),
-            "figure": figures[0] if figures else None,
+            "measured_on": describe_evaluation(manifest),
+            "figure": metrics[0] if metrics else None,
             "bytes": sum(facts["bytes"] for facts in manifest["files"].values()),
             "license": manifest.get("license", ""),
         })  # fmt: skip
@@ -53,15 +53,15 @@ def show(model: str | Path) -> dict[str, Any]:
     return document
 
 
-def input_words(manifest: Mapping[str, Any]) -> str:
+def describe_input(manifest: Mapping[str, Any]) -> str:
     """What a model is given, in a few words for tables."""
     kind = manifest["data"]["type"]
     words = (registry.entry("data", kind).image if kind in registry.names("data") else "") or kind
-    by_itself = any(figure["name"].startswith("machine-outline/") for figure in manifest["metrics"]["figures"])
+    by_itself = any(metric["name"].startswith("machine-outline/") for metric in manifest["metrics"]["figures"])
     return f"{words}, alone or with an outline or box" if by_itself else str(words)
 
 
-def measured_words(manifest: Mapping[str, Any]) -> str:
-    """On what a model's figures were measured, in a few words for tables."""
+def describe_evaluation(manifest: Mapping[str, Any]) -> str:
+    """On what a model's metrics were measured, in a few words for tables."""
     metrics = manifest["metrics"]
     return f"{manifest['data']['type']} {metrics['split']}, {metrics['items']} items"

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from medzoo import registry
 from medzoo.artifact import ModelFolder
-from medzoo.artifact.environment import environment, installed
-from medzoo.artifact.folder import finish_replacing, refuse_foreign
+from medzoo.artifact.environment import environment, installed_version
+from medzoo.artifact.folder import finish_replacing, refuse_foreign_files
 from medzoo.artifact.locate import find_recipe
 from medzoo.data.audit.training import checked_audit, without_unreadable
 from medzoo.data.catalog import Catalog, has_torch
@@ -93,7 +93,7 @@ def train(
     console = console or Console(stderr=True)
     loaded = load_recipe(find_recipe(recipe), overrides, catalog=Catalog())
     folder = Path(out) if out is not None else Path("runs") / loaded.name
-    writable(folder)
+    check_writable(folder)
     if loaded.members:
         from medzoo.commands.train_pipeline import build_pipeline
 
@@ -138,8 +138,8 @@ def _train(
         "data_sha256": digest["sha256"],
         "split_digest": data.split.digest,
         **({"weights_sha256": start["sha256"]} if start else {}),
-        "medzoo": installed("medzoo"),
-        "torch": installed("torch"),
+        "medzoo": installed_version("medzoo"),
+        "torch": installed_version("torch"),
     }
     check_resume(folder, facts, resume=resume, force=force, recipe=loaded.resolved(), asked=asked)
     loaders = net.training_input.open(net.geometry, loaded, data)
@@ -257,7 +257,7 @@ def _metadata(recipe: Recipe, net: Any, seen: Sequence[Golden], data: OpenData) 
         bits=16 if highest > 255 else 8,
         values=unusual_range(lowest, highest),
         recipe_digest=recipe.digest,
-        medzoo=installed("medzoo") or "",
+        medzoo=installed_version("medzoo") or "",
     )
 
 
@@ -272,7 +272,7 @@ def _split(data: OpenData) -> dict[str, Any]:
     }
 
 
-def writable(folder: Path) -> None:
+def check_writable(folder: Path) -> None:
     """Find out before hours of training, not after, that the folder cannot be written or holds something else."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -282,7 +282,7 @@ def writable(folder: Path) -> None:
     except OSError as error:
         raise UserError(f"cannot write here: {error.strerror}", where=str(folder), hint="choose another -o") from error
     finish_replacing(folder)
-    refuse_foreign(folder, _WRITTEN)
+    refuse_foreign_files(folder, _WRITTEN)
 
 
 __all__ = ["ModelFolder", "Run", "train"]

@@ -20,7 +20,7 @@ from medzoo.artifact.locate import find_recipe
 from medzoo.data.catalog import Catalog
 from medzoo.errors import UserError
 from medzoo.io.atomic import atomic_write
-from medzoo.metrics import Figure, Scores, read_scores, restored
+from medzoo.metrics import Metric, Scores, read_scores, restore_records
 from medzoo.metrics.scores import FILE
 from medzoo.recipe import load_recipe
 from medzoo.report.console import Console
@@ -34,10 +34,10 @@ _ROOM = 3 << 30  # bytes of free memory that a training is given
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """The folder with fold-0, fold-1, ... and the figures over every item, each answered by the model of its fold."""
+    """The folder with fold-0, fold-1, ... and the metrics over every item, each answered by the model of its fold."""
 
     folder: Path
-    figures: Sequence[Mapping[str, Any]]
+    metrics: Sequence[Mapping[str, Any]]
 
 
 def cross_validate(
@@ -97,26 +97,26 @@ def cross_validate(
     if failed:
         k, said = next(iter(failed.items()))
         raise UserError(f"fold {k} of {folds} failed: {said}", str(places[k]), "mend it, then the same with --resume")
-    figures = [figure.to_dict() for figure in pooled(places)]
+    metrics = [metric.to_dict() for metric in pooled_metrics(places)]
     document = {
         "recipe": loaded.name,
         "folds": folds,
-        "figures": figures,
+        "figures": metrics,
         "by_fold": [ModelFolder.open(place).manifest["metrics"]["figures"] for place in places],
     }
     raw = (json.dumps(document, indent=1) + "\n").encode()
     atomic_write(folder / "cross-validation.json", lambda handle: handle.write(raw))
-    return CrossValidation(folder, figures)
+    return CrossValidation(folder, metrics)
 
 
-def pooled(folders: Sequence[Path]) -> list[Figure]:
-    """Figures over the test items of all folders together, as if one model had answered them."""
+def pooled_metrics(folders: Sequence[Path]) -> list[Metric]:
+    """Metrics over the test items of all folders together, as if one model had answered them."""
     parts = [read_scores(ModelFolder.open(folder).file(FILE)) for folder in folders]
     everything = Scores(parts[0].scope)
     for part in parts:
         for protocol, scores in part.protocols.items():
-            restored(everything.accumulated(protocol), scores.records())
-    return everything.figures()
+            restore_records(everything.accumulator_of(protocol), scores.records())
+    return everything.metrics()
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from typing import Any
 
 from medzoo.artifact import ModelFolder
 from medzoo.artifact.locate import find_recipe
-from medzoo.commands.train import Run, train, writable
+from medzoo.commands.train import Run, check_writable, train
 from medzoo.data.catalog import Catalog
 from medzoo.errors import Fault, UserError, missing_extra
 from medzoo.io.atomic import atomic_write
@@ -58,7 +58,7 @@ def train_on_ray(
     source = find_recipe(recipe)
     loaded = load_recipe(source, overrides, catalog=Catalog())
     folder = (Path(out) if out is not None else Path("runs") / loaded.name).absolute()
-    writable(folder)
+    check_writable(folder)
     if loaded.members:
         raise UserError("a pipeline of models trains nothing", where=loaded.source, hint="--engine local")
     work = folder / "training"

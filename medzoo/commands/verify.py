@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medzoo.artifact import ModelFolder
-from medzoo.artifact.folder import left_out
+from medzoo.artifact.folder import omitted_files
 from medzoo.artifact.locate import find_model
 from medzoo.artifact.pipeline import pipeline_members
 from medzoo.errors import UserError
@@ -33,7 +33,7 @@ def verify(model: str | Path) -> list[Check]:
     if not path.is_dir():
         raise UserError("only a model folder can be verified", where=str(path))
     folder = ModelFolder.open(path)
-    absent = left_out(path)
+    absent = omitted_files(path)
     said = f"{len(set(folder.manifest['files']) - absent)} files are as the manifest lists them"
     checks = [Check("digests", said + (f"; not in this copy: {', '.join(sorted(absent))}" if absent else ""))]
     card = folder.file("README.md")
@@ -65,8 +65,8 @@ def verify(model: str | Path) -> list[Check]:
 
 
 def _same_figures(scores: Scores, folder: ModelFolder) -> None:
-    """Raises UserError if a figure of the manifest does not follow from the answers that evaluation.json holds."""
-    counted = {figure.name: figure for figure in scores.figures()}
+    """Raises UserError if a metric of the manifest does not follow from the answers that evaluation.json holds."""
+    counted = {metric.name: metric for metric in scores.metrics()}
     for said in folder.manifest["metrics"]["figures"]:
         mine = counted.get(said["name"])
         for part in ("value", "low", "high"):

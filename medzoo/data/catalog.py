@@ -41,7 +41,7 @@ class Catalog:
         entry = registry.entry("model", recipe.model.type)
         if entry.task != recipe.task:
             yield ("model", "type"), f"{recipe.model.type} is for task {entry.task}, not {recipe.task}", None
-        yield from _data_serves(recipe)
+        yield from _check_task(recipe)
         if entry.learns == "closed-form":
             for field in ("epochs", "max_steps", "devices", "nodes"):
                 given = getattr(recipe.train, field)
@@ -66,7 +66,7 @@ class _All(tuple[str, ...]):
         return True
 
 
-class WithoutTorch(Catalog):
+class CatalogWithoutTorch(Catalog):
     """What can be checked where torch is not installed: data, host steps and metrics whole, models by name."""
 
     def names(self, kind: Kind) -> Sequence[str]:
@@ -79,10 +79,10 @@ class WithoutTorch(Catalog):
 
     def cross_check(self, recipe: Recipe) -> Iterable[tuple[tuple[str | int, ...], str, str | None]]:
         """See Catalog; the data alone."""
-        return _data_serves(recipe)
+        return _check_task(recipe)
 
 
-def _data_serves(recipe: Recipe) -> Iterable[tuple[tuple[str | int, ...], str, str | None]]:
+def _check_task(recipe: Recipe) -> Iterable[tuple[tuple[str | int, ...], str, str | None]]:
     tasks = registry.entry("data", recipe.data.type).tasks
     if recipe.task not in tasks:
         wrong = f"{recipe.data.type} does not serve task {recipe.task}"
@@ -91,4 +91,4 @@ def _data_serves(recipe: Recipe) -> Iterable[tuple[tuple[str | int, ...], str, s
 
 def catalog() -> Catalog:
     """The catalog, as far as it goes where torch is not installed."""
-    return Catalog() if has_torch() else WithoutTorch()
+    return Catalog() if has_torch() else CatalogWithoutTorch()

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from medzoo.types import Array, Image
 
 Part = Literal["train", "val", "test"]
-MADE = "made"  # key of Image.meta: which of the images made from one file this stands for
+DERIVED = "made"  # key of Image.meta: which of the images made from one file this stands for
 
 
 class DataParams(BaseModel):
@@ -25,9 +25,9 @@ class DataParams(BaseModel):
 class Item:
     """One scan or picture with its label, not yet read.
 
-    `id`: unique and stable in the data set (a path relative to its root). `groups`: what a split may not
+    `id`: unique and stable in the dataset (a path relative to its root). `groups`: what a split may not
     divide, by name ("patient", "near-duplicate", ...); `split.group` of a recipe picks one.
-    `stratum`: what stratified splits balance (a class name). `part`: the side that the data set itself gives.
+    `stratum`: what stratified splits balance (a class name). `part`: the side that the dataset itself gives.
     """
 
     id: str
@@ -39,7 +39,7 @@ class Item:
 
 
 @dataclass(frozen=True, eq=False)
-class Ignored:
+class IgnoredObjects:
     """Objects that count neither as found nor as missed, and that no training sees: boxes (M, 2n) and labels (M,).
 
     `crowd`: each stands for a group (COCO's iscrowd), in which a detection need only lie.
@@ -61,18 +61,18 @@ class Objects:
 
     boxes: Array
     labels: Array
-    ignored: Ignored | None = None
+    ignored: IgnoredObjects | None = None
     clipped: int = 0
     dropped: int = 0
 
-    def ignoring(self, ignored: Ignored) -> Objects:
+    def ignoring(self, ignored: IgnoredObjects) -> Objects:
         """The same objects with others beside them that do not count."""
         return replace(self, ignored=ignored)
 
 
 @dataclass(frozen=True)
 class Note:
-    """Something about labels that were read, for the audit: a kind, a sentence, and the file ("": the data set)."""
+    """Something about labels that were read, for the audit: a kind, a sentence, and the file ("": the dataset)."""
 
     kind: str
     text: str
@@ -92,8 +92,8 @@ class Sample:
     notes: tuple[Note, ...] = ()
 
 
-class DataSet(Protocol):
-    """A data set opened for one task."""
+class Dataset(Protocol):
+    """A dataset opened for one task."""
 
     def items(self) -> Sequence[Item]:
         """All items, in a stable order. Raises UserError if the layout on disk is not what it must be."""
@@ -103,27 +103,27 @@ class DataSet(Protocol):
 
 
 @runtime_checkable
-class Renewing(Protocol):
-    """A data set of which a training sees other images in later epochs."""
+class EpochDataset(Protocol):
+    """A dataset of which a training sees other images in later epochs."""
 
-    def renewed(self, items: Sequence[Item], epoch: int) -> list[Item]:
+    def items_at_epoch(self, items: Sequence[Item], epoch: int) -> list[Item]:
         """`items` as they are in `epoch`: some are made anew."""
 
 
 @runtime_checkable
-class Deriving(Protocol):
-    """A data set whose images are made from others, which an audit looks at in their place."""
+class DerivedDataset(Protocol):
+    """A dataset whose images are made from others, which an audit looks at in their place."""
 
     def source(self, item: Item) -> Sample:
         """What `item` is made from; the meta of its image says MADE."""
 
 
 @runtime_checkable
-class Noted(Protocol):
-    """A data set that has something to tell of its files as a whole, such as images that no set lists."""
+class NotedDataset(Protocol):
+    """A dataset that has something to tell of its files as a whole, such as images that no set lists."""
 
     def notes(self) -> Sequence[Note]:
-        """What an audit tells of the data set, before any item is read. Raises UserError as `items` does."""
+        """What an audit tells of the dataset, before any item is read. Raises UserError as `items` does."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class DataEntry:
 
     params: type[DataParams]
     tasks: tuple[str, ...]
-    open: Callable[[Any, str, Sequence[str]], DataSet]
+    open: Callable[[Any, str, Sequence[str]], Dataset]
     packages: tuple[str, ...] = ()
     scored: str = ""
     image: str = ""

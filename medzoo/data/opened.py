@@ -11,7 +11,7 @@ from typing import Any
 
 from medzoo import registry
 from medzoo.artifact import ModelFolder
-from medzoo.data.dataset import DataParams, DataSet, Item, Part
+from medzoo.data.dataset import DataParams, Dataset, Item, Part
 from medzoo.data.split import SPLIT_FILE, Split, make_split
 from medzoo.errors import UserError
 from medzoo.io.cache import file_digest
@@ -20,9 +20,9 @@ from medzoo.recipe import Recipe
 
 @dataclass(frozen=True)
 class OpenData:
-    """A data set with its items and their split."""
+    """A dataset with its items and their split."""
 
-    data: DataSet
+    data: Dataset
     items: Sequence[Item]
     split: Split
 
@@ -40,7 +40,7 @@ def open_data(recipe: Recipe) -> OpenData:
     if isinstance(root, Path) and not root.exists():
         way = "data.root=FOLDER names another; of the recipes that come with medzoo, MEDZOO_DATA the folder around it"
         raise UserError("there is no such folder of data", where=str(root), hint=way)
-    data: DataSet = entry.open(params, recipe.task, recipe.labels)
+    data: Dataset = entry.open(params, recipe.task, recipe.labels)
     items = data.items()
     if not items:
         raise UserError("the data set is empty", where=f"{recipe.source}: data")

@@ -12,30 +12,30 @@ from medzoo.errors import UserError
 _PLACE = re.compile(r"\{(\w+)\}")
 
 
-def places(pattern: str) -> list[str]:
+def placeholders(pattern: str) -> list[str]:
     """Names of the places in a pattern, in order."""
     return _PLACE.findall(pattern)
 
 
-def check_places(image: str, others: Mapping[str, str], *, example: str) -> list[str]:
+def check_placeholders(image: str, others: Mapping[str, str], *, example: str) -> list[str]:
     """The places of the pattern of images. Raises UserError if it has none, or if another pattern (by its field) has
     one that it has not."""
-    names = places(image)
+    names = placeholders(image)
     if not names:
         raise UserError("has no place in braces", "data.image", f'write "{example}"')
     for field, pattern in others.items():
-        unknown = set(places(pattern)) - set(names)
+        unknown = set(placeholders(pattern)) - set(names)
         if unknown:
             raise UserError(f"{{{sorted(unknown)[0]}}} is not in data.image", f"data.{field.split('.')[0]}")
     return names
 
 
-def filled(pattern: str, values: Mapping[str, str]) -> str:
+def fill_pattern(pattern: str, values: Mapping[str, str]) -> str:
     """The pattern with a value in each of its places."""
     return _PLACE.sub(lambda match: values[match[1]], pattern)
 
 
-def matches(root: Path, pattern: str, *, beside: str | None = None) -> dict[str, dict[str, str]]:
+def match_files(root: Path, pattern: str, *, beside: str | None = None) -> dict[str, dict[str, str]]:
     """The places' values by path below `root`, sorted; a place holds no slash, and the same one the same value.
     Hidden files are left out.
 
@@ -43,14 +43,14 @@ def matches(root: Path, pattern: str, *, beside: str | None = None) -> dict[str,
     UserError if no file fits.
     """
     expression = re.escape(pattern)
-    for name in dict.fromkeys(places(pattern)):
+    for name in dict.fromkeys(placeholders(pattern)):
         brace = re.escape(f"{{{name}}}")
         expression = expression.replace(brace, f"(?P<{name}>[^/]+)", 1).replace(brace, f"(?P={name})")
     below = [path.relative_to(root).as_posix() for path in sorted(root.glob(_PLACE.sub("*", pattern)))]
     if not is_hidden(pattern):  # a pattern may name a folder such as .cache itself
         below = [name for name in below if not is_hidden(name)]
     found = {name: match.groupdict() for name in below if (match := re.fullmatch(expression, name))}
-    others = {filled(beside, values) for values in found.values()} if beside else set()
+    others = {fill_pattern(beside, values) for values in found.values()} if beside else set()
     found = {name: values for name, values in found.items() if name not in others}
     if not found:
         raise UserError(f"no file fits {pattern!r}", str(root), "see data.image")

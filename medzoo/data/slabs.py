@@ -10,7 +10,7 @@ from medzoo.data.dataset import Item
 from medzoo.types import Array
 
 
-def slab_places(item: Item) -> tuple[slice, ...]:
+def slab_slices(item: Item) -> tuple[slice, ...]:
     """The slab's place in the stored volume, by `axis`, `start` and `stop` of the item's facts; of others all of it."""
     places = [slice(None)] * 3
     if "start" in item.facts:
@@ -18,13 +18,13 @@ def slab_places(item: Item) -> tuple[slice, ...]:
     return tuple(places)
 
 
-def whole(item: Item) -> Item:
+def whole_volume_item(item: Item) -> Item:
     """The item of the whole volume that `item` is a slab of; others as they are."""
     return replace(item, facts={}) if "start" in item.facts else item
 
 
-def of_slab(item: Item, shape: tuple[int, ...]) -> Array:
+def slab_mask(item: Item, shape: tuple[int, ...]) -> Array:
     """A mask uint8 of `shape`, that of the stored volume: 1 in the item's slab."""
     mask = np.zeros(shape, np.uint8)
-    mask[slab_places(item)] = 1
+    mask[slab_slices(item)] = 1
     return mask

@@ -25,7 +25,7 @@ class SplitSection(Protocol):
     """The fields of a recipe's `data.split` that `make_split` reads.
 
     `group`: a key of `Item.groups`, or "none" to say that every item stands for itself. `given`: take the
-    parts the data set itself names. `train`, `val`, `test`: whole numbers count groups, fractions count
+    parts the dataset itself names. `train`, `val`, `test`: whole numbers count groups, fractions count
     items, None for train is the rest. `folds`: number of folds, `fold`: which of them this split is.
     """
 
@@ -51,7 +51,7 @@ class SplitSection(Protocol):
 
 @dataclass(frozen=True)
 class Split:
-    """Item ids by part, in the data set's order; `digest` is the SHA-256 over the sorted (id, part)."""
+    """Item ids by part, in the dataset's order; `digest` is the SHA-256 over the sorted (id, part)."""
 
     train: tuple[str, ...]
     val: tuple[str, ...]
@@ -136,7 +136,7 @@ def make_split(items: Sequence[Item], section: SplitSection, *, fold: int | None
     """
     fold = section.fold if fold is None else fold
     groups = _groups(items, section.group)
-    drawer = _Drawer(items, groups, seed=section.seed, stratify=section.stratify)
+    drawer = _GroupAssigner(items, groups, seed=section.seed, stratify=section.stratify)
     chosen = drawer.given() if section.given else {}
     if not section.given:
         chosen = drawer.draw(list(groups), _amounts(section, folds=bool(section.folds)))
@@ -179,8 +179,8 @@ def _amounts(section: SplitSection, *, folds: bool) -> dict[str, Amount]:
     return amounts
 
 
-class _Drawer:
-    """The groups of one data set in their drawing order, with the classes each holds."""
+class _GroupAssigner:
+    """The groups of one dataset in their drawing order, with the classes each holds."""
 
     def __init__(self, items: Sequence[Item], groups: Mapping[str, list[Item]], *, seed: int, stratify: bool) -> None:
         self.groups = groups
@@ -190,7 +190,7 @@ class _Drawer:
         }
 
     def given(self) -> dict[str, str]:
-        """The data set's own part of each group."""
+        """The dataset's own part of each group."""
         chosen: dict[str, str] = {}
         for name, members in self.groups.items():
             for item in members:

@@ -20,7 +20,7 @@ from medzoo.types import Array, Image
 Values = Mapping[str, tuple[int, ...]]
 
 
-class DescribedParams(DataParams):
+class DatasetJsonParams(DataParams):
     """Where a folder with a dataset.json lies, and how its labels are called here."""
 
     root: Path = Field(description="folder that holds dataset.json, imagesTr and labelsTr")
@@ -29,10 +29,10 @@ class DescribedParams(DataParams):
     )
 
 
-class Described:
+class DatasetJson:
     """What the layouts share whose dataset.json names the labels."""
 
-    def __init__(self, params: DescribedParams, task: str, labels: Sequence[str]) -> None:
+    def __init__(self, params: DatasetJsonParams, task: str, labels: Sequence[str]) -> None:
         self.params, self.labels = params, tuple(labels)
         self.where = str(params.root / "dataset.json")
 
@@ -46,7 +46,7 @@ class Described:
         """The label map's values by label. Raises UserError for a label that is not there."""
         if self.params.values is not None:
             return check_values(self.labels, self.params.values)
-        return label_table(self.labels, named_values(self.document, self.where), where=self.where)
+        return label_table(self.labels, values_by_label(self.document, self.where), where=self.where)
 
     def labelled(self, item: Item, image: Image) -> Sample:
         """The image with the item's label map on its grid, as indices of the labels. Raises UserError."""
@@ -55,10 +55,10 @@ class Described:
 
 
 def label_table(labels: Sequence[str], named: Mapping[str, Sequence[int]], *, where: str) -> Values:
-    """Values of the label map by label of the recipe, found by name in what the data set calls them.
+    """Values of the label map by label of the recipe, found by name in what the dataset calls them.
 
     Case, blanks, hyphens and underscores make no difference. Label 0 is the background whatever its name.
-    Raises UserError for a label that the data set does not have.
+    Raises UserError for a label that the dataset does not have.
     """
     known = {_plain(name): tuple(values) for name, values in named.items()}
     table: dict[str, tuple[int, ...]] = {labels[0]: (0,)}
@@ -107,7 +107,7 @@ def read_description(path: Path) -> Mapping[str, Any]:
     return document
 
 
-def named_values(document: Mapping[str, Any], where: str) -> dict[str, list[int]]:
+def values_by_label(document: Mapping[str, Any], where: str) -> dict[str, list[int]]:
     """The values by label of a dataset.json: {"1": "name"} as in the Decathlon, {"name": 1} as in nnU-Net 2.
 
     Raises UserError where they are neither, or regions of several values.
@@ -124,8 +124,8 @@ def named_values(document: Mapping[str, Any], where: str) -> dict[str, list[int]
     return named
 
 
-def inside(root: Path, name: str, where: str) -> Path:
-    """A file that a data set names below its own folder. Raises UserError if it is elsewhere, or not there."""
+def file_inside(root: Path, name: str, where: str) -> Path:
+    """A file that a dataset names below its own folder. Raises UserError if it is elsewhere, or not there."""
     path = root / name
     if not path.resolve().is_relative_to(root.resolve()):
         raise UserError(f"names a file outside the data set: {name}", where)

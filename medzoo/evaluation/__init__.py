@@ -1,5 +1,5 @@
-"""A Predictor scored on the items of a data set, and what it answered worst; needs no torch."""
+"""A Predictor scored on the items of a dataset, and what it answered worst; needs no torch."""
 
-from medzoo.evaluation.score import evaluate, facts_of, protocols
+from medzoo.evaluation.score import evaluate, protocols, sample_facts
 
-__all__ = ["evaluate", "facts_of", "protocols"]
+__all__ = ["evaluate", "protocols", "sample_facts"]

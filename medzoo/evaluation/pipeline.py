@@ -21,7 +21,7 @@ from medzoo.results import Detections
 from medzoo.runtime.cascade import Cascade
 
 if TYPE_CHECKING:
-    from medzoo.metrics import Figure
+    from medzoo.metrics import Metric
 
 
 def unseen_data(recipe: Recipe, members: Mapping[str, ModelFolder]) -> OpenData:
@@ -56,23 +56,23 @@ def _picture(item: str) -> str:
     return item.split("#")[0]
 
 
-def judge_metrics(predictor: Cascade, recipe: Recipe, data: OpenData) -> list[Figure]:
+def judge_metrics(predictor: Cascade, recipe: Recipe, data: OpenData) -> list[Metric]:
     """Metrics of each judge on the lesions that were found (IoU >= 0.5, at the operating threshold)."""
     scores: dict[str, ClassifyScores] = {}
     for item in data.part("test"):
         sample = data.data.load(item)
         assert isinstance(sample.target, Objects)
-        answer = predictor.predict(sample.image)
-        assert isinstance(answer, Detections)
-        if not len(answer.boxes) or not len(sample.target.boxes):
+        prediction = predictor.predict(sample.image)
+        assert isinstance(prediction, Detections)
+        if not len(prediction.boxes) or not len(sample.target.boxes):
             continue
-        overlap = iou(np.asarray(answer.boxes, float), np.asarray(sample.target.boxes, float)).max(axis=1)
+        overlap = iou(np.asarray(prediction.boxes, float), np.asarray(sample.target.boxes, float)).max(axis=1)
         best = int(overlap.argmax())
         if overlap[best] < 0.5:
             continue
         for role, judge in predictor.classifiers.items():
             labels = list(judge.metadata.labels)
-            answered = answer.details[best]["members"].get(judge.metadata.name)
+            answered = prediction.details[best]["members"].get(judge.metadata.name)
             if answered is None or item.stratum not in labels:
                 continue
             mine = scores.setdefault(role, ClassifyScores(_classes(labels), ("auc",), seed=recipe.train.seed))
@@ -84,9 +84,9 @@ def judge_metrics(predictor: Cascade, recipe: Recipe, data: OpenData) -> list[Fi
                 group=item.groups.get(recipe.data.split.group),
             )
     return [
-        replace(figure, name=f"{role}/{figure.name}", protocol=f"{figure.protocol}; lesions found at IoU >= 0.5")
+        replace(metric, name=f"{role}/{metric.name}", protocol=f"{metric.protocol}; lesions found at IoU >= 0.5")
         for role, one in scores.items()
-        for figure in one.figures()
+        for metric in one.metrics()
     ]
 
 

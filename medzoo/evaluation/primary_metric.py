@@ -16,7 +16,7 @@ from medzoo.runtime.predictor import Predictor
 from medzoo.task import task_of
 
 
-def some(items: Sequence[Item], count: int) -> list[Item]:
+def subsample(items: Sequence[Item], count: int) -> list[Item]:
     """At most `count` items, spread evenly over them all."""
     if len(items) <= count:
         return list(items)
@@ -27,8 +27,8 @@ def primary_metric(backend: Backend, recipe: Recipe, data: OpenData, items: Sequ
     """Name and value of the task's own metric on `items`. Raises UserError where it is not defined on them."""
     wanted = task_of(recipe.task).primary_metric
     group = recipe.data.split.group
-    figures = evaluate(Predictor(backend), data.data, items, metrics=[wanted], group=group).figures()
-    found = next((f for f in figures if f.name.split("/")[-1] == wanted and f.value is not None), None)
+    metrics = evaluate(Predictor(backend), data.data, items, metrics=[wanted], group=group).metrics()
+    found = next((f for f in metrics if f.name.split("/")[-1] == wanted and f.value is not None), None)
     if found is None or found.value is None:
         raise UserError(f"{wanted} is not defined on the {len(items)} validation items", where=recipe.source)
     return found.name, found.value

@@ -45,7 +45,7 @@ def evaluate_test_part(predictor: Predictor, recipe: Recipe, data: OpenData, *, 
         "split": "test",
         "scored": registry.entry("data", recipe.data.type).scored,
         "items": len(items),
-        "figures": [figure.to_dict() for figure in scores.figures()],
+        "figures": [metric.to_dict() for metric in scores.metrics()],
     }
     files = {EVALUATION: scores.to_bytes()}
     if rows := scores.reliability():

@@ -1,4 +1,4 @@
-"""Score a Predictor on the items of a data set, under every protocol that they offer; needs no torch.
+"""Score a Predictor on the items of a dataset, under every protocol that they offer; needs no torch.
 
 A model that measures masses is scored twice on data that come with outlines: **machine outline**, where it must
 find the mass itself, and **expert outline**, where it is given what the expert drew. Beside each stands the
@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from medzoo.data.dataset import DataSet, Item, Objects, Sample
+from medzoo.data.dataset import Dataset, Item, Objects, Sample
 from medzoo.metrics import ClassifyScores, Scope, Scores
 from medzoo.preprocess.extras import mass
 from medzoo.runtime.predictor import Predictor
 
 MACHINE, EXPERT = "machine-outline", "expert-outline"
-_RANKED = ("auc", "sensitivity-at-specificity-90")  # figures that a bare ranking, such as by size, has
+_RANKED = ("auc", "sensitivity-at-specificity-90")  # metrics that a bare ranking, such as by size, has
 
 
 def protocols(predictor: Predictor, sample: Sample) -> Mapping[str, Mapping[str, Any]]:
@@ -32,7 +32,7 @@ def protocols(predictor: Predictor, sample: Sample) -> Mapping[str, Mapping[str,
 
 def evaluate(
     predictor: Predictor,
-    data: DataSet,
+    data: Dataset,
     items: Sequence[Item],
     *,
     metrics: Sequence[str],
@@ -70,13 +70,13 @@ def evaluate(
     outlines_only = any(step.outlines_only for step in predictor.steps)
     for item in watch(items):
         sample = data.load(item)
-        scores.facts[item.id] = facts_of(sample)
+        scores.facts[item.id] = sample_facts(sample)
         spacing = None if sample.image.affine is None else sample.image.spacing
         where: dict[str, Any] = {"item": item.id, "group": item.groups.get(group), "spacing": spacing}
         for protocol, options in protocols(predictor, sample).items():
             prepared = predictor.prepare(sample.image, **options)
             result = predictor.predict_prepared(prepared)
-            mine = scores.accumulated(protocol)
+            mine = scores.accumulator_of(protocol)
             mine.add(sample.target, task.prediction(result, metadata.labels), **where)
             measured = mass(prepared.extras)
             if measured is not None and len(metadata.labels) == 2:
@@ -90,12 +90,12 @@ def evaluate(
                     scores.facts[item.id].pop("diameter_px", None)
                     scores.facts[item.id]["diameter_mm"] = round(float(measured.size), 2)
     if not scores.protocols:
-        scores.accumulated("")
+        scores.accumulator_of("")
     return scores
 
 
-def facts_of(sample: Sample) -> dict[str, str | float]:
-    """A sample's facts beside its label, for metrics by subgroup: its class, the words that its data set gives
+def sample_facts(sample: Sample) -> dict[str, str | float]:
+    """A sample's facts beside its label, for metrics by subgroup: its class, the words that its dataset gives
     (a source, a scanner), and the size of what is to be found."""
     facts: dict[str, str | float] = {k: v for k, v in sample.item.facts.items() if isinstance(v, str)}
     if sample.item.stratum:

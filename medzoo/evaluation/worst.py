@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from medzoo.data.audit.burnt_in import has_burnt_in_text
-from medzoo.data.audit.prints import grey_view
-from medzoo.data.dataset import DataSet, Item, Sample
+from medzoo.data.audit.groups import grey_view
+from medzoo.data.dataset import Dataset, Item, Sample
 from medzoo.errors import UserError
 from medzoo.evaluation.score import protocols
 from medzoo.imaging.blanking import blanked
@@ -21,14 +21,14 @@ from medzoo.plots.sheet import in_rows, sheet_jpeg, tile
 from medzoo.runtime.predictor import Predictor
 from medzoo.types import Array, Image
 
-SHEET, VOLUME, ANSWER, TRUTH = "worst.jpg", "worst.nii.gz", "worst-answer.nii.gz", "worst-truth.nii.gz"
-FILES = (SHEET, VOLUME, ANSWER, TRUTH)
+SHEET, VOLUME, PREDICTION, TRUTH = "worst.jpg", "worst.nii.gz", "worst-answer.nii.gz", "worst-truth.nii.gz"
+FILES = (SHEET, VOLUME, PREDICTION, TRUTH)
 _MOST = 6
 _VOXELS = 1_500_000  # of the volume in the viewer
 
 
 @dataclass(frozen=True, eq=False)
-class Worst:
+class WorstCases:
     """`cases`: item and words of each, worst first; `files`: the sheet and, of volumes, the worst one."""
 
     cases: list[dict[str, str]]
@@ -36,10 +36,10 @@ class Worst:
 
 
 def worst_cases(
-    predictor: Predictor, data: DataSet, items: Sequence[Item], scores: Scores, *, most: int = _MOST
-) -> Worst:
+    predictor: Predictor, data: Dataset, items: Sequence[Item], scores: Scores, *, most: int = _MOST
+) -> WorstCases:
     """The worst answered of `items`, answered and drawn again. Items without a fault are left out."""
-    ranked = sorted(zip(scores.main.faults(), scores.items, strict=True), key=lambda pair: (-pair[0][0], pair[1]))
+    ranked = sorted(zip(scores.main.errors(), scores.items, strict=True), key=lambda pair: (-pair[0][0], pair[1]))
     by_id = {item.id: item for item in items}
     cases, tiles = [], []
     files: dict[str, bytes] = {}
@@ -63,7 +63,7 @@ def worst_cases(
             files = _volumes(sample, *masks)
     if tiles:
         files[SHEET] = sheet_jpeg(in_rows(tiles, 3))
-    return Worst(cases, files)
+    return WorstCases(cases, files)
 
 
 def _without_text(image: Image) -> Image | None:
@@ -77,7 +77,7 @@ def _without_text(image: Image) -> Image | None:
         return None
 
 
-def _volumes(sample: Sample, answer: Array, truth: Array) -> dict[str, bytes]:
+def _volumes(sample: Sample, prediction: Array, truth: Array) -> dict[str, bytes]:
     """The scan, the prediction and the truth on a grid that a page can hold, cropped to what is not zero."""
     image = sample.image
     grey = image.array[0]
@@ -89,7 +89,7 @@ def _volumes(sample: Sample, answer: Array, truth: Array) -> dict[str, bytes]:
     affine = image.affine.copy()
     affine[:3, 3] = affine[:3, :3] @ low + affine[:3, 3]
     affine[:3, :3] = affine[:3, :3] * step
-    arrays = {VOLUME: to_bytes(grey, grey_window(grey)), ANSWER: answer, TRUTH: truth}
+    arrays = {VOLUME: to_bytes(grey, grey_window(grey)), PREDICTION: prediction, TRUTH: truth}
     return {name: _nifti(array[cut].astype(np.uint8), affine) for name, array in arrays.items()}
 
 

@@ -12,7 +12,7 @@ from medzoo.data.dataset import Item
 from medzoo.data.opened import OpenData
 from medzoo.errors import UserError
 from medzoo.evaluation import protocols
-from medzoo.evaluation.primary_metric import primary_metric, some
+from medzoo.evaluation.primary_metric import primary_metric, subsample
 from medzoo.recipe import Recipe
 from medzoo.runtime.backends.base import Backend
 from medzoo.runtime.backends.onnx import OnnxBackend
@@ -53,7 +53,7 @@ def export_fewer(
 
     raw = unpack(raw)
     whole = OnnxBackend(raw, where=where, device="cpu")
-    items = some(data.part("val"), task_of(recipe.task).validation_items)
+    items = subsample(data.part("val"), task_of(recipe.task).validation_items)
     if not items:
         raise UserError(
             "there are no validation items to check the precision on",
@@ -67,7 +67,7 @@ def export_fewer(
     else:
         from medzoo.export.integer import integer_bytes
 
-        calibration = graph_inputs(whole, data, some(data.part("train"), _CALIBRATION), runs=_RUNS)
+        calibration = graph_inputs(whole, data, subsample(data.part("train"), _CALIBRATION), runs=_RUNS)
         made = integer_bytes(raw, calibration)
     made = _named(made, whole.metadata.model_copy(update={"precision": precision}))
     exported = OnnxBackend(made, where=where, device="cpu")
@@ -90,7 +90,7 @@ def measured_bf16(
 
     Raises UserError that names output, input and difference, or the metric and what was lost, if it is refused.
     """
-    items = some(data.part("val"), task_of(recipe.task).validation_items)
+    items = subsample(data.part("val"), task_of(recipe.task).validation_items)
     if not items:
         raise UserError(
             "there are no validation items to check the precision on",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import torch
 
-from medzoo.data.dataset import DataSet, Item
+from medzoo.data.dataset import Dataset, Item
 from medzoo.errors import UserError
 from medzoo.inputs.batches import Batch
 from medzoo.io.channels import to_channels
@@ -27,7 +27,7 @@ class FeatureBatches:
 
     def __init__(
         self,
-        data: DataSet,
+        data: Dataset,
         items: Sequence[Item],
         steps: Sequence[HostStep],
         *,

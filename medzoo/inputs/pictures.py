@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medzoo.data.dataset import DataSet, Item
+from medzoo.data.dataset import Dataset, Item
 from medzoo.errors import UserError
 from medzoo.inputs.canvas import fit
 from medzoo.io.cache import cached, file_digest
@@ -34,7 +34,7 @@ class Pictures:
 
     def __init__(
         self,
-        data: DataSet,
+        data: Dataset,
         items: Sequence[Item],
         steps: Sequence[HostStep],
         *,

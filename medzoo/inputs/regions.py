@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from medzoo.augment.augmentation import Augmentation, augment, check_augmentations
-from medzoo.data.dataset import DataSet, Item, Objects
+from medzoo.data.dataset import Dataset, Item, Objects
 from medzoo.errors import UserError
 from medzoo.inputs.batches import Batch, generator
 from medzoo.io.cache import cached
@@ -48,7 +48,7 @@ class ProposedPictures:
 
     def __init__(
         self,
-        data: DataSet,
+        data: Dataset,
         items: Sequence[Item],
         steps: Sequence[HostStep],
         *,

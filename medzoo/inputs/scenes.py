@@ -16,7 +16,7 @@ from torch import Tensor
 
 from medzoo.augment.augmentation import Augmentation, Lesion, augment_labelled, check_augmentations
 from medzoo.augment.ops.lesion_paste import cut_out
-from medzoo.data.dataset import DataSet, Item, Objects
+from medzoo.data.dataset import Dataset, Item, Objects
 from medzoo.errors import UserError
 from medzoo.inputs.batches import Batch, generator, in_order, shuffled
 from medzoo.inputs.canvas import fit
@@ -58,7 +58,7 @@ class ScenePictures:
 
     def __init__(
         self,
-        data: DataSet,
+        data: Dataset,
         items: Sequence[Item],
         steps: Sequence[HostStep],
         *,

@@ -8,9 +8,9 @@ from functools import partial
 
 import numpy as np
 
-from medzoo.data.dataset import DataSet, Item
+from medzoo.data.dataset import Dataset, Item
 from medzoo.data.objects import component_boxes
-from medzoo.data.slabs import of_slab, whole
+from medzoo.data.slabs import slab_mask, whole_volume_item
 from medzoo.errors import UserError
 from medzoo.inputs.scenes import Scene, ScenePictures
 from medzoo.inputs.volumes import LIMIT
@@ -42,7 +42,7 @@ class SliceScenes(ScenePictures):
 
     def __init__(
         self,
-        data: DataSet,
+        data: Dataset,
         items: Sequence[Item],
         steps: Sequence[HostStep],
         *,
@@ -59,9 +59,9 @@ class SliceScenes(ScenePictures):
         self._found: list[tuple[Array, Array, Array]] = []
         slices: list[Item] = []
         for item in items:
-            sample = data.load(whole(item))
+            sample = data.load(whole_volume_item(item))
             where = str(next(iter(item.files.values()), item.id))
-            volume = where, repr(whole(item).facts)
+            volume = where, repr(whole_volume_item(item).facts)
             if sample.mask is None or sample.mask.ndim != 3:
                 raise UserError("has no label map", where, "detectors learn slices from label maps")
             state = apply_steps(to_channels(sample.image, geometry.channels), steps)
@@ -69,7 +69,7 @@ class SliceScenes(ScenePictures):
             stack = np.moveaxis(np.asarray(image.array, np.float32), geometry.axis + 1, 0)
             target, mine = (
                 np.moveaxis(transform.mask_from_source(mask), geometry.axis, 0)
-                for mask in (sample.mask, of_slab(item, sample.mask.shape))
+                for mask in (sample.mask, slab_mask(item, sample.mask.shape))
             )
             for place in np.flatnonzero(stack.any(axis=(1, 2, 3)) & mine.any(axis=(1, 2))):
                 self._places.append((volume, int(place)))
@@ -81,7 +81,7 @@ class SliceScenes(ScenePictures):
             path = next(iter(item.files.values()), None)
             if room <= 0 and path is not None:
                 made = partial(np.ascontiguousarray, stack)
-                said = repr((key, whole(item).id, [step.model_dump() for step in steps], geometry))
+                said = repr((key, whole_volume_item(item).id, [step.model_dump() for step in steps], geometry))
                 stack = cached(path, f"slices {said}", made)
             room -= stack.nbytes
             self._stacks[volume] = stack

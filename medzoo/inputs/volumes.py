@@ -17,7 +17,7 @@ from typing import overload
 
 import numpy as np
 
-from medzoo.data.dataset import DataSet, Item, Renewing
+from medzoo.data.dataset import Dataset, EpochDataset, Item
 from medzoo.errors import UserError
 from medzoo.io.cache import cached, file_digest
 from medzoo.io.channels import to_channels
@@ -118,7 +118,7 @@ def at_epoch(volumes: Sequence[Volume], epoch: int) -> Sequence[Volume]:
 
 
 def load_volumes(
-    data: DataSet,
+    data: Dataset,
     items: Sequence[Item],
     steps: Sequence[HostStep],
     *,
@@ -134,7 +134,7 @@ def load_volumes(
     Raises UserError that names the file if a target has values outside the labels, or a scan other sequences than the
     graph.
     """
-    renewed = data.renewed if isinstance(data, Renewing) else None
+    renewed = data.items_at_epoch if isinstance(data, EpochDataset) else None
     left = limit
     beginning = [item.facts for item in renewed(items, 0)] if renewed is not None else []
 

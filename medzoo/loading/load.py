@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from medzoo.artifact import ModelFolder
 from medzoo.artifact.folder import sha256
-from medzoo.artifact.locate import claimed, find_model
+from medzoo.artifact.locate import claimed_name, find_model
 from medzoo.artifact.manifest import DIGEST
 from medzoo.artifact.pipeline import pipeline_members
 from medzoo.errors import UserError
@@ -66,7 +66,7 @@ def load(
     path = find_model(model)
     options: dict[str, Any] = {"backend": backend, "device": device, "precision": precision, "gpu": gpu}
     # Found by its name, it is the released one (see find_model).
-    if Path(model).is_dir() and (other := claimed(path)) is not None:
+    if Path(model).is_dir() and (other := claimed_name(path)) is not None:
         log.warning("%s: is named %s, but it is not the released model of that name", path, other)
     if path.is_dir() and "members" in (folder := ModelFolder.open(path)).manifest:
         members = pipeline_members(folder)

@@ -1,10 +1,10 @@
-"""Figures of classifications, segmentations and detections, each with its protocol and its interval."""
+"""Metrics of classifications, segmentations and detections, each with its protocol and its interval."""
 
 from medzoo.metrics.accumulator import Accumulator, paired
 from medzoo.metrics.classify import ClassifyScores
-from medzoo.metrics.compute import accumulator, compute, restored
+from medzoo.metrics.compute import accumulator, compute, restore_records
 from medzoo.metrics.detect import Boxes, DetectScores
-from medzoo.metrics.interval import Figure
+from medzoo.metrics.interval import Metric
 from medzoo.metrics.match import Rule
 from medzoo.metrics.scores import Scope, Scores, read_scores
 from medzoo.metrics.segment import SegmentScores
@@ -14,7 +14,7 @@ __all__ = [
     "Boxes",
     "ClassifyScores",
     "DetectScores",
-    "Figure",
+    "Metric",
     "Rule",
     "Scope",
     "Scores",
@@ -23,5 +23,5 @@ __all__ = [
     "compute",
     "paired",
     "read_scores",
-    "restored",
+    "restore_records",
 ]

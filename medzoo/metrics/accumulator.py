@@ -13,12 +13,12 @@ import numpy as np
 from medzoo.errors import UserError
 from medzoo.metrics.interval import (
     REPLICATES,
-    Figure,
+    Metric,
     Statistic,
+    bootstrap_replicates,
     group_codes,
-    percentiles,
-    point,
-    replicated,
+    percentile_interval,
+    point_estimate,
     wilson,
 )
 from medzoo.types import Array
@@ -34,7 +34,7 @@ class Measure:
 
     Measures that share one `source` (R, ...) are drawn together, so it is computed once. `counts`: successes
     and trials where the statistic is a proportion of items; it then has a Wilson interval if every item is
-    its own group. `scored`: items behind it, if not all. `width`: see `replicated`.
+    its own group. `scored`: items behind it, if not all. `width`: see `bootstrap_replicates`.
     """
 
     name: str
@@ -83,7 +83,7 @@ class Accumulator(ABC):
     def add(
         self,
         truth: Any,
-        answer: Any,
+        prediction: Any,
         *,
         item: str,
         group: str | None = None,
@@ -97,22 +97,22 @@ class Accumulator(ABC):
 
     @abstractmethod
     def records(self) -> list[dict[str, Any]]:
-        """One JSON-ready object an item, `item`, `group` and its values: all that the figures come from."""
+        """One JSON-ready object an item, `item`, `group` and its values: all that the metrics come from."""
 
     @abstractmethod
     def restore(self, record: Mapping[str, Any]) -> None:
         """Add an item from its record. Undoes `records`."""
 
     @abstractmethod
-    def faults(self) -> list[tuple[float, str]]:
+    def errors(self) -> list[tuple[float, str]]:
         """Each item's error (more is worse), with a description."""
 
-    def figures(self) -> list[Figure]:
+    def metrics(self) -> list[Metric]:
         """Every measure with its interval. Raises UserError if nothing was added."""
         if not self.items:
             raise UserError("no item was scored, so there is nothing to report", hint="is the split empty?")
         draws: dict[Statistic, Array] = {}
-        return [self._figure(measure, draws) for measure in self.measures()]
+        return [self._metric(measure, draws) for measure in self.measures()]
 
     def _register(self, item: str, group: str | None) -> None:
         if item in self._seen:
@@ -122,17 +122,17 @@ class Accumulator(ABC):
         self.groups.append(group)
 
     @property
-    def drawn(self) -> Array:
+    def resampling_units(self) -> Array:
         """(N,) the name of what is drawn as one: the group, or the item that has none."""
         return np.array(
             [f"item {i}" if g is None else f"group {g}" for i, g in zip(self.items, self.groups, strict=True)]
         )
 
-    def _figure(self, measure: Measure, draws: dict[Statistic, Array]) -> Figure:
-        groups = self.drawn
+    def _metric(self, measure: Measure, draws: dict[Statistic, Array]) -> Metric:
+        groups = self.resampling_units
         scored = np.ones(len(groups), bool) if measure.scored is None else measure.scored
         n, (_, count) = int(scored.sum()), group_codes(groups[scored])
-        value = point(measure.statistic, len(groups))
+        value = point_estimate(measure.statistic, len(groups))
         interval: tuple[float, float] | None = None
         if np.isnan(value):
             how = "undefined on these items"
@@ -143,12 +143,12 @@ class Accumulator(ABC):
             interval = wilson(*measure.counts)
         else:
             how = _bootstrap_words(count, self.replicates, self.seed)
-            interval = percentiles(_drawn(measure, groups, self, draws))
+            interval = percentile_interval(_replicates(measure, groups, self, draws))
         low, high = interval or (None, None)
-        return Figure(measure.name, _defined(value), low, high, f"{measure.protocol}; {how}", n, count)
+        return Metric(measure.name, _defined(value), low, high, f"{measure.protocol}; {how}", n, count)
 
 
-def paired(first: Accumulator, second: Accumulator) -> list[Figure]:
+def paired(first: Accumulator, second: Accumulator) -> list[Metric]:
     """first - second for every measure that both have, with paired intervals over the first's groups.
 
     Raises UserError if the two did not score the same items.
@@ -158,35 +158,37 @@ def paired(first: Accumulator, second: Accumulator) -> list[Figure]:
         raise UserError(
             "the two models were not scored on the same items", odd, "evaluate both on the same data and split"
         )
-    group_of = dict(zip(first.items, first.drawn, strict=True))
-    groups, others = first.drawn, {measure.name: measure for measure in second.measures()}
+    group_of = dict(zip(first.items, first.resampling_units, strict=True))
+    groups, others = first.resampling_units, {measure.name: measure for measure in second.measures()}
     same_groups = np.array([group_of[item] for item in second.items])
     count, n = group_codes(groups)[1], len(groups)
     mine: dict[Statistic, Array] = {}
     theirs: dict[Statistic, Array] = {}
-    figures = []
+    metrics = []
     for measure in first.measures():
         if measure.name not in others:
             continue
         other = others[measure.name]
-        value = point(measure.statistic, n) - point(other.statistic, n)
+        value = point_estimate(measure.statistic, n) - point_estimate(other.statistic, n)
         words, interval = "no interval: one group alone", None
         if np.isnan(value):
             words = "undefined on these items"
         elif count > 1:
             words = _bootstrap_words(count, first.replicates, first.seed)
             # The same seed draws the same groups for both, so what the items share cancels.
-            interval = percentiles(_drawn(measure, groups, first, mine) - _drawn(other, same_groups, first, theirs))
+            interval = percentile_interval(
+                _replicates(measure, groups, first, mine) - _replicates(other, same_groups, first, theirs)
+            )
         low, high = interval or (None, None)
         protocol = f"{measure.protocol}; paired difference, first minus second; {words}"
-        figures.append(Figure(measure.name, _defined(value), low, high, protocol, n, count))
-    return figures
+        metrics.append(Metric(measure.name, _defined(value), low, high, protocol, n, count))
+    return metrics
 
 
-def _drawn(measure: Measure, groups: Array, how: Accumulator, draws: dict[Statistic, Array]) -> Array:
+def _replicates(measure: Measure, groups: Array, how: Accumulator, draws: dict[Statistic, Array]) -> Array:
     """(R,) the measure in each replicate; its source is drawn once and kept in `draws`."""
     if measure.source not in draws:
-        draws[measure.source] = replicated(
+        draws[measure.source] = bootstrap_replicates(
             measure.source, groups, replicates=how.replicates, seed=how.seed, width=measure.width
         )
     return measure.pick(draws[measure.source])

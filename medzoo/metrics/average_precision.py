@@ -15,7 +15,7 @@ IOUS = np.linspace(0.5, 0.95, 10)
 
 
 @dataclass(frozen=True, eq=False)
-class Ranked:
+class RankedDetections:
     """Detections (D,) of one label over all images, best first: `image` (D,) each one's image, `hit` and
     `ignored` (T, D) at T thresholds; `objects` (I,) how many of each image's objects count."""
 
@@ -50,7 +50,7 @@ class Ranked:
         return out
 
 
-def precision_recall(ranked: Ranked, *, threshold: int = 0) -> tuple[Array, Array]:
+def precision_recall(ranked: RankedDetections, *, threshold: int = 0) -> tuple[Array, Array]:
     """Precision and recall (D',) at each counted detection, best first, at one of the IoU thresholds."""
     counted = ~ranked.ignored[threshold]
     right = np.cumsum(ranked.hit[threshold][counted])

@@ -1,4 +1,4 @@
-"""Figures of a classification: of its ranking, decisions and probabilities. Knows arrays alone."""
+"""Metrics of a classification: of its ranking, decisions and probabilities. Knows arrays alone."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class ClassifyScores(Accumulator):
     def add(
         self,
         truth: int,
-        answer: Array | Sequence[float],
+        prediction: Array | Sequence[float],
         *,
         item: str,
         group: str | None = None,
@@ -146,7 +146,7 @@ class ClassifyScores(Accumulator):
         """`truth`: index into the labels; `answer`: probabilities (K,). `spacing` plays no part."""
         self._register(item, group)
         self._truth.append(int(truth))
-        self._probabilities.append(np.asarray(answer, float).reshape(len(self.labels)))
+        self._probabilities.append(np.asarray(prediction, float).reshape(len(self.labels)))
 
     @property
     def truth(self) -> Array:
@@ -181,7 +181,7 @@ class ClassifyScores(Accumulator):
         """Add an item from its record."""
         self.add(record["truth"], record["probabilities"], item=record["item"], group=record["group"])
 
-    def faults(self) -> list[tuple[float, str]]:
+    def errors(self) -> list[tuple[float, str]]:
         """One minus the probability of the true label."""
         found = []
         for truth, called, p in zip(self.truth, self.decisions, self.probabilities, strict=True):
@@ -265,7 +265,7 @@ class ClassifyScores(Accumulator):
         return made
 
     def _decided(self, name: str, cells: Array, total: Array) -> list[Measure]:
-        """Figures of the confusion matrix `total`; `cells` (N, K*K): the cell that each item falls in."""
+        """Metrics of the confusion matrix `total`; `cells` (N, K*K): the cell that each item falls in."""
         k = len(self.labels)
         rule = "the most probable label" if self.threshold is None else f"threshold {self.threshold:g}"
 

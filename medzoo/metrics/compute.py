@@ -7,7 +7,7 @@ from typing import Any
 
 from medzoo.errors import UserError
 from medzoo.metrics.accumulator import Accumulator
-from medzoo.metrics.interval import Figure
+from medzoo.metrics.interval import Metric
 from medzoo.task import task_of
 from medzoo.types import Array
 
@@ -26,7 +26,7 @@ def compute(
     task: str,
     names: Sequence[str] | None,
     truth: Sequence[Any] | Array,
-    answers: Sequence[Any] | Array,
+    predictions: Sequence[Any] | Array,
     *,
     labels: Sequence[str],
     items: Sequence[str] | None = None,
@@ -34,8 +34,8 @@ def compute(
     spacing: Sequence[Sequence[float] | None] | None = None,
     threshold: float | None = None,
     seed: int = 0,
-) -> list[Figure]:
-    """Figures of N items that are all at hand; each of truth and answers as the task's `add` takes it.
+) -> list[Metric]:
+    """Metrics of N items that are all at hand; each of truth and answers as the task's `add` takes it.
 
     Raises UserError if the lengths differ.
     """
@@ -46,14 +46,14 @@ def compute(
         groups or [None] * n,
         spacing or [None] * n,
     )
-    if any(len(column) != n for column in (answers, *columns)):
+    if any(len(column) != n for column in (predictions, *columns)):
         raise UserError("truth, answers, items, groups and spacing must have one entry an item each")
-    for true, answer, item, group, steps in zip(truth, answers, *columns, strict=True):
-        scores.add(true, answer, item=item, group=group, spacing=steps)
-    return scores.figures()
+    for true, prediction, item, group, steps in zip(truth, predictions, *columns, strict=True):
+        scores.add(true, prediction, item=item, group=group, spacing=steps)
+    return scores.metrics()
 
 
-def restored(scores: Accumulator, records: Sequence[Mapping[str, Any]]) -> Accumulator:
+def restore_records(scores: Accumulator, records: Sequence[Mapping[str, Any]]) -> Accumulator:
     """`scores`, filled from the records of an earlier evaluation."""
     for record in records:
         scores.restore(record)

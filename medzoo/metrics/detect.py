@@ -1,4 +1,4 @@
-"""Figures of a detection: COCO's average precision, FROC, CPM. Knows boxes, scores and labels alone.
+"""Metrics of a detection: COCO's average precision, FROC, CPM. Knows boxes, scores and labels alone.
 
 Each image is matched once, when it is added; the bootstrap only weighs images.
 """
@@ -14,16 +14,16 @@ import numpy as np
 
 from medzoo.errors import UserError
 from medzoo.metrics.accumulator import Accumulator, Measure
-from medzoo.metrics.average_precision import IOUS, Ranked
+from medzoo.metrics.average_precision import IOUS, RankedDetections
 from medzoo.metrics.froc import RATES, DetectionPoint, Froc
 from medzoo.metrics.interval import REPLICATES
-from medzoo.metrics.match import Rule, match, match_coco, within
+from medzoo.metrics.match import Rule, match, match_coco, overlap_with_ignored
 from medzoo.metrics.ratio import defined_mean
 from medzoo.types import Array
 
 MOST = 100
 _IOUS = np.append(IOUS, 0.1)
-# Figure -> (size range, columns of _IOUS, words).
+# Metric -> (size range, columns of _IOUS, words).
 _PRECISION: dict[str, tuple[str, list[int], str]] = {
     "ap": ("all", list(range(10)), "IoU 0.50:0.95"),
     "ap50": ("all", [0], "IoU 0.50"),
@@ -48,7 +48,7 @@ class Objects(Protocol):
     def labels(self) -> Array: ...
 
 
-class Uncounted(Protocol):
+class IgnoredLike(Protocol):
     """Objects that are neither found nor missed (VOC's difficult ones, COCO's crowds): `boxes` (M, 2n), `labels` (M,),
     and whether each is a `crowd`, in which a detection need only lie."""
 
@@ -62,14 +62,14 @@ class Uncounted(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class _Ignored:
-    """An `Uncounted` from a record."""
+    """An `IgnoredLike` from a record."""
 
     boxes: Array
     labels: Array
     crowd: bool
 
 
-class Found(Objects, Protocol):
+class DetectionsLike(Objects, Protocol):
     """The detections: boxes and labels as in `Objects`, and `scores` (N,)."""
 
     @property
@@ -78,16 +78,16 @@ class Found(Objects, Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Boxes:
-    """Plain arrays that are both `Objects` and `Found`; `ignored`: objects beside them that do not count."""
+    """Plain arrays that are both `Objects` and `DetectionsLike`; `ignored`: objects beside them that do not count."""
 
     boxes: Array
     labels: Array
     scores: Array
-    ignored: Uncounted | None = None
+    ignored: IgnoredLike | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class _OfLabel:
+class _LabelMatches:
     """One image's detections of one label, best first, at most 100; `objects` (A,) that count, by size.
 
     `status` and `centre`: hit, false or neither, by the accumulator's rule and by centres inside objects.
@@ -105,7 +105,7 @@ class DetectScores(Accumulator):
     """Scores of a detection, matched label by label.
 
     COCO's rules for `ap...` (at most 100 detections a label and image, IoU over continuous boxes, 101
-    recalls); `rule` for FROC, CPM and the figures at `threshold` (score >= threshold is shown; None: all);
+    recalls); `rule` for FROC, CPM and the metrics at `threshold` (score >= threshold is shown; None: all);
     `froc-centre` and `cpm-centre` are the same by centres inside objects, whatever `rule` says.
     Sizes small, medium, large part at box areas of 32^2 and 96^2 pixels (COCO), box volumes of 10^3 and
     20^3 cubic millimetres.
@@ -130,13 +130,13 @@ class DetectScores(Accumulator):
         self.rule = rule or Rule()
         self.threshold = threshold
         self.dims = 0
-        self._images: list[list[_OfLabel]] = []
+        self._images: list[list[_LabelMatches]] = []
         self._records: list[dict[str, Any]] = []
 
     def add(
         self,
         truth: Objects,
-        answer: Found,
+        prediction: DetectionsLike,
         *,
         item: str,
         group: str | None = None,
@@ -144,24 +144,24 @@ class DetectScores(Accumulator):
     ) -> None:
         """Match one image. `spacing`: mm along the axes of a volume, for its size ranges.
 
-        What `truth.ignored` (an `Uncounted`, or None) holds counts neither as found nor as missed, and a detection
+        What `truth.ignored` (an `IgnoredLike`, or None) holds counts neither as found nor as missed, and a detection
         that hits nothing else and lies on it is no false positive (VOC devkit; COCO's iscrowd). Raises UserError if an
         earlier image had another number of axes.
         """
-        there, found = np.asarray(truth.boxes, float), np.asarray(answer.boxes, float)
+        there, found = np.asarray(truth.boxes, float), np.asarray(prediction.boxes, float)
         dims = max(there.shape[-1] if there.size else 0, found.shape[-1] if found.size else 0) // 2
         if dims and self.dims not in (0, dims):
             raise UserError(f"boxes of {dims} axes among boxes of {self.dims}", item)
         self.dims = dims or self.dims
         dims = dims or 2
         there, found = there.reshape(-1, 2 * dims), found.reshape(-1, 2 * dims)
-        labels, guesses = np.asarray(truth.labels, np.int64), np.asarray(answer.labels, np.int64)
-        scores = np.asarray(answer.scores, float)
+        labels, guesses = np.asarray(truth.labels, np.int64), np.asarray(prediction.labels, np.int64)
+        scores = np.asarray(prediction.scores, float)
         unit = float(np.prod(spacing)) if dims == 3 and spacing is not None else 1.0
         low, high, _ = _EDGES[dims]
         edges = np.array([[0, np.inf], [0, low**dims], [low**dims, high**dims], [high**dims, np.inf]])
         rows = []
-        beside: Uncounted | None = getattr(truth, "ignored", None)
+        beside: IgnoredLike | None = getattr(truth, "ignored", None)
         for label in range(len(self.labels)):
             objects, mine = there[labels == label], guesses == label
             best = np.argsort(-scores[mine], kind="stable")[:MOST]
@@ -172,13 +172,13 @@ class DetectScores(Accumulator):
             status, centre = (match(objects, boxes, rule=rule) for rule in (self.rule, CENTRE))
             if beside is not None and len(beside.boxes):
                 uncounted = np.asarray(beside.boxes, float).reshape(-1, 2 * dims)[np.asarray(beside.labels) == label]
-                overlap = within(boxes, uncounted, crowd=beside.crowd)
+                overlap = overlap_with_ignored(boxes, uncounted, crowd=beside.crowd)
                 ignored |= ~hit & (overlap >= _IOUS[:, None])
-                inside = within(boxes, uncounted, crowd=beside.crowd, centre=True) > 0
+                inside = overlap_with_ignored(boxes, uncounted, crowd=beside.crowd, centre=True) > 0
                 spared = inside if self.rule.name == "centre" else overlap >= self.rule.threshold
                 status = np.where((status == 0) & spared, -1, status)
                 centre = np.where((centre == 0) & inside, -1, centre)
-            rows.append(_OfLabel(scores[mine][best], hit, ignored, status, centre, counted.sum(axis=1)))
+            rows.append(_LabelMatches(scores[mine][best], hit, ignored, status, centre, counted.sum(axis=1)))
         self._register(item, group)
         self._images.append(rows)
         self._records.append(
@@ -216,7 +216,7 @@ class DetectScores(Accumulator):
             spacing=record["spacing"],
         )
 
-    def faults(self) -> list[tuple[float, str]]:
+    def errors(self) -> list[tuple[float, str]]:
         """Objects missed and false boxes at the operating threshold; among equals, the surer false boxes are worse."""
         least = -np.inf if self.threshold is None else self.threshold
         found = []
@@ -230,17 +230,17 @@ class DetectScores(Accumulator):
             found.append((worst, f"{words}, {len(false)} false"))
         return found
 
-    def ranked(self, label: int, *, size: str = "all") -> Ranked:
+    def ranked(self, label: int, *, size: str = "all") -> RankedDetections:
         """Detections of one label over all images, best first, at the ten IoU thresholds 0.50:0.95."""
         return self._ranked(label, _SIZES.index(size), range(10))
 
-    def _ranked(self, label: int, size: int, columns: Sequence[int]) -> Ranked:
+    def _ranked(self, label: int, size: int, columns: Sequence[int]) -> RankedDetections:
         rows, picks = [rows[label] for rows in self._images], np.asarray(columns)
         scores, image = self._joined([row.scores for row in rows])
         order = np.argsort(-scores, kind="stable")
         hit = np.concatenate([row.hit[size, picks] for row in rows], axis=1)[:, order]
         ignored = np.concatenate([row.ignored[size, picks] for row in rows], axis=1)[:, order]
-        return Ranked(image[order], hit, ignored, np.array([row.objects[size] for row in rows]))
+        return RankedDetections(image[order], hit, ignored, np.array([row.objects[size] for row in rows]))
 
     def froc(self, *, centre: bool = False) -> Froc:
         """The free-response ROC of all labels together, each matched to its own, by `rule` or by centres."""
@@ -266,7 +266,7 @@ class DetectScores(Accumulator):
         return made + self._free_response()
 
     def _precisions(self, size: int, names: Sequence[str]) -> list[Measure]:
-        """The figures of one size range, which share one matching table."""
+        """The metrics of one size range, which share one matching table."""
         if not names:
             return []
         low, high, unit = _EDGES[self.dims or 2]

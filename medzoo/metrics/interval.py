@@ -1,4 +1,4 @@
-"""A figure with its interval: Wilson for proportions, a clustered bootstrap for the rest. Knows no task.
+"""A metric with its interval: Wilson for proportions, a clustered bootstrap for the rest. Knows no task.
 
 The bootstrap draws whole groups (patients) with replacement. A drawn set is written as multiplicities, how
 often each item occurs in it, so a statistic that takes weights answers for all replicates in one array pass.
@@ -25,7 +25,7 @@ Statistic = Callable[[Array], Array]
 
 
 @dataclass(frozen=True)
-class Figure:
+class Metric:
     """One number as it is reported: its value, its 95 % interval, and by what protocol it was measured.
 
     `value` is None where the data leave it undefined, `low` and `high` where there is no interval; `protocol`
@@ -41,7 +41,7 @@ class Figure:
     groups: int
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields by name, ready for JSON; `Figure(**d)` reads them back."""
+        """The fields by name, ready for JSON; `Metric(**d)` reads them back."""
         return asdict(self)
 
 
@@ -59,7 +59,7 @@ def wilson(successes: float, n: float, *, level: float = LEVEL) -> tuple[float, 
     return low, high
 
 
-def of_items(function: Callable[[Array], float]) -> Statistic:
+def statistic_of_indices(function: Callable[[Array], float]) -> Statistic:
     """A Statistic from a function of item indices (M,), each repeated as often as it was drawn."""
 
     def statistic(weights: Array) -> Array:
@@ -69,7 +69,7 @@ def of_items(function: Callable[[Array], float]) -> Statistic:
     return statistic
 
 
-def point(statistic: Statistic, n: int) -> float:
+def point_estimate(statistic: Statistic, n: int) -> float:
     """The statistic of the n items themselves."""
     return float(statistic(np.ones((1, n)))[0])
 
@@ -80,7 +80,7 @@ def group_codes(groups: Sequence[Any] | Array) -> tuple[Array, int]:
     return codes.reshape(-1), len(names)
 
 
-def replicated(
+def bootstrap_replicates(
     statistic: Statistic,
     groups: Sequence[Any] | Array,
     *,
@@ -98,7 +98,7 @@ def replicated(
     return np.concatenate([statistic(weights) for weights in drawn])
 
 
-def percentiles(values: Array, *, level: float = LEVEL) -> tuple[float, float] | None:
+def percentile_interval(values: Array, *, level: float = LEVEL) -> tuple[float, float] | None:
     """The middle `level` of replicates (R,), undefined ones left out; None if all are."""
     values = values[~np.isnan(values)]
     if not len(values):
@@ -122,7 +122,7 @@ def bootstrap(
     """
     if group_codes(groups)[1] < 2:
         return None
-    return percentiles(replicated(statistic, groups, replicates=replicates, seed=seed), level=level)
+    return percentile_interval(bootstrap_replicates(statistic, groups, replicates=replicates, seed=seed), level=level)
 
 
 def paired_bootstrap(
@@ -143,7 +143,7 @@ def paired_bootstrap(
         return first(weights) - second(weights)
 
     interval = bootstrap(difference, groups, replicates=replicates, seed=seed, level=level)
-    return point(difference, len(groups)), interval
+    return point_estimate(difference, len(groups)), interval
 
 
 def _multiplicities(codes: Array, count: int, *, replicates: int, seed: int, width: int) -> Iterator[Array]:

@@ -75,7 +75,7 @@ def match(truth: Array, found: Array, *, rule: Rule) -> Array:
     return status
 
 
-def within(found: Array, ignored: Array, *, crowd: bool, centre: bool = False) -> Array:
+def overlap_with_ignored(found: Array, ignored: Array, *, crowd: bool, centre: bool = False) -> Array:
     """(D,) how far detections (D, 2n) lie on objects (M, 2n) that do not count: the highest IoU; on a `crowd` the share
     of the detection itself (COCO's rule for iscrowd); with `centre` 1 where its centre lies inside one, else 0."""
     n = found.shape[1] // 2

@@ -15,8 +15,8 @@ from typing import Any
 from medzoo.errors import UserError
 from medzoo.metrics.accumulator import Accumulator, paired
 from medzoo.metrics.classify import ClassifyScores, reliability
-from medzoo.metrics.compute import accumulator, restored
-from medzoo.metrics.interval import Figure
+from medzoo.metrics.compute import accumulator, restore_records
+from medzoo.metrics.interval import Metric
 
 FILE = "evaluation.json"
 FORMAT = 1
@@ -69,7 +69,7 @@ class Scores:
     by_size: dict[str, Accumulator] = field(default_factory=dict)
     facts: dict[str, dict[str, str | float]] = field(default_factory=dict)
 
-    def accumulated(self, protocol: str) -> Accumulator:
+    def accumulator_of(self, protocol: str) -> Accumulator:
         """The accumulator of a protocol, made where there is none yet."""
         return self.protocols.setdefault(protocol, self.scope.accumulator())
 
@@ -90,7 +90,7 @@ class Scores:
 
         def some(every: Mapping[str, Accumulator], empty: Callable[[Accumulator], Accumulator]) -> dict[str, Any]:
             return {
-                name: restored(empty(one), [record for record in one.records() if record["item"] in wanted])
+                name: restore_records(empty(one), [record for record in one.records() if record["item"] in wanted])
                 for name, one in every.items()
             }
 
@@ -109,27 +109,27 @@ class Scores:
             if isinstance(scores, ClassifyScores) and scores.items
         }
 
-    def figures(self) -> list[Figure]:
-        """Every figure with its interval; of a named protocol as protocol/name, with its size-only baseline
+    def metrics(self) -> list[Metric]:
+        """Every metric with its interval; of a named protocol as protocol/name, with its size-only baseline
         (protocol/name/size-only) and the paired difference to it (protocol/name/minus-size-only)."""
-        found: list[Figure] = []
+        found: list[Metric] = []
         for protocol, scores in self.protocols.items():
-            figures = scores.figures()
+            metrics = scores.metrics()
             if protocol in self.by_size:
                 baseline = self.by_size[protocol]
-                for figure in baseline.figures():
-                    words = f"size-only baseline, masses ranked by their diameter: {figure.protocol}"
-                    figures.append(replace(figure, name=f"{figure.name}/size-only", protocol=words))
-                for figure in paired(scores, baseline):
-                    words = figure.protocol.replace("first minus second", "the model minus the size-only baseline")
-                    figures.append(replace(figure, name=f"{figure.name}/minus-size-only", protocol=words))
+                for metric in baseline.metrics():
+                    words = f"size-only baseline, masses ranked by their diameter: {metric.protocol}"
+                    metrics.append(replace(metric, name=f"{metric.name}/size-only", protocol=words))
+                for metric in paired(scores, baseline):
+                    words = metric.protocol.replace("first minus second", "the model minus the size-only baseline")
+                    metrics.append(replace(metric, name=f"{metric.name}/minus-size-only", protocol=words))
             if protocol:
                 words = protocol.replace("-", " ")
-                figures = [
-                    replace(figure, name=f"{protocol}/{figure.name}", protocol=f"{words}: {figure.protocol}")
-                    for figure in figures
+                metrics = [
+                    replace(metric, name=f"{protocol}/{metric.name}", protocol=f"{words}: {metric.protocol}")
+                    for metric in metrics
                 ]
-            found += figures
+            found += metrics
         return found
 
     def to_bytes(self) -> bytes:
@@ -161,10 +161,10 @@ class Scores:
             scope = Scope(**{name: said[name] for name in Scope.__dataclass_fields__ if name in said} | tuples)
             scores = cls(scope, facts=said["facts"])
             for name, block in said["protocols"].items():
-                scores.protocols[name] = restored(scope.accumulator(), block["records"])
+                scores.protocols[name] = restore_records(scope.accumulator(), block["records"])
             for name, block in said["by_size"].items():
                 empty = accumulator(scope.task, scope.labels, block["metrics"], seed=scope.seed)
-                scores.by_size[name] = restored(empty, block["records"])
+                scores.by_size[name] = restore_records(empty, block["records"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"is not an evaluation file: {error}", where, "medzoo train writes one") from None
         return scores

@@ -1,4 +1,4 @@
-"""Figures of a segmentation, label by label and subject by subject. Knows arrays and spacing alone."""
+"""Metrics of a segmentation, label by label and subject by subject. Knows arrays and spacing alone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SURFACES = {"hd95", "assd", "surface-dice"}
 class SegmentScores(Accumulator):
     """Scores of a segmentation; label 0 is the background and is not scored.
 
-    Each figure is the mean over the items in which truth or answer has the label (see `compare_masks` for
+    Each metric is the mean over the items in which truth or answer has the label (see `compare_masks` for
     what an empty one counts), and without a label's name the mean of its labels' means.
     `tolerance`: of the surface Dice, in millimetres (pixels where an item has no spacing).
     """
@@ -54,7 +54,7 @@ class SegmentScores(Accumulator):
     def add(
         self,
         truth: Array,
-        answer: Array,
+        prediction: Array,
         *,
         item: str,
         group: str | None = None,
@@ -65,26 +65,26 @@ class SegmentScores(Accumulator):
 
         `within`: bool array; voxels outside it are background to both. Raises UserError if shapes differ.
         """
-        truth, answer = np.asarray(truth), np.asarray(answer)
-        if truth.shape != answer.shape:
+        truth, prediction = np.asarray(truth), np.asarray(prediction)
+        if truth.shape != prediction.shape:
             raise UserError(
-                f"the answer has shape {answer.shape} but the truth {truth.shape}",
+                f"the answer has shape {prediction.shape} but the truth {truth.shape}",
                 item,
                 "both must be on the image's own grid",
             )
         if within is not None:
-            truth, answer = truth * (within != 0), answer * (within != 0)
+            truth, prediction = truth * (within != 0), prediction * (within != 0)
         steps = (1.0,) * truth.ndim if spacing is None else tuple(float(s) for s in spacing)
         units = ("px", "px") if spacing is None else ("mm", "ml" if truth.ndim == 3 else "mm2")
         diagonal = float(np.linalg.norm(np.asarray(truth.shape) * steps))
         # One pass over each array finds every label's box; what lies outside both boxes is never touched.
-        boxes = [find_objects(array.astype(np.int32), len(self.labels) - 1) for array in (truth, answer)]
+        boxes = [find_objects(array.astype(np.int32), len(self.labels) - 1) for array in (truth, prediction)]
         values = {}
         for number, label in enumerate(self.labels[1:], start=1):
             crop = _union(boxes[0][number - 1], boxes[1][number - 1], truth.ndim)
             scores = compare_masks(
                 truth[crop] == number,
-                answer[crop] == number,
+                prediction[crop] == number,
                 spacing=steps,
                 tolerance=self.tolerance,
                 diagonal=diagonal,
@@ -134,7 +134,7 @@ class SegmentScores(Accumulator):
             }
         )
 
-    def faults(self) -> list[tuple[float, str]]:
+    def errors(self) -> list[tuple[float, str]]:
         """1 - the mean Dice over the labels that an item has."""
         found = []
         for values in self._values:

@@ -1,4 +1,4 @@
-"""The first figures of an evaluation again, by what the items are: their size in thirds, their source, their class."""
+"""The first metrics of an evaluation again, by what the items are: their size in thirds, their source, their class."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def subgroups(scores: Scores) -> list[dict[str, Any]]:
         main = next(iter(part.protocols))
         prefix = f"{main}/" if main else ""
         wanted = {f"{prefix}{name}" for name in names}
-        figures = [figure.to_dict() for figure in part.figures() if figure.name in wanted]
-        found.append({"by": by, "group": group, "items": len(items), "figures": figures})
+        metrics = [metric.to_dict() for metric in part.metrics() if metric.name in wanted]
+        found.append({"by": by, "group": group, "items": len(items), "figures": metrics})
     return found
 
 

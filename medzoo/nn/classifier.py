@@ -18,7 +18,7 @@ from medzoo.errors import UserError
 from medzoo.inputs.canvas import fit
 from medzoo.inputs.images import ImageInput
 from medzoo.metrics import ClassifyScores
-from medzoo.metrics.interval import point
+from medzoo.metrics.interval import point_estimate
 from medzoo.nn.calibration import OperatingRule, calibrate
 from medzoo.nn.losses import ClassLoss, make_loss
 from medzoo.nn.net import Geometry, Net, Params, Spec
@@ -118,7 +118,7 @@ class Classifier(Net):
         scores = ClassifyScores([str(k) for k in range(self.classes)], [name])
         for number, (logits, true) in enumerate(answers):
             scores.add(true, torch.from_numpy(logits).softmax(dim=0).numpy(), item=str(number))
-        value = point(scores.measures()[0].statistic, len(answers))
+        value = point_estimate(scores.measures()[0].statistic, len(answers))
         if math.isnan(value):
             raise UserError(
                 f"{name} is not defined on the {len(answers)} validation items: a class is missing there",

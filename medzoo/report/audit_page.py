@@ -1,4 +1,4 @@
-"""One self-contained HTML page about a data set: leaks and duplicates side by side, findings beside their images."""
+"""One self-contained HTML page about a dataset: leaks and duplicates side by side, findings beside their images."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ FINDINGS = {
 }
 
 
-def drawn(document: Mapping[str, Any]) -> list[str]:
+def images_to_draw(document: Mapping[str, Any]) -> list[str]:
     """The images that the page of an audit shows, each once."""
     names: dict[str, None] = {}
     for rows in [*_by_kind(document["leaks"]).values(), *_by_kind(document["findings"]).values()]:
@@ -57,7 +57,7 @@ def drawn(document: Mapping[str, Any]) -> list[str]:
 
 
 def render_audit(name: str, document: Mapping[str, Any], pictures: Mapping[str, bytes], *, version: str) -> str:
-    """The page of an audit (`Audit.to_json`); `pictures`: JPEG bytes of the images of `drawn` that could be read."""
+    """Render the page of an audit (`Audit.to_json`); `pictures`: JPEG bytes of `images_to_draw`, as far as readable."""
     page = _Page(document, pictures)
     leaks, findings = _by_kind(document["leaks"]), _by_kind(document["findings"])
     sides = ", ".join(f"{count} {part}" for part, count in document["splits"].items())

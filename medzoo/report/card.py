@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from medzoo.report.figure import figure_text, number, shared_interval
 from medzoo.report.mass import findings_section, protocols_note
+from medzoo.report.metric_text import metric_text, number, shared_interval
 from medzoo.report.regions import regions_section
 from medzoo.report.sections import (
-    again,
-    calibration_words,
+    describe_calibration,
     elsewhere_section,
+    retrain_command,
     speed_section,
     subgroups_section,
     worst_section,
@@ -75,7 +75,7 @@ def _uses(manifest: Mapping[str, Any]) -> str:
 
 def _measured(metrics: Mapping[str, Any]) -> str:
     figures: Sequence[Mapping[str, Any]] = metrics["figures"]
-    protocols, interval = shared_interval([figure["protocol"] for figure in figures])
+    protocols, interval = shared_interval([metric["protocol"] for metric in figures])
     lines = [
         "## Measured",
         "",
@@ -86,8 +86,8 @@ def _measured(metrics: Mapping[str, Any]) -> str:
         "| figure | value | protocol |",
         "| --- | --- | --- |",
         *[
-            f"| {figure['name']} | {figure_text(figure)} | {protocol} |"
-            for figure, protocol in zip(figures, protocols, strict=True)
+            f"| {metric['name']} | {metric_text(metric)} | {protocol} |"
+            for metric, protocol in zip(figures, protocols, strict=True)
         ],
     ]
     if note := protocols_note(figures):
@@ -97,7 +97,7 @@ def _measured(metrics: Mapping[str, Any]) -> str:
 
 def _calibration(manifest: Mapping[str, Any]) -> str:
     """Section on calibration: the method, and if predictions made with 80 % confidence are right 8 times in 10."""
-    parts = [f"{_sentence(calibration_words(manifest))}."]
+    parts = [f"{_sentence(describe_calibration(manifest))}."]
     for protocol, rows in manifest["metrics"].get("reliability", {}).items():
         parts += [
             "",
@@ -115,7 +115,7 @@ def _sentence(words: str) -> str:
 
 
 def _share(row: Mapping[str, Any]) -> str:
-    return figure_text({"value": row["accuracy"], "low": row["low"], "high": row["high"]})
+    return metric_text({"value": row["accuracy"], "low": row["low"], "high": row["high"]})
 
 
 def _data(manifest: Mapping[str, Any]) -> str:
@@ -152,7 +152,7 @@ def _leaks(audit: Mapping[str, Any]) -> str:
 def _members(manifest: Mapping[str, Any]) -> str:
     members, judges = manifest["members"], manifest["metrics"]["judges"]
     rows = [f"| {role} | {member['name']} | `{member['digest'][:16]}` |" for role, member in members.items()]
-    told = [f"| {f['name']} | {figure_text(f)} | {f['protocol']} |" for f in judges]
+    told = [f"| {f['name']} | {metric_text(f)} | {f['protocol']} |" for f in judges]
     return "\n".join(
         [
             "## Members",
@@ -240,4 +240,4 @@ def _training(manifest: Mapping[str, Any]) -> str:
     else:
         words = f"Nothing was trained; put together and measured on {machine}, {known}."
         told = "Again:"
-    return "\n".join(["## Training", "", words, "", told, "", "```sh", again(manifest), "```"])
+    return "\n".join(["## Training", "", words, "", told, "", "```sh", retrain_command(manifest), "```"])

@@ -11,13 +11,13 @@ from rich.padding import Padding
 from rich.table import Table
 
 from medzoo.report.console import Console
-from medzoo.report.figure import figure_text
+from medzoo.report.metric_text import metric_text
 
 _COLUMNS = ("model", "task", "input", "measured on", "figure (95 % interval)", "MB", "licence")
 
 
 def models_table(models: Sequence[Mapping[str, Any]], *, width: int) -> Table:
-    """The models of `list --json` for a terminal of `width` columns. Names and figures are never cut."""
+    """The models of `list --json` for a terminal of `width` columns. Names and metrics are never cut."""
     rows = [_cells(model) for model in models]
     wide = Table(box=None, pad_edge=False)
     for column in _COLUMNS:
@@ -32,19 +32,19 @@ def models_table(models: Sequence[Mapping[str, Any]], *, width: int) -> Table:
     narrow.add_column("figure (95 % interval)")
     narrow.add_column("MB", justify="right", no_wrap=True)
     narrow.add_column("licence", no_wrap=True)
-    for name, task, given, measured, figure, size, licence in rows:
+    for name, task, given, measured, metric, size, licence in rows:
         below = Padding(f"{task}: {given}", (0, 0, 0, 2))
-        narrow.add_row(Group(name, below), f"{figure}\n{measured}", size, licence)
+        narrow.add_row(Group(name, below), f"{metric}\n{measured}", size, licence)
     return narrow
 
 
 def _cells(model: Mapping[str, Any]) -> tuple[str, ...]:
-    figure = model["figure"]
-    words = f"{figure['name']} {figure_text(figure)}" if figure else ""
+    metric = model["figure"]
+    words = f"{metric['name']} {metric_text(metric)}" if metric else ""
     size = f"{model['bytes'] / 1e6:.1f}"
     return (model["name"], model["task"], model["input"], model["measured_on"], words, size, _short(model["license"]))
 
 
 def _short(licence: str) -> str:
-    """The licence's or the data set's own name; the card has the rest."""
+    """The licence's or the dataset's own name; the card has the rest."""
     return re.split(r" \(|[,;]", licence)[0]

@@ -13,9 +13,9 @@ _PROTOCOLS = {
 }
 
 
-def protocols_note(figures: Sequence[Mapping[str, Any]]) -> str:
+def protocols_note(metrics: Sequence[Mapping[str, Any]]) -> str:
     """Explain the protocol names before the slash; "" for models of one plain protocol."""
-    used = [words for name, words in _PROTOCOLS.items() if any(f["name"].startswith(f"{name}/") for f in figures)]
+    used = [words for name, words in _PROTOCOLS.items() if any(f["name"].startswith(f"{name}/") for f in metrics)]
     if not used:
         return ""
     lines = ["Protocols:", "", *[f"- {words}" for words in used]]

@@ -1,4 +1,4 @@
-"""One self-contained HTML page about a model: figures, curves, worst cases, and its worst scan in a viewer."""
+"""One self-contained HTML page about a model: metrics, curves, worst cases, and its worst scan in a viewer."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from medzoo.metrics import read_scores
 from medzoo.metrics.scores import FILE as EVALUATION
 from medzoo.plots.colours import colour_of
 from medzoo.report.curves import curves, training_curve
-from medzoo.report.figure import figure_text, number, shared_interval
-from medzoo.report.sections import SHEET, again, calibration_words, fact_words
+from medzoo.report.metric_text import metric_text, number, shared_interval
+from medzoo.report.sections import SHEET, describe_calibration, describe_fact, retrain_command
 from medzoo.task import task_of
 
 BUNDLE = "niivue.umd.js"
@@ -24,7 +24,7 @@ VOLUMES = {"scan": "worst.nii.gz", "answer": "worst-answer.nii.gz", "truth": "wo
 _TILES = 4
 
 
-def bundle() -> str | None:
+def viewer_bundle() -> str | None:
     """NiiVue's code; None where `make viewer` has not brought it."""
     path = files("medzoo.report.viewer") / BUNDLE
     return path.read_text(encoding="utf-8") if path.is_file() else None
@@ -38,14 +38,14 @@ def render_page(folder: ModelFolder, *, version: str) -> str:
     if EVALUATION in manifest["files"]:
         plots = [*curves(read_scores(folder.file(EVALUATION))), *plots]
     viewer, scripts = _viewer(folder)
-    protocols, interval = shared_interval([figure["protocol"] for figure in metrics["figures"]])
+    protocols, interval = shared_interval([metric["protocol"] for metric in metrics["figures"]])
     return Template(_read("page.html")).substitute(
         name=escape(manifest["name"]),
         version=escape(version),
         style=_read("page.css"),
         summary=escape(manifest.get("summary") or f"A model for task {manifest['task']}."),
         intended=escape(manifest.get("intended") or ""),
-        tiles="".join(_tile(figure) for figure in _telling(metrics["figures"], task=manifest["task"])),
+        tiles="".join(_tile(metric) for metric in _headline_metrics(metrics["figures"], task=manifest["task"])),
         viewer=viewer,
         measured=escape(
             f"On the {metrics['split']} part ({metrics['items']} items), which training did not see."
@@ -53,29 +53,29 @@ def render_page(folder: ModelFolder, *, version: str) -> str:
         ),
         plots="".join(plot for plot in plots if plot),
         interval=escape(f"95 % interval: {interval}" if interval else "95 % interval"),
-        figures="".join(map(_row, metrics["figures"], protocols)),
+        metrics="".join(map(_row, metrics["figures"], protocols)),
         subgroups=_subgroups(metrics),
         worst=_worst(folder),
         facts="".join(f"<tr><th>{escape(name)}</th><td>{escape(words)}</td></tr>" for name, words in _facts(manifest)),
-        again=escape(again(manifest)),
+        again=escape(retrain_command(manifest)),
         scripts=scripts,
     )
 
 
-def _telling(figures: Sequence[Mapping[str, Any]], *, task: str) -> list[Mapping[str, Any]]:
-    """The figures that say most, of those that are defined and of the model itself rather than of a baseline."""
-    own = [one for one in figures if one["value"] is not None and "baseline" not in one["protocol"]]
+def _headline_metrics(metrics: Sequence[Mapping[str, Any]], *, task: str) -> list[Mapping[str, Any]]:
+    """The metrics that say most, of those that are defined and of the model itself rather than of a baseline."""
+    own = [one for one in metrics if one["value"] is not None and "baseline" not in one["protocol"]]
     first = [one for name in task_of(task).headline for one in own if one["name"] == name]
     return [*first, *[one for one in own if one not in first]][:_TILES]
 
 
-def _tile(figure: Mapping[str, Any]) -> str:
-    words = "" if figure.get("low") is None else f"{number(figure['low'])} to {number(figure['high'])}"
-    return f"<div class='tile'>{escape(figure['name'])}<b>{number(figure['value'])}</b><small>{words}</small></div>"
+def _tile(metric: Mapping[str, Any]) -> str:
+    words = "" if metric.get("low") is None else f"{number(metric['low'])} to {number(metric['high'])}"
+    return f"<div class='tile'>{escape(metric['name'])}<b>{number(metric['value'])}</b><small>{words}</small></div>"
 
 
-def _row(figure: Mapping[str, Any], protocol: str) -> str:
-    cells = (("", figure["name"]), (" class='v'", figure_text(figure)), (" class='p'", protocol))
+def _row(metric: Mapping[str, Any], protocol: str) -> str:
+    cells = (("", metric["name"]), (" class='v'", metric_text(metric)), (" class='p'", protocol))
     return "<tr>" + "".join(f"<td{kind}>{escape(words)}</td>" for kind, words in cells) + "</tr>"
 
 
@@ -83,12 +83,12 @@ def _subgroups(metrics: Mapping[str, Any]) -> str:
     rows = metrics.get("subgroups") or []
     if not rows:
         return ""
-    names = [figure["name"] for figure in rows[0]["figures"]]
+    names = [metric["name"] for metric in rows[0]["figures"]]
     head = "".join(f"<th>{escape(name)}</th>" for name in ("by", "group", "items", *names))
     body = []
     for row in rows:
-        figures = {figure["name"]: figure_text(figure) for figure in row["figures"]}
-        cells = [fact_words(row["by"]), row["group"], str(row["items"]), *[figures.get(name, "") for name in names]]
+        figures = {metric["name"]: metric_text(metric) for metric in row["figures"]}
+        cells = [describe_fact(row["by"]), row["group"], str(row["items"]), *[figures.get(name, "") for name in names]]
         body.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
     return f"<h2>By subgroup</h2><table><tr>{head}</tr>{''.join(body)}</table>"
 
@@ -108,7 +108,7 @@ def _worst(folder: ModelFolder) -> str:
 def _viewer(folder: ModelFolder) -> tuple[str, str]:
     """The viewer's place in the page, and the scripts at its end; both "" for models of pictures."""
     listed = folder.manifest["files"]
-    code = bundle()
+    code = viewer_bundle()
     if code is None or not all(name in listed for name in VOLUMES.values()):
         return "", ""
     labels = folder.manifest["labels"]
@@ -153,7 +153,7 @@ def _facts(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append(("audit before training", f"{manifest['audit']['images']} images; leaks across the split: {leaks}"))
     if point := manifest.get("operating_point"):
         rows.append(("operating point", f"threshold {point['threshold']:.4g}: {point['rule']}"))
-    rows.append(("calibration", calibration_words(manifest)))
+    rows.append(("calibration", describe_calibration(manifest)))
     if parity := manifest.get("parity"):
         largest = ", ".join(f"{name} {value:.2g}" for name, value in parity["largest"].items())
         rows.append(("ONNX against torch", f"largest difference over {parity['inputs']} golden inputs: {largest}"))

@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from medzoo.report.figure import figure_text
+from medzoo.report.metric_text import metric_text
 from medzoo.task import task_of
 
 SHEET = "worst.jpg"
 _UNITS = {"px": "pixels", "mm": "mm", "ml": "ml"}
 
 
-def fact_words(by: str) -> str:
+def describe_fact(by: str) -> str:
     """`diameter_px` as "diameter, pixels"."""
     name, _, unit = by.rpartition("_")
     return f"{name}, {_UNITS[unit]}" if name and unit in _UNITS else by
 
 
 def subgroups_section(metrics: Mapping[str, Any]) -> str:
-    """The first figures by what the items are; "" where there are no groups large enough."""
+    """The first metrics by what the items are; "" where there are no groups large enough."""
     rows = metrics.get("subgroups") or []
     if not rows:
         return ""
-    names = [figure["name"] for figure in rows[0]["figures"]]
+    names = [metric["name"] for metric in rows[0]["figures"]]
     lines = [
         "## By subgroup",
         "",
@@ -31,9 +31,9 @@ def subgroups_section(metrics: Mapping[str, Any]) -> str:
         f"| --- | --- | --- | {' | '.join('---' for _ in names)} |",
     ]
     for row in rows:
-        figures = {figure["name"]: figure_text(figure) for figure in row["figures"]}
+        figures = {metric["name"]: metric_text(metric) for metric in row["figures"]}
         cells = " | ".join(figures.get(name, "") for name in names)
-        lines.append(f"| {fact_words(row['by'])} | {row['group']} | {row['items']} | {cells} |")
+        lines.append(f"| {describe_fact(row['by'])} | {row['group']} | {row['items']} | {cells} |")
     return "\n".join(lines)
 
 
@@ -47,7 +47,7 @@ def worst_section(metrics: Mapping[str, Any]) -> str:
     return "\n".join([*lines, *[f"- `{case['item']}`: {case['words']}" for case in cases]])
 
 
-def calibration_words(manifest: Mapping[str, Any]) -> str:
+def describe_calibration(manifest: Mapping[str, Any]) -> str:
     """One sentence on calibration, or on its absence."""
     found = manifest.get("calibration") or {}
     if found.get("method"):
@@ -77,7 +77,7 @@ def elsewhere_lines(elsewhere: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def again(manifest: Mapping[str, Any]) -> str:
+def retrain_command(manifest: Mapping[str, Any]) -> str:
     """The command that trains a model again; of a pipeline, that puts it together again."""
     return f"medzoo {'reproduce' if 'training' in manifest else 'train'} {manifest['name']}"
 

@@ -11,21 +11,21 @@ from rich.table import Column, Table
 
 from medzoo.escape import escaped
 from medzoo.report.console import Console
-from medzoo.report.figure import figure_text
+from medzoo.report.metric_text import metric_text
 
 
-def figures_table(figures: Sequence[Mapping[str, Any]]) -> Table:
+def metrics_table(metrics: Sequence[Mapping[str, Any]]) -> Table:
     """Name, value with interval, protocol."""
     table = Table(Column("figure", overflow="fold"), "value (95 % interval)", "protocol", box=None, pad_edge=False)
-    for figure in figures:
-        table.add_row(figure["name"], figure_text(figure), figure["protocol"])
+    for metric in metrics:
+        table.add_row(metric["name"], metric_text(metric), metric["protocol"])
     return table
 
 
 def training_summary(folder: Path, manifest: Mapping[str, Any], *, console: Console) -> None:
     """The summary after a training: metrics, files, and the next commands."""
     console.print()
-    console.print(figures_table(manifest["metrics"]["figures"]))
+    console.print(metrics_table(manifest["metrics"]["figures"]))
     work = f"{manifest['training']['steps']} steps" if "training" in manifest else "nothing to train"
     console.print(f"\n[bold]{manifest['name']}[/] is in {folder} after {manifest['seconds']:.0f} s ({work}):")
     for name, facts in manifest["files"].items():
@@ -71,7 +71,7 @@ def _judged(members: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def comparison_tables(document: Mapping[str, Any]) -> list[Table]:
-    """Figures side by side, then each later model minus the first, then the recipe fields that differ."""
+    """Metrics side by side, then each later model minus the first, then the recipe fields that differ."""
     names = document["models"]
     side = Table(
         Column("figure", overflow="fold"),
@@ -81,16 +81,16 @@ def comparison_tables(document: Mapping[str, Any]) -> list[Table]:
         title=f"on the same {document['items']} items",
     )
     by_name = {name: {f["name"]: f for f in document["figures"][name]} for name in names}
-    for figure in document["figures"][names[0]]:
-        cells = [by_name[name].get(figure["name"]) for name in names]
-        side.add_row(figure["name"], *[figure_text(cell) if cell else "" for cell in cells])
+    for metric in document["figures"][names[0]]:
+        cells = [by_name[name].get(metric["name"]) for name in names]
+        side.add_row(metric["name"], *[metric_text(cell) if cell else "" for cell in cells])
     tables = [side]
-    for name, figures in document["differences"].items():
+    for name, metrics in document["differences"].items():
         table = Table(
             "figure", "difference (95 % interval)", box=None, pad_edge=False, title=f"{name} minus {names[0]}"
         )
-        for figure in figures:
-            table.add_row(figure["name"], figure_text(figure))
+        for metric in metrics:
+            table.add_row(metric["name"], metric_text(metric))
         tables.append(table)
     recipes = Table("recipe field", *names, box=None, pad_edge=False)
     for field, values in document["recipes"].items():

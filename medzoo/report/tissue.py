@@ -1,11 +1,11 @@
-"""Brain tissue beside published figures: Dice of patch CNNs and others, each with its own protocol."""
+"""Brain tissue beside published metrics: Dice of patch CNNs and others, each with its own protocol."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from medzoo.report.figure import figure_text
+from medzoo.report.metric_text import metric_text
 
 TISSUES = ("csf", "grey-matter", "white-matter")
 # Mean of the eight rows of the slides that this model is built after; published means on IBSR18.
@@ -24,16 +24,16 @@ _PROTOCOLS = (
 
 def tissue_section(metrics: Mapping[str, Any]) -> str:
     """Markdown for a model whose Dice of the three tissues was measured, else nothing."""
-    figures = {figure["name"]: figure for figure in metrics["figures"]}
+    figures = {metric["name"]: metric for metric in metrics["figures"]}
     own = [figures.get(f"dice/{tissue}") for tissue in TISSUES]
-    if any(figure is None for figure in own):
+    if any(metric is None for metric in own):
         return ""
     lines = [
         "## Beside published figures",
         "",
         f"| Dice | {' | '.join(TISSUES)} |",
         "| --- | --- | --- | --- |",
-        f"| this model | {' | '.join(figure_text(figure) for figure in own if figure is not None)} |",
+        f"| this model | {' | '.join(metric_text(metric) for metric in own if metric is not None)} |",
         *[f"| {name} | {' | '.join(map(str, values))} |" for name, values in PUBLISHED],
         "",
         _PROTOCOLS,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from medzoo.artifact.environment import installed
+from medzoo.artifact.environment import installed_version
 from medzoo.errors import UserError
 from medzoo.results import Result, Segmentation
 from medzoo.writer import Writer
@@ -33,7 +33,7 @@ class DicomSegWriter(Writer):
             result.image,
             result.labels,
             model=result.model,
-            version=installed("medzoo") or "0",
+            version=installed_version("medzoo") or "0",
             deidentify=self.options.deidentify,
         )
         return replace(result, mask_path=path)

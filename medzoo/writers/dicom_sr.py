@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from medzoo.artifact.environment import installed
+from medzoo.artifact.environment import installed_version
 from medzoo.errors import UserError
 from medzoo.results import Detections, Result
 from medzoo.writer import Writer
@@ -33,7 +33,7 @@ class DicomSrWriter(Writer):
             names,
             result.image,
             model=result.model,
-            version=installed("medzoo") or "0",
+            version=installed_version("medzoo") or "0",
             deidentify=self.options.deidentify,
         )
         return result

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from medzoo.data.dataset import Item, Objects, Sample
-from medzoo.evaluation import evaluate, facts_of
+from medzoo.evaluation import evaluate, sample_facts
 from medzoo.runtime.metadata import Geometry, Metadata, OperatingPoint
 from medzoo.runtime.predictor import Predictor
 from medzoo.types import Array, Image
@@ -53,7 +53,7 @@ def test_precision_sees_all_detections_and_the_operating_point_its_own(threshold
     data = Both()
     predictor = Predictor(Graph(), threshold=threshold)
     scores = evaluate(predictor, data, data.items(), metrics=["ap50", "cpm", "sensitivity"], group="image")
-    figures = {figure.name: figure for figure in scores.figures()}
+    figures = {figure.name: figure for figure in scores.metrics()}
     assert figures["ap50"].value == pytest.approx(1.0)
     assert figures["cpm"].value == pytest.approx(1.0)
     assert figures["sensitivity"].value == pytest.approx(share)
@@ -73,4 +73,4 @@ def test_precision_sees_all_detections_and_the_operating_point_its_own(threshold
 def test_the_size_of_what_is_to_be_found_is_known(boxes: Array, affine: Array | None, facts: dict[str, float]) -> None:
     array = np.zeros((1, 4, 4) if affine is None else (1, 4, 4, 4), np.uint8)
     sample = Sample(Item("x", {}), Image(array, affine, "x"), Objects(boxes, np.zeros(len(boxes), int)))
-    assert facts_of(sample) == facts
+    assert sample_facts(sample) == facts

@@ -1,1 +1,1 @@
-"""The audit of a data set: leaks between the parts of a split, near-duplicates, and findings in single images."""
+"""The audit of a dataset: leaks between the parts of a split, near-duplicates, and findings in single images."""

@@ -1,4 +1,4 @@
-"""Audit a data set before anything trains on it: leaks between the parts of a split, and findings in images."""
+"""Audit a dataset before anything trains on it: leaks between the parts of a split, and findings in images."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from medzoo.data.audit.examine import Record, read_all
+from medzoo.data.audit.examine import ImageRecord, examine_all
 from medzoo.data.audit.fingerprint import Fingerprints
-from medzoo.data.audit.label_noise import suspects
+from medzoo.data.audit.groups import near_pairs
+from medzoo.data.audit.label_noise import find_label_issues
 from medzoo.data.audit.near_duplicates import NearPair
-from medzoo.data.audit.prints import near_pairs
 from medzoo.data.audit.report import Audit, Finding, Leak, LeakKind
-from medzoo.data.audit.volume_copies import candidates, copies
-from medzoo.data.dataset import DataSet, Deriving, Item, Noted
+from medzoo.data.audit.volume_copies import find_candidates, is_copy
+from medzoo.data.dataset import Dataset, DerivedDataset, Item, NotedDataset
 from medzoo.data.split import PARTS, Split
 from medzoo.types import Array
 
@@ -32,7 +32,10 @@ KEPT = 16  # volumes that are held while pairs of them are verified
 FEWEST = 8  # images, below which there is no telling what an outlier is
 
 
-def audit(data: DataSet, split: Split, *, mirrored: bool = True) -> Audit:
+Pair = tuple[ImageRecord, ImageRecord]
+
+
+def audit(data: Dataset, split: Split, *, mirrored: bool = True) -> Audit:
     """Read all items of `data` and report what would spoil a training.
 
     Leaks are pairs across the sides of `split`: the same person, the same bytes, the same content (also mirrored,
@@ -40,11 +43,11 @@ def audit(data: DataSet, split: Split, *, mirrored: bool = True) -> Audit:
     alike and do not agree voxel by voxel are no leak, but a finding: look-alike. Further findings: unreadable,
     label-conflict (one content, two labels), duplicate and near-duplicate (on one side), label-noise (see
     medzoo.data.audit.label_noise), off-grid, empty-mask, class-balance, spacing, intensity, burnt-in-text, header; of
-    boxes clipped, repeated-box and box-scale; and what the data set itself notes (medzoo.data.dataset.Note). Time
+    boxes clipped, repeated-box and box-scale; and what the dataset itself notes (medzoo.data.dataset.Note). Time
     grows as n log n.
     """
     items = data.items()
-    records, prints = read_all(data, items)
+    records, prints = examine_all(data, items)
     side = split.parts()
     same = list(_identical(records))
     known = {(a.item.id, b.item.id) for a, b in same}
@@ -66,7 +69,7 @@ def audit(data: DataSet, split: Split, *, mirrored: bool = True) -> Audit:
         if (a.item.id, b.item.id) not in known
     ]
     findings += _balance(items, side) + _outliers(records) + _scales(records)
-    if isinstance(data, Noted):
+    if isinstance(data, NotedDataset):
         findings += [Finding(note.kind, note.place, note.text) for note in data.notes()]
     splits: dict[str, int] = {part: len(getattr(split, part)) for part in PARTS}
     unread = tuple(record.item.id for record in records[len(prints or ()) :])
@@ -74,19 +77,19 @@ def audit(data: DataSet, split: Split, *, mirrored: bool = True) -> Audit:
 
 
 def _volumes_apart(
-    data: DataSet, records: Sequence[Record], found: Sequence[NearPair], *, mirrored: bool
+    data: Dataset, records: Sequence[ImageRecord], found: Sequence[NearPair], *, mirrored: bool
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     """Pairs of records that are copies, and pairs that only look alike, both sorted.
 
     `found` pairs of pictures are copies. Volumes are candidates by their looks, and copies where they agree voxel by
     voxel, for which the candidates are read again.
     """
-    cubes = {k: record.cube for k, record in enumerate(records) if record.cube is not None}
+    cubes = {k: record.thumbnail for k, record in enumerate(records) if record.thumbnail is not None}
     with_cube, volumes = list(cubes), set(cubes)
     copied = {(p.a, p.b) for p in found if not {p.a, p.b} <= volumes}
     alike = {(p.a, p.b) for p in found} - copied
-    placed = candidates(np.stack(list(cubes.values())), mirrored=mirrored) if cubes else []
-    read = data.source if isinstance(data, Deriving) else data.load
+    placed = find_candidates(np.stack(list(cubes.values())), mirrored=mirrored) if cubes else []
+    read = data.source if isinstance(data, DerivedDataset) else data.load
 
     @lru_cache(maxsize=KEPT)
     def volume(number: int) -> Array:
@@ -95,12 +98,12 @@ def _volumes_apart(
 
     for pair in placed:
         a, b = with_cube[pair.a], with_cube[pair.b]
-        if records[a].item.files != records[b].item.files and copies(volume(a), volume(b), pair.way):
+        if records[a].item.files != records[b].item.files and is_copy(volume(a), volume(b), pair.way):
             copied.add((a, b))
     return sorted(copied), sorted(alike - copied)
 
 
-def _scales(records: Sequence[Record]) -> list[Finding]:
+def _scales(records: Sequence[ImageRecord]) -> list[Finding]:
     """Boxes of a whole set that are of another scale than its images."""
     found = [record.boxes for record in records if record.boxes is not None and len(record.boxes)]
     if not found:
@@ -115,9 +118,9 @@ def _scales(records: Sequence[Record]) -> list[Finding]:
     return []
 
 
-def _identical(records: Sequence[Record]) -> Iterator[tuple[Record, Record]]:
+def _identical(records: Sequence[ImageRecord]) -> Iterator[Pair]:
     """Pairs of images with the same bytes; of very many copies each with the next alone."""
-    by_digest: dict[str, list[Record]] = defaultdict(list)
+    by_digest: dict[str, list[ImageRecord]] = defaultdict(list)
     for record in records:
         if record.digest:
             by_digest[record.digest].append(record)
@@ -125,9 +128,9 @@ def _identical(records: Sequence[Record]) -> Iterator[tuple[Record, Record]]:
         yield from combinations(same, 2) if len(same) < 32 else pairwise(same)
 
 
-def _persons(records: Sequence[Record], side: dict[str, Any]) -> Iterator[tuple[Record, Record]]:
+def _persons(records: Sequence[ImageRecord], side: dict[str, Any]) -> Iterator[Pair]:
     """For each person and each two sides that hold images of them, the first image of either."""
-    first: dict[tuple[str, str], dict[str, Record]] = defaultdict(dict)
+    first: dict[tuple[str, str], dict[str, ImageRecord]] = defaultdict(dict)
     for record in records:
         part = side.get(record.item.id)
         for key in PERSONS:
@@ -139,7 +142,7 @@ def _persons(records: Sequence[Record], side: dict[str, Any]) -> Iterator[tuple[
 
 def _leaks(
     kind: LeakKind,
-    pairs: Sequence[tuple[Record, Record]] | Iterator[tuple[Record, Record]],
+    pairs: Sequence[Pair] | Iterator[Pair],
     side: dict[str, Any],
 ) -> Iterator[Leak]:
     """The pairs that lie on two sides."""
@@ -149,14 +152,14 @@ def _leaks(
             yield Leak(kind, a.name, b.name, (sides[0], sides[1]), (a.item.stratum, b.item.stratum))
 
 
-def _same_thing(record: Record, pair: NearPair) -> bool:
+def _same_thing(record: ImageRecord, pair: NearPair) -> bool:
     """Whether a near pair, `record` being one of it, is more than two people's likeness."""
     if record.made:
         return pair.whole and pair.detail > MAP_DETAIL
     return pair.whole or not record.spacing or pair.detail > VOLUME_DETAIL
 
 
-def _conflicts(pairs: Sequence[tuple[Record, Record]]) -> list[Finding]:
+def _conflicts(pairs: Sequence[Pair]) -> list[Finding]:
     return [
         Finding(
             "label-conflict", a.name, f"is labelled {a.item.stratum}, its duplicate {b.name} {b.item.stratum}", b.name
@@ -167,7 +170,9 @@ def _conflicts(pairs: Sequence[tuple[Record, Record]]) -> list[Finding]:
 
 
 def _repeats(
-    same: Sequence[tuple[Record, Record]], near: Sequence[tuple[Record, Record]], side: dict[str, Any]
+    same: Sequence[Pair],
+    near: Sequence[Pair],
+    side: dict[str, Any],
 ) -> list[Finding]:
     """Pairs on one side."""
     kinds = (("duplicate", "has the same bytes as", same), ("near-duplicate", "shows what is shown by", near))
@@ -179,11 +184,11 @@ def _repeats(
     ]
 
 
-def _unlikely(records: Sequence[Record], prints: Fingerprints | None) -> list[Finding]:
+def _unlikely(records: Sequence[ImageRecord], prints: Fingerprints | None) -> list[Finding]:
     """Images that look like those of another class."""
     if prints is None:
         return []
-    found = suspects(prints, [record.item.stratum for record in records[: len(prints)]])
+    found = find_label_issues(prints, [record.item.stratum for record in records[: len(prints)]])
     return [
         Finding(
             "label-noise",
@@ -210,7 +215,7 @@ def _balance(items: Sequence[Item], side: dict[str, Any]) -> list[Finding]:
     return found
 
 
-def _outliers(records: Sequence[Record]) -> list[Finding]:
+def _outliers(records: Sequence[ImageRecord]) -> list[Finding]:
     """Images whose spacing or intensities are far from the set's."""
     found = []
     placed = [r for r in records if r.spacing]

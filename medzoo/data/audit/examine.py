@@ -1,4 +1,4 @@
-"""Read every image of a data set once: its facts, its fingerprint, and findings in it alone."""
+"""Read every image of a dataset once: its facts, its fingerprint, and findings in it alone."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 
 from medzoo.data.audit.burnt_in import has_burnt_in_text
 from medzoo.data.audit.fingerprint import Fingerprints, fingerprints, shrink
-from medzoo.data.audit.header import identifying
-from medzoo.data.audit.prints import BATCH, grey_view
+from medzoo.data.audit.groups import BATCH, grey_view
+from medzoo.data.audit.header import identifying_fields
 from medzoo.data.audit.report import Finding
-from medzoo.data.audit.volume_copies import cube
-from medzoo.data.dataset import MADE, DataSet, Deriving, Item, Objects, Sample
+from medzoo.data.audit.volume_copies import thumbnail_cube
+from medzoo.data.dataset import DERIVED, Dataset, DerivedDataset, Item, Objects, Sample
 from medzoo.errors import EmptyMaskError, OffGridError, UserError
 from medzoo.io.cache import file_digest
 from medzoo.preprocess.host.outline_features import OUTLINES
@@ -27,7 +27,7 @@ FAULTS: dict[type[UserError], str] = {OffGridError: "off-grid", EmptyMaskError: 
 
 
 @dataclass
-class Record:
+class ImageRecord:
     """The facts of one image that later checks compare; pixels are not kept."""
 
     item: Item
@@ -38,7 +38,7 @@ class Record:
     contrast: float = 0.0
     made: bool = False
     boxes: Array | None = None
-    cube: Array | None = None
+    thumbnail: Array | None = None
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -47,13 +47,13 @@ def image_name(item: Item) -> str:
     return str(item.files["image"]) if "image" in item.files else item.id
 
 
-def read_all(data: DataSet, items: Sequence[Item]) -> tuple[list[Record], Fingerprints | None]:
+def examine_all(data: Dataset, items: Sequence[Item]) -> tuple[list[ImageRecord], Fingerprints | None]:
     """Records and fingerprints of all items that can be read, in their order; the others' records follow."""
     # Volumes are few and slow to read: work for every thread.
     size = max(1, min(BATCH, len(items) // (4 * (os.cpu_count() or 1))))
     batches = [items[start : start + size] for start in range(0, len(items), size)]
-    good: list[Record] = []
-    bad: list[Record] = []
+    good: list[ImageRecord] = []
+    bad: list[ImageRecord] = []
     prints: list[Fingerprints] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for read, failed, found in pool.map(lambda batch: _read_batch(data, batch), batches):
@@ -63,14 +63,16 @@ def read_all(data: DataSet, items: Sequence[Item]) -> tuple[list[Record], Finger
     return good + bad, Fingerprints.join(prints) if prints else None
 
 
-def _read_batch(data: DataSet, batch: Sequence[Item]) -> tuple[list[Record], list[Record], Fingerprints | None]:
+def _read_batch(
+    data: Dataset, batch: Sequence[Item]
+) -> tuple[list[ImageRecord], list[ImageRecord], Fingerprints | None]:
     good, bad, shrunk = [], [], []
-    read = data.source if isinstance(data, Deriving) else data.load
+    read = data.source if isinstance(data, DerivedDataset) else data.load
     for item in batch:
         try:
             sample = read(item)
         except UserError as error:
-            record = Record(item, image_name(item), "")
+            record = ImageRecord(item, image_name(item), "")
             kind = next((kind for fault, kind in FAULTS.items() if isinstance(error, fault)), "unreadable")
             record.findings.append(Finding(kind, record.name, str(error.faults[0])))
             bad.append(record)
@@ -81,13 +83,13 @@ def _read_batch(data: DataSet, batch: Sequence[Item]) -> tuple[list[Record], lis
     return good, bad, fingerprints(shrunk) if shrunk else None
 
 
-def _examine(item: Item, sample: Sample, view: Array) -> Record:
+def _examine(item: Item, sample: Sample, view: Array) -> ImageRecord:
     name = image_name(item)
-    record = Record(item, name, _digest(item, sample))
+    record = ImageRecord(item, name, _digest(item, sample))
     record.spacing = sample.image.spacing if sample.image.affine is not None else ()
-    record.made = MADE in sample.image.meta
+    record.made = DERIVED in sample.image.meta
     if not record.made and min(sample.image.shape) >= THICK and len(sample.image.shape) == 3:
-        record.cube = cube(sample.image.array[0])
+        record.thumbnail = thumbnail_cube(sample.image.array[0])
     record.level, record.contrast = float(view.mean()), float(view.std())
     text = record.findings
     if record.contrast == 0:
@@ -103,7 +105,7 @@ def _examine(item: Item, sample: Sample, view: Array) -> Record:
     if isinstance(sample.target, Objects):
         record.boxes = sample.target.boxes
         text += [Finding(kind, name, words) for kind, words in _of_boxes(sample.target)]
-    if fields := identifying(item.files.values()):
+    if fields := identifying_fields(item.files.values()):
         text.append(Finding("header", name, f"its header fills {', '.join(fields)}"))
     return record
 
@@ -132,5 +134,5 @@ def _digest(item: Item, sample: Sample) -> str:
         points = [np.append(points, z) for slices in outlines.values() for z, points in slices]
         return hashlib.sha256(np.concatenate(points).tobytes()).hexdigest()
     # Two images made from one file are no copies of each other.
-    which = str(sample.image.meta.get(MADE, "")).encode()
+    which = str(sample.image.meta.get(DERIVED, "")).encode()
     return hashlib.sha256(np.ascontiguousarray(sample.image.array).tobytes() + which).hexdigest()

@@ -20,7 +20,7 @@ MOST_LINES = 1 << 16  # bytes of a header in lines that are looked at
 NIFTI_EXTENSIONS = {2: "a DICOM header as extension", 6: "a comment as extension"}
 
 
-def identifying(paths: Iterable[Path]) -> list[str]:
+def identifying_fields(paths: Iterable[Path]) -> list[str]:
     """Names of the fields that are filled in the headers of an item's files; of a folder, in its first file."""
     found: dict[str, None] = {}
     for path in paths:

@@ -18,7 +18,7 @@ CLEAR = 0.8  # least share of the neighbours, weighted, that has the other label
 
 
 @dataclass(frozen=True)
-class Suspect:
+class LabelIssue:
     """An image by number, the label its neighbours have, their weighted share, and that of its own label."""
 
     image: int
@@ -27,7 +27,7 @@ class Suspect:
     own: float
 
 
-def suspects(prints: Fingerprints, labels: Sequence[str]) -> list[Suspect]:
+def find_label_issues(prints: Fingerprints, labels: Sequence[str]) -> list[LabelIssue]:
     """Images whose nearest others have another label, the surest first.
 
     Confident learning (Northcutt et al., JAIR 70:1373, 2021) with the nearest neighbours' labels, each weighted by
@@ -47,7 +47,9 @@ def suspects(prints: Fingerprints, labels: Sequence[str]) -> list[Suspect]:
         return []
     usual = np.array([shares[given == k, k].mean() for k in range(len(names))])
     rows = np.flatnonzero((best != given) & (shares.max(axis=1) >= np.maximum(CLEAR, usual[best])))
-    found = [Suspect(int(k), str(names[best[k]]), float(shares[k, best[k]]), float(shares[k, given[k]])) for k in rows]
+    found = [
+        LabelIssue(int(k), str(names[best[k]]), float(shares[k, best[k]]), float(shares[k, given[k]])) for k in rows
+    ]
     return sorted(found, key=lambda one: (one.own - one.share, one.image))
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from medzoo.data.audit.fingerprint import GRID, Fingerprints
-from medzoo.data.audit.placement import guess_placements
-from medzoo.data.audit.registration import confirm
+from medzoo.data.audit.placement import propose_placements
+from medzoo.data.audit.registration import verify_placements
 from medzoo.types import Array
 
 CORRELATION = 0.95  # of 32 x 32 pictures, above which whole pictures may be near-duplicates
@@ -50,7 +50,7 @@ def near_duplicates(prints: Fingerprints, *, mirrored: bool = True) -> list[Near
     best: dict[tuple[int, int], NearPair] = {}
     for pair in _whole(prints, ways):
         best.setdefault((pair.a, pair.b), pair)
-    for guess, score, detail in confirm(prints, guess_placements(prints, ways)):
+    for guess, score, detail in verify_placements(prints, propose_placements(prints, ways)):
         pair = NearPair(guess.a, guess.b, score, detail, WAYS[guess.way], whole=False)
         best.setdefault((pair.a, pair.b), pair)
     return [best[key] for key in sorted(best)]
@@ -124,7 +124,7 @@ def detail_agreement(a: Array, b: Array) -> Array:
 
 
 def _chance_detail(grids: Array) -> float:
-    """Above what agreement of detail is more than the data set's own common look (aligned anatomy, frames)."""
+    """Above what agreement of detail is more than the dataset's own common look (aligned anatomy, frames)."""
     draw = np.random.default_rng(0)
     a, b = draw.integers(0, len(grids), (2, 512))
     chance = detail_agreement(grids[a[a != b]], grids[b[a != b]])

@@ -37,7 +37,7 @@ class Placement:
     votes: int
 
 
-def guess_placements(prints: Fingerprints, ways: Sequence[int]) -> list[Placement]:
+def propose_placements(prints: Fingerprints, ways: Sequence[int]) -> list[Placement]:
     """Placements that at least VOTES features support, most votes first, PER_PICTURE a picture at most.
 
     A straight edge looks the same all along, so that its features match each other many times over and agree on wrong

@@ -30,7 +30,7 @@ TRIM = 0.1
 BATCH = 64
 
 
-def confirm(prints: Fingerprints, guesses: Sequence[Placement]) -> Iterator[tuple[Placement, float, float]]:
+def verify_placements(prints: Fingerprints, guesses: Sequence[Placement]) -> Iterator[tuple[Placement, float, float]]:
     """The placements that hold, with the correlation of what the two pictures share, and of its fine detail."""
     batches = [guesses[start : start + BATCH] for start in range(0, len(guesses), BATCH)]
     with ThreadPoolExecutor() as pool:
@@ -39,7 +39,7 @@ def confirm(prints: Fingerprints, guesses: Sequence[Placement]) -> Iterator[tupl
 
 
 @dataclass(frozen=True, eq=False)
-class _Fit:
+class _Alignment:
     """Of p pairs: a rectangle of picture a, `middle` +- `radius` (p, 2), lies at `centre` +- `reach` of b."""
 
     middle: Array
@@ -47,14 +47,14 @@ class _Fit:
     centre: Array
     reach: Array
 
-    def scaled(self, factor: float) -> _Fit:
+    def scaled(self, factor: float) -> _Alignment:
         """The same on pictures whose sides are `factor` as long."""
         points = [(p + 0.5) * factor - 0.5 for p in (self.middle, self.centre)]
-        return _Fit(points[0], self.radius * factor, points[1], self.reach * factor)
+        return _Alignment(points[0], self.radius * factor, points[1], self.reach * factor)
 
-    def of(self, chosen: Array) -> _Fit:
+    def of(self, chosen: Array) -> _Alignment:
         """Some of the pairs."""
-        return _Fit(self.middle[chosen], self.radius[chosen], self.centre[chosen], self.reach[chosen])
+        return _Alignment(self.middle[chosen], self.radius[chosen], self.centre[chosen], self.reach[chosen])
 
 
 def _confirmed(prints: Fingerprints, guesses: Sequence[Placement]) -> list[tuple[Placement, float, float]]:
@@ -64,7 +64,7 @@ def _confirmed(prints: Fingerprints, guesses: Sequence[Placement]) -> list[tuple
     high = np.minimum(prints.extent[a] - 2, (prints.extent[b] - 2 - shift) / scale)
     left = np.flatnonzero(((scale > 0.25) & (scale < 4) & (high - low > 16)).all(axis=1))
     middle, radius = (low + high)[left] / 2, (high - low)[left] / 2
-    guess = fit = _Fit(middle, radius, scale[left] * middle + shift[left], scale[left] * radius)
+    guess = fit = _Alignment(middle, radius, scale[left] * middle + shift[left], scale[left] * radius)
     for factor, rounds, side in ((0.5, COARSE, 24), (1.0, FINE, 48)):
         if not len(left):
             return []
@@ -88,13 +88,15 @@ def _confirmed(prints: Fingerprints, guesses: Sequence[Placement]) -> list[tuple
     return [(guesses[k], float(s), float(d)) for k, s, d in zip(left[kept], score[kept], detail[kept], strict=True)]
 
 
-def _better(one: tuple[_Fit, Array, Array], other: tuple[_Fit, Array, Array]) -> tuple[_Fit, Array, Array]:
+def _better(
+    one: tuple[_Alignment, Array, Array], other: tuple[_Alignment, Array, Array]
+) -> tuple[_Alignment, Array, Array]:
     """Pair by pair the fit whose correlations are higher, with them."""
     chosen = other[1] + other[2] > one[1] + one[2]
     fields = [
         np.where(chosen[:, None], b, a) for a, b in zip(vars(one[0]).values(), vars(other[0]).values(), strict=True)
     ]
-    return _Fit(*fields), np.where(chosen, other[1], one[1]), np.where(chosen, other[2], one[2])
+    return _Alignment(*fields), np.where(chosen, other[1], one[1]), np.where(chosen, other[2], one[2])
 
 
 class _View:
@@ -143,13 +145,13 @@ def _views(prints: Fingerprints, a: Array, b: Array, way: Array, *, half: bool) 
     return _View(stack, first, size[first], np.zeros_like(way)), _View(stack, second, size[second], way)
 
 
-def _blurs(fit: _Fit) -> tuple[Array, Array]:
+def _blurs(fit: _Alignment) -> tuple[Array, Array]:
     """Factors of blur for a and b that make it the same in the scene: the finer picture is blurred more."""
     ratio = np.sqrt((fit.reach / fit.radius).prod(axis=1))
     return np.maximum(1, 1 / ratio), np.maximum(1, ratio)
 
 
-def _align(first: _View, second: _View, fit: _Fit, rounds: Sequence[float], side: int) -> _Fit:
+def _align(first: _View, second: _View, fit: _Alignment, rounds: Sequence[float], side: int) -> _Alignment:
     """The fit after some Gauss-Newton steps, each at most a few pixels; a step that runs away is not taken."""
     centre, reach = fit.centre, fit.reach
     blur_a, blur_b = _blurs(fit)
@@ -160,7 +162,7 @@ def _align(first: _View, second: _View, fit: _Fit, rounds: Sequence[float], side
         sane = (np.abs(new_centre - fit.centre) < 10) & (new_reach > fit.reach / 2) & (new_reach < 2 * fit.reach)
         sane = sane.all(axis=1, keepdims=True)
         centre, reach = np.where(sane, new_centre, centre), np.where(sane, new_reach, reach)
-    return _Fit(fit.middle, fit.radius, centre, reach)
+    return _Alignment(fit.middle, fit.radius, centre, reach)
 
 
 def _step(target: Array, sampled: tuple[Array, Array, Array], centre: Array, reach: Array) -> tuple[Array, Array]:
@@ -181,7 +183,7 @@ def _step(target: Array, sampled: tuple[Array, Array, Array], centre: Array, rea
     return centre + move[:, [0, 2]], reach + move[:, [1, 3]]
 
 
-def _scores(first: _View, second: _View, fit: _Fit, side: int) -> tuple[Array, Array]:
+def _scores(first: _View, second: _View, fit: _Alignment, side: int) -> tuple[Array, Array]:
     """(p,) correlations of what the pictures share and of its fine detail, worst pixels left out."""
     from scipy.ndimage import gaussian_filter
 
@@ -194,7 +196,7 @@ def _scores(first: _View, second: _View, fit: _Fit, side: int) -> tuple[Array, A
     return _correlation(x, y, kept), _correlation(fine[0], fine[1], kept)
 
 
-def _structured(first: _View, fit: _Fit, side: int) -> Array:
+def _structured(first: _View, fit: _Alignment, side: int) -> Array:
     """(p,) whether what is shared changes along both axes, so that there is one place where it fits."""
     _, down, across = first.sample(fit.middle, fit.radius, _blurs(fit)[0], side)
     change = np.sort([(part**2).mean(axis=(1, 2)) for part in (down, across)], axis=0)

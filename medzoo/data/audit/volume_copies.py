@@ -31,7 +31,7 @@ SAME, SAME_DETAIL = 0.9, 0.72  # least correlation of copies, and of their fine 
 
 
 @dataclass(frozen=True)
-class Way:
+class Orientation:
     """One of the right-angled placements: the axes' order, and which of them are mirrored afterwards."""
 
     order: tuple[int, ...] = (0, 1, 2)
@@ -44,16 +44,16 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Placed:
+class Candidate:
     """Two volumes by number, a < b, that may be copies: the way b is placed, and the correlation of their cubes."""
 
     a: int
     b: int
-    way: Way
+    way: Orientation
     score: float
 
 
-def cube(volume: Array) -> Array:
+def thumbnail_cube(volume: Array) -> Array:
     """(32, 32, 32) float32 of a volume (I, J, K): its mean values, cut to the middle 99 %, of mean 0 and length 1.
 
     Planes of one value at the ends of an axis, as moving leaves them behind, hold 0, the mean.
@@ -108,7 +108,7 @@ def _between(values: Array, places: Array) -> Array:
     return result
 
 
-def candidates(cubes: Array, *, mirrored: bool = True) -> list[Placed]:
+def find_candidates(cubes: Array, *, mirrored: bool = True) -> list[Candidate]:
     """Pairs of `cubes` (n, 32, 32, 32) that agree once placed: of each its NEAREST neighbours are tried.
 
     `mirrored`: mirror images count too, in every right-angled placement; else volumes as they lie, moved alone.
@@ -119,7 +119,7 @@ def candidates(cubes: Array, *, mirrored: bool = True) -> list[Placed]:
     n = len(cubes)
     if n < 2:
         return []
-    looks = np.stack([_look(one, mirrored=mirrored) for one in cubes])
+    looks = np.stack([_spectrum(one, mirrored=mirrored) for one in cubes])
     distance, near = cKDTree(looks).query(looks, k=min(NEAREST + 1, n), distance_upper_bound=FARTHEST)
     rows = [
         [b for b, d in zip(*row, strict=True) if d < np.inf]
@@ -129,11 +129,11 @@ def candidates(cubes: Array, *, mirrored: bool = True) -> list[Placed]:
     halves = cubes.reshape(n, SIDE // 2, 2, SIDE // 2, 2, SIDE // 2, 2).mean(axis=(2, 4, 6))
     rough, fine = (np.conj(rfftn(stack, axes=(1, 2, 3))) for stack in (halves, cubes))
 
-    def best(pair: tuple[int, int]) -> Placed:
+    def best(pair: tuple[int, int]) -> Candidate:
         a, b = pair
-        ways = sorted(_ways(mirrored), key=lambda way: -_highest(rough[a], way.of(halves[b])))[:FOLLOWED]
+        ways = sorted(_orientations(mirrored), key=lambda way: -_highest(rough[a], way.of(halves[b])))[:FOLLOWED]
         score, way = max(((_highest(fine[a], way.of(cubes[b])), way) for way in ways), key=lambda one: one[0])
-        return Placed(a, b, way, score)
+        return Candidate(a, b, way, score)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return [one for one in pool.map(best, pairs) if one.score > PLACED]
@@ -147,12 +147,16 @@ def _highest(spectrum: Array, other: Array) -> float:
 
 
 @cache
-def _ways(mirrored: bool) -> tuple[Way, ...]:
+def _orientations(mirrored: bool) -> tuple[Orientation, ...]:
     flips = list(product((False, True), repeat=3))
-    return tuple(Way(order, flip) for order in permutations(range(3)) for flip in flips) if mirrored else (Way(),)
+    return (
+        tuple(Orientation(order, flip) for order in permutations(range(3)) for flip in flips)
+        if mirrored
+        else (Orientation(),)
+    )
 
 
-def _look(one: Array, *, mirrored: bool) -> Array:
+def _spectrum(one: Array, *, mirrored: bool) -> Array:
     """Amplitudes of the lowest frequencies, the same for a volume moved (circularly) and, if `mirrored`, turned."""
     from scipy.fft import fftn
 
@@ -160,13 +164,15 @@ def _look(one: Array, *, mirrored: bool) -> Array:
     low = np.r_[-LOWEST + 1 : LOWEST]
     block = amplitudes[np.ix_(low, low, low)]
     if mirrored:
-        block = np.mean([way.of(block) for way in _ways(True)], axis=0)[LOWEST - 1 :, LOWEST - 1 :, LOWEST - 1 :]
+        block = np.mean([way.of(block) for way in _orientations(True)], axis=0)[
+            LOWEST - 1 :, LOWEST - 1 :, LOWEST - 1 :
+        ]
     flat = np.sqrt(block.ravel())
     result: Array = (flat / max(float(np.linalg.norm(flat)), 1e-6)).astype(np.float32)
     return result
 
 
-def agreement(a: Array, b: Array, way: Way) -> tuple[float, float]:
+def agreement(a: Array, b: Array, way: Orientation) -> tuple[float, float]:
     """Correlation of two volumes where both show something, and of their fine detail, b placed `way` and moved to fit.
 
     On the coarser of their two grids along each axis, FINEST voxels at most.
@@ -218,7 +224,7 @@ def _top(both: Array, peak: Sequence[np.intp], axis: int) -> float:
     return (at if at < count / 2 else at - count) + part
 
 
-def copies(a: Array, b: Array, way: Way) -> bool:
+def is_copy(a: Array, b: Array, way: Orientation) -> bool:
     """Whether two volumes agree voxel by voxel."""
     whole, detail = agreement(a, b, way)
     return whole > SAME and detail > SAME_DETAIL

@@ -1,1 +1,1 @@
-"""General formats of data sets on disk, one file each (single public data sets: public/)."""
+"""General formats of datasets on disk, one file each (single public datasets: public/)."""

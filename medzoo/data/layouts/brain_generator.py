@@ -24,7 +24,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from medzoo import registry
-from medzoo.data.dataset import MADE, DataEntry, DataParams, DataSet, Item, Objects, Sample
+from medzoo.data.dataset import DERIVED, DataEntry, DataParams, Dataset, Item, Objects, Sample
 from medzoo.data.generator.contrast import plain_contrast
 from medzoo.data.generator.scan import Look, synthesise
 from medzoo.data.generator.structures import LESION, compact, tissues
@@ -129,7 +129,7 @@ class BrainGenerator:
             lesions=params.lesions,
         )
         self._maps = lru_cache(maxsize=64)(label_map)
-        self._real: DataSet | None = None
+        self._real: Dataset | None = None
         if params.real is not None:
             entry, chosen = registry.entry("data", "nifti-pairs"), params.real.model_dump(exclude={"test", "repeat"})
             if task == "detect":
@@ -169,7 +169,7 @@ class BrainGenerator:
                 found += [replace(item, id=f"{item.id}/{n:03d}", part="train") for n in range(asked.repeat)]
         return found
 
-    def renewed(self, items: Sequence[Item], epoch: int) -> list[Item]:
+    def items_at_epoch(self, items: Sequence[Item], epoch: int) -> list[Item]:
         """Made `items` as they are in `epoch`: in turn, `renew` of them have been replaced before each epoch."""
         replaced = epoch * self.params.renew
         return [
@@ -183,7 +183,7 @@ class BrainGenerator:
         if "map" not in item.facts:
             return self.load(item)
         labels, affine = self._maps(item.files["label"])
-        image = Image(plain_contrast()[labels][None], affine, source=item.id, meta={MADE: item.facts["variant"]})
+        image = Image(plain_contrast()[labels][None], affine, source=item.id, meta={DERIVED: item.facts["variant"]})
         return Sample(item, image, tissues()[labels])
 
     def load(self, item: Item) -> Sample:

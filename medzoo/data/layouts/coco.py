@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from medzoo.data.audit.prints import NearGroups, near_duplicate_groups
-from medzoo.data.dataset import DataEntry, DataParams, Ignored, Item, Note, Part, Sample
+from medzoo.data.audit.groups import NearGroups, near_duplicate_groups
+from medzoo.data.dataset import DataEntry, DataParams, IgnoredObjects, Item, Note, Part, Sample
 from medzoo.data.hidden import refuse_hidden
 from medzoo.data.objects import ROUNDING, checked_objects
 from medzoo.data.picture_size import PIXELS, Pixels, Size, on_picture, stated_size
-from medzoo.data.volumes import inside
+from medzoo.data.volumes import file_inside
 from medzoo.errors import UserError
 from medzoo.io import read_image
 from medzoo.types import Array
@@ -89,7 +89,7 @@ class Coco:
         files: list[tuple[Part | None, str]] = [*given.items()] if isinstance(given, dict) else [(None, given)]
         result: dict[str, _Listed] = {}
         for part, name in files:
-            for one in self._read(inside(self.params.root, name, "data.annotations"), part):
+            for one in self._read(file_inside(self.params.root, name, "data.annotations"), part):
                 if one.item.id in result:
                     raise UserError(f"the image {one.item.id!r} is listed twice", one.where)
                 result[one.item.id] = one
@@ -145,11 +145,11 @@ class Coco:
         if not (root / folder / name).is_file():
             slashed = name.replace("\\", "/")
             if slashed != name and (root / folder / slashed).is_file():  # written on Windows
-                return inside(root, f"{folder}/{slashed}", where)
+                return file_inside(root, f"{folder}/{slashed}", where)
             if folder not in ("", ".") and not Path(slashed).is_absolute() and (root / slashed).is_file():
                 hint = "its file_name counts from the root: set data.images=."
                 raise UserError("no such file", str(root / folder / name), hint)
-        return inside(root, f"{folder}/{name}", where)
+        return file_inside(root, f"{folder}/{name}", where)
 
     @cached_property
     def near(self) -> dict[str, str]:
@@ -211,7 +211,7 @@ class Coco:
         target, notes = chosen(~left_out), []
         if left_out.any():
             crowds = chosen(left_out)
-            target = target.ignoring(Ignored(crowds.boxes, crowds.labels, crowd=True))
+            target = target.ignoring(IgnoredObjects(crowds.boxes, crowds.labels, crowd=True))
             notes = [Note("crowd", f"{int(left_out.sum())} of {len(left_out)} boxes are of crowds and do not count")]
         return Sample(item, image, target, notes=tuple(notes))
 

@@ -11,7 +11,7 @@ from typing import get_args
 
 import numpy as np
 
-from medzoo.data.audit.prints import NearGroups, near_duplicate_groups
+from medzoo.data.audit.groups import NearGroups, near_duplicate_groups
 from medzoo.data.dataset import DataEntry, DataParams, Item, Part, Sample
 from medzoo.data.hidden import refuse_hidden
 from medzoo.errors import UserError

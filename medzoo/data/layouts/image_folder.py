@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import get_args
 
-from medzoo.data.audit.prints import NearGroups, near_duplicate_groups
+from medzoo.data.audit.groups import NearGroups, near_duplicate_groups
 from medzoo.data.dataset import DataEntry, DataParams, Item, Part, Sample
 from medzoo.data.hidden import is_hidden
 from medzoo.errors import UserError

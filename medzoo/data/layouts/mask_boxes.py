@@ -12,7 +12,7 @@ from pydantic import Field
 
 from medzoo.data.dataset import DataEntry, DataParams, Item, Objects, Sample
 from medzoo.data.objects import checked_objects, component_boxes
-from medzoo.data.patterns import check_places, filled, matches
+from medzoo.data.patterns import check_placeholders, fill_pattern, match_files
 from medzoo.errors import UserError
 from medzoo.io import read_image, read_labels
 from medzoo.types import Array
@@ -38,21 +38,21 @@ class MaskBoxes:
 
     def __init__(self, params: Params, labels: Sequence[str]) -> None:
         self.params, self.labels = params, tuple(labels)
-        check_places(params.image, {"mask": params.mask}, example="{name}.png")
+        check_placeholders(params.image, {"mask": params.mask}, example="{name}.png")
         if params.values != "label" and len(self.labels) > 1:
             raise UserError("several labels need values: label", "data.values", "or name one label")
 
     @cached_property
     def found(self) -> dict[str, dict[str, str]]:
         """The places' values by image path below the root."""
-        return matches(self.params.root, self.params.image, beside=self.params.mask)
+        return match_files(self.params.root, self.params.image, beside=self.params.mask)
 
     def items(self) -> Sequence[Item]:
         """All images by path. Raises UserError if none of them has a mask."""
         items = []
         for name, places in self.found.items():
             files = {"image": self.params.root / name}
-            mask = self.params.root / filled(self.params.mask, places)
+            mask = self.params.root / fill_pattern(self.params.mask, places)
             if mask.is_file():
                 files["mask"] = mask
             items.append(Item(name, files, {**places, "image": name}))

@@ -13,14 +13,14 @@ from pathlib import Path
 from medzoo.data.dataset import DataEntry, Item, Sample
 from medzoo.data.hidden import refuse_hidden
 from medzoo.data.names import distinct_names
-from medzoo.data.volumes import Described, DescribedParams, inside
+from medzoo.data.volumes import DatasetJson, DatasetJsonParams, file_inside
 from medzoo.errors import UserError
 from medzoo.io.read import read_image
 from medzoo.io.sequences import read_stacked
 from medzoo.types import Image
 
 
-class Msd(Described):
+class Msd(DatasetJson):
     """Items are the training pairs of dataset.json, called after the image's file, or after its path where several
     files share a name; group "case"."""
 
@@ -41,7 +41,7 @@ class Msd(Described):
     def _files(self, pair: dict[str, object]) -> dict[str, Path]:
         for role in ("image", "label"):
             refuse_hidden(str(pair[role]), self.where)
-        return {role: inside(self.params.root, str(pair[role]), self.where) for role in ("image", "label")}
+        return {role: file_inside(self.params.root, str(pair[role]), self.where) for role in ("image", "label")}
 
     def load(self, item: Item) -> Sample:
         return self.labelled(item, self._read(item.files["image"]))
@@ -57,4 +57,4 @@ def _file_stem(path: Path) -> str:
     return path.name.removesuffix(".gz").removesuffix(".nii")
 
 
-ENTRY = DataEntry(params=DescribedParams, tasks=("segment",), open=Msd, image="scan")
+ENTRY = DataEntry(params=DatasetJsonParams, tasks=("segment",), open=Msd, image="scan")

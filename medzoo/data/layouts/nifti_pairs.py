@@ -13,8 +13,8 @@ from pydantic import Field
 
 from medzoo.data.dataset import DataEntry, DataParams, Item, Objects, Sample
 from medzoo.data.objects import checked_objects, component_boxes
-from medzoo.data.patterns import check_places, filled, matches
-from medzoo.data.slabs import slab_places
+from medzoo.data.patterns import check_placeholders, fill_pattern, match_files
+from medzoo.data.slabs import slab_slices
 from medzoo.data.volumes import Values, check_values, index_labels
 from medzoo.errors import UserError
 from medzoo.io import read_image, read_labels
@@ -48,7 +48,7 @@ class NiftiPairs:
     def __init__(self, params: Params, task: str, labels: Sequence[str]) -> None:
         self.params, self.task, self.labels = params, task, tuple(labels)
         others = {f"channels.{n}": channel for n, channel in enumerate(params.channels)}
-        check_places(params.image, {"label": params.label, **others}, example="{patient}/t1.nii.gz")
+        check_placeholders(params.image, {"label": params.label, **others}, example="{patient}/t1.nii.gz")
         check_values(self.labels, params.values or {})
         if task == "detect" and params.values is None and len(self.labels) > 1:
             raise UserError("several labels need data.values", "data.values", "values: {lesion: [1]}")
@@ -56,15 +56,18 @@ class NiftiPairs:
     @cached_property
     def found(self) -> dict[str, dict[str, str]]:
         """The places' values by image path below the root."""
-        return matches(self.params.root, self.params.image)
+        return match_files(self.params.root, self.params.image)
 
     def items(self) -> Sequence[Item]:
         """All volumes by path; the groups are the places of the pattern, and "image"."""
         items = []
         for name, places in self.found.items():
-            files = {"image": self.params.root / name, "label": self.params.root / filled(self.params.label, places)}
+            files = {
+                "image": self.params.root / name,
+                "label": self.params.root / fill_pattern(self.params.label, places),
+            }
             for number, channel in enumerate(self.params.channels, 1):
-                files[f"channel-{number}"] = self.params.root / filled(channel, places)
+                files[f"channel-{number}"] = self.params.root / fill_pattern(channel, places)
             missing = [path for path in files.values() if not path.is_file()]
             if missing:
                 raise UserError("no such file", str(missing[0]), f"it belongs to {name}")
@@ -126,7 +129,7 @@ class NiftiPairs:
 def _cut(image: Image, target: Array, item: Item) -> tuple[Image, Array]:
     """The item's slab of an image and its label map, the affine that of its first slice."""
     assert image.affine is not None
-    places = slab_places(item)
+    places = slab_slices(item)
     shift = np.eye(4)
     shift[item.facts["axis"], 3] = item.facts["start"]
     return image.replace(array=image.array[(slice(None), *places)], affine=image.affine @ shift), target[places]

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 
 from medzoo.data.dataset import DataEntry, Item, Sample
 from medzoo.data.hidden import is_hidden
-from medzoo.data.volumes import Described, DescribedParams
+from medzoo.data.volumes import DatasetJson, DatasetJsonParams
 from medzoo.errors import UserError
 from medzoo.io.sequences import read_channels
 
 
-class Nnunet(Described):
+class Nnunet(DatasetJson):
     """Items are the cases of labelsTr; group "case"."""
 
     def items(self) -> Sequence[Item]:
@@ -46,4 +46,4 @@ class Nnunet(Described):
         return self.labelled(item, image)
 
 
-ENTRY = DataEntry(params=DescribedParams, tasks=("segment",), open=Nnunet, image="scan")
+ENTRY = DataEntry(params=DatasetJsonParams, tasks=("segment",), open=Nnunet, image="scan")

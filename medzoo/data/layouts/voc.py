@@ -13,8 +13,8 @@ from xml.etree import ElementTree
 import numpy as np
 from pydantic import Field
 
-from medzoo.data.audit.prints import NearGroups, near_duplicate_groups
-from medzoo.data.dataset import DataEntry, DataParams, Ignored, Item, Note, Part, Sample
+from medzoo.data.audit.groups import NearGroups, near_duplicate_groups
+from medzoo.data.dataset import DataEntry, DataParams, IgnoredObjects, Item, Note, Part, Sample
 from medzoo.data.hidden import is_hidden
 from medzoo.data.objects import checked_objects
 from medzoo.data.picture_size import PIXELS, Pixels, Size, on_picture, stated_size
@@ -213,7 +213,7 @@ class Voc:
         notes = []
         if left_out.any():
             beside = checked_objects(boxes[left_out].tolist(), numbers[left_out].tolist(), shape, where, clip=clip)
-            ignored = Ignored(beside.boxes, beside.labels)
+            ignored = IgnoredObjects(beside.boxes, beside.labels)
             target = target.ignoring(ignored)
             text = f"{int(left_out.sum())} of {len(left_out)} objects are marked difficult and do not count"
             notes.append(Note("difficult", text))

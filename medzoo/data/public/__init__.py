@@ -1,1 +1,1 @@
-"""Single public data sets, each in the layout that it is published in, one file each (general formats: layouts/)."""
+"""Single public datasets, each in the layout that it is published in, one file each (general formats: layouts/)."""

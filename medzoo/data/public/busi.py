@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from medzoo.data.audit.prints import NearGroups, near_duplicate_groups
+from medzoo.data.audit.groups import NearGroups, near_duplicate_groups
 from medzoo.data.dataset import DataEntry, DataParams, Item, Objects, Sample
 from medzoo.data.hidden import is_hidden
 from medzoo.data.objects import checked_objects, mask_box

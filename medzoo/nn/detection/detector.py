@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from medzoo.metrics.detect import Boxes, DetectScores
-from medzoo.metrics.interval import point
+from medzoo.metrics.interval import point_estimate
 from medzoo.metrics.match import Rule, match
 from medzoo.nn.net import Net
 from medzoo.runtime.backends.base import detection_outputs
@@ -46,7 +46,7 @@ class Detector(Net):
 
     def metric(self, name: str, answers: Sequence[Judged]) -> float:
         """See Net.metric."""
-        return point(_scores(answers, [name]).measures()[0].statistic, len(answers))
+        return point_estimate(_scores(answers, [name]).measures()[0].statistic, len(answers))
 
     def calibrate(self, answers: Sequence[Judged]) -> None:
         """Choose the operating threshold: by `false_positives` an image, or where F1 is best."""

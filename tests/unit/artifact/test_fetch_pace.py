@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from medzoo.artifact.source import HttpSource, Pace
+from medzoo.artifact.source import FetchLimits, HttpSource
 from medzoo.errors import UserError
 
 Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
@@ -51,7 +51,7 @@ def head(to: http.server.BaseHTTPRequestHandler, code: int = 200, **headers: Any
     to.end_headers()
 
 
-def whole(base: str, pace: Pace, *, offset: int = 0) -> bytes:
+def whole(base: str, pace: FetchLimits, *, offset: int = 0) -> bytes:
     with HttpSource(base, pace=pace).open("index.json", offset=offset) as stream:
         found = b""
         while piece := stream.read(1 << 18):
@@ -86,7 +86,7 @@ def silence(to: http.server.BaseHTTPRequestHandler) -> None:
 )
 def test_a_server_that_trickles_is_given_up(served: Any, answer: Answer, said: str) -> None:
     with pytest.raises(UserError, match=said):
-        whole(served(answer), Pace(window=0.3))
+        whole(served(answer), FetchLimits(window=0.3))
 
 
 def test_all_of_it_has_a_deadline(served: Any) -> None:
@@ -97,7 +97,7 @@ def test_all_of_it_has_a_deadline(served: Any) -> None:
             time.sleep(0.02)
 
     with pytest.raises(UserError, match=r"was not fetched within 0\.5 seconds"):
-        whole(served(steady), Pace(deadline=0.5))
+        whole(served(steady), FetchLimits(deadline=0.5))
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_all_of_it_has_a_deadline(served: Any) -> None:
 )
 def test_a_redirect_elsewhere_is_said_and_not_followed(served: Any, target: str) -> None:
     with pytest.raises(UserError, match=r"it was not followed|is not allowed"):
-        whole(served(lambda to: head(to, 302, Location=target)), Pace())
+        whole(served(lambda to: head(to, 302, Location=target)), FetchLimits())
 
 
 def test_a_redirect_on_the_same_host_is_followed(served: Any) -> None:
@@ -116,7 +116,7 @@ def test_a_redirect_on_the_same_host_is_followed(served: Any) -> None:
             head(to, Content_Length=2)
             to.wfile.write(b"{}")
 
-    assert whole(served(moved), Pace()) == b"{}"
+    assert whole(served(moved), FetchLimits()) == b"{}"
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br"])
@@ -127,7 +127,7 @@ def test_bytes_in_an_encoding_are_refused(served: Any, encoding: str) -> None:
         to.wfile.write(raw)
 
     with pytest.raises(UserError, match=f"is sent in the encoding '{encoding}'"):
-        whole(served(packed), Pace())
+        whole(served(packed), FetchLimits())
 
 
 def test_a_part_from_another_place_is_refused(served: Any) -> None:
@@ -136,7 +136,7 @@ def test_a_part_from_another_place_is_refused(served: Any) -> None:
         to.wfile.write(b"{}")
 
     with pytest.raises(UserError, match="from another place"):
-        whole(served(shifted), Pace(), offset=5)
+        whole(served(shifted), FetchLimits(), offset=5)
 
 
 def test_a_length_that_is_a_lie_gives_what_came(served: Any) -> None:
@@ -144,4 +144,4 @@ def test_a_length_that_is_a_lie_gives_what_came(served: Any) -> None:
         head(to, Content_Length=100)
         to.wfile.write(b"{}")
 
-    assert whole(served(short), Pace()) == b"{}"  # whoever asks knows how many bytes there must be
+    assert whole(served(short), FetchLimits()) == b"{}"  # whoever asks knows how many bytes there must be

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from medzoo.data.catalog import Catalog, WithoutTorch
+from medzoo.data.catalog import Catalog, CatalogWithoutTorch
 from medzoo.errors import UserError
 from medzoo.recipe import load_recipe, read_recipe_text
 
@@ -27,14 +27,14 @@ metrics: [dicee]
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_released_recipe_is_the_same_recipe(path: Path) -> None:
-    bare, whole = (load_recipe(path, catalog=one()) for one in (WithoutTorch, Catalog))
+    bare, whole = (load_recipe(path, catalog=one()) for one in (CatalogWithoutTorch, Catalog))
     assert bare.digest == whole.digest
     assert bare.host_steps == whole.host_steps
 
 
 def test_what_needs_no_torch_is_found_at_once() -> None:
     with pytest.raises(UserError) as caught:
-        read_recipe_text(WRONG, "wrong.yaml", catalog=WithoutTorch())
+        read_recipe_text(WRONG, "wrong.yaml", catalog=CatalogWithoutTorch())
     places = [str(fault).split(":")[1] + ":" + str(fault).split(":")[3].strip() for fault in caught.value.faults]
     assert places == [
         "5:data.rot",

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image as Pillow
 
 import medzoo
-from medzoo.commands.predict import scans_of
+from medzoo.commands.predict import expand_folders
 from medzoo.commands.predict_ray import Worker, in_order
 from medzoo.errors import UserError
 from tests.unit.serve.graphs import write_graph
@@ -41,7 +41,7 @@ def test_a_folder_of_scans_is_its_files_and_a_series_is_one(tmp_path: Path) -> N
         (tmp_path / "scans" / name).touch()
     (tmp_path / "series").mkdir()
     (tmp_path / "series" / "1.dcm").touch()
-    found = scans_of([str(tmp_path / "scans"), str(tmp_path / "series"), "x.png"])
+    found = expand_folders([str(tmp_path / "scans"), str(tmp_path / "series"), "x.png"])
     assert [Path(text).name for text in found] == ["a.nii.gz", "b.png", "c.PNG", "series", "x.png"]
 
 

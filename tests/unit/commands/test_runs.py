@@ -217,7 +217,7 @@ def test_models_are_compared_on_the_same_items(recipe: Path, trained: Path, tmp_
 
 def test_folds_test_every_item_once_and_a_finished_fold_is_kept(recipe: Path, tmp_path: Path) -> None:
     found = cross_validate(recipe, ["train.epochs=1"], folds=2, out=tmp_path, console=QUIET, jobs=2)
-    figure = next(f for f in found.figures if f["name"] == "accuracy")
+    figure = next(f for f in found.metrics if f["name"] == "accuracy")
     assert figure["n"] == 40
     folds = [ModelFolder.open(tmp_path / f"fold-{k}") for k in range(2)]
     right = [

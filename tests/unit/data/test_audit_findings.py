@@ -17,7 +17,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from scipy.ndimage import gaussian_filter
 
 from medzoo.data.audit.audit import audit
-from medzoo.data.audit.header import identifying
+from medzoo.data.audit.header import identifying_fields
 from medzoo.data.audit.report import Audit
 from medzoo.data.dataset import Item, Sample
 from medzoo.data.layouts import nifti_pairs
@@ -160,21 +160,21 @@ def dicom(path: Path, **fields: str) -> Path:
 
 def test_headers_that_identify(tmp_path: Path) -> None:
     filled = dicom(tmp_path / "a.dcm", PatientName="DOE^JANE", PatientBirthDate="19700101", InstitutionName="General")
-    assert identifying([filled]) == ["PatientName", "PatientBirthDate", "InstitutionName"]
-    assert identifying([dicom(tmp_path / "b.dcm", PatientName="", Modality="CT")]) == []
+    assert identifying_fields([filled]) == ["PatientName", "PatientBirthDate", "InstitutionName"]
+    assert identifying_fields([dicom(tmp_path / "b.dcm", PatientName="", Modality="CT")]) == []
     series = tmp_path / "series"
     series.mkdir()
     dicom(series / "1.dcm", PatientID="77")
-    assert identifying([series]) == ["PatientID"]
+    assert identifying_fields([series]) == ["PatientID"]
     words = PngImagePlugin.PngInfo()
     words.add_text("Patient", "DOE^JANE")
     Pillow.new("L", (8, 8)).save(tmp_path / "c.png", pnginfo=words)
-    assert identifying([tmp_path / "c.png"]) == ["the text 'Patient'"]
+    assert identifying_fields([tmp_path / "c.png"]) == ["the text 'Patient'"]
     exif = Pillow.Exif()
     exif[0x010E] = "DOE^JANE"
     Pillow.new("L", (8, 8)).save(tmp_path / "d.jpg", exif=exif)
     Pillow.new("L", (8, 8)).save(tmp_path / "e.png")
-    assert identifying([tmp_path / "d.jpg", tmp_path / "e.png"]) == ["ImageDescription"]
+    assert identifying_fields([tmp_path / "d.jpg", tmp_path / "e.png"]) == ["ImageDescription"]
 
 
 def test_headers_in_lines_that_identify(tmp_path: Path) -> None:
@@ -183,9 +183,9 @@ def test_headers_in_lines_that_identify(tmp_path: Path) -> None:
     image = sitk.GetImageFromArray(np.ones((3, 4, 5), np.int16))
     for name in ("clean.mha", "clean.nrrd"):
         sitk.WriteImage(image, str(tmp_path / name))
-        assert identifying([tmp_path / name]) == []
+        assert identifying_fields([tmp_path / name]) == []
     for key, value in (("0010|0010", "DOE^JANE"), ("0010|0020", "4711"), ("0008|0060", "CT"), ("0010|0030", "")):
         image.SetMetaData(key, value)
     for name in ("filled.mha", "filled.nrrd"):
         sitk.WriteImage(image, str(tmp_path / name))
-        assert sorted(identifying([tmp_path / name])) == ["PatientID", "PatientName"], name
+        assert sorted(identifying_fields([tmp_path / name])) == ["PatientID", "PatientName"], name

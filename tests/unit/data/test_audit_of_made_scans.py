@@ -12,7 +12,7 @@ from scipy.ndimage import affine_transform
 
 from medzoo import registry
 from medzoo.data.audit.audit import audit
-from medzoo.data.dataset import DataSet
+from medzoo.data.dataset import Dataset
 from medzoo.data.layouts.brain_generator import LABELS
 from medzoo.data.split import Split
 from medzoo.types import Array
@@ -33,12 +33,12 @@ def people(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Path:
     return folder
 
 
-def opened(folder: Path, variants: int = 2) -> DataSet:
+def opened(folder: Path, variants: int = 2) -> Dataset:
     entry = registry.entry("data", "brain-generator")
     return entry.open(entry.params.model_validate({"root": folder, "variants": variants}), "segment", LABELS)
 
 
-def split(data: DataSet, side: Callable[[str], bool]) -> Split:
+def split(data: Dataset, side: Callable[[str], bool]) -> Split:
     names = [item.id for item in data.items()]
     test = tuple(name for name in names if side(name))
     return Split(tuple(n for n in names if n not in test), (), test, digest="", group="subject")

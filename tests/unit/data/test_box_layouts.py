@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from medzoo.data.dataset import DataSet, Objects
+from medzoo.data.dataset import Dataset, Objects
 from medzoo.data.layouts import coco, mask_boxes
 from medzoo.errors import UserError
 
@@ -29,7 +29,7 @@ DOCUMENT: dict[str, Any] = {
 }
 
 
-def coco_of(root: Path, document: Any = None, **changes: Any) -> DataSet:
+def coco_of(root: Path, document: Any = None, **changes: Any) -> Dataset:
     (root / "images").mkdir(exist_ok=True)
     for name in ("a.png", "b.png"):
         Pillow.fromarray(np.zeros((30, 40), np.uint8)).save(root / "images" / name)
@@ -38,7 +38,7 @@ def coco_of(root: Path, document: Any = None, **changes: Any) -> DataSet:
     return coco.ENTRY.open(coco.Params(root=root, **changes), "detect", ("speck", "cell"))
 
 
-def objects(data: DataSet, name: str) -> Objects:
+def objects(data: Dataset, name: str) -> Objects:
     (item,) = [item for item in data.items() if item.id == name]
     target = data.load(item).target
     assert isinstance(target, Objects)
@@ -106,7 +106,7 @@ def test_broken_coco_files_are_named(tmp_path: Path, document: Any, message: str
         coco_of(tmp_path, document).items()
 
 
-def masks_of(root: Path, labels: tuple[str, ...] = ("lesion",), **changes: Any) -> DataSet:
+def masks_of(root: Path, labels: tuple[str, ...] = ("lesion",), **changes: Any) -> Dataset:
     mask = np.zeros((30, 40), np.uint8)
     mask[2:6, 3:9] = 1
     mask[10:12, 20:25] = 1

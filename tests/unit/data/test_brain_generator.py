@@ -191,9 +191,12 @@ def test_what_every_run_begins_with_is_kept_and_is_what_was_made(
 def test_some_scans_are_new_in_each_epoch_and_a_resumed_run_has_the_same(maps: Path) -> None:
     data = opened(maps, renew=2)
     items = data.items()[:5]
-    assert [i.facts for i in data.renewed(items, 0)] == [i.facts for i in items]
+    assert [i.facts for i in data.items_at_epoch(items, 0)] == [i.facts for i in items]
     fresh = [
-        sum(a.facts != b.facts for a, b in zip(data.renewed(items, e), data.renewed(items, e + 1), strict=True))
+        sum(
+            a.facts != b.facts
+            for a, b in zip(data.items_at_epoch(items, e), data.items_at_epoch(items, e + 1), strict=True)
+        )
         for e in range(10)
     ]
     assert fresh == [2] * 10

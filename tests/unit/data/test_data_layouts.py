@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from medzoo.data.dataset import DataEntry, DataSet, Objects
+from medzoo.data.dataset import DataEntry, Dataset, Objects
 from medzoo.data.layouts import image_folder, nifti_pairs, voc
 from medzoo.data.objects import checked_objects, component_boxes
 from medzoo.data.public import busi, lidc_contours, mni152
 from medzoo.errors import UserError
 
 
-def opened(entry: DataEntry, task: str, labels: list[str], **params: Any) -> DataSet:
+def opened(entry: DataEntry, task: str, labels: list[str], **params: Any) -> Dataset:
     return entry.open(entry.params(**params), task, labels)
 
 

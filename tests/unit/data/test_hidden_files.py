@@ -14,7 +14,7 @@ import pytest
 from PIL import Image as Pillow
 
 from medzoo import registry
-from medzoo.data.dataset import DataSet
+from medzoo.data.dataset import Dataset
 from medzoo.data.hidden import is_hidden
 from medzoo.errors import UserError
 
@@ -36,20 +36,20 @@ def described(root: Path, **more: Any) -> None:
     (root / "dataset.json").write_text(json.dumps({"channel_names": {"0": "MR"}, "labels": labels, **more}))
 
 
-def opened(kind: str, task: str, labels: tuple[str, ...], **params: Any) -> DataSet:
+def opened(kind: str, task: str, labels: tuple[str, ...], **params: Any) -> Dataset:
     entry = registry.entry("data", kind)
-    data: DataSet = entry.open(entry.params.model_validate(params), task, labels)
+    data: Dataset = entry.open(entry.params.model_validate(params), task, labels)
     return data
 
 
-def image_folder(root: Path) -> tuple[list[Path], DataSet]:
+def image_folder(root: Path) -> tuple[list[Path], Dataset]:
     files = [root / "cat" / "a.png", root / "dog" / "b.png"]
     for path in files:
         picture(path)
     return files, opened("image-folder", "classify", ("cat", "dog"), root=root)
 
 
-def nifti_pairs(root: Path) -> tuple[list[Path], DataSet]:
+def nifti_pairs(root: Path) -> tuple[list[Path], Dataset]:
     files = [root / case / name for case in ("p1", "p2") for name in ("t1.nii.gz", "seg.nii.gz")]
     for path in files:
         volume(path)
@@ -57,7 +57,7 @@ def nifti_pairs(root: Path) -> tuple[list[Path], DataSet]:
     return files[::2], opened("nifti-pairs", "segment", ("background", "lesion"), root=root, **patterns)
 
 
-def mask_boxes(root: Path) -> tuple[list[Path], DataSet]:
+def mask_boxes(root: Path) -> tuple[list[Path], Dataset]:
     files = [root / "images" / "a.png", root / "masks" / "a.png"]
     for path in files:
         picture(path)
@@ -65,7 +65,7 @@ def mask_boxes(root: Path) -> tuple[list[Path], DataSet]:
     return files[:1], opened("mask-boxes", "detect", ("lesion",), root=root, **patterns)
 
 
-def nnunet(root: Path) -> tuple[list[Path], DataSet]:
+def nnunet(root: Path) -> tuple[list[Path], Dataset]:
     files = [root / "labelsTr" / "c1.nii.gz", root / "imagesTr" / "c1_0000.nii.gz"]
     for path in files:
         volume(path)
@@ -73,14 +73,14 @@ def nnunet(root: Path) -> tuple[list[Path], DataSet]:
     return files, opened("nnunet", "segment", ("background", "lesion"), root=root)
 
 
-def busi(root: Path) -> tuple[list[Path], DataSet]:
+def busi(root: Path) -> tuple[list[Path], Dataset]:
     files = [root / "benign" / "benign (1).png", root / "malignant" / "malignant (1).png"]
     for path in files:
         picture(path)
     return files, opened("busi", "classify", ("benign", "malignant"), root=root)
 
 
-def voc(root: Path) -> tuple[list[Path], DataSet]:
+def voc(root: Path) -> tuple[list[Path], Dataset]:
     picture(root / "JPEGImages" / "a.png")
     (root / "Annotations").mkdir(exist_ok=True)
     (root / "Annotations" / "a.xml").write_text("<annotation/>")
@@ -88,7 +88,7 @@ def voc(root: Path) -> tuple[list[Path], DataSet]:
     return files, opened("voc", "detect", ("cell",), root=root)
 
 
-def bids(root: Path) -> tuple[list[Path], DataSet]:
+def bids(root: Path) -> tuple[list[Path], Dataset]:
     place = Path("sub-1/anat")
     files = [root / place / "sub-1_T1w.nii.gz", root / "derivatives/manual" / place / "sub-1_dseg.nii.gz"]
     for path in files:
@@ -97,7 +97,7 @@ def bids(root: Path) -> tuple[list[Path], DataSet]:
     return files, opened("bids", "segment", ("background", "lesion"), root=root, values={"lesion": (1,)})
 
 
-def brain_generator(root: Path) -> tuple[list[Path], DataSet]:
+def brain_generator(root: Path) -> tuple[list[Path], Dataset]:
     files = [root / "seg_01.nii.gz", root / "seg_02.nii.gz"]
     for path in files:
         volume(path)
@@ -111,7 +111,7 @@ LAYOUTS = [image_folder, nifti_pairs, mask_boxes, nnunet, busi, voc, bids, brain
 @pytest.mark.parametrize("left", LEFT)
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.__name__)
 def test_hidden_copies_are_no_samples(
-    tmp_path: Path, layout: Callable[[Path], tuple[list[Path], DataSet]], left: str
+    tmp_path: Path, layout: Callable[[Path], tuple[list[Path], Dataset]], left: str
 ) -> None:
     root = tmp_path / ".cache" / "set"  # what lies above the data set marks nothing
     root.mkdir(parents=True)

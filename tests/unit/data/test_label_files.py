@@ -19,7 +19,7 @@ from scipy.ndimage import gaussian_filter
 from medzoo import registry
 from medzoo.commands.train import train
 from medzoo.data.audit.audit import audit
-from medzoo.data.dataset import DataSet, Objects
+from medzoo.data.dataset import Dataset, Objects
 from medzoo.data.split import make_split
 from medzoo.errors import OffGridError, UserError
 from medzoo.recipe.split import SplitSection
@@ -77,7 +77,7 @@ def scan(seed: int) -> Array:
     return (200 + 30 * noise / noise.std()).astype(np.float32)
 
 
-def opened(layout: Layout, root: Path) -> DataSet:
+def opened(layout: Layout, root: Path) -> Dataset:
     """The layout with three cases in it."""
     for case in (1, 2, 3):
         save(root / layout.image.format(case), scan(case))
@@ -91,7 +91,7 @@ def opened(layout: Layout, root: Path) -> DataSet:
     (root / "dataset.json").write_text(json.dumps(description))
     (root / "dataset_description.json").write_text("{}")
     entry = registry.entry("data", layout.kind)
-    data: DataSet = entry.open(entry.params(root=root, **dict(layout.options)), layout.task, layout.labels)
+    data: Dataset = entry.open(entry.params(root=root, **dict(layout.options)), layout.task, layout.labels)
     return data
 
 

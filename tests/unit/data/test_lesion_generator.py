@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from scipy.ndimage import distance_transform_edt, label
 
 from medzoo import registry
-from medzoo.data.dataset import DataSet, Objects
+from medzoo.data.dataset import Dataset, Objects
 from medzoo.data.generator.artefacts import add_smooth_noise
 from medzoo.data.generator.contrast import draw_contrast
 from medzoo.data.generator.lesions import PERIVENTRICULAR, draw_lesions
@@ -163,10 +163,10 @@ def maps(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def opened(root: Path, *, task: str = "detect", labels: tuple[str, ...] = ("lesion",), **options: object) -> DataSet:
+def opened(root: Path, *, task: str = "detect", labels: tuple[str, ...] = ("lesion",), **options: object) -> Dataset:
     entry = registry.entry("data", "brain-generator")
     chosen = {"contrast": "flair-like", "lesions": (20, 40), **options}
-    data: DataSet = entry.open(entry.params(root=root, **chosen), task, labels)
+    data: Dataset = entry.open(entry.params(root=root, **chosen), task, labels)
     return data
 
 

@@ -12,8 +12,8 @@ from PIL import Image as Pillow
 from PIL import ImageDraw
 from scipy.ndimage import gaussian_filter
 
+from medzoo.data.audit.groups import compute_fingerprints, near_duplicate_groups
 from medzoo.data.audit.near_duplicates import NearPair, near_duplicates, near_groups
-from medzoo.data.audit.prints import near_duplicate_groups, prints_of
 from medzoo.types import Array
 
 SCENES = 150
@@ -77,7 +77,7 @@ def planted() -> tuple[list[NearPair], set[tuple[int, int]]]:
     for k in range(110):
         truth.add((k, len(pictures)))
         pictures.append(np.ascontiguousarray(PLANTS[k % len(PLANTS)](pictures[k])))
-    return near_duplicates(prints_of([lambda a=a: a for a in pictures])), truth
+    return near_duplicates(compute_fingerprints([lambda a=a: a for a in pictures])), truth
 
 
 def test_every_planted_duplicate_is_found(planted: tuple[list[NearPair], set[tuple[int, int]]]) -> None:
@@ -100,15 +100,15 @@ def test_the_way_of_mirroring_is_told(planted: tuple[list[NearPair], set[tuple[i
 
 def test_mirrors_count_by_choice_alone() -> None:
     pictures = [scene(0), np.ascontiguousarray(scene(0)[:, ::-1]), scene(1)]
-    prints = prints_of([lambda a=a: a for a in pictures])
+    prints = compute_fingerprints([lambda a=a: a for a in pictures])
     assert [(p.a, p.b) for p in near_duplicates(prints)] == [(0, 1)]
     assert near_duplicates(prints, mirrored=False) == []
 
 
 def test_pictures_without_contrast_are_alike_in_nothing() -> None:
     flat = [np.full((64, 64), v, np.uint8) for v in (0, 0, 200)]
-    assert near_duplicates(prints_of([lambda a=a: a for a in flat])) == []
-    assert near_duplicates(prints_of([lambda: scene(0)])) == []
+    assert near_duplicates(compute_fingerprints([lambda a=a: a for a in flat])) == []
+    assert near_duplicates(compute_fingerprints([lambda: scene(0)])) == []
 
 
 def test_groups_are_connected_components() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from medzoo.data.dataset import DataSet, Objects
+from medzoo.data.dataset import Dataset, Objects
 from medzoo.data.layouts import coco, voc
 from medzoo.data.picture_size import Pixels, turn_boxes
 from medzoo.errors import UserError
@@ -27,7 +27,7 @@ def picture(path: Path, orientation: int, size: tuple[int, int] = SIZE) -> None:
     Pillow.fromarray(stored).save(path, exif=exif)
 
 
-def opened(root: Path, kind: str, stated: tuple[int, int] | None, pixels: Pixels | None = None) -> DataSet:
+def opened(root: Path, kind: str, stated: tuple[int, int] | None, pixels: Pixels | None = None) -> Dataset:
     x0, y0, x1, y1 = BOX
     if kind == "coco":
         image = {"id": 1, "file_name": "p.png"}
@@ -46,14 +46,14 @@ def opened(root: Path, kind: str, stated: tuple[int, int] | None, pixels: Pixels
     return voc.Voc(voc.Params(root=root, pixels=pixels), ["cell"])
 
 
-def boxes(data: DataSet) -> list[list[float]]:
+def boxes(data: Dataset) -> list[list[float]]:
     target = data.load(data.items()[0]).target
     assert isinstance(target, Objects)
     result: list[list[float]] = target.boxes.tolist()
     return result
 
 
-def bright(data: DataSet) -> list[list[float]]:
+def bright(data: Dataset) -> list[list[float]]:
     """The box about what is bright in the picture as it is read."""
     rows, columns = np.nonzero(data.load(data.items()[0]).image.array[0] > 127)
     return [[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]]

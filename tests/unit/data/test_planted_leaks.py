@@ -12,8 +12,8 @@ from PIL import Image as Pillow
 from PIL import ImageDraw
 from scipy.ndimage import gaussian_filter
 
+from medzoo.data.audit.groups import compute_fingerprints
 from medzoo.data.audit.near_duplicates import near_duplicates, near_groups
-from medzoo.data.audit.prints import prints_of
 from medzoo.types import Array
 
 EACH = 10
@@ -75,7 +75,7 @@ def test_leaks_among_real_pictures_are_found(shared_data: Path, seed: int) -> No
     pictures = [np.asarray(Pillow.open(path).convert("L")) for path in paths]
     every, truth = planted(pictures, np.random.default_rng(seed))
     assert len(truth) == 100
-    pairs = near_duplicates(prints_of([lambda a=a: a for a in every]))  # type: ignore[misc]
+    pairs = near_duplicates(compute_fingerprints([lambda a=a: a for a in every]))  # type: ignore[misc]
     found = {(pair.a, pair.b) for pair in pairs}
     assert not [(name, paths[pair[0]].name) for pair, name in truth.items() if pair not in found]
     # What was not planted is what the pictures hold without plants: 112 groups alike at 32 x 32, a few crops more.
@@ -104,5 +104,5 @@ def unrelated(seed: int) -> Array:
 
 @pytest.mark.long
 def test_a_thousand_unrelated_pictures_give_no_group() -> None:
-    prints = prints_of([lambda k=k: unrelated(k) for k in range(1000)])  # type: ignore[misc]
+    prints = compute_fingerprints([lambda k=k: unrelated(k) for k in range(1000)])  # type: ignore[misc]
     assert near_duplicates(prints) == []

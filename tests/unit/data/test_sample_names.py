@@ -12,7 +12,7 @@ import pytest
 from PIL import Image as Pillow
 
 from medzoo import registry
-from medzoo.data.dataset import DataSet
+from medzoo.data.dataset import Dataset
 from medzoo.data.names import distinct_names
 from medzoo.data.split import make_split
 from medzoo.errors import UserError
@@ -27,13 +27,13 @@ def volume(path: Path, value: int = 1) -> None:
     nibabel.save(nibabel.Nifti1Image(np.full((4, 5, 6), value, np.uint8), np.eye(4)), path)
 
 
-def opened(kind: str, task: str, labels: tuple[str, ...], **params: Any) -> DataSet:
+def opened(kind: str, task: str, labels: tuple[str, ...], **params: Any) -> Dataset:
     entry = registry.entry("data", kind)
-    data: DataSet = entry.open(entry.params.model_validate(params), task, labels)
+    data: Dataset = entry.open(entry.params.model_validate(params), task, labels)
     return data
 
 
-def msd(root: Path, *names: tuple[str, str], **more: Any) -> DataSet:
+def msd(root: Path, *names: tuple[str, str], **more: Any) -> Dataset:
     for pair in names:
         for name in pair:
             volume(root / name)
@@ -118,7 +118,7 @@ def test_names_are_as_short_as_they_can_be() -> None:
 MAPS = ["dseg", "desc-aseg_dseg", "desc-aparcaseg_dseg", "space-MNI_dseg", "space-MNI_res-2_dseg", "desc-a+b_dseg"]
 
 
-def bids(root: Path, maps: list[str] | None = None, images: tuple[str, ...] = ("T1w",), **params: Any) -> DataSet:
+def bids(root: Path, maps: list[str] | None = None, images: tuple[str, ...] = ("T1w",), **params: Any) -> Dataset:
     (root / "dataset_description.json").write_text("{}")
     for subject in ("sub-1", "sub-2"):
         for name in images:

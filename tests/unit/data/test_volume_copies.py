@@ -13,8 +13,8 @@ from scipy.ndimage import gaussian_filter, shift, zoom
 from medzoo import registry
 from medzoo.data.audit.audit import audit
 from medzoo.data.audit.report import Audit
-from medzoo.data.audit.volume_copies import Way, agreement, candidates, copies, cube, resized
-from medzoo.data.dataset import DataSet
+from medzoo.data.audit.volume_copies import Orientation, agreement, find_candidates, is_copy, resized, thumbnail_cube
+from medzoo.data.dataset import Dataset
 from medzoo.data.split import Split
 from medzoo.types import Array
 
@@ -55,35 +55,35 @@ def people() -> list[Array]:
 
 
 def test_people_are_no_copies_of_each_other(people: list[Array]) -> None:
-    found = candidates(np.stack([cube(one) for one in people]))
+    found = find_candidates(np.stack([thumbnail_cube(one) for one in people]))
     assert found  # they look alike
-    assert not [pair for pair in found if copies(people[pair.a], people[pair.b], pair.way)]
+    assert not [pair for pair in found if is_copy(people[pair.a], people[pair.b], pair.way)]
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_copies_are_found_among_them(people: list[Array], change: str) -> None:
     volumes = [*people, np.ascontiguousarray(CHANGES[change](people[5]))]
-    found = candidates(np.stack([cube(one) for one in volumes]))
-    verified = [(pair.a, pair.b) for pair in found if copies(volumes[pair.a], volumes[pair.b], pair.way)]
+    found = find_candidates(np.stack([thumbnail_cube(one) for one in volumes]))
+    verified = [(pair.a, pair.b) for pair in found if is_copy(volumes[pair.a], volumes[pair.b], pair.way)]
     assert verified == [(5, 12)]
 
 
 def test_mirror_images_count_by_choice_alone(people: list[Array]) -> None:
     volumes = [people[0], people[0][:, ::-1], np.roll(people[0], 4, axis=0)]
-    found = candidates(np.stack([cube(one) for one in volumes]), mirrored=False)
-    assert [(p.a, p.b) for p in found if copies(volumes[p.a], volumes[p.b], p.way)] == [(0, 2)]
+    found = find_candidates(np.stack([thumbnail_cube(one) for one in volumes]), mirrored=False)
+    assert [(p.a, p.b) for p in found if is_copy(volumes[p.a], volumes[p.b], p.way)] == [(0, 2)]
 
 
 def test_volumes_without_contrast_and_single_ones() -> None:
-    assert candidates(np.stack([cube(np.full(SHAPE, 7.0))] * 3)) == []
-    assert candidates(np.stack([cube(organ(1))])) == []
+    assert find_candidates(np.stack([thumbnail_cube(np.full(SHAPE, 7.0))] * 3)) == []
+    assert find_candidates(np.stack([thumbnail_cube(organ(1))])) == []
 
 
 def test_agreement_of_what_is_the_same(people: list[Array]) -> None:
-    whole, detail = agreement(people[0], people[0][::-1], Way(flipped=(True, False, False)))
+    whole, detail = agreement(people[0], people[0][::-1], Orientation(flipped=(True, False, False)))
     assert whole == pytest.approx(1, abs=1e-4)
     assert detail == pytest.approx(1, abs=1e-4)
-    whole, detail = agreement(people[0], people[1], Way())
+    whole, detail = agreement(people[0], people[1], Orientation())
     assert detail < 0.6
 
 
@@ -93,7 +93,7 @@ def test_resized_keeps_the_mean_and_the_places() -> None:
     assert resized(ramp, (24, 2, 4)).mean() == pytest.approx(ramp.mean())
 
 
-def opened(root: Path, volumes: dict[str, Array]) -> DataSet:
+def opened(root: Path, volumes: dict[str, Array]) -> Dataset:
     for name, volume in volumes.items():
         for kind, array in (("t1", volume.astype(np.float32)), ("seg", (volume > 120).astype(np.uint8))):
             path = root / name / f"{kind}.nii.gz"
@@ -101,11 +101,11 @@ def opened(root: Path, volumes: dict[str, Array]) -> DataSet:
             nibabel.save(nibabel.Nifti1Image(array, np.eye(4)), path)
     entry = registry.entry("data", "nifti-pairs")
     params = entry.params.model_validate({"root": root, "image": "{p}/t1.nii.gz", "label": "{p}/seg.nii.gz"})
-    data: DataSet = entry.open(params, "segment", ("background", "organ"))
+    data: Dataset = entry.open(params, "segment", ("background", "organ"))
     return data
 
 
-def audited(data: DataSet) -> Audit:
+def audited(data: Dataset) -> Audit:
     names = [item.id for item in data.items()]
     test = tuple(name for name in names if name.startswith("z"))
     return audit(data, Split(tuple(n for n in names if n not in test), (), test, digest="", group="p"))
@@ -123,8 +123,8 @@ def test_the_audit_names_copies_and_no_people(tmp_path: Path, people: list[Array
 def test_hippocampi_of_many_people_are_no_copies(shared_data: Path) -> None:
     paths = sorted((shared_data / "Task04_Hippocampus" / "imagesTr").glob("*.nii.gz"))[:24]
     volumes = [np.asarray(nibabel.load(path).dataobj, np.float32) for path in paths]
-    found = candidates(np.stack([cube(one) for one in volumes]))
-    assert not [pair for pair in found if copies(volumes[pair.a], volumes[pair.b], pair.way)]
+    found = find_candidates(np.stack([thumbnail_cube(one) for one in volumes]))
+    assert not [pair for pair in found if is_copy(volumes[pair.a], volumes[pair.b], pair.way)]
     planted = [*volumes, np.roll(volumes[3], (2, -3, 1), (0, 1, 2))[::-1]]
-    again = candidates(np.stack([cube(one) for one in planted]))
-    assert [(p.a, p.b) for p in again if copies(planted[p.a], planted[p.b], p.way)] == [(3, 24)]
+    again = find_candidates(np.stack([thumbnail_cube(one) for one in planted]))
+    assert [(p.a, p.b) for p in again if is_copy(planted[p.a], planted[p.b], p.way)] == [(3, 24)]

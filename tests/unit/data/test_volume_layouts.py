@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from medzoo import registry
-from medzoo.data.dataset import DataSet
+from medzoo.data.dataset import Dataset
 from medzoo.data.split import make_split
 from medzoo.errors import UserError
 from medzoo.recipe.split import SplitSection
@@ -24,9 +24,9 @@ def save(path: Path, array: np.ndarray, spacing: tuple[float, ...] = (1.0, 1.5, 
     nib.save(nib.Nifti1Image(array, np.diag([*spacing, 1.0])), path)
 
 
-def data(kind: str, root: Path, labels: list[str], **options: object) -> DataSet:
+def data(kind: str, root: Path, labels: list[str], **options: object) -> Dataset:
     entry = registry.entry("data", kind)
-    opened: DataSet = entry.open(entry.params(root=root, **options), "segment", labels)
+    opened: Dataset = entry.open(entry.params(root=root, **options), "segment", labels)
     return opened
 
 

@@ -11,7 +11,7 @@ from sklearn import metrics as sk
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from medzoo.errors import UserError
-from medzoo.metrics import ClassifyScores, compute, paired, restored
+from medzoo.metrics import ClassifyScores, compute, paired, restore_records
 from medzoo.metrics import classify as c
 from medzoo.metrics.interval import bootstrap
 from medzoo.metrics.ranking import (
@@ -131,9 +131,9 @@ def test_bootstrap_of_auc_equals_the_slow_way():
     truth, p = drawn(80, 2, seed=3)
     ranking = Ranking(truth == 1, p[:, 1])
     fast = bootstrap(ranking.auc, np.arange(80), replicates=100)
-    from medzoo.metrics.interval import of_items
+    from medzoo.metrics.interval import statistic_of_indices
 
-    slow = bootstrap(of_items(lambda i: sk.roc_auc_score(truth[i], p[i, 1])), np.arange(80), replicates=100)
+    slow = bootstrap(statistic_of_indices(lambda i: sk.roc_auc_score(truth[i], p[i, 1])), np.arange(80), replicates=100)
     assert fast == pytest.approx(slow)
 
 
@@ -182,10 +182,10 @@ def test_reliability_rows_add_up_to_the_calibration_error():
 def test_a_stored_threshold_decides():
     truth, p = drawn(100, 2, seed=6, ties=False)
     scores = filled(truth, p, BINARY, threshold=0.8)
-    got = named(scores.figures())
+    got = named(scores.metrics())
     assert got["sensitivity"].value == pytest.approx(np.mean(p[truth == 1, 1] >= 0.8))
     assert "threshold 0.8" in got["sensitivity"].protocol
-    with_argmax = named(filled(truth, p, BINARY).figures())
+    with_argmax = named(filled(truth, p, BINARY).metrics())
     assert got["auc"].value == with_argmax["auc"].value
     assert got["sensitivity"].value < with_argmax["sensitivity"].value
 
@@ -218,8 +218,8 @@ def test_records_restore_the_same_figures():
     scores = ClassifyScores(THREE)
     for i in range(30):
         scores.add(truth[i], p[i], item=f"{i}.png", group=str(i % 7))
-    again = restored(ClassifyScores(THREE), json.loads(json.dumps(scores.records())))
-    assert again.figures() == scores.figures()
+    again = restore_records(ClassifyScores(THREE), json.loads(json.dumps(scores.records())))
+    assert again.metrics() == scores.metrics()
 
 
 def test_paired_difference_ignores_the_order_of_items():
@@ -245,7 +245,7 @@ def test_mistakes_are_named():
     with pytest.raises(UserError, match="did you mean 'auc'"):
         ClassifyScores(BINARY, ["acu"])
     with pytest.raises(UserError, match="no item"):
-        ClassifyScores(BINARY).figures()
+        ClassifyScores(BINARY).metrics()
     scores = filled([0], [[0.5, 0.5]], BINARY)
     with pytest.raises(UserError, match="0: this item was scored twice"):
         scores.add(0, [0.5, 0.5], item="0")
@@ -260,7 +260,7 @@ def test_sets_are_scored_where_a_threshold_of_them_is_given() -> None:
     answers = [(0, [0.8, 0.1, 0.1]), (1, [0.5, 0.4, 0.1]), (2, [0.6, 0.3, 0.1]), (2, [0.0, 0.5, 0.5])]
     for number, (truth, probabilities) in enumerate(answers):
         scores.add(truth, probabilities, item=str(number))
-    figures = {figure.name: figure for figure in scores.figures()}
+    figures = {figure.name: figure for figure in scores.metrics()}
     assert figures["coverage"].value == pytest.approx(3 / 4)
     assert "0.9 stated" in figures["coverage"].protocol
     assert figures["set-size"].value == pytest.approx((1 + 2 + 2 + 2) / 4)

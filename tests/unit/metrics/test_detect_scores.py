@@ -9,7 +9,7 @@ import pytest
 from faster_coco_eval import COCO, COCOeval_faster
 
 from medzoo.errors import UserError
-from medzoo.metrics import Boxes, DetectScores, Rule, paired, restored
+from medzoo.metrics import Boxes, DetectScores, Rule, paired, restore_records
 from medzoo.metrics.average_precision import precision_recall
 from medzoo.metrics.froc import Froc
 from medzoo.metrics.match import iou, match, match_coco
@@ -174,7 +174,7 @@ def test_froc_of_the_definition_through_boxes():
             boxes, points = found[scan]
             answer = Boxes(np.array(boxes), np.zeros(len(boxes), int), np.array(points))
             detections.add(truth[scan], answer, item=f"scan{scan}")
-        got = named(detections.figures())
+        got = named(detections.metrics())
         assert got["cpm"].value == pytest.approx(0.678571, abs=1e-6)
         assert got["froc/0.5"].value == 0.5
         assert str(rule) in got["cpm"].protocol
@@ -231,11 +231,11 @@ def test_intervals_are_over_patients():
     for i, (truth, found) in enumerate(scenes):
         for copy in range(3):
             copied.add(truth, found, item=f"{i}-{copy}", group=str(100 + i))
-    for name, figure in named(copied.figures()).items():
+    for name, figure in named(copied.metrics()).items():
         assert (figure.n, figure.groups) == (36, 12)
         assert figure.low <= figure.value <= figure.high
         assert figure.high - figure.low > 0, name
-    assert named(copied.figures())["cpm"].value == pytest.approx(named(single.figures())["cpm"].value)
+    assert named(copied.metrics())["cpm"].value == pytest.approx(named(single.metrics())["cpm"].value)
 
 
 def test_volumes_are_sized_in_millimetres():
@@ -246,7 +246,7 @@ def test_volumes_are_sized_in_millimetres():
     for spacing in ((1, 1, 1), (2, 2, 2)):
         scores = DetectScores(("lesion",), ["ap", "ap-small", "ap-medium", "ap-large"])
         scores.add(Boxes(truth, np.zeros(2, int), NONE), answer, item="a", spacing=spacing)
-        got[spacing[0]] = {f.name: f.value for f in scores.figures()}
+        got[spacing[0]] = {f.name: f.value for f in scores.metrics()}
     assert got[1] == {"ap": pytest.approx(51 / 101), "ap-small": 0, "ap-medium": 1, "ap-large": None}
     assert got[2] == {"ap": pytest.approx(51 / 101), "ap-small": None, "ap-medium": 0, "ap-large": 1}
 
@@ -256,10 +256,10 @@ def test_images_without_objects_or_answers_count():
     nothing = Boxes(np.empty((0, 4)), np.empty(0, int), NONE)
     one = Boxes(np.array([[0, 0, 10, 10.0]]), np.zeros(1, int), np.array([0.9]))
     scores.add(nothing, nothing, item="healthy")
-    assert {f.value for f in scores.figures() if f.name != "false-positives"} == {None}
+    assert {f.value for f in scores.metrics() if f.name != "false-positives"} == {None}
     scores.add(one, one, item="lesion")
     scores.add(nothing, Boxes(one.boxes, one.labels, np.array([0.95])), item="false alarm")
-    got = named(scores.figures())
+    got = named(scores.metrics())
     assert got["ap50"].value == pytest.approx(0.5)
     assert got["false-positives"].value == pytest.approx(1 / 3)
     assert got["froc/0.125"].value == 0
@@ -281,11 +281,13 @@ def test_detect_records_restore_the_same_figures_and_pair():
     rng = np.random.default_rng(14)
     scenes = [scene(rng) for _ in range(10)]
     first = filled(scenes, ["ap50", "cpm"], replicates=300)
-    again = restored(DetectScores(CELLS, ["ap50", "cpm"], replicates=300), json.loads(json.dumps(first.records())))
-    assert again.figures() == first.figures()
+    again = restore_records(
+        DetectScores(CELLS, ["ap50", "cpm"], replicates=300), json.loads(json.dumps(first.records()))
+    )
+    assert again.metrics() == first.metrics()
     blind = filled([(t, Boxes(np.empty((0, 4)), np.empty(0, int), NONE)) for t, _ in scenes], ["ap50"], replicates=300)
     difference = named(paired(first, blind))["ap50"]
-    assert difference.value == pytest.approx(named(first.figures())["ap50"].value)
+    assert difference.value == pytest.approx(named(first.metrics())["ap50"].value)
     assert difference.low > 0
 
 
@@ -302,7 +304,7 @@ def test_both_hit_rules_stand_side_by_side_by_name():
     # Inside the object and far too small for an IoU of 0.5.
     found = Boxes(np.array([[4.0, 4, 7, 7]]), np.array([0]), np.array([0.9]))
     scores.add(truth, found, item="one")
-    figures = {figure.name: figure for figure in scores.figures()}
+    figures = {figure.name: figure for figure in scores.metrics()}
     assert figures["cpm"].value == 0
     assert figures["cpm-centre"].value == 1
     assert figures["froc-centre/0.125"].value == 1

@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from medzoo.data.dataset import Ignored, Objects
+from medzoo.data.dataset import IgnoredObjects, Objects
 from medzoo.metrics import Boxes, DetectScores
-from medzoo.metrics.match import within
+from medzoo.metrics.match import overlap_with_ignored
 
 COUNTED, DIFFICULT, ELSEWHERE = [0, 0, 10, 10], [20, 20, 30, 30], [60, 60, 70, 70]
 NAMES = ("ap50", "sensitivity", "false-positives", "cpm", "cpm-centre")
@@ -17,7 +17,7 @@ NAMES = ("ap50", "sensitivity", "false-positives", "cpm", "cpm-centre")
 
 def truth(*, crowd: bool = False, ignored: bool = True, box: list[int] = DIFFICULT) -> Objects:
     objects = Objects(np.array([COUNTED], np.float32), np.array([0]))
-    beside = Ignored(np.array([box], np.float32), np.array([0]), crowd)
+    beside = IgnoredObjects(np.array([box], np.float32), np.array([0]), crowd)
     return objects.ignoring(beside) if ignored else objects
 
 
@@ -28,8 +28,8 @@ def figures(there: Objects, *found: list[int]) -> dict[str, float]:
     again = DetectScores(["cell"], NAMES, threshold=0.5, replicates=10)
     for record in json.loads(json.dumps(scores.records())):
         again.restore(record)
-    values = {figure.name: figure.value for figure in scores.figures()}
-    assert values == {figure.name: figure.value for figure in again.figures()}
+    values = {figure.name: figure.value for figure in scores.metrics()}
+    assert values == {figure.name: figure.value for figure in again.metrics()}
     return values
 
 
@@ -62,11 +62,11 @@ def test_in_a_crowd_a_detection_need_only_lie() -> None:
 def test_other_labels_are_not_spared() -> None:
     scores = DetectScores(["cell", "speck"], ("false-positives",), threshold=0.5, replicates=10)
     scores.add(truth(), Boxes(np.array([DIFFICULT], float), np.array([1]), np.array([0.9])), item="a")
-    assert scores.figures()[0].value == 1
+    assert scores.metrics()[0].value == 1
 
 
 def test_how_far_detections_lie_within() -> None:
     found, ignored = np.array([[0.0, 0, 4, 4], [8, 8, 12, 12]]), np.array([[0.0, 0, 10, 10]])
-    assert within(found, ignored, crowd=False).round(4).tolist() == [0.16, 0.0357]
-    assert within(found, ignored, crowd=True).tolist() == [1, 0.25]
-    assert within(found, ignored, crowd=False, centre=True).tolist() == [1, 1]
+    assert overlap_with_ignored(found, ignored, crowd=False).round(4).tolist() == [0.16, 0.0357]
+    assert overlap_with_ignored(found, ignored, crowd=True).tolist() == [1, 0.25]
+    assert overlap_with_ignored(found, ignored, crowd=False, centre=True).tolist() == [1, 1]

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from medzoo.metrics.interval import (
-    Figure,
+    Metric,
     _multiplicities,
     bootstrap,
-    of_items,
     paired_bootstrap,
-    point,
+    point_estimate,
+    statistic_of_indices,
     wilson,
 )
 
@@ -76,7 +76,7 @@ def test_a_seed_fixes_the_interval_and_another_moves_it():
 
 def test_any_function_of_items_can_be_bootstrapped():
     values = np.random.default_rng(5).normal(size=30)
-    by_items = bootstrap(of_items(lambda items: float(values[items].mean())), np.arange(30), replicates=200)
+    by_items = bootstrap(statistic_of_indices(lambda items: float(values[items].mean())), np.arange(30), replicates=200)
     assert by_items == pytest.approx(bootstrap(mean_of(values), np.arange(30), replicates=200))
 
 
@@ -106,6 +106,6 @@ def test_pairing_cancels_what_the_items_share():
 
 
 def test_a_figure_goes_to_json_and_back():
-    figure = Figure("auc", 0.9, 0.8, 0.95, "how", 10, 5)
-    assert Figure(**figure.to_dict()) == figure
-    assert point(mean_of(np.array([1.0, 3.0])), 2) == 2.0
+    figure = Metric("auc", 0.9, 0.8, 0.95, "how", 10, 5)
+    assert Metric(**figure.to_dict()) == figure
+    assert point_estimate(mean_of(np.array([1.0, 3.0])), 2) == 2.0

@@ -18,7 +18,7 @@ def filled(task: str, *, shift: float = 0.0) -> Scores:
     labels = {"classify": ("benign", "malignant"), "segment": ("background", "a", "b"), "detect": ("lesion",)}[task]
     metrics = {"classify": ("auc", "ece"), "segment": ("dice", "hd95"), "detect": ("ap50", "cpm", "sensitivity")}[task]
     scores = Scores(Scope("made", task, labels, metrics, 0.4, group="patient", split_digest="ab"))
-    mine: Accumulator = scores.accumulated("")
+    mine: Accumulator = scores.accumulator_of("")
     for k in range(30):
         where = {"item": f"i{k}", "group": f"g{k % 10}"}
         if task == "classify":
@@ -45,7 +45,7 @@ def test_figures_come_back_from_the_file(task: str, tmp_path: Path) -> None:
     again = read_scores(path)
     assert again.scope == scores.scope
     assert again.facts == scores.facts
-    assert again.figures() == scores.figures()
+    assert again.metrics() == scores.metrics()
     assert again.to_bytes() == scores.to_bytes()
     assert len(json.loads(path.read_text())["protocols"][""]["records"]) == 30
 
@@ -59,7 +59,7 @@ def test_two_models_files_compare_pairwise() -> None:
 def test_a_part_of_the_items_is_scored_alone() -> None:
     scores = filled("classify")
     odd = scores.only([f"i{k}" for k in range(0, 30, 3)], metrics=["auc"])
-    (figure,) = odd.figures()
+    (figure,) = odd.metrics()
     assert (figure.name, figure.n) == ("auc", 10)
     assert set(odd.facts) == set(odd.items)
 

@@ -17,7 +17,7 @@ from monai.metrics import (
 from scipy.ndimage import gaussian_filter
 
 from medzoo.errors import UserError
-from medzoo.metrics import SegmentScores, paired, restored
+from medzoo.metrics import SegmentScores, paired, restore_records
 from medzoo.metrics.surface import compare_masks
 
 LABELS = ("background", "csf", "grey-matter")
@@ -95,7 +95,7 @@ def test_empty_masks_are_defined():
         {"dice": 0, "jaccard": 0, "hd95": 13, "assd": 13, "surface-dice": 0, "volume-error": 0.144}
     )
     assert set(healthy.values()) == {None}
-    dice = named(scores.figures())["dice"]
+    dice = named(scores.metrics())["dice"]
     assert (dice.value, dice.n, dice.groups) == (0, 2, 2)
 
 
@@ -104,7 +104,7 @@ def test_a_label_in_no_subject_is_undefined_and_leaves_the_mean_alone():
     truth[2:4] = 1
     scores = SegmentScores(LABELS, ["dice"])
     scores.add(truth, truth, item="a")
-    got = named(scores.figures())
+    got = named(scores.metrics())
     assert got["dice/grey-matter"].value is None
     assert got["dice/grey-matter"].n == 0
     assert got["dice"].value == 1.0
@@ -114,7 +114,7 @@ def test_one_subject_has_no_interval_and_says_so():
     scores = SegmentScores(LABELS)
     for i in range(3):
         scores.add(blobs((9, 9, 9), i), blobs((9, 9, 9), 5), item=f"scan{i}", group="s1", spacing=(1, 1, 1))
-    for figure in scores.figures():
+    for figure in scores.metrics():
         assert figure.value is not None
         assert (figure.low, figure.high, figure.n, figure.groups) == (None, None, 3, 1)
         assert "no interval" in figure.protocol
@@ -127,7 +127,7 @@ def test_several_subjects_have_the_mean_and_an_interval():
         answer[: 1 + i % 3] = 0
         scores.add(blobs((9, 9, 9), i), answer, item=str(i), spacing=(1, 1, 1))
     table = np.array([[r["values"][k]["dice"] for k in LABELS[1:]] for r in scores.records()])
-    got = named(scores.figures())
+    got = named(scores.metrics())
     assert got["dice"].value == pytest.approx(table.mean())
     assert got["dice/csf"].value == pytest.approx(table[:, 0].mean())
     for figure in got.values():
@@ -142,11 +142,11 @@ def test_scored_inside_a_mask_by_name():
     masked, plain = SegmentScores(LABELS, ["dice"]), SegmentScores(LABELS, ["dice"])
     masked.add(truth, answer, item="a", within=inside)
     plain.add(truth[3:9], answer[3:9], item="a")
-    assert masked.figures()[0].value == plain.figures()[0].value
-    assert "inside the mask" in masked.figures()[0].protocol
-    assert "mask" not in plain.figures()[0].protocol
+    assert masked.metrics()[0].value == plain.metrics()[0].value
+    assert "inside the mask" in masked.metrics()[0].protocol
+    assert "mask" not in plain.metrics()[0].protocol
     masked.add(truth, answer, item="b")
-    assert "(1 of 2)" in masked.figures()[0].protocol
+    assert "(1 of 2)" in masked.metrics()[0].protocol
 
 
 def test_units_are_millimetres_with_a_spacing_and_pixels_without():
@@ -155,10 +155,10 @@ def test_units_are_millimetres_with_a_spacing_and_pixels_without():
     volume, picture = (SegmentScores(("background", "x"), ["hd95", "volume-error"]) for _ in range(2))
     volume.add(truth, answer, item="a", spacing=(2, 2, 2))
     picture.add(truth[:, :, 0], answer[:, :, 0], item="a")
-    assert named(volume.figures())["volume-error"].value == pytest.approx(4.0)
-    assert "ml" in named(volume.figures())["volume-error"].protocol
-    assert named(picture.figures())["volume-error"].value == 50
-    assert "px" in named(picture.figures())["hd95"].protocol
+    assert named(volume.metrics())["volume-error"].value == pytest.approx(4.0)
+    assert "ml" in named(volume.metrics())["volume-error"].protocol
+    assert named(picture.metrics())["volume-error"].value == 50
+    assert "px" in named(picture.metrics())["hd95"].protocol
 
 
 def test_segment_records_restore_the_same_figures_and_pair():
@@ -168,10 +168,10 @@ def test_segment_records_restore_the_same_figures_and_pair():
         worse = np.where(np.random.default_rng(i).random(truth.shape) < 0.3, 0, truth)
         first.add(truth, truth, item=str(i), spacing=(1, 1, 1))
         second.add(truth, worse, item=str(i), spacing=(1, 1, 1))
-    again = restored(SegmentScores(LABELS), json.loads(json.dumps(second.records())))
-    assert again.figures() == second.figures()
+    again = restore_records(SegmentScores(LABELS), json.loads(json.dumps(second.records())))
+    assert again.metrics() == second.metrics()
     difference = named(paired(first, again))["dice"]
-    assert difference.value == pytest.approx(1 - named(second.figures())["dice"].value)
+    assert difference.value == pytest.approx(1 - named(second.metrics())["dice"].value)
     assert 0 < difference.low < difference.value < difference.high
 
 
@@ -186,4 +186,4 @@ def test_surfaces_are_measured_only_if_asked_for():
     scores.add(truth, np.roll(truth, 1, 0), item="a", spacing=(1, 1, 1))
     assert set(scores.records()[0]["values"]["csf"]) == {"dice", "jaccard", "volume-error"}
     with pytest.raises(UserError, match="a: the record has no hd95"):
-        restored(SegmentScores(LABELS, ["hd95"]), scores.records())
+        restore_records(SegmentScores(LABELS, ["hd95"]), scores.records())

@@ -13,7 +13,7 @@ def scores_by_size() -> Scores:
     """Forty items: perfect where they are small, at random where they are large."""
     random = np.random.default_rng(2)
     scores = Scores(Scope("made", "classify", ("benign", "malignant"), ("auc",)))
-    main = scores.accumulated("")
+    main = scores.accumulator_of("")
     for k in range(40):
         p = float(k % 2) if k < 20 else float(random.random())
         main.add(k % 2, [1 - p, p], item=f"i{k}", group=f"g{k}")
@@ -44,7 +44,7 @@ def test_faults_rank_the_worst_answer_first() -> None:
     classify = ClassifyScores(("a", "b"), ["auc"])
     for item, (truth, p) in enumerate([(0, 0.1), (0, 0.9), (1, 0.6)]):
         classify.add(truth, [1 - p, p], item=str(item))
-    faults, words = zip(*classify.faults(), strict=True)
+    faults, words = zip(*classify.errors(), strict=True)
     assert np.argmax(faults) == 1
     assert words[1] == "is a, called b 0.90"
     assert words[2] == "rightly b 0.60"
@@ -53,12 +53,12 @@ def test_faults_rank_the_worst_answer_first() -> None:
     truth = np.array([[1, 1, 0, 0]])
     segment.add(truth, truth, item="right")
     segment.add(truth, 1 - truth, item="wrong")
-    assert segment.faults() == [(0.0, "Dice x 1.00"), (1.0, "Dice x 0.00")]
+    assert segment.errors() == [(0.0, "Dice x 1.00"), (1.0, "Dice x 0.00")]
 
     detect = DetectScores(("lesion",), ["ap50"], threshold=0.5)
     there = Boxes(np.array([[0.0, 0, 10, 10]]), np.zeros(1, int), np.empty(0))
     found = Boxes(np.array([[0.0, 0, 10, 10], [30, 30, 40, 40]]), np.zeros(2, int), np.array([0.9, 0.6]))
     detect.add(there, found, item="one false")
     detect.add(there, Boxes(np.empty((0, 4)), np.empty(0, int), np.empty(0)), item="missed")
-    assert [w for _, w in detect.faults()] == ["1 of 1 found, 1 false", "0 of 1 found, 0 false"]
-    assert detect.faults()[0][0] == pytest.approx(1.3)
+    assert [w for _, w in detect.errors()] == ["1 of 1 found, 1 false", "0 of 1 found, 0 false"]
+    assert detect.errors()[0][0] == pytest.approx(1.3)

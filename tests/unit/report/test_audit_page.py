@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 from typer.testing import CliRunner
 
 from medzoo.cli import app
-from medzoo.report.audit_page import DRAWN, drawn, render_audit
+from medzoo.report.audit_page import DRAWN, images_to_draw, render_audit
 
 RECIPE = """\
 medzoo: 1
@@ -79,7 +79,7 @@ def test_long_lists_are_cut_and_names_are_escaped() -> None:
         for k in range(DRAWN + 5)
     ]
     document = {"images": 200, "splits": {"train": 100, "val": 0, "test": 100}, "leaks": leaks, "findings": []}
-    assert len(drawn(document)) == 2 * DRAWN
+    assert len(images_to_draw(document)) == 2 * DRAWN
     page = render_audit("<set>", document, {}, version="1")
     assert page.count('class="pair leak"') == DRAWN
     assert "5 more" in page

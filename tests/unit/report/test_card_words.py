@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from medzoo.report.figure import shared_interval
-from medzoo.report.page import _telling
-from medzoo.report.sections import again, speed_section
+from medzoo.report.metric_text import shared_interval
+from medzoo.report.page import _headline_metrics
+from medzoo.report.sections import retrain_command, speed_section
 
 DRAWN = "95 % interval: percentile bootstrap over 3 groups"
 
@@ -35,13 +35,13 @@ def test_a_speed_tells_of_other_work_on_the_machine() -> None:
 
 
 def test_a_pipeline_is_put_together_again_where_a_model_is_trained_again() -> None:
-    assert again({"name": "a", "training": {}}) == "medzoo reproduce a"
-    assert again({"name": "a"}) == "medzoo train a"
+    assert retrain_command({"name": "a", "training": {}}) == "medzoo reproduce a"
+    assert retrain_command({"name": "a"}) == "medzoo train a"
 
 
 def test_a_detector_leads_with_figures_of_different_kinds() -> None:
     names = ["ap50", "ap", "ap75", "ap-large", "froc/1", "cpm", "sensitivity", "false-positives"]
     figures = [{"name": name, "value": 0.5, "protocol": ""} for name in names]
-    led = [figure["name"] for figure in _telling(figures, task="detect")]
+    led = [figure["name"] for figure in _headline_metrics(figures, task="detect")]
     assert led == ["ap50", "cpm", "sensitivity", "false-positives"]
-    assert [figure["name"] for figure in _telling(figures, task="classify")] == names[:4]
+    assert [figure["name"] for figure in _headline_metrics(figures, task="classify")] == names[:4]

@@ -16,7 +16,7 @@ from medzoo.artifact import ModelFolder, write_folder
 from medzoo.data.dataset import Item, Objects, Sample
 from medzoo.evaluation.worst import _volumes
 from medzoo.metrics import Boxes, Scope, Scores
-from medzoo.report.page import bundle, render_page
+from medzoo.report.page import render_page, viewer_bundle
 from medzoo.results import Segmentation
 from medzoo.types import Array, Image
 
@@ -41,14 +41,14 @@ def answered(task: str) -> Scores:
         where = {"item": f"i{k}", "group": f"g{k}"}
         if task == "segment":
             truth = random.integers(0, 2, (6, 6))
-            scores.accumulated("").add(truth, truth * (random.random((6, 6)) < 0.8), **where)
+            scores.accumulator_of("").add(truth, truth * (random.random((6, 6)) < 0.8), **where)
         elif task == "classify":
             p = float(random.random() * 0.6 + 0.4 * (k % 2))
-            scores.accumulated("").add(k % 2, [1 - p, p], **where)
+            scores.accumulator_of("").add(k % 2, [1 - p, p], **where)
         else:
             there = Objects(np.array([[0.0, 0, 10, 10]]), np.zeros(1, int))
             found = Boxes(np.array([[0.0, 0, 10, 9], [20, 20, 30, 30]]), np.zeros(2, int), random.random(2))
-            scores.accumulated("").add(there, found, **where)
+            scores.accumulator_of("").add(there, found, **where)
     return scores
 
 
@@ -76,7 +76,7 @@ def folder(path: Path, task: str, *, volume: bool = False) -> ModelFolder:
         "metrics": {
             "split": "test",
             "items": 10,
-            "figures": [figure.to_dict() for figure in scores.figures()],
+            "figures": [figure.to_dict() for figure in scores.metrics()],
             "worst": cases,
         },
         "parity": {"inputs": 3, "precision": "fp32", "largest": {"x": 1e-6}, "allowed": {"x": 1e-4}},
@@ -128,7 +128,7 @@ def orange(picture: Array) -> int:
 
 
 def test_the_viewer_shows_slices_and_toggles_the_mask(tmp_path: Path) -> None:
-    if bundle() is None:
+    if viewer_bundle() is None:
         pytest.skip("the viewer's bundle is not here: make viewer")
     page = render_page(folder(tmp_path / "model", "segment", volume=True), version="1")
     assert "scan &lt;b&gt;: Dice ball 0.72." in page

@@ -1,4 +1,4 @@
-"""A figure in words, as cards, tables and pages write it."""
+"""A metric in words, as cards, tables and pages write it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 _INTERVAL = "; 95 % interval: "  # as medzoo.metrics.accumulator writes it into a protocol
 
 
-def figure_text(figure: Mapping[str, Any]) -> str:
-    """A figure with its interval, "0.912 (0.874 to 0.941)", or without one where there is none."""
-    if figure["value"] is None:
+def metric_text(metric: Mapping[str, Any]) -> str:
+    """A metric with its interval, "0.912 (0.874 to 0.941)", or without one where there is none."""
+    if metric["value"] is None:
         return "not defined"
-    value = number(figure["value"])
-    if figure.get("low") is None:
+    value = number(metric["value"])
+    if metric.get("low") is None:
         return value
-    return f"{value} ({number(figure['low'])} to {number(figure['high'])})"
+    return f"{value} ({number(metric['low'])} to {number(metric['high'])})"
 
 
 def number(value: float) -> str:

@@ -36,7 +36,7 @@ def grey_view(image: Image) -> Array:
     return view
 
 
-def read_prints(paths: Sequence[Path]) -> Fingerprints:
+def read_fingerprints(paths: Sequence[Path]) -> Fingerprints:
     """Fingerprints of the images at `paths` (not none), read by as many threads as there are processors; of one that
     cannot be read that of an empty picture, which is like no other: the audit names it (medzoo.data.audit.audit)."""
 
@@ -46,10 +46,10 @@ def read_prints(paths: Sequence[Path]) -> Fingerprints:
         except UserError:
             return np.zeros((1, 1), np.uint8)
 
-    return prints_of([lambda path=path: view(path) for path in paths])  # type: ignore[misc]
+    return compute_fingerprints([lambda path=path: view(path) for path in paths])  # type: ignore[misc]
 
 
-def prints_of(readers: Sequence[Callable[[], Array]]) -> Fingerprints:
+def compute_fingerprints(readers: Sequence[Callable[[], Array]]) -> Fingerprints:
     """Fingerprints of grey pictures (H, W), each given by a function that reads it; memory stays small."""
     batches = [readers[start : start + BATCH] for start in range(0, len(readers), BATCH)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -60,7 +60,7 @@ def prints_of(readers: Sequence[Callable[[], Array]]) -> Fingerprints:
 
 class NearGroups(Mapping[str, str]):
     """The groups of one item: those that are known, and "near-duplicate", which is computed once for the whole
-    data set when it is first asked for."""
+    dataset when it is first asked for."""
 
     def __init__(self, known: Mapping[str, str], key: str, near: Callable[[], Mapping[str, str]]) -> None:
         self._known, self._key, self._near = known, key, near
@@ -101,7 +101,7 @@ def near_duplicate_groups(paths: Mapping[str, Path]) -> dict[str, str]:
     names = list(paths)
 
     def groups() -> Array:
-        pairs = near_pairs(read_prints([paths[name] for name in names]))
+        pairs = near_pairs(read_fingerprints([paths[name] for name in names]))
         return near_groups(len(names), ((p.a, p.b) for p in pairs))
 
     # The ending decides which reader a file gets.
