@@ -1,4 +1,4 @@
-"""Brain tissue beside published metrics: Dice of patch CNNs and others, each with its own protocol."""
+"""Brain tissue beside published results: Dice of patch CNNs and others, each with its own protocol."""
 
 from __future__ import annotations
 
