@@ -1,8 +1,8 @@
-"""Reliability of the zoo's mass models, from their manifests: how often an answer is right against how sure it is.
+"""Draw reliability diagrams of the zoo's mass models, from their manifests.
 
     python docs/figures/reliability.py
 
-Bars are Wilson 95 % intervals, the size of a point is its number of masses. Writes reliability.png beside this
+Bars are Wilson 95 % intervals; the size of a point is its number of masses. Writes reliability.png beside this
 file. Needs the extra `train`.
 """
 

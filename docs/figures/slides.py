@@ -1,6 +1,6 @@
-"""The slides' figures, remade: outlines rebuilt from few harmonics, KNN denoising, equalisation.
+"""Draw the figures of docs/masses.md: outlines rebuilt from few harmonics, KNN denoising, equalisation.
 
-    MEDZOO_DATA=../shared/data python docs/figures/slides.py
+    MEDZOO_DATA=FOLDER python docs/figures/slides.py
 
 Outlines are those of real masses of BUSI (Al-Dhabyani et al., 2020); the slice is that of the MNI152 average
 brain as nilearn ships it. Writes PNG beside this file. Needs the extra `demo`.
