@@ -374,8 +374,16 @@ def test_a_folder_of_model_folders_names_them(run: Run, tiny_model: Path, small_
     assert err.count("\n") == 1
 
 
-def test_import_is_light() -> None:
-    program = "import medzoo, sys; print([m for m in ('numpy', 'torch', 'pydantic', 'typer') if m in sys.modules])"
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("medzoo", ("numpy", "torch", "pydantic", "typer")),
+        ("medzoo.cli", ("numpy", "torch", "pydantic", "onnxruntime")),
+        ("medzoo.io", ("numpy", "PIL", "nibabel", "pydicom")),
+    ],
+)
+def test_import_is_light(module: str, absent: tuple[str, ...]) -> None:
+    program = f"import {module}, sys; print([m for m in {absent} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
