@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medzoo.artifact import ModelFolder
+from medzoo.boxes import box_iou
 from medzoo.data.catalog import catalog
 from medzoo.data.dataset import Objects
 from medzoo.data.opened import OpenData, open_data
 from medzoo.data.split import SPLIT_FILE, Split, split_digest
 from medzoo.errors import UserError
 from medzoo.metrics import ClassifyScores
-from medzoo.metrics.match import iou
 from medzoo.recipe import Recipe, load_recipe
 from medzoo.results import Detections
 from medzoo.runtime.cascade import Cascade
@@ -66,7 +66,7 @@ def judge_metrics(predictor: Cascade, recipe: Recipe, data: OpenData) -> list[Me
         assert isinstance(prediction, Detections)
         if not len(prediction.boxes) or not len(sample.target.boxes):
             continue
-        overlap = iou(np.asarray(prediction.boxes, float), np.asarray(sample.target.boxes, float)).max(axis=1)
+        overlap = box_iou(np.asarray(prediction.boxes, float), np.asarray(sample.target.boxes, float)).max(axis=1)
         best = int(overlap.argmax())
         if overlap[best] < 0.5:
             continue

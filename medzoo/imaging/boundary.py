@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from medzoo.boxes import bounding_box
 from medzoo.errors import UserError
 from medzoo.imaging.contour import one_mass, trace
 from medzoo.imaging.grey import luma
@@ -108,10 +109,11 @@ def _start(
 ) -> tuple[Array, Array] | None:
     """The image turned so that the mass is dark, and a first guess of the mass (H, W), if there is any."""
     if box is not None and limit is not None:
-        rows, cols = np.flatnonzero(limit.any(axis=1)), np.flatnonzero(limit.any(axis=0))
+        block = bounding_box(limit)
+        assert block is not None
         y, x = np.indices(grey.shape)
-        middle = ((rows[0] + rows[-1]) / 2, (cols[0] + cols[-1]) / 2)
-        radii = ((len(rows) + 1) / 2, (len(cols) + 1) / 2)
+        middle = [(side.start + side.stop - 1) / 2 for side in block]
+        radii = [(side.stop - side.start + 1) / 2 for side in block]
         far = ((y - middle[0]) / radii[0]) ** 2 + ((x - middle[1]) / radii[1]) ** 2
         prior = far <= 0.8
         bright = polarity == "bright" or (
@@ -134,13 +136,9 @@ def _refine(
     from scipy.ndimage import gaussian_filter
     from skimage.transform import resize
 
-    rows, cols = np.flatnonzero(prior.any(axis=1)), np.flatnonzero(prior.any(axis=0))
     radius = float(np.sqrt(prior.sum() / np.pi))
-    pad = int(0.6 * radius) + 3
-    window = (
-        slice(max(0, rows[0] - pad), rows[-1] + pad + 1),
-        slice(max(0, cols[0] - pad), cols[-1] + pad + 1),
-    )
+    window = bounding_box(prior, margin=int(0.6 * radius) + 3)
+    assert window is not None
     shape = prior[window].shape
     # All masses are worked on at about one size: what is smaller than 2 % of a mass is speckle.
     scale = min(1.0, _RADIUS / radius)

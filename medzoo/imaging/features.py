@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
+from medzoo.boxes import bounding_box
 from medzoo.errors import UserError
 from medzoo.imaging.contour import (
     check_contour,
@@ -57,8 +58,8 @@ class Mass:
     def cooccurrence(self) -> Array:
         """(4, L, L) counts of grey-level pairs inside the mass, quantised there."""
         image, mask = self.pixels
-        rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        crop = (slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1))
+        crop = bounding_box(mask)
+        assert crop is not None
         inside = mask[crop]
         return glcm(quantise(image[crop], levels=LEVELS, mask=inside), levels=LEVELS, mask=inside)
 

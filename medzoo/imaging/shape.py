@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from medzoo.boxes import bounding_box
 from medzoo.errors import UserError
 from medzoo.imaging.contour import check_contour
 from medzoo.imaging.fourier import fourier_factor
@@ -28,10 +29,10 @@ def hu_moments(mask: Array, *, spacing: tuple[float, float] = (1.0, 1.0)) -> Arr
     from skimage.measure import moments_central, moments_hu, moments_normalized
 
     mask = np.asarray(mask) != 0
-    if not mask.any():
+    block = bounding_box(mask)
+    if block is None:
         raise UserError("the mask is empty", "phi1")
-    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    crop = mask[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1].astype(np.float64)
+    crop = mask[block].astype(np.float64)
     if spacing[0] == spacing[1]:
         return np.asarray(moments_hu(moments_normalized(moments_central(crop, order=3), order=3)))
     central = moments_central(crop, order=3, spacing=spacing) * (spacing[0] * spacing[1])

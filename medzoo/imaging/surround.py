@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from medzoo.boxes import bounding_box
 from medzoo.errors import UserError
 from medzoo.types import Array
 
@@ -79,8 +80,9 @@ def echo_features(image: Array, mask: Array) -> dict[str, float]:
     scale = float(image.std())
     if scale == 0:
         raise UserError("the image is constant where its echo is asked for")
-    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(cols[0]), int(cols[-1]) + 1
+    block = bounding_box(mask)
+    assert block is not None
+    (top, bottom), (left, right) = ((side.start, side.stop) for side in block)
     height, width = bottom - top, right - left
     radius = float(np.sqrt(mask.sum() / np.pi))
     pad = int(np.ceil(radius / 2)) + 2

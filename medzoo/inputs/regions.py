@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from medzoo.augment.augmentation import Augmentation, augment, check_augmentations
+from medzoo.boxes import box_iou
 from medzoo.data.dataset import Dataset, Item, Objects
 from medzoo.errors import UserError
 from medzoo.inputs.batches import Batch, generator
 from medzoo.io.cache import cached
 from medzoo.io.channels import to_channels
-from medzoo.metrics.match import iou
 from medzoo.preprocess.host.selective_search import SelectiveSearch
 from medzoo.preprocess.step import HostStep
 from medzoo.preprocess.steps import apply_steps
@@ -139,7 +139,7 @@ class WindowBatches:
         owners, boxes, kinds = [], [], []
         for number, one in enumerate(pictures.all):
             mine = np.concatenate([one.objects, one.boxes])
-            fits = iou(mine, one.objects) if len(one.objects) else np.zeros((len(mine), 1))
+            fits = box_iou(mine, one.objects) if len(one.objects) else np.zeros((len(mine), 1))
             hit = fits.max(axis=1) >= positive
             labels = one.labels[fits.argmax(axis=1)] if len(one.objects) else np.zeros(len(mine), np.int64)
             kinds.append(np.where(hit, labels, classes))

@@ -1,7 +1,4 @@
-"""Match the detections of one image with its objects: IoU, and the matching rules by name. Knows boxes alone.
-
-Boxes are (N, 2n), lows then highs, in continuous coordinates: [x0, y0, x1, y1] or [i0, j0, k0, i1, j1, k1].
-"""
+"""Match the detections of one image with its objects by rules with names. Boxes are (N, 2n), see medzoo.boxes."""
 
 from __future__ import annotations
 
@@ -10,25 +7,8 @@ from typing import Literal
 
 import numpy as np
 
+from medzoo.boxes import box_intersection, box_iou, box_size
 from medzoo.types import Array
-
-
-def iou(first: Array, second: Array) -> Array:
-    """(N, M) intersection over union of boxes (N, 2n) and (M, 2n), n = 2 or 3; 0 where both are empty."""
-    n = first.shape[1] // 2
-    low = np.maximum(first[:, None, :n], second[None, :, :n])
-    high = np.minimum(first[:, None, n:], second[None, :, n:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=-1)
-    union = box_sizes(first)[:, None] + box_sizes(second)[None] - shared
-    result: Array = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-    return result
-
-
-def box_sizes(boxes: Array) -> Array:
-    """(N,) areas or volumes of boxes (N, 2n); 0 where a high lies below its low."""
-    n = boxes.shape[1] // 2
-    sizes: Array = np.prod(np.clip(boxes[:, n:] - boxes[:, :n], 0, None), axis=1)
-    return sizes
 
 
 @dataclass(frozen=True)
@@ -55,7 +35,7 @@ def match(truth: Array, found: Array, *, rule: Rule) -> Array:
     if not len(truth) or not len(found):
         return np.zeros(len(found), np.int64)
     if rule.name == "iou":
-        fit = iou(found, truth)
+        fit = box_iou(found, truth)
         fits = np.greater_equal(fit, rule.threshold)
     else:
         n = truth.shape[1] // 2
@@ -87,11 +67,10 @@ def overlap_with_ignored(found: Array, ignored: Array, *, crowd: bool, centre: b
         any_of: Array = inside.any(axis=1).astype(float)
         return any_of
     if not crowd:
-        highest: Array = iou(found, ignored).max(axis=1)
+        highest: Array = box_iou(found, ignored).max(axis=1)
         return highest
-    low = np.maximum(found[:, None, :n], ignored[None, :, :n])
-    shared = np.prod(np.clip(np.minimum(found[:, None, n:], ignored[None, :, n:]) - low, 0, None), axis=-1).max(axis=1)
-    own = box_sizes(found)
+    shared = box_intersection(found, ignored).max(axis=1)
+    own = box_size(found)
     part: Array = np.divide(shared, own, out=np.zeros_like(shared), where=own > 0)
     return part
 
@@ -107,14 +86,14 @@ def match_coco(
     """
 
     def outside(boxes: Array) -> Array:
-        sizes = box_sizes(boxes) * unit
+        sizes = box_size(boxes) * unit
         return (sizes[None] < ranges[:, :1]) | (sizes[None] > ranges[:, 1:])
 
     ignore = outside(truth)
     shape = (len(ranges), len(thresholds), len(found))
     taken, skipped = np.zeros(shape, bool), np.zeros(shape, bool)
     if len(truth) and len(found):
-        fit = iou(found, truth)
+        fit = box_iou(found, truth)
         least = np.minimum(thresholds, 1 - 1e-10)
         free = np.ones((*shape[:2], len(truth)), bool)
         a, t = np.ogrid[: shape[0], : shape[1]]

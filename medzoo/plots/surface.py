@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageDraw
 
+from medzoo.boxes import bounding_box
 from medzoo.errors import UserError
 from medzoo.io.atomic import atomic_write
 from medzoo.plots.canvas import TEXT, blank, fitted, legend, save_png, write
@@ -86,12 +87,12 @@ def surface(mask: Array, affine: Array, *, smooth_mm: float | None = None) -> Me
     from skimage.measure import marching_cubes
 
     inside = np.asarray(mask, bool)
-    if not inside.any():
+    block = bounding_box(inside)
+    if block is None:
         raise UserError("the region is empty, it has no surface")
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     sd = np.asarray((smooth_mm if smooth_mm is not None else float(spacing.max())) / spacing)
     margin = np.ceil(4 * sd).astype(int) + 2
-    block = _block(inside)
     inside = np.pad(inside[block], [(m, m) for m in margin])
     outer = distance_transform_edt(~inside, sampling=spacing)
     inner = distance_transform_edt(inside, sampling=spacing)
@@ -268,9 +269,3 @@ def plot_gallery(
     for n, (name, mesh) in enumerate(meshes.items()):
         sheet.paste(surface_picture({name: mesh}, colours=colours, side=side, size=size), (n * size, 0))
     return save_png(path, sheet)
-
-
-def _block(inside: Array) -> tuple[slice, ...]:
-    """The smallest block that holds all of a region."""
-    hits = [np.flatnonzero(inside.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
-    return tuple(slice(int(h[0]), int(h[-1]) + 1) for h in hits)

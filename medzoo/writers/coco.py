@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from medzoo.boxes import mask_to_box
 from medzoo.errors import UserError
 from medzoo.escape import json_text
 from medzoo.io.atomic import atomic_write
@@ -71,12 +70,12 @@ class CocoWriter(Writer):
             return
         for value, label in enumerate(labels, 1):
             mask = result.mask == value
-            if not mask.any():
+            bounds = mask_to_box(mask)
+            if bounds is None:
                 continue
-            rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-            box = [columns[0], rows[0], columns[-1] + 1 - columns[0], rows[-1] + 1 - rows[0]]
+            x0, y0, x1, y1 = map(float, bounds)
             runs = {"size": [height, width], "counts": run_lengths(mask)}
-            yield self._annotation(label, [float(v) for v in box], float(mask.sum()), segmentation=runs)
+            yield self._annotation(label, [x0, y0, x1 - x0, y1 - y0], float(mask.sum()), segmentation=runs)
 
     def _annotation(self, label: str, box: list[float], area: float, **more: Any) -> dict[str, Any]:
         return {

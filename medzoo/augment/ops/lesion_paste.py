@@ -10,12 +10,12 @@ from typing import ClassVar, Literal
 import numpy as np
 import torch
 from pydantic import Field
-from scipy.ndimage import binary_dilation, find_objects, gaussian_filter, label
+from scipy.ndimage import binary_dilation, gaussian_filter, label
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from medzoo.augment.augmentation import Augmentation, Donors, Labelled, Lesion, Share
-from medzoo.metrics.match import iou
+from medzoo.boxes import box_iou, mask_to_box
 from medzoo.types import Array
 
 _TRIES = 12  # places that are looked at before a picture stays as it is
@@ -69,7 +69,7 @@ class LesionPaste(Augmentation):
             box = bounds + np.array([x, y, x, y])
             ground = image[:, y : y + rows, x : x + columns]
             covered = (ground != 0).any(dim=0).numpy()[mask].mean()
-            if covered >= _COVERED and not (len(boxes) and iou(box[None], boxes).any()):
+            if covered >= _COVERED and not (len(boxes) and box_iou(box[None], boxes).any()):
                 changed = image.clone()
                 changed[:, y : y + rows, x : x + columns] = self._blended(ground, patch, mask)
                 return changed, box.astype(np.float32)
@@ -128,11 +128,8 @@ def _largest(mask: Array) -> Array:
 
 def _tight(mask: Array) -> Array | None:
     """The box (4,) x0, y0, x1, y1 of the largest part of a mask, None of an empty one."""
-    places = find_objects(_largest(mask).astype(np.uint8))
-    if not places:
-        return None
-    rows, columns = places[0]
-    return np.array([columns.start, rows.start, columns.stop, rows.stop])
+    box = mask_to_box(_largest(mask))
+    return None if box is None else box.astype(int)
 
 
 ENTRY = LesionPaste

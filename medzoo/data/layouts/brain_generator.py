@@ -24,6 +24,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from medzoo import registry
+from medzoo.boxes import bounding_box
 from medzoo.data.dataset import DERIVED, DataEntry, DataParams, Dataset, Item, Objects, Sample
 from medzoo.data.generator.contrast import plain_contrast
 from medzoo.data.generator.scan import Look, synthesise
@@ -223,17 +224,13 @@ def label_map(path: Path) -> tuple[Array, Array]:
     image, _ = Orient(to="RAS").apply(image, GridTransform.identity(image))
     labels = image.array[0]
     tissue = tissues()[labels] > 1
-    if not tissue.any():
+    box = bounding_box(tissue, margin=[round(_MARGIN / step) for step in image.spacing])
+    if box is None:
         raise UserError("has no grey and no white matter by FreeSurfer's numbers", where=str(path))
     assert image.affine is not None
-    box = []
-    for axis, step in enumerate(image.spacing):
-        hits = np.flatnonzero(tissue.any(axis=tuple(a for a in range(3) if a != axis)))
-        margin = round(_MARGIN / step)
-        box.append(slice(max(0, int(hits[0]) - margin), min(labels.shape[axis], int(hits[-1]) + 1 + margin)))
     affine = image.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ [side.start for side in box]
-    return np.ascontiguousarray(labels[tuple(box)]), affine
+    return np.ascontiguousarray(labels[box]), affine
 
 
 ENTRY = DataEntry(

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from medzoo.boxes import mask_to_box
 from medzoo.data.dataset import DataEntry, DataParams, Item, Objects, Sample
 from medzoo.data.objects import checked_objects, component_boxes
 from medzoo.data.patterns import check_placeholders, fill_pattern, match_files
@@ -78,9 +79,9 @@ class MaskBoxes:
         smallest = self.params.smallest
         if self.params.values == "instance":
             boxes = [
-                _around(stored == value)
+                box.tolist()
                 for value in np.unique(stored[stored > 0])
-                if (stored == value).sum() >= smallest
+                if (stored == value).sum() >= smallest and (box := mask_to_box(stored == value)) is not None
             ]
             return checked_objects(boxes, [0] * len(boxes), shape, where)
         values = range(1, len(self.labels) + 1) if self.params.values == "label" else (1,)
@@ -95,13 +96,6 @@ def _outside(stored: Array, highest: int | None) -> int | None:
     if stored.min(initial=0) < 0:
         return int(stored.min())
     return int(stored.max()) if highest is not None and stored.max(initial=0) > highest else None
-
-
-def _around(mask: Array) -> list[float]:
-    """The half-open box about all pixels of a mask."""
-    places = np.argwhere(mask)
-    low, high = places.min(axis=0), places.max(axis=0) + 1
-    return [*low[::-1], *high[::-1]] if mask.ndim == 2 else [*low, *high]
 
 
 def _open(params: Params, task: str, labels: Sequence[str]) -> MaskBoxes:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from medzoo.boxes import bounding_box
 from medzoo.errors import UserError
 from medzoo.preprocess.step import HostStep
 from medzoo.types import GridTransform, Image
@@ -20,17 +21,11 @@ class CropForeground(HostStep):
 
     def apply(self, image: Image, transform: GridTransform) -> tuple[Image, GridTransform]:
         """The cropped image and its transform. Raises UserError where all is zero."""
-        foreground = (image.array != 0).any(axis=0)
-        if not foreground.any():
+        block = bounding_box((image.array != 0).any(axis=0), margin=self.margin)
+        if block is None:
             raise UserError("every pixel is zero, there is no foreground", image.source)
-        n = foreground.ndim
-        matrix = np.eye(n + 1)
-        block = []
-        for axis in range(n):
-            hits = np.flatnonzero(foreground.any(axis=tuple(a for a in range(n) if a != axis)))
-            first = max(0, int(hits[0]) - self.margin)
-            block.append(slice(first, min(foreground.shape[axis], int(hits[-1]) + 1 + self.margin)))
-            matrix[axis, n] = first
+        matrix = np.eye(len(block) + 1)
+        matrix[:-1, -1] = [side.start for side in block]
         array = np.ascontiguousarray(image.array[(slice(None), *block)])
         affine = None if image.affine is None else image.affine @ matrix
         cropped = image.replace(array=array, affine=affine)

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from medzoo.boxes import mask_to_box
 from medzoo.errors import UserError
 from medzoo.imaging.boundary import Method, Polarity, find_boundary
 from medzoo.imaging.contour import one_mass
@@ -65,17 +66,18 @@ class CropMass(HostStep):
             return tuple(map(float, transform.boxes_from_source(np.array([hint.box]))[0])), None, "box"
         if hint.mask is None:
             found = find_boundary(image.array[0], method=self.boundary, polarity=self.polarity)
-            return _around(found.mask), found.mask, "found"
+            return _box(found.mask), found.mask, "found"
         if hint.mask.shape != transform.source_shape:
             have, need = (f"{shape[1]} x {shape[0]}" for shape in (hint.mask.shape, transform.source_shape))
             raise UserError(f"the mask is {have} but its image is {need}", hint="give the mask drawn on this image")
         mask, _ = one_mass(transform.mask_from_source(hint.mask), shape=image.shape)
-        return _around(mask), mask, "given"
+        return _box(mask), mask, "given"
 
 
-def _around(mask: Array) -> tuple[float, ...]:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+def _box(mask: Array) -> tuple[float, ...]:
+    box = mask_to_box(mask)
+    assert box is not None
+    return tuple(map(float, box))
 
 
 ENTRY = CropMass

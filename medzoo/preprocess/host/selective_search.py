@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from pydantic import Field, model_validator
 
+from medzoo.boxes import box_intersection, box_size
 from medzoo.errors import UserError
 from medzoo.imaging.selective_search import Mode, selective_search
 from medzoo.imaging.warp_regions import on_size, warp_regions
@@ -92,14 +93,13 @@ def _apart(boxes: Array, alike: float) -> Array:
     """Boxes (R, 4) without those that overlap an earlier one by more than `alike`."""
     if alike >= 1:
         return boxes
-    area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    area = box_size(boxes)
     kept, gone = [], np.zeros(len(boxes), bool)
     for index in range(len(boxes)):
         if gone[index]:
             continue
         kept.append(index)
-        low, high = np.maximum(boxes[index, :2], boxes[:, :2]), np.minimum(boxes[index, 2:], boxes[:, 2:])
-        shared = np.prod(np.clip(high - low, 0, None), axis=1)
+        shared = box_intersection(boxes[index : index + 1], boxes)[0]
         gone |= shared > alike * (area[index] + area - shared)
     return boxes[kept]
 

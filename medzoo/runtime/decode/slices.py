@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from medzoo.boxes import bounding_box
 from medzoo.runtime.backends.base import Backend
 from medzoo.runtime.metadata import Geometry
 from medzoo.types import Array
@@ -55,7 +56,7 @@ def _answers(
         return
     # Every channel shares one foreground; the first stands for all.
     inside = array[0] if geometry.foreground == "nonzero" else None
-    box = foreground_box(inside) if inside is not None else tuple(slice(0, n) for n in spatial)
+    box = bounding_box(inside) if inside is not None else tuple(slice(0, n) for n in spatial)
     if box is None:
         return
     for tile in tiles(box, limit=geometry.tile):
@@ -72,7 +73,7 @@ def _slice_by_slice(
     reach = geometry.slices // 2
     only_inside = geometry.foreground == "nonzero"
     plane: Box | None = (slice(0, stack.shape[2]), slice(0, stack.shape[3]))
-    shared = foreground_box(np.any(stack[:, 0], axis=0)) if only_inside and slab > 1 else plane
+    shared = bounding_box(np.any(stack[:, 0], axis=0)) if only_inside and slab > 1 else plane
     for start in range(0, len(stack), slab):
         # The last slab reaches back over slices that are answered already rather than be a smaller one.
         first = max(0, min(start, len(stack) - slab))
@@ -82,7 +83,7 @@ def _slice_by_slice(
             inside = np.any(stack[start : chosen.stop, 0], axis=0)
             if not inside.any():
                 continue
-            box = shared if slab > 1 else foreground_box(inside)
+            box = shared if slab > 1 else bounding_box(inside)
         assert box is not None
         for tile in tiles(box, limit=geometry.tile):
             context, core = with_margin(tile, stack.shape[2:], margin=geometry.margin, multiple=geometry.multiple)
@@ -102,18 +103,6 @@ def slice_with_neighbours(stack: Array, index: int, reach: int) -> Array:
         return single
     blank = np.zeros_like(stack[0])
     return np.concatenate([stack[i] if 0 <= i < len(stack) else blank for i in range(index - reach, index + reach + 1)])
-
-
-def foreground_box(array: Array) -> Box | None:
-    """The smallest box of `array` (*spatial) that holds every nonzero value; None if there is none."""
-    box = []
-    for axis in range(array.ndim):
-        others = tuple(a for a in range(array.ndim) if a != axis)
-        hits = np.flatnonzero(array.any(axis=others))
-        if not len(hits):
-            return None
-        box.append(slice(int(hits[0]), int(hits[-1]) + 1))
-    return tuple(box)
 
 
 def tiles(box: Box, *, limit: int | None) -> Iterator[Box]:

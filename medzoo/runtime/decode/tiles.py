@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from medzoo.boxes import box_intersection, box_size
 from medzoo.errors import UserError
 from medzoo.types import Array
 
@@ -109,14 +110,13 @@ def detect_in_tiles(find: Callable[[Array], Boxes], picture: Array, tile: Size) 
 def _best(boxes: Array, scores: Array, classes: Array, cut: Array) -> Array:
     """Indices, best first, of the boxes that stay: a whole one goes before one that a seam cut."""
     order = np.lexsort((-scores, cut))
-    area = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    area = box_size(boxes)
     free, kept = np.ones(len(boxes), bool), []
     for index in order:
         if not free[index]:
             continue
         kept.append(index)
-        low, high = np.maximum(boxes[index, :2], boxes[:, :2]), np.minimum(boxes[index, 2:], boxes[:, 2:])
-        shared = np.prod(np.clip(high - low, 0, None), axis=1)
+        shared = box_intersection(boxes[index : index + 1], boxes)[0]
         overlap = shared / np.maximum(area + area[index] - shared, 1e-9)
         # What a seam cut off lies within the whole object.
         within = cut & (shared >= OVERLAP * np.maximum(area, 1e-9))

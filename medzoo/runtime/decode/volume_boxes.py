@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from medzoo.boxes import box_iou
 from medzoo.runtime.backends.base import Backend
 from medzoo.runtime.decode.slices import slice_with_neighbours
 from medzoo.types import Array
@@ -64,7 +65,7 @@ def merge_slices(boxes: Array, scores: Array, classes: Array, places: Array) -> 
     for core in order:
         if not free[core]:
             continue
-        overlap = _overlaps(boxes[core], boxes)
+        overlap = box_iou(boxes[core : core + 1], boxes)[0]
         near = free & (classes == classes[core]) & (overlap >= OVERLAP)
         near[core] = True
         sure = near & (scores >= SHARE * scores[core])
@@ -104,15 +105,6 @@ def _run(found: Array, start: int) -> Array:
     """The slices of `found` (sorted) that hang together with `start`, with at most GAP missing in between."""
     pieces = np.split(found, np.flatnonzero(np.diff(found) > GAP + 1) + 1)
     return next(piece for piece in pieces if start in piece)
-
-
-def _overlaps(box: Array, boxes: Array) -> Array:
-    """IoU of one box with each of (N, 4)."""
-    low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=1)
-    total = np.prod(box[2:] - box[:2]) + np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) - shared
-    overlap: Array = shared / np.maximum(total, 1e-12)
-    return overlap
 
 
 def _along_axes(boxes: Array, axis: int) -> Array:

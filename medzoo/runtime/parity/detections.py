@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from medzoo.boxes import box_iou
 from medzoo.runtime.parity.tolerance import Tolerance
 from medzoo.types import Array
 
@@ -24,7 +25,9 @@ def compare_confident(
         # What torch was not sure of may be a little above the limit on the other side.
         for one, other, limit in ((mine, theirs, sure), (theirs, mine, sure + tolerance.allowed["scores"])):
             for index in np.flatnonzero(one["scores"] >= limit):
-                meets = overlaps(one["boxes"][index], other["boxes"]) * (other["labels"] == one["labels"][index])
+                meets = box_iou(one["boxes"][index : index + 1], other["boxes"])[0] * (
+                    other["labels"] == one["labels"][index]
+                )
                 if not len(meets) or meets.max() < 0.5:
                     largest["labels"] += 1
                     continue
@@ -34,16 +37,6 @@ def compare_confident(
                 largest["boxes"] = max(largest["boxes"], 1 - float(meets[partner]))
                 largest["scores"] = max(largest["scores"], float(gaps[partner]))
     return largest
-
-
-def overlaps(box: Array, boxes: Array) -> Array:
-    """Intersection over union of a box (4,) with boxes (N, 4): (N,)."""
-    low, high = np.maximum(box[:2], boxes[:, :2]), np.minimum(box[2:], boxes[:, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=1)
-    sizes = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    together = (box[2:] - box[:2]).prod() + sizes - shared
-    result: Array = np.divide(shared, together, out=np.zeros_like(shared), where=together > 0)
-    return result
 
 
 def compare_detections(

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from faster_coco_eval import COCO, COCOeval_faster
 
+from medzoo.boxes import box_iou
 from medzoo.errors import UserError
 from medzoo.metrics import Boxes, DetectScores, Rule, paired, restore_records
 from medzoo.metrics.average_precision import precision_recall
 from medzoo.metrics.froc import Froc
-from medzoo.metrics.match import iou, match, match_coco
+from medzoo.metrics.match import match, match_coco
 
 CELLS = ("RBC", "WBC", "Platelets")
 NONE = np.empty(0)
@@ -78,10 +79,10 @@ def value(scores, name):
 
 
 def test_iou_of_the_definition_and_of_volumes():
-    assert iou(np.array([[0, 0, 10, 10.0]]), np.array([[5, 0, 15, 10.0]]))[0, 0] == pytest.approx(1 / 3)
+    assert box_iou(np.array([[0, 0, 10, 10.0]]), np.array([[5, 0, 15, 10.0]]))[0, 0] == pytest.approx(1 / 3)
     a, b = np.array([[0, 0, 0, 2, 2, 2.0]]), np.array([[1, 0, 0, 3, 2, 2.0], [2, 2, 2, 3, 3, 3]])
-    assert iou(a, b).tolist() == [[pytest.approx(1 / 3), 0]]
-    assert iou(np.zeros((1, 4)), np.zeros((1, 4)))[0, 0] == 0
+    assert box_iou(a, b).tolist() == [[pytest.approx(1 / 3), 0]]
+    assert box_iou(np.zeros((1, 4)), np.zeros((1, 4)))[0, 0] == 0
 
 
 @pytest.mark.parametrize("seed", range(6))

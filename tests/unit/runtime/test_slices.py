@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import uniform_filter
 
-from medzoo.runtime.decode.slices import foreground_box, probability_maps, segment_array, tiles, with_margin
+from medzoo.boxes import bounding_box
+from medzoo.runtime.decode.slices import probability_maps, segment_array, tiles, with_margin
 from medzoo.runtime.metadata import Geometry, Metadata
 from medzoo.types import Array
 
@@ -97,10 +98,10 @@ def test_a_scan_without_foreground_is_background_and_never_run() -> None:
     assert graph.largest == 0
 
 
-def test_foreground_box_and_tiles_cover_exactly() -> None:
+def test_bounding_box_and_tiles_cover_exactly() -> None:
     array = np.zeros((9, 9))
     array[2, 3] = array[6, 7] = 1
-    box = foreground_box(array)
+    box = bounding_box(array)
     assert box == (slice(2, 7), slice(3, 8))
     covered = np.zeros((9, 9), int)
     for tile in tiles(box, limit=2):

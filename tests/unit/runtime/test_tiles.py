@@ -14,9 +14,9 @@ from scipy.ndimage import find_objects, label
 from typer.testing import CliRunner
 
 import medzoo
+from medzoo.boxes import box_iou
 from medzoo.cli import app
 from medzoo.errors import UserError
-from medzoo.metrics.match import iou
 from medzoo.runtime.backends.canvas import read_canvas
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.decode.tiles import tiles
@@ -198,7 +198,7 @@ def test_cells_of_a_mosaic_are_found_as_in_its_pictures(shared_data: Path, tmp_p
         kinds.append(one.classes)
     every, labels = np.concatenate(expected), np.concatenate(kinds)
     answer = model.predict(mosaic, tile=(height, width))
-    overlaps = iou(every, answer.boxes) * (labels[:, None] == answer.classes[None])
+    overlaps = box_iou(every, answer.boxes) * (labels[:, None] == answer.classes[None])
     assert (overlaps.max(axis=1) > 0.5).mean() > 0.9
     assert abs(len(answer) - len(every)) < 0.2 * len(every)
     Pillow.fromarray(mosaic).save(tmp_path / "mosaic.png")

@@ -12,11 +12,11 @@ from medzoo.augment.augmentation import Lesion, augment_labelled, check_augmenta
 from medzoo.augment.ops.affine import Affine
 from medzoo.augment.ops.flip import Flip
 from medzoo.augment.ops.lesion_paste import LesionPaste, cut_out
+from medzoo.boxes import box_iou
 from medzoo.data.dataset import Item, Objects, Sample
 from medzoo.errors import UserError
 from medzoo.inputs.scenes import SceneBatches, ScenePictures
 from medzoo.inputs.slice_scenes import SliceScenes
-from medzoo.metrics.match import iou
 from medzoo.nn.net import Geometry
 from medzoo.types import Array, Image
 from tests.unit.training.scenes_toys import ToyScenes
@@ -84,7 +84,7 @@ def test_no_object_is_covered_and_nothing_goes_beside_the_picture() -> None:
         _, box = PASTE.put(image, boxes, donor(), np.random.default_rng(seed))
         if box is not None:
             put += 1
-            assert not iou(box[None], boxes).any()
+            assert not box_iou(box[None], boxes).any()
             # At most a tenth of it may hang over the edge of what the picture covers.
             assert box[2] <= 114
     assert put > 10

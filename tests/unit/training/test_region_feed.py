@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from medzoo.augment.ops.flip import Flip
+from medzoo.boxes import box_iou
 from medzoo.errors import UserError
 from medzoo.inputs.region_input import RegionInput
 from medzoo.inputs.regions import ProposedPictures, WholePictures, WindowBatches
-from medzoo.metrics.match import iou
 from medzoo.preprocess.host.luma import Luma
 from tests.unit.training.regions_toys import STEP
 from tests.unit.training.scenes_toys import ToyScenes
@@ -42,7 +42,7 @@ def test_objects_are_proposed_and_come_back_in_source_pixels(cache: Path) -> Non
     for one in pictures().all:
         assert (one.boxes[:, 2:] - one.boxes[:, :2] > 0).all()
         if len(one.objects):
-            assert iou(one.boxes, one.objects).max() > 0.8
+            assert box_iou(one.boxes, one.objects).max() > 0.8
 
 
 def test_a_batch_holds_the_share_of_objects_that_the_feed_asks_for(cache: Path) -> None:
