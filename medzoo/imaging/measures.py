@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from medzoo.boxes import bounding_box
 from medzoo.errors import UserError
 from medzoo.io.channels import luma
 from medzoo.types import Array, Image
@@ -78,7 +79,7 @@ def measure_mask(mask: Array, image: Image, *, corner: Sequence[int] | None = No
     if mask.ndim != len(shape) or (low < 0).any() or (low + mask.shape > shape).any():
         its, whole = (" x ".join(map(str, one)) for one in (mask.shape, shape))
         raise UserError(f"a mask of {its} does not lie in an image of {whole}", image.source)
-    crop = _tight(mask)
+    crop = bounding_box(mask)
     if crop is None:
         return None
     mask = mask[crop]
@@ -195,17 +196,6 @@ def _slice_axis(image: Image) -> int:
     return int(np.flatnonzero(spacing * _ALIKE >= spacing.max())[-1])
 
 
-def _tight(mask: Array) -> tuple[slice, ...] | None:
-    """Slices of the smallest part of a mask that holds all of it."""
-    found = []
-    for axis in range(mask.ndim):
-        along = np.flatnonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))
-        if not len(along):
-            return None
-        found.append(slice(int(along[0]), int(along[-1]) + 1))
-    return tuple(found)
-
-
 def _outer_corners(mask: Array) -> Array:
     """Corners (P, n) of the first and last pixel of every line along the last axis; their hull is that of the mask."""
     lines = np.argwhere(mask.any(axis=-1))
@@ -257,7 +247,7 @@ def _longest_in_slices(slices: Array, scale: Array) -> tuple[float, float, Array
     best: tuple[float, float, Array, int] | None = None
     corners = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
     for place, mask in enumerate(slices):
-        crop = _tight(mask)
+        crop = bounding_box(mask)
         if crop is None:
             continue
         low, size = np.array([one.start for one in crop]), np.array([one.stop - one.start for one in crop])
