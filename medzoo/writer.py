@@ -20,7 +20,7 @@ from medzoo.results import Failure, Result
 
 @dataclass(frozen=True)
 class WriterOptions:
-    """What a writer is opened with: the output folder, and the model's name, task and labels.
+    """The options of a writer: the output folder, and the model's name, task and labels.
 
     `deidentify`: hides who and when. `annotations`: the COCO file whose ids the results take.
     """

@@ -64,7 +64,7 @@ def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class PreprocessSection(Section):
-    """What happens to an image before the model."""
+    """The preprocessing of an image before the model."""
 
     host: tuple[Step, ...] = Field(default=(), description="Steps that need the header; NumPy, in this order.")
     graph: tuple[Step, ...] = Field(
@@ -73,7 +73,7 @@ class PreprocessSection(Section):
 
 
 class ExportSection(Section):
-    """Which ONNX files a training leaves."""
+    """The ONNX files that a training writes."""
 
     precision: Annotated[tuple[Literal["fp32", "fp16", "int8"], ...], AfterValidator(_unique)] = Field(
         default=("fp32",), min_length=1, description="One ONNX file for each of these precisions."
@@ -109,7 +109,7 @@ class Recipe(Section):
         default=None, alias="data", validate_default=True, description="The data, and how they are split."
     )
     preprocess: PreprocessSection = Field(
-        default_factory=PreprocessSection, description="What happens to an image before the model."
+        default_factory=PreprocessSection, description="The preprocessing of an image before the model."
     )
     model_section: ModelSection | None = Field(
         default=None, alias="model", validate_default=True, description="The model type and its parameters."

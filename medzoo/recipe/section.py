@@ -66,7 +66,7 @@ class Step(Choice):
 
 
 class ModelSection(Choice):
-    """Which model, and its parameters."""
+    """The model type and its parameters."""
 
     selector = "type"
 

@@ -16,7 +16,7 @@ VAL, TEST = 0.1, 0.2  # fractions of the groups where a recipe says nothing
 
 
 class SplitSection(Section):
-    """How the items are divided into training, validation and test parts; a group is never divided."""
+    """The division of the items into training, validation and test parts; a group is never divided."""
 
     group: str = Field(
         min_length=1,
@@ -63,7 +63,7 @@ class SplitSection(Section):
 
 
 class DataSection(Choice):
-    """Which data, and how they are split."""
+    """The data type, its parameters, and the split."""
 
     selector = "type"
 

@@ -15,7 +15,7 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
 class CheckpointSection(Section):
-    """When the state of a training is saved."""
+    """The checkpoints of a training."""
 
     every_steps: Count | None = Field(default=None, description="Save after this many optimiser steps.")
     every_minutes: Annotated[float, Field(gt=0)] | None = Field(
@@ -27,7 +27,7 @@ class CheckpointSection(Section):
 
 
 class TrainSection(Section):
-    """How the model is trained; closed-form models only take a seed and workers."""
+    """The training; closed-form models only take a seed and workers."""
 
     epochs: int = Field(default=10, ge=1, description="Passes over the training items.")
     max_steps: Count | None = Field(default=None, description="Stop after this many optimiser steps, if earlier.")

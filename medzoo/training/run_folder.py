@@ -109,7 +109,7 @@ def _file(folder: Path) -> Path:
 
 
 def _before(folder: Path) -> dict[str, Any]:
-    """What was written when the run began; empty where nothing was, or nothing whole."""
+    """The record written when the run began; empty if there is none, or no whole one."""
     try:
         found = json.loads(_file(folder).read_text())
     except (FileNotFoundError, ValueError):
