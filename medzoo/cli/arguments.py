@@ -57,5 +57,5 @@ def numbers(option: str, value: str, count: int) -> tuple[float, ...]:
     except ValueError:
         numbers = ()
     if len(numbers) != count:
-        raise UserError(f"{value!r} is not {count} numbers with commas between them", where=option)
+        raise UserError(f"{value!r} is not {count} numbers separated by commas", where=option)
     return numbers

@@ -28,7 +28,7 @@ def export(
     if one_of("--to", to, ("onnx", "triton")) == "triton":
         if chosen == "bf16":
             raise UserError(
-                "is computed by torch and has no graph for Triton", "--precision bf16", "fp32, fp16 or int8"
+                "bf16 runs in PyTorch and has no graph for Triton", "--precision bf16", "fp32, fp16 or int8"
             )
         from medzoo.commands.export import export_triton
 
@@ -160,7 +160,7 @@ def token(
 
     if revoke:
         if tokens is None:
-            raise UserError("needs the file to remove it from", where="--revoke", hint="--tokens FILE")
+            raise UserError("needs the token file", where="--revoke", hint="add --tokens FILE")
         say(f"{tokens}: {revoke_tokens(name, tokens)} of {name} removed; a running server needs no restart")
         return
     made, line = add_token(name, tokens)

@@ -27,7 +27,11 @@ def evaluate(
     """Figures of a model on its test part, or on another recipe's data."""
     if record:
         if data or overrides or split != "test":
-            raise UserError("only a model's own test part is recorded", where="--record", hint="give MODEL alone")
+            raise UserError(
+                "only the metrics of the model's own test split can be recorded",
+                where="--record",
+                hint="pass MODEL alone",
+            )
         from medzoo.commands.evaluate import record_evaluation
 
         folder = record_evaluation(model)

@@ -81,7 +81,7 @@ def predict(
     if box is not None:
         options["box"] = numbers("--box", box, 4)
     if options and len(inputs) > 1:
-        raise UserError("an outline or a box belongs to one INPUT", where=f"--{next(iter(options))}")
+        raise UserError("a mask or a box applies to a single INPUT", where=f"--{next(iter(options))}")
     if tile is not None:
         options["tile"] = True if tile == "auto" else numbers("--tile", tile, 2)
     load_options = {
@@ -99,18 +99,16 @@ def predict(
     if one_of("--engine", engine, ("local", "ray")) == "ray":
         asked = (explain, surfaces, deidentify, form != "auto", batch is not None, annotations is not None)
         if options or any(asked):
-            raise UserError("writes pictures, masks and JSON alone", "--engine ray", "leave out the other options")
+            raise UserError("supports only pictures, masks and JSON", "--engine ray", "omit the other options")
         found = _on_ray(model, inputs, **files, **load_options)
     elif explain:
         if form != "auto" or deidentify or annotations is not None:
-            raise UserError("explanations leave pictures and JSON alone", "--explain", "leave out --format")
+            raise UserError("explanations are written as pictures and JSON only", "--explain", "omit --format")
         if backend == "onnx":
-            raise UserError(
-                "explanations need the network itself, ONNX Runtime only answers", "--backend", "leave it out"
-            )
+            raise UserError("explanations need gradients, which only the torch backend has", "--backend", "omit it")
         one_of("--device", device, ("auto", "cpu", "cuda"))
         if time_limit is not None:
-            raise UserError("a run of torch, which explains, cannot be ended", "--time-limit", "leave it out")
+            raise UserError("explanations run in PyTorch, which cannot be interrupted", "--time-limit", "omit it")
         found = _explained(model, inputs, options, **files, device=device, threshold=threshold)
     else:
         if deidentify:  # what libraries warn of, they quote

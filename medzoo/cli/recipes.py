@@ -20,7 +20,7 @@ def validate(recipe: RecipeName, overrides: Overrides = None) -> None:
     loaded = load_recipe(find_recipe(recipe), overrides or (), catalog=catalog())
     say(f"{recipe}: valid ({loaded.name}, task {loaded.task}, digest {loaded.digest[:16]})")
     if not has_torch():
-        say("torch is not installed, so the options of model, graph steps and augmentations were not checked")
+        say("PyTorch is not installed: parameters of the model, graph steps and augmentations were not checked")
 
 
 def schema() -> None:

@@ -28,7 +28,7 @@ def train(
     console = Console(stderr=True)
     on_ray = one_of("--engine", engine, ("local", "ray")) == "ray"
     if folds and on_ray:
-        raise UserError("folds are jobs of their own, on this machine", "--engine ray", "leave out --folds or --engine")
+        raise UserError("cross-validation runs its folds on this machine", "--engine ray", "omit --folds or --engine")
     if folds:
         from medzoo.commands.train_folds import cross_validate
         from medzoo.report.summary import metrics_table

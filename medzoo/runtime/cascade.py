@@ -45,7 +45,7 @@ class Cascade(Predictor):
             task = "detect" if role == DETECTOR else "classify"
             if predictor.metadata.task != task:
                 raise UserError(
-                    f"{predictor.metadata.name!r} is a model of task {predictor.metadata.task}, not {task}",
+                    f"{predictor.metadata.name!r} has the task {predictor.metadata.task}; {task} is needed",
                     f"members.{role}",
                 )
         classifiers = {role: predictor for role, predictor in members.items() if role != DETECTOR}

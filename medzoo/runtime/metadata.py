@@ -172,22 +172,20 @@ class Metadata(BaseModel):
                 where=where,
                 hint="export it with: medzoo export",
             )
-        again = "it may come from another version; export the model again"
+        again = "the model may be from another version of medzoo; export it again"
         raw = properties[KEY].encode(errors="replace")
         if len(raw) > MAX_BYTES:
-            raise UserError(f"the {KEY!r} metadata have {len(raw)} bytes, {MAX_BYTES} at most", where, again)
+            raise UserError(f"the {KEY!r} metadata are {len(raw)} bytes long; the limit is {MAX_BYTES}", where, again)
         try:
             found = cls.model_validate_json(raw, strict=True)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(str(part)[:80] for part in first["loc"])
-            raise UserError(
-                f"the {KEY!r} metadata cannot be read at {place!r}: {first['msg']}", where, again
-            ) from error
+            raise UserError(f"invalid {KEY!r} metadata at {place!r}: {first['msg']}", where, again) from error
         try:
             parse_steps(found.host, where="host")
         except UserError as error:
-            raise UserError(f"the {KEY!r} metadata cannot be read at {error.faults[0]}", where, again) from error
+            raise UserError(f"invalid {KEY!r} metadata at {error.faults[0]}", where, again) from error
         return found
 
 

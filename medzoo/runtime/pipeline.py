@@ -38,5 +38,5 @@ class Pipeline(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             raise UserError(
-                f"the {KEY!r} metadata cannot be read: {first['msg']}", where, "it may come from another version"
+                f"invalid {KEY!r} metadata: {first['msg']}", where, "the server may run another version of medzoo"
             ) from error

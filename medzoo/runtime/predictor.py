@@ -168,8 +168,8 @@ class Predictor:
                     raise held
                 prepared = replace(within.prepare(held, **options), name=name)
                 if file_version(held) != version:
-                    way = "write every image to a file of its own, or hand out arrays"
-                    raise UserError("was written anew before it was read", name, way)
+                    way = "write each image to its own file, or yield arrays"
+                    raise UserError("the file changed before it was read", name, way)
                 result = within.predict_prepared(prepared)
                 size = prepared.source.array.nbytes + prepared.image.array.nbytes
                 return (finish(number, result) if finish is not None else result), size
@@ -223,14 +223,14 @@ class Predictor:
             prepared = prepared.replace(array=np.asarray(prepared.array, np.float32))
         if self.only_pictures and prepared.array.ndim > 3:
             raise UserError(
-                f"is a volume, {self.metadata.name} takes pictures", image.source, "give it one slice as a picture"
+                f"this is a volume; {self.metadata.name} takes 2D pictures", image.source, "pass one slice as a picture"
             )
         return Prepared(_name(source), image, prepared, state.transform, size, state.extras)
 
     def _tile_size(self, tile: Any) -> tuple[int, int]:
         if self.metadata.task != "detect" or not self.only_pictures or self.metadata.inputs != ("image",):
-            way = "tiles are for detectors that take pictures as they are"
-            raise UserError(f"{self.metadata.name} looks at a whole image", "tile", way)
+            way = "only detectors of unprocessed pictures do"
+            raise UserError(f"{self.metadata.name} does not support tiles", "tile", way)
         return check_tile(tile, self.canvas)
 
     @property
@@ -268,9 +268,9 @@ class Predictor:
             return from_array(source, kind="picture" if self._takes_pictures else None, bgr=bgr)
         if bgr:
             raise UserError(
-                "bgr says how the colours of an array are ordered",
+                "bgr applies to arrays only",
                 _name(source),
-                "leave it out: files and pictures of Pillow say so themselves",
+                "omit it: files and Pillow images know their channel order",
             )
         if isinstance(source, Image):
             return source
@@ -293,24 +293,24 @@ class Predictor:
 
     def _hint(self, image: Image, mask: Any, box: Any) -> MassHint:
         if not self.accepts_outline:
-            raise UserError("this model takes no outline and no box", where=image.source, hint="leave them out")
+            raise UserError("this model does not accept a mask or a box", where=image.source, hint="leave them out")
         if mask is not None and box is not None:
-            raise UserError("a mask and a box were both given", where=image.source, hint="give one of them")
+            raise UserError("got both a mask and a box", where=image.source, hint="pass only one of them")
         if mask is not None:
             drawn = is_array(mask)
             outline = to_array(mask, where="mask") if drawn else read_labels(mask).array[0]
             named = image.source if drawn else _name(mask)
             if outline.shape == image.shape and len(values := np.unique(outline)) > 2:
                 way = "draw the mass in one value on 0, and save it without loss (PNG, not JPEG)"
-                raise UserError(f"is no mask, it has {len(values)} different values", where=named, hint=way)
+                raise UserError(f"not a mask: it has {len(values)} different values", where=named, hint=way)
             if outline.shape == image.shape and outline.all():
-                raise UserError("is no mask, it leaves nothing of the image out", where=named, hint="0 is not the mass")
+                raise UserError("not a mask: it covers the whole image", where=named, hint="use 0 for the background")
             return MassHint(mask=outline)
         x0, y0, x1, y1 = (float(v) for v in box)
         height, width = image.shape[:2]
         if not (0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height):
             raise UserError(
-                f"the box {[x0, y0, x1, y1]} is not x0,y0,x1,y1 inside the {width} x {height} image",
+                f"the box {[x0, y0, x1, y1]} is not x0,y0,x1,y1 within the {width} x {height} image",
                 where=image.source,
             )
         return MassHint(box=(x0, y0, x1, y1))
@@ -325,9 +325,9 @@ class Predictor:
             if self.time_limit is None:  # a limit around this call
                 raise
             raise TimeLimitError(
-                f"{self.metadata.name} did not answer within {self.time_limit:g} seconds of computing",
+                f"{self.metadata.name} exceeded its time limit of {self.time_limit:g} seconds",
                 where=prepared.name,
-                hint="a longer time limit lets it go on; a graph that never ends is damaged or hostile",
+                hint="raise the time limit; a graph that never ends is damaged or malicious",
             ) from error
 
     def _decode(self, prepared: Prepared, start: float) -> Result:

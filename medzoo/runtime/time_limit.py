@@ -122,14 +122,16 @@ def enforce(allowed: Budget, options: Terminable) -> Iterator[None]:
     """A run with `options`, whose time is taken from `allowed`. Raises TimeLimitError in place of what the run raises
     when it was ended; the caller names the model."""
     if allowed.left <= 0:
-        raise TimeLimitError("there is no time left for a run")
+        raise TimeLimitError("the time limit is used up")
     start = time.monotonic()
     number = _watchdog.watch(options, start + allowed.left)
     try:
         yield
     except Exception as error:
         if options.terminate:
-            raise TimeLimitError(f"the run was ended after {time.monotonic() - start:.3g} seconds") from error
+            raise TimeLimitError(
+                f"the run was stopped by its time limit after {time.monotonic() - start:.3g} seconds"
+            ) from error
         raise
     finally:
         _watchdog.forget(number)

@@ -23,8 +23,8 @@ FAINT = 16
 picture is held in whole numbers."""
 _RINGING = 1 / 8  # of the range: how far interpolation may overshoot it at either end
 _OUTSIDE = 0.25  # the share of a picture that may lie in what it overshot; of one whose mean was taken away it is half
-_MASK = "a picture of two values is array.astype('uint8') * 255; the mask of a mass is given as mask=, beside the image"
-_AS_STORED = "give the values as they were stored, before they were normalised"
+_MASK = "for a two-valued picture use array.astype('uint8') * 255; pass the mask of a mass as mask="
+_AS_STORED = "pass the stored values, before normalisation"
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ class ValueRange:
         """
         array = picture.array
         if self.stored and picture.meta.get("bits") == 1:
-            raise self._error("holds only False and True (bool)", picture.source, _MASK)
+            raise self._error("the picture is boolean", picture.source, _MASK)
         if self.stored and array.dtype == np.uint8:
             return picture
         low, high = float(array.min()), float(array.max())
         if low == high == 0:
             return picture  # black on every scale
         if self.stored and array.dtype.kind == "f" and (levels := self._levels(array, low, high)) is not None:
-            said = f"its values, {low:g} to {high:g}, were read as 0 to {self.high:g}"
+            said = f"its values, {low:g} to {high:g}, were rescaled to 0 to {self.high:g}"
             return picture.replace(array=levels, meta={**picture.meta, "notes": (*picture.meta.get("notes", ()), said)})
         self._check(array, low, high, where=picture.source, whole_is_stored=False)
         if self.stored and self.high == 255 and low >= 0 and high <= 255 and _is_whole(array):
@@ -76,42 +76,46 @@ class ValueRange:
             low, high = float(row.min()), float(row.max())
             place = where if len(array) == 1 else f"{where}, row {number}"
             if not np.isfinite([low, high]).all():
-                raise UserError("holds values that are NaN or infinite", place, "replace them")
+                raise UserError("contains NaN or infinite values", place, "replace them")
             if low == high == 0 or (resampled and self.stored and low >= 0 and 1 < high <= self.high):
                 continue
             self._check(row, low, high, where=place, whole_is_stored=True)
 
     def _check(self, array: Array, low: float, high: float, *, where: str | None, whole_is_stored: bool) -> None:
         """`whole_is_stored`: take 0 and 1 for stored values of an almost black picture, where no dtype tells a mask."""
-        held = f"holds values from {low:g} to {high:g} ({array.dtype})"
+        held = f"values range from {low:g} to {high:g} ({array.dtype})"
         if not self.stored:
             slack = (self.high - self.low) / 2
             if low < self.low - slack or high > self.high + slack:
-                raise self._error(held, where, "bring them to that range")
+                raise self._error(held, where, "rescale them to that range")
             return
         real = array.dtype.kind == "f"
         beyond = self.high * _RINGING if real and high >= FAINT else 0
         if high > self.high + beyond:
             raise self._too_deep(array, low, high, where)
         if real and low >= -1 and low < 0 and high <= 1:
-            raise self._error(held, where, f"(array + 1) * {self.high / 2:g} brings -1 to 1 there; or {_AS_STORED}")
+            raise self._error(held, where, f"(array + 1) * {self.high / 2:g} rescales -1 to 1; or {_AS_STORED}")
         if low < -beyond or (low < 0 and float((array < 0).mean()) > _OUTSIDE):
             raise self._error(held, where, _AS_STORED)
         whole = high >= FAINT or _is_whole(array)
         if high <= 1 and whole and not whole_is_stored:
             raise self._error(held, where, _MASK)
         if not whole:
-            way = f"multiply by {self.high:g}, or give {'uint8' if self.high == 255 else 'uint16'}"
+            way = f"multiply by {self.high:g}, or pass {'uint8' if self.high == 255 else 'uint16'}"
             raise self._error(held, where, way if high <= 1 else _AS_STORED)
 
     def _too_deep(self, array: Array, low: float, high: float, where: str | None) -> UserError:
         bits = 8 if self.high == 255 else 16
-        deep = "has 16 bits a pixel" if array.dtype == np.uint16 else f"holds values up to {high:g}"
+        deep = (
+            "the picture has 16 bits per pixel"
+            if array.dtype == np.uint16
+            else f"the picture has values up to {high:g}"
+        )
         return UserError(
-            f"{deep}, {self.model} was trained on pictures of {bits}: its values go from {low:g} to {high:g}, those of "
-            f"training from 0 to {self.high:g}",
+            f"{deep}, but {self.model} was trained on {bits}-bit pictures: its values range from {low:g} to {high:g}, "
+            f"those of training from 0 to {self.high:g}",
             where=where,
-            hint=f"save it as a picture of {bits} bits, windowed as you would look at it",
+            hint=f"save it as a {bits}-bit picture, windowed for display",
         )
 
     def _levels(self, array: Array, low: float, high: float) -> Array | None:
@@ -128,7 +132,7 @@ class ValueRange:
 
     def _error(self, held: str, where: str | None, way: str) -> UserError:
         return UserError(
-            f"{held}, {self.model} was trained on pictures of {self.low:g} to {self.high:g}", where=where, hint=way
+            f"{held}, but {self.model} was trained on values from {self.low:g} to {self.high:g}", where=where, hint=way
         )
 
 

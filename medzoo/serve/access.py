@@ -53,7 +53,7 @@ class AccessControl:
         scheme, _, token = (authorization or "").partition(" ")
         name = self.tokens.client(token.strip()) if scheme.lower() == "bearer" else None
         if name is None:
-            raise InferenceError(ErrorCode.UNAUTHENTICATED, "a bearer token is needed")
+            raise InferenceError(ErrorCode.UNAUTHENTICATED, "missing or invalid bearer token")
         record.client = name
 
     def refused(self, record: RequestRecord, refusal: InferenceError) -> None:
@@ -96,7 +96,7 @@ class AccessMiddleware:
         answer = _RecordedSend(send, record, access.audit, quiet=_is_open(scope["path"]))
         try:
             if repeated or (b"host" not in headers and scope["http_version"] != "1.0"):
-                raise InferenceError(ErrorCode.INVALID, "a header that must be there once is missing or repeated")
+                raise InferenceError(ErrorCode.INVALID, "a required header is missing or repeated")
             page = scope["path"] == "/" and scope["method"] == "GET"
             access.origins.check(
                 headers.get(b"host"), headers.get(b"origin"), headers.get(b"sec-fetch-site"), navigates=page
@@ -196,7 +196,7 @@ class GrpcAccess:
         """Raise InferenceError for a call that may not be answered; health needs no token."""
         try:
             if "origin" in metadata or "sec-fetch-site" in metadata:
-                raise InferenceError(ErrorCode.FORBIDDEN, "the call comes from a web page")
+                raise InferenceError(ErrorCode.FORBIDDEN, "calls from web pages are not allowed")
             if not health:
                 self._access.authenticate(record, str(metadata.get("authorization", "")))
         except InferenceError as refusal:

@@ -46,7 +46,7 @@ class AuditLog:
         try:
             self._open()
         except OSError as error:
-            raise UserError(f"the audit log cannot be written: {error.strerror}", where=str(path)) from error
+            raise UserError(f"cannot write the audit log: {error.strerror}", where=str(path)) from error
 
     async def write(self, record: RequestRecord) -> None:
         """Append the line of a request. Raises InferenceError if it cannot be."""

@@ -111,7 +111,7 @@ class LimitedProtocol(Pieces):
         self._spare = 0 if self._begun else self._spare + len(data) - (self._body - before)
         most = self.registry.settings.max_header
         if self._spare > most + (0 if self._in_head else _PER_BODY_BYTE * self._body):
-            self._end(431, f"a request's header has at most {most} bytes")
+            self._end(431, f"the request header is larger than {most} bytes")
         elif self._head_timer is None and self._is_waiting():
             self._watch_head()
 
@@ -144,7 +144,7 @@ class LimitedProtocol(Pieces):
         if self._head <= most:
             super().on_headers_complete()
             return
-        app, self.app = self.app, _Refusing(431, f"a request's header has at most {most} bytes")
+        app, self.app = self.app, _Refusing(431, f"the request header is larger than {most} bytes")
         super().on_headers_complete()
         self.app = app
 
@@ -186,7 +186,7 @@ class LimitedProtocol(Pieces):
         if self.cycle is not None and not self.cycle.response_complete:
             self._watch_head()  # the request before it is still being answered
         elif self._in_head or self._is_waiting():
-            self._end(408, "a request's header did not come in time")
+            self._end(408, "timed out receiving the request header")
 
     def _end(self, status: int, message: str) -> None:
         if self.transport.is_closing():
@@ -222,7 +222,7 @@ class _HealthOnly:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app: ASGIApp = self._app
         if not scope["path"].startswith(HEALTH):
-            app = _Refusing(503, "there are too many connections, try again later", headers={"Retry-After": "1"})
+            app = _Refusing(503, "too many connections; try again later", headers={"Retry-After": "1"})
         await app(scope, receive, send)
 
 

@@ -137,10 +137,10 @@ class DecoderPool:
                     log("decoder died")
                     if time.monotonic() - started > self.seconds:
                         raise UserError(
-                            f"takes more than the {self.seconds:g} seconds of computing that one input may take here",
+                            f"decoding exceeded the limit of {self.seconds:g} CPU seconds",
                             where,
                         ) from error
-                    raise UserError("could not be read: its decoder failed on it", where, "is it damaged?") from error
+                    raise UserError("the decoder failed on this file", where, "is it damaged?") from error
                 raise
             if answer["last"]:
                 self._end(decoder)
@@ -153,10 +153,10 @@ class DecoderPool:
         if "fault" in answer:
             raise UserError.of([Fault(*fault) for fault in answer["fault"]])
         if answer["failed"] == "memory":
-            most = f"{self.memory >> 20} MB of memory, which one input may take here, are not enough for it"
-            raise UserError(f"is larger than this server reads: {most}", where)
+            most = f"decoding needs more than {self.memory >> 20} MB of memory"
+            raise UserError(f"the file is too large for this server: {most}", where)
         log("decoder failed", exception=answer["exception"], place=answer["place"])
-        raise UserError("could not be read: its decoder failed on it", where, "is it damaged?")
+        raise UserError("the decoder failed on this file", where, "is it damaged?")
 
     def _record(
         self, decoder: _Decoder, request: dict[str, Any], *, deadline: float, stopped: Callable[[], bool]
@@ -202,7 +202,7 @@ class DecoderPool:
                 except OSError as error:
                     self._close_source()  # it died: the next one forks
                     if attempt == 2:
-                        raise UserError("the server cannot start a decoder now, try again later") from error
+                        raise UserError("cannot start a decoder process; try again later") from error
         raise AssertionError
 
     def _fork(self) -> _Decoder:

@@ -50,7 +50,7 @@ class MessageReceiver:
             self._short.pop(read, None)
             self._long.pop(read, None)
         if not isinstance(message, bytes):
-            raise InferenceError(ErrorCode.INVALID, "the call has no message")
+            raise InferenceError(ErrorCode.INVALID, "the call has no request message")
         return message
 
     def _takes_long(self, read: _Read) -> None:
@@ -63,7 +63,7 @@ class MessageReceiver:
             read.end(refusal)
             return
         self._long[read] = None
-        late = InferenceError(ErrorCode.LATE, "the request's message did not come in time")
+        late = InferenceError(ErrorCode.LATE, "timed out receiving the message")
         read.timer = asyncio.get_running_loop().call_later(max(0.0, self._timeout - _SHORT), read.end, late)
 
     def _make_room(self, reads: dict[_Read, None], most: int) -> None:
@@ -71,9 +71,11 @@ class MessageReceiver:
             return
         oldest = next(iter(reads))
         if time.monotonic() - oldest.since < _PATIENCE:
-            raise InferenceError(ErrorCode.FULL, "too many messages are on their way, try again later")
+            raise InferenceError(ErrorCode.FULL, "too many messages are being received; try again later")
         del reads[oldest]
-        oldest.end(InferenceError(ErrorCode.FULL, "the message came too slowly while others waited, try again later"))
+        oldest.end(
+            InferenceError(ErrorCode.FULL, "the message was sent too slowly while others waited; try again later")
+        )
 
 
 class _Read:

@@ -152,11 +152,11 @@ def _received(handler: Handler, kind: Any, reads: MessageReceiver, *, name: str)
 
 def _parsed(kind: Any, message: bytes) -> Any:
     if len(message) > _SHORT:
-        raise InferenceError(ErrorCode.TOO_LARGE, f"this call's message has at most {_SHORT} bytes")
+        raise InferenceError(ErrorCode.TOO_LARGE, f"the message is larger than {_SHORT} bytes")
     try:
         return kind.FromString(message)
     except DecodeError as error:
-        raise InferenceError(ErrorCode.INVALID, f"the message is no {kind.DESCRIPTOR.name}") from error
+        raise InferenceError(ErrorCode.INVALID, f"the message is not a valid {kind.DESCRIPTOR.name}") from error
 
 
 def _guarded(handler: Handler, access: GrpcAccess, *, health: bool) -> Handler:
@@ -194,9 +194,9 @@ def _read(message: bytes, most: int) -> tuple[Any, list[memoryview]]:
         rest, tensors = split(message, REQUEST, most=most)
         return pb.ModelInferRequest.FromString(rest), tensors
     except UserError as error:
-        raise InferenceError(ErrorCode.INVALID, f"the message is no ModelInferRequest that is read: {error}") from error
+        raise InferenceError(ErrorCode.INVALID, f"the message is not a valid ModelInferRequest: {error}") from error
     except DecodeError as error:
-        raise InferenceError(ErrorCode.INVALID, "the message is no ModelInferRequest") from error
+        raise InferenceError(ErrorCode.INVALID, "the message is not a valid ModelInferRequest") from error
 
 
 async def _maybe_in_thread(long: bool, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -212,13 +212,13 @@ def _values(field: Any, dtype: str | None) -> Array:
 def _parse_inference(request: Any, raw: Sequence[memoryview]) -> InferenceRequest:
     """Raises UserError that names the tensor."""
     if raw and len(raw) != len(request.inputs):
-        raise InferenceError(ErrorCode.INVALID, f"there are {len(request.inputs)} inputs, but {len(raw)} raw contents")
+        raise InferenceError(ErrorCode.INVALID, f"got {len(raw)} raw contents for {len(request.inputs)} inputs")
     arrays: dict[str, Any] = {}
     for number, tensor in enumerate(request.inputs):
         if tensor.parameters:
             require_known(tensor.parameters, (), kind=f"parameter of the input {tensor.name[:80]!r},")
         if tensor.name in arrays:
-            raise InferenceError(ErrorCode.INVALID, f"the input {tensor.name[:80]!r} is given twice")
+            raise InferenceError(ErrorCode.INVALID, f"duplicate input {tensor.name[:80]!r}")
         kind, shape = tensor.datatype, list(tensor.shape)
         if raw:
             arrays[tensor.name] = from_bytes(tensor.name, raw[number], kind, shape)
@@ -227,7 +227,8 @@ def _parse_inference(request: Any, raw: Sequence[memoryview]) -> InferenceReques
             arrays[tensor.name] = from_json(tensor.name, values, kind, shape)
         else:
             raise InferenceError(
-                ErrorCode.INVALID, f"tensor {tensor.name[:80]!r}: {kind[:40]!r} has no contents to be read"
+                ErrorCode.INVALID,
+                f"tensor {tensor.name[:80]!r}: the contents of datatype {kind[:40]!r} are not supported",
             )
     for output in request.outputs:
         if output.parameters:

@@ -155,7 +155,7 @@ async def _parse_inference(repository: ModelRepository, body: memoryview, header
     if length > repository.settings.max_json:
         raise InferenceError(
             ErrorCode.TOO_LARGE,
-            f"a request has at most {repository.settings.max_json} bytes of JSON: send tensors as bytes behind it "
+            f"a request may have at most {repository.settings.max_json} bytes of JSON: send tensors as binary data "
             f"(see {HEADER_LENGTH})",
         )
     if length <= _LONG:
@@ -199,7 +199,7 @@ async def _predict(repository: ModelRepository, request: Request) -> Response:
             if record.digest is not None:
                 record.files = await asyncio.to_thread(_digests, sent)
             if twice := sorted(query.keys() & fields.keys()):
-                raise InferenceError(ErrorCode.INVALID, f"{twice[0]!r} is given in the query and in the form")
+                raise InferenceError(ErrorCode.INVALID, f"{twice[0]!r} is set in both the query and the form")
             options = Options.read({**query, **fields}) if fields else asked
             answers, complete = await _cancel_on_disconnect(
                 request, predict_uploads(repository, served.name, sent, options)
@@ -224,7 +224,7 @@ async def _uploads(request: Request, body: memoryview) -> tuple[list[Upload], Ma
     try:
         form = await MultiPartParser(request.headers, stream()).parse()
     except (MultiPartException, KeyError, ValueError) as error:
-        raise InferenceError(ErrorCode.INVALID, "the form cannot be read") from error
+        raise InferenceError(ErrorCode.INVALID, "malformed form data") from error
     try:
         files, fields = [], []
         for name, value in form.multi_items():
@@ -271,7 +271,7 @@ async def _cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, T]) 
         return await work
     except asyncio.CancelledError:
         if gone and not asker.uncancel():
-            raise InferenceError(ErrorCode.CANCELLED, "the client went away") from None
+            raise InferenceError(ErrorCode.CANCELLED, "the client disconnected") from None
         raise
     finally:
         later.cancel()

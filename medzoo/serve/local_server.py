@@ -42,7 +42,7 @@ def local_server(model: Path, name: str, *options: str) -> Iterator[LocalServer]
                 break
             except UserError as error:
                 if process.poll() is not None or time.monotonic() > end:
-                    raise UserError("the server did not start", where=str(model)) from error
+                    raise UserError("the server failed to start", where=str(model)) from error
                 time.sleep(0.05)
         yield found
     finally:

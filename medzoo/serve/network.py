@@ -35,8 +35,8 @@ def require_protection(settings: Settings) -> None:
     if settings.authenticates or settings.insecure or is_loopback(settings.host):
         return
     raise UserError(
-        "others on the network could use this server",
+        "anyone on the network could use this server",
         where=f"--host {settings.host}",
-        hint="give the clients' tokens with --tokens FILE ('medzoo token NAME --tokens FILE' makes one), "
-        "or say --insecure",
+        hint="require tokens with --tokens FILE (medzoo token NAME --tokens FILE adds one), or allow it with "
+        "--insecure",
     )

@@ -34,7 +34,7 @@ class OriginCheck:
     def __init__(self, settings: Settings) -> None:
         for name in settings.allow_hosts:
             if name != ANY and _split(name) is None:
-                raise UserError("is no host name", where=f"--allow-host {name}", hint="as in medzoo.example.org")
+                raise UserError("not a host name", where=f"--allow-host {name}", hint="as in medzoo.example.org")
         self._hosts = {_split(name)[0] for name in settings.allow_hosts if name != ANY}  # type: ignore[index]
         self._loopback = is_loopback(settings.host)
         self._any = ANY in settings.allow_hosts or (
@@ -56,13 +56,13 @@ class OriginCheck:
         if origin is not None:
             self._check_origin(origin, host)
         elif site is not None and site not in (b"same-origin", b"none") and not navigates:
-            raise InferenceError(ErrorCode.FORBIDDEN, "the request comes from another site's page")
+            raise InferenceError(ErrorCode.FORBIDDEN, "requests from other sites' pages are not allowed")
 
     def _check_host(self, raw: bytes) -> None:
         text = raw.decode("latin-1")
         parts = _split(text)
         if parts is None:
-            raise InferenceError(ErrorCode.INVALID, "the header Host is no host name")
+            raise InferenceError(ErrorCode.INVALID, "invalid Host header")
         name = parts[0]
         if self._any or name in self._own or name in self._hosts:
             return
@@ -70,7 +70,7 @@ class OriginCheck:
         if is_loopback_address(address) or (not self._loopback and _is_address(address)):
             return
         raise InferenceError(
-            ErrorCode.MISDIRECTED, f"the host {name[:80]!r} is not this server's (--allow-host {name[:80]} makes it so)"
+            ErrorCode.MISDIRECTED, f"the host {name[:80]!r} is not allowed (allow it with --allow-host {name[:80]})"
         )
 
     def _check_origin(self, raw: bytes, host: bytes | None) -> None:

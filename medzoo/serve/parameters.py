@@ -20,8 +20,8 @@ def require_known(names: Iterable[str], known: Collection[str], *, kind: str) ->
     """Raise InferenceError that names the first of `names` which is not in `known`, and what is."""
     for name in names:
         if name not in known:
-            listed = f"known: {', '.join(sorted(known))}" if known else "there are none here"
-            raise InferenceError(ErrorCode.INVALID, f"the {kind} {str(name)[:80]!r} is not known ({listed})")
+            listed = f"known: {', '.join(sorted(known))}" if known else "none are allowed here"
+            raise InferenceError(ErrorCode.INVALID, f"the {kind} {str(name)[:80]!r} is unknown ({listed})")
 
 
 def read_timeout(parameters: Mapping[str, Any]) -> float | None:
@@ -30,7 +30,7 @@ def read_timeout(parameters: Mapping[str, Any]) -> float | None:
     if "timeout" not in parameters:
         return None
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
-        raise InferenceError(ErrorCode.INVALID, "the parameter 'timeout' is not a whole number of microseconds")
+        raise InferenceError(ErrorCode.INVALID, "'timeout' must be a non-negative integer, in microseconds")
     return value / 1e6 if value else None
 
 
@@ -45,7 +45,7 @@ def read_threshold(parameters: Mapping[str, Any], *, text: bool = False) -> floa
     if text:
         value = _number(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= 1:
-        raise InferenceError(ErrorCode.INVALID, "'threshold' is not a number from 0 to 1")
+        raise InferenceError(ErrorCode.INVALID, "'threshold' must be a number from 0 to 1")
     return float(value)
 
 
@@ -53,7 +53,7 @@ def read_flag(parameters: Mapping[str, Any], name: str) -> bool:
     """An option that is on or off, off by default. Raises InferenceError if it is neither."""
     value = str(parameters.get(name, "false")).lower()
     if value not in ("true", "false", "1", "0"):
-        raise InferenceError(ErrorCode.INVALID, f"{name!r} is neither true nor false")
+        raise InferenceError(ErrorCode.INVALID, f"{name!r} must be true or false")
     return value in ("true", "1")
 
 
@@ -63,7 +63,7 @@ def unique(pairs: Iterable[tuple[str, str]], known: Collection[str], *, kind: st
     for name, value in pairs:
         require_known([name], known, kind=kind)
         if name in options:
-            raise InferenceError(ErrorCode.INVALID, f"the {kind} {name!r} is given twice")
+            raise InferenceError(ErrorCode.INVALID, f"the {kind} {name!r} is set twice")
         options[name] = value
     return options
 

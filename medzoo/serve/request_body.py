@@ -39,21 +39,21 @@ async def receive_body(
     """
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding not in ("identity", "gzip", "deflate"):
-        raise InferenceError(ErrorCode.INVALID, "the content encoding is neither gzip nor deflate")
+        raise InferenceError(ErrorCode.INVALID, "unsupported content encoding; use gzip or deflate")
     said = request.headers.get("content-length")
     size = _whole_number(said, "Content-Length") if said is not None else None
     most = repository.settings.max_body
     if size is not None and size > most:
-        raise InferenceError(ErrorCode.TOO_LARGE, f"a request has at most {most} bytes, this has {size}")
+        raise InferenceError(ErrorCode.TOO_LARGE, f"the request has {size} bytes; the limit is {most}")
     with repository.reserve_bytes() as holding:
         try:
             raw = await _receive(request, repository, holding, size, offset=(header or 0) % _ALIGN)
         except TimeoutError as error:
-            raise InferenceError(ErrorCode.LATE, "the request's body did not come in time") from error
+            raise InferenceError(ErrorCode.LATE, "timed out receiving the request body") from error
         except ClientDisconnect as error:
-            raise InferenceError(ErrorCode.CANCELLED, "the client went away") from error
+            raise InferenceError(ErrorCode.CANCELLED, "the client disconnected") from error
         except MemoryError as error:
-            raise InferenceError(ErrorCode.FULL, "there is no memory for this request now, try again later") from error
+            raise InferenceError(ErrorCode.FULL, "not enough memory for this request; try again later") from error
         if encoding == "identity":
             yield raw
             return
@@ -85,7 +85,7 @@ async def _receive(
                 if not chunk:
                     continue
                 if used + len(chunk) > most:
-                    raise InferenceError(ErrorCode.TOO_LARGE, f"the body has more than {most} bytes")
+                    raise InferenceError(ErrorCode.TOO_LARGE, f"the body is larger than {most} bytes")
                 holding.grow(len(chunk))
                 if used + len(chunk) > len(buffer):
                     # Memory of the length that was announced, once some of it has come.
@@ -98,7 +98,7 @@ async def _receive(
         if looking is not None:
             looking.cancel()
     if size is not None and used < size:
-        raise InferenceError(ErrorCode.CANCELLED, "the body ended early")
+        raise InferenceError(ErrorCode.CANCELLED, "the body is shorter than its Content-Length")
     return buffer[:used]
 
 
@@ -117,20 +117,20 @@ async def _decompress(raw: memoryview, encoding: str, holding: ByteReservation, 
         try:
             part = await asyncio.to_thread(stream.decompress, left, _STEP)
         except zlib.error as error:
-            raise InferenceError(ErrorCode.INVALID, f"the body is not {encoding}") from error
+            raise InferenceError(ErrorCode.INVALID, f"the body is not valid {encoding} data") from error
         if not part and not left:
             break  # nothing more comes out of it
         if holding.size + len(part) > limit:
-            raise InferenceError(ErrorCode.TOO_LARGE, f"the body has more than {limit} bytes when decompressed")
+            raise InferenceError(ErrorCode.TOO_LARGE, f"the decompressed body is larger than {limit} bytes")
         holding.grow(len(part))
         parts.append(part)
         left = stream.unconsumed_tail
     if not stream.eof or stream.unused_data:
-        raise InferenceError(ErrorCode.INVALID, f"the body is not one whole {encoding} stream")
+        raise InferenceError(ErrorCode.INVALID, f"the body is not a complete {encoding} stream")
     return memoryview(parts[0] if len(parts) == 1 else b"".join(parts))
 
 
 def _whole_number(text: str, name: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 15:
-        raise InferenceError(ErrorCode.INVALID, f"the header {name} is not a whole number")
+        raise InferenceError(ErrorCode.INVALID, f"the header {name} must be a non-negative integer")
     return int(text)

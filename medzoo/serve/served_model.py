@@ -83,7 +83,7 @@ class ServedModel:
         for name in inference.inputs:
             if name not in known:
                 raise InferenceError(
-                    ErrorCode.INVALID, f"{self.name} has no input {name[:80]!r}, it takes {', '.join(known)}"
+                    ErrorCode.INVALID, f"{self.name} has no input {name[:80]!r}; its inputs are {', '.join(known)}"
                 )
         rows = set()
         for name, spec in known.items():
@@ -93,12 +93,12 @@ class ServedModel:
             rows.add(len(inference.inputs[name]))
         check_tensors(self.metadata, inference.inputs)
         if len(rows) > 1:
-            raise InferenceError(ErrorCode.INVALID, f"the inputs differ in their batch size: {sorted(rows)}")
+            raise InferenceError(ErrorCode.INVALID, f"the inputs have different batch sizes: {sorted(rows)}")
         outputs = [spec.name for spec in self.outputs]
         for name in inference.outputs or ():
             if name not in outputs:
                 raise InferenceError(
-                    ErrorCode.INVALID, f"{self.name} has no output {name[:80]!r}, it gives {', '.join(outputs)}"
+                    ErrorCode.INVALID, f"{self.name} has no output {name[:80]!r}; its outputs are {', '.join(outputs)}"
                 )
 
 
@@ -130,12 +130,12 @@ class ServedPipeline:
 def _check_array(spec: TensorSpec, array: Array) -> None:
     kind = datatype(array.dtype)
     if kind != spec.datatype:
-        raise InferenceError(ErrorCode.INVALID, f"the input {spec.name!r} is {kind}, it must be {spec.datatype}")
+        raise InferenceError(ErrorCode.INVALID, f"the input {spec.name!r} must be {spec.datatype}, got {kind}")
     fits = len(array.shape) == len(spec.shape) and all(
         n > 0 and (want in (-1, n)) for n, want in zip(array.shape, spec.shape, strict=True)
     )
     if not fits:
         raise InferenceError(
             ErrorCode.INVALID,
-            f"the input {spec.name!r} has shape {list(array.shape)}, it must be {list(spec.shape)} (-1: any but 0)",
+            f"the input {spec.name!r} must have shape {list(spec.shape)} (-1: any length), got {list(array.shape)}",
         )

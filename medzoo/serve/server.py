@@ -136,7 +136,7 @@ class Server:
             else:
                 self.grpc_port = server.add_insecure_port(address)
         except RuntimeError as error:
-            raise UserError("cannot listen for gRPC here", where=address, hint="is the port taken?") from error
+            raise UserError("cannot open the gRPC port", where=address, hint="is the port in use?") from error
         await server.start()
         return server
 

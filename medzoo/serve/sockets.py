@@ -23,7 +23,7 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         raise UserError(
-            f"cannot listen for HTTP here: {error.strerror}", where=f"{host}:{port}", hint="is the port taken?"
+            f"cannot open the HTTP port: {error.strerror}", where=f"{host}:{port}", hint="is the port in use?"
         ) from error
     return listening
 

@@ -21,8 +21,7 @@ def require_tensors_with_threshold(metadata: Metadata) -> None:
     if metadata.task != "detect":
         raise InferenceError(
             ErrorCode.INVALID,
-            f"'threshold' has no effect on the tensors of {metadata.name}, which gives {', '.join(metadata.outputs)}: "
-            "leave it out"
+            f"'threshold' has no effect on the tensors of {metadata.name} ({', '.join(metadata.outputs)}): omit it"
             + ("" if not has_threshold(metadata) else f", or POST an image file to /predict/{metadata.name}"),
         )
 
@@ -30,9 +29,7 @@ def require_tensors_with_threshold(metadata: Metadata) -> None:
 def require_threshold(metadata: Metadata) -> None:
     """Raise InferenceError for a model whose answer to an image does not depend on a threshold."""
     if not has_threshold(metadata):
-        raise InferenceError(
-            ErrorCode.INVALID, f"'threshold' has no effect on the answers of {metadata.name}: leave it out"
-        )
+        raise InferenceError(ErrorCode.INVALID, f"'threshold' has no effect on the results of {metadata.name}: omit it")
 
 
 def has_threshold(metadata: Metadata) -> bool:

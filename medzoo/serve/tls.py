@@ -13,9 +13,7 @@ def check_tls(settings: Settings) -> None:
     if (settings.certificate is None) != (settings.key is None):
         raise UserError("TLS needs both a certificate and a key", where="--tls-cert, --tls-key")
     if settings.client_ca is not None and settings.certificate is None:
-        raise UserError(
-            "clients' certificates need TLS", where="--tls-client-ca", hint="give --tls-cert and --tls-key too"
-        )
+        raise UserError("client certificates need TLS", where="--tls-client-ca", hint="add --tls-cert and --tls-key")
     if settings.certificate is None:
         return
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -24,12 +22,12 @@ def check_tls(settings: Settings) -> None:
         context.load_cert_chain(settings.certificate, settings.key, password=lambda: b"")
     except (OSError, ssl.SSLError) as error:
         place = f"{settings.certificate}, {settings.key}"
-        raise UserError(f"is no certificate with its key: {_words(error)}", where=place) from error
+        raise UserError(f"cannot load the certificate and its key: {_words(error)}", where=place) from error
     if settings.client_ca is not None:
         try:
             context.load_verify_locations(settings.client_ca)
         except (OSError, ssl.SSLError) as error:
-            raise UserError(f"holds no certificates: {_words(error)}", where=str(settings.client_ca)) from error
+            raise UserError(f"cannot load CA certificates: {_words(error)}", where=str(settings.client_ca)) from error
 
 
 def _words(error: OSError) -> str:

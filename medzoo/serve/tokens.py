@@ -60,7 +60,9 @@ class Tokens:
         if path is not None:
             entries, self._mark = _read(path)
             if not entries:
-                raise UserError("holds no token", where=str(path), hint=f"medzoo token NAME --tokens {path}")
+                raise UserError(
+                    "the file contains no token", where=str(path), hint=f"medzoo token NAME --tokens {path}"
+                )
             self._entries += entries
 
     def client(self, token: str) -> str | None:
@@ -110,7 +112,8 @@ def add_token(name: str, path: Path | None = None) -> tuple[str, str]:
     """
     if not NAME.fullmatch(name):
         raise UserError(
-            f"{name[:80]!r} cannot name a client", hint="1 to 64 letters, digits, '.', '_' or '-', a letter first"
+            f"{name[:80]!r} is not a valid client name",
+            hint="use 1 to 64 letters, digits, '.', '_' or '-', a letter or digit first",
         )
     token = secrets.token_urlsafe(32)
     entry = hashed(name, token)
@@ -129,7 +132,7 @@ def revoke_tokens(name: str, path: Path) -> int:
     lines = text.splitlines()
     kept = [line for line in lines if line.strip().partition(":")[0] != name]
     if len(kept) == len(lines):
-        raise UserError(f"holds no token of {name[:80]!r}", where=str(path))
+        raise UserError(f"no token for {name[:80]!r}", where=str(path))
     _write(path, kept)
     return len(lines) - len(kept)
 
@@ -145,15 +148,15 @@ def parse_tokens(text: str, *, where: str) -> list[Entry]:
         place = f"{where}:{number}"
         name, colon, token = line.partition(":")
         if not colon or not NAME.fullmatch(name) or not _TOKEN.fullmatch(token):
-            raise UserError("is not a client's name and token", where=place, hint="as in name:token")
+            raise UserError("not a client name and a token", where=place, hint="as in name:token")
         if token.startswith("sha256$"):
             match = _HASHED.fullmatch(token)
             if match is None or len(match[1]) % 2:
-                raise UserError("is no salted digest", where=place, hint="as in name:sha256$SALT$DIGEST")
+                raise UserError("not a salted digest", where=place, hint="as in name:sha256$SALT$DIGEST")
             entries.append(Entry(name, bytes.fromhex(match[1]), bytes.fromhex(match[2])))
             continue
         if plain.setdefault(token, name) != name:
-            raise UserError("two clients have this token", where=place, hint="give each its own")
+            raise UserError("two clients share this token", where=place, hint="give each client its own")
         entries.append(hashed(name, token, salt=hashlib.sha256(name.encode()).digest()[:16]))
     return entries
 
@@ -174,9 +177,9 @@ def _text(path: Path) -> tuple[str, os.stat_result]:
         text = raw.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         words = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise UserError(f"the tokens cannot be read: {words}", where=str(path)) from error
+        raise UserError(f"cannot read the token file: {words}", where=str(path)) from error
     if len(raw) > _MOST_BYTES:
-        raise UserError(f"has more than {_MOST_BYTES} bytes, it holds no tokens", where=str(path))
+        raise UserError(f"not a token file: it is larger than {_MOST_BYTES} bytes", where=str(path))
     require_private(path, status)
     return text, status
 
@@ -184,7 +187,9 @@ def _text(path: Path) -> tuple[str, os.stat_result]:
 def require_private(path: Path, status: os.stat_result) -> None:
     """Raise UserError for a file of secrets that everyone on this machine can read or write."""
     if sys.platform != "win32" and status.st_mode & (stat.S_IROTH | stat.S_IWOTH):
-        raise UserError("can be read by everyone on this machine", where=str(path), hint=f"chmod 600 {path}")
+        raise UserError(
+            "every user of this machine can read or change this file", where=str(path), hint=f"chmod 600 {path}"
+        )
 
 
 def _write(path: Path, lines: Sequence[str]) -> None:

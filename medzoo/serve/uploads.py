@@ -60,9 +60,9 @@ async def predict_uploads(
 ) -> tuple[list[dict[str, Any]], bool]:
     """The list that `predict --json` prints, and whether every file was answered. Raises InferenceError."""
     if not 0 < len(files) <= _MOST_FILES:
-        raise InferenceError(ErrorCode.INVALID, f"send 1 to {_MOST_FILES} files")
+        raise InferenceError(ErrorCode.INVALID, f"a request must contain 1 to {_MOST_FILES} files")
     if repository.active_uploads >= 2 * repository.settings.uploads:
-        raise InferenceError(ErrorCode.FULL, "enough image files are in hand already, try again later")
+        raise InferenceError(ErrorCode.FULL, "too many image files are being processed; try again later")
     gone = threading.Event()
     deadline = time.monotonic() + repository.settings.timeout
     predictor = repository.predictor(model, deadline=deadline, stopped=gone.is_set, threshold=options.threshold)
@@ -84,7 +84,7 @@ async def predict_uploads(
             return await asyncio.shield(task)
     except (TimeoutError, DeadlineError) as error:
         raise InferenceError(
-            ErrorCode.LATE, f"was not answered within {repository.settings.timeout:g} seconds"
+            ErrorCode.LATE, f"the request was not processed within {repository.settings.timeout:g} seconds"
         ) from error
     except ClosedError as error:
         raise InferenceError(ErrorCode.STOPPING, "the server is stopping") from error
@@ -130,7 +130,7 @@ def predict_files(
                     raise
                 # A fault of ours with one file is no reason to leave the others; its words may quote the file.
                 log("failed", error=error)
-                answers.append({"input": shown, "error": f"{shown}: could not be answered ({type(error).__name__})"})
+                answers.append({"input": shown, "error": f"{shown}: could not be processed ({type(error).__name__})"})
     return answers, not any("error" in answer for answer in answers)
 
 

@@ -23,14 +23,14 @@ _MEANINGS = (
     (r"certificate is not yet valid", "its certificate is not valid yet"),
     (
         r"hostname mismatch|ip address mismatch|is not in peer certificate|hostname verification",
-        "its certificate is another host's",
+        "its certificate is for another host",
     ),
-    (r"certificate_verify_failed|certificate verify failed", "its certificate is signed by no authority trusted here"),
+    (r"certificate_verify_failed|certificate verify failed", "its certificate is not signed by a trusted authority"),
     (r"alert_certificate_expired|alert certificate expired", "this client's certificate has expired"),
-    (r"certificate_required|certificate required|peer_did_not_return", "it wants a certificate of the client"),
+    (r"certificate_required|certificate required|peer_did_not_return", "it requires a client certificate"),
     (
         r"unknown_ca|unknown ca|bad_certificate|bad certificate|certificate_unknown",
-        "it refuses this client's certificate",
+        "it rejects this client's certificate",
     ),
     (
         r"wrong_version_number|wrong version number|record layer failure|http_request",
@@ -38,11 +38,11 @@ _MEANINGS = (
     ),
 )
 _HINTS = {
-    "its certificate is signed by no authority trusted here": f"${AUTHORITIES} names a PEM file of authorities",
-    "it wants a certificate of the client": f"${CERTIFICATE} and ${KEY} name its PEM files",
-    "this client's certificate has expired": f"renew the one that ${CERTIFICATE} names",
-    "it refuses this client's certificate": f"${CERTIFICATE} names it",
-    "it does not speak TLS on this port": "http:// and grpc:// are without TLS",
+    "its certificate is not signed by a trusted authority": f"set ${AUTHORITIES} to a PEM file with its authority",
+    "it requires a client certificate": f"set ${CERTIFICATE} and ${KEY} to its PEM files",
+    "this client's certificate has expired": f"renew the certificate in ${CERTIFICATE}",
+    "it rejects this client's certificate": f"check the certificate in ${CERTIFICATE}",
+    "it does not speak TLS on this port": "use http:// or grpc:// for a server without TLS",
 }
 
 
@@ -60,7 +60,10 @@ class Certificates:
         given = {name: Path(os.environ[name]) for name in (AUTHORITIES, CERTIFICATE, KEY) if os.environ.get(name)}
         found = cls(given.get(AUTHORITIES), given.get(CERTIFICATE), given.get(KEY))
         if (found.certificate is None) != (found.key is None):
-            raise UserError("a certificate and its key go together", where=f"${CERTIFICATE}, ${KEY}")
+            raise UserError(
+                "a client certificate needs its key, and a key its certificate; set both",
+                where=f"${CERTIFICATE}, ${KEY}",
+            )
         found.context()  # reads them all
         return found
 
@@ -72,7 +75,7 @@ class Certificates:
                 context.load_verify_locations(self.authorities)
             except (OSError, ssl.SSLError) as error:
                 raise UserError(
-                    f"holds no certificates: {_words(error)}", where=f"${AUTHORITIES}={self.authorities}"
+                    f"cannot load CA certificates: {_words(error)}", where=f"${AUTHORITIES}={self.authorities}"
                 ) from error
         if self.certificate is not None and self.key is not None:
             try:
@@ -80,7 +83,7 @@ class Certificates:
                 context.load_cert_chain(self.certificate, self.key, password=lambda: b"")
             except (OSError, ssl.SSLError) as error:
                 place = f"${CERTIFICATE}={self.certificate}, ${KEY}={self.key}"
-                raise UserError(f"is no certificate with its key: {_words(error)}", where=place) from error
+                raise UserError(f"cannot load the certificate and its key: {_words(error)}", where=place) from error
         return context
 
 
@@ -94,16 +97,16 @@ def read_token() -> str | None:
     try:
         token = Path(name).read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError("the token cannot be read", where=where) from error
+        raise UserError("cannot read the token file", where=where) from error
     if not token:
-        raise UserError("holds no token", where=where)
+        raise UserError("the file contains no token", where=where)
     return check_token(token, where=where)
 
 
 def check_token(token: str, *, where: str) -> str:
     """The token. Raises UserError, without showing it, if no header can carry it."""
     if not re.fullmatch(r"[ -~]+", token):
-        raise UserError("is no token: it has characters that a header cannot carry", where=where)
+        raise UserError("invalid token: it contains characters that an HTTP header cannot carry", where=where)
     return token
 
 
@@ -120,7 +123,7 @@ def tls_error(words: str, *, where: str) -> UserError | None:
     """The error that a failed TLS connection means, by a library's words for it; None if they are of something else."""
     for pattern, meaning in _MEANINGS:
         if re.search(pattern, words, re.IGNORECASE):
-            return UserError(f"no connection to the server: {meaning}", where=where, hint=_HINTS.get(meaning))
+            return UserError(f"cannot connect to the server: {meaning}", where=where, hint=_HINTS.get(meaning))
     return None
 
 

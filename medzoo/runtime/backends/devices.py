@@ -44,7 +44,7 @@ class GpuOptions:
     def describe(self) -> str:
         """What differs from the usual, for an error."""
         said = [f"GPU {self.device_id}"] if self.device_id else []
-        said += [f"a limit of {self.memory_limit >> 20} MB of GPU memory"] if self.memory_limit is not None else []
+        said += [f"a GPU memory limit of {self.memory_limit >> 20} MB"] if self.memory_limit is not None else []
         said += ["CUDA graphs"] if self.cuda_graphs else []
         said += [f"TensorRT engines in {self.engine_cache}"] if self.engine_cache is not None else []
         return ", ".join(said) or "GPU 0"
@@ -99,9 +99,9 @@ def device_in_use(asked: Device, providers: Sequence[str], *, number: int, where
     name = _NAMES.get(providers[0], "cpu")
     if asked in ("cuda", "tensorrt") and name != asked:
         raise UserError(
-            f"asked for {asked}, but ONNX Runtime could only start on {name}",
+            f"device {asked} was requested, but ONNX Runtime could only start on {name}",
             where=where,
-            hint=f"{MISSING_LIBRARIES}, --device cpu does without",
+            hint=f"{MISSING_LIBRARIES}; or use --device cpu",
         )
     return name if name == "cpu" else f"{name}:{number}"
 
@@ -110,22 +110,24 @@ def providers(device: Device, asked: GpuOptions | None) -> list[Any]:
     gpu = asked or GpuOptions()
     if device == "cpu":
         if asked is not None:
-            raise UserError(f"{asked.describe()} belong to a GPU, asked for was cpu", hint="leave out --device cpu")
+            raise UserError(
+                f"{asked.describe()}: GPU options cannot be combined with the device cpu", hint="leave out --device cpu"
+            )
         return [CPU]
     usable = cuda_usable()
     if asked is not None and not usable:
         raise UserError(
-            f"asked for {asked.describe()}, but there is no usable CUDA device with this ONNX Runtime",
-            hint=f"leave it out; {_missing()}",
+            f"{asked.describe()}: no CUDA device is usable with this ONNX Runtime",
+            hint=f"drop the GPU option; {_missing()}",
         )
     if device in ("cuda", "tensorrt") and not usable:
         raise UserError(
-            f"asked for {device}, but there is no usable CUDA device with this ONNX Runtime",
+            f"device {device} was requested, but no CUDA device is usable with this ONNX Runtime",
             hint=f"use --device cpu; {_missing()}",
         )
     if device == "tensorrt" and not tensorrt_usable():
         raise UserError(
-            "asked for tensorrt, but it is not installed, or this ONNX Runtime was built without it",
+            "device tensorrt was requested, but TensorRT is not installed or this ONNX Runtime was built without it",
             hint="use --device cuda",
         )
     if not usable:
@@ -136,8 +138,8 @@ def providers(device: Device, asked: GpuOptions | None) -> list[Any]:
 
 def _missing() -> str:
     if "CUDAExecutionProvider" not in ort.get_available_providers():
-        return "this ONNX Runtime was built without CUDA, onnxruntime-gpu is built with it"
-    return "this machine has no NVIDIA driver, or the driver sees no GPU"
+        return "this ONNX Runtime was built without CUDA; install onnxruntime-gpu"
+    return "this machine has no NVIDIA driver, or the driver finds no GPU"
 
 
 def cuda_usable() -> bool:

@@ -34,9 +34,9 @@ def memory_fault(error: BaseException, *, where: str) -> UserError | None:
     if not isinstance(error, MemoryError) and not any(words in str(error) for words in _REFUSALS):
         return None
     return UserError(
-        f"the graph needs more memory than it may take here ({graph_memory() / 2**30:.3g} GB on the CPU)",
+        f"the graph needs more memory than the limit of {graph_memory() / 2**30:.3g} GB on the CPU",
         where=where,
-        hint=f"give smaller images, or set {VARIABLE} if the model is trusted",
+        hint=f"use smaller images, or raise {VARIABLE} if you trust the model",
     )
 
 

@@ -69,7 +69,11 @@ class OnnxBackend:
         self.session = self._session(chosen_providers, threads=threads)
         self.device = device_in_use(device, self.session.get_providers(), number=chosen.device_id, where=self.where)
         if self.device == "cpu" and chosen_providers != [CPU]:
-            log.warning("%s: there is a GPU, but ONNX Runtime could not start on it; %s", self.where, MISSING_LIBRARIES)
+            log.warning(
+                "%s: running on the CPU, because ONNX Runtime could not start on the GPU; %s",
+                self.where,
+                MISSING_LIBRARIES,
+            )
             self.session = self._session([CPU], threads=threads)  # with what the CPU's own memory needs
         # On a GPU inputs and outputs keep their place there; TensorRT's too is CUDA memory.
         self._bound: BoundSession | None = None
@@ -91,7 +95,7 @@ class OnnxBackend:
             missing = [name for name in said if name not in specs]
             if missing or (kind == "input" and len(specs) > len(said)):
                 raise UserError(
-                    f"the graph has the {kind}s {', '.join(specs)}, its metadata say {', '.join(said)}",
+                    f"the graph has the {kind}s {', '.join(specs)}, but its metadata list {', '.join(said)}",
                     where=self.where,
                     hint="export the model again",
                 )
@@ -100,7 +104,7 @@ class OnnxBackend:
             labels = len(self.metadata.labels)
             if len(shape) > 1 and shape[1] not in (-1, labels):
                 raise UserError(
-                    f"the graph answers with {shape[1]} probabilities, its metadata name {labels} labels",
+                    f"the graph outputs {shape[1]} probabilities, but its metadata list {labels} labels",
                     where=self.where,
                     hint="export the model again",
                 )
@@ -136,9 +140,9 @@ class OnnxBackend:
             raise memory_fault(error, where=self.where) or self._not_loaded(error) from error
 
     def _not_loaded(self, error: Exception) -> UserError:
-        way = "MODEL is a name of the zoo, a model folder or an .onnx file, and comes before the images"
+        way = "MODEL is a zoo name, a model folder or an .onnx file; it comes before the images"
         return UserError(
-            f"is not an ONNX model that can be loaded: {_first_line(error)}",
+            f"cannot load the ONNX model: {_first_line(error)}",
             where=self.where,
             hint=None if self.where.endswith(".onnx") else way,
         )
@@ -174,7 +178,7 @@ class OnnxBackend:
             if refused := memory_fault(error, where=self.where):
                 raise refused from error
             shapes = ", ".join(f"{k} {v.dtype}{list(v.shape)}" for k, v in inputs.items())
-            raise UserError(f"the graph cannot take {shapes}: {_first_line(error)}", where=self.where) from error
+            raise UserError(f"the graph failed on {shapes}: {_first_line(error)}", where=self.where) from error
         return dict(zip(names, values, strict=True))
 
     def warm_up(self) -> None:

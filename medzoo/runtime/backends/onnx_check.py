@@ -66,13 +66,13 @@ class _Walk:
         self.outside: dict[str, str] = {}
 
     def refuse(self, message: str, hint: str = _AGAIN) -> UserError:
-        return UserError(f"{message}; that is refused", where=self.where, hint=hint)
+        return UserError(f"unsafe or invalid ONNX file: {message}", where=self.where, hint=hint)
 
     # The names of fields and messages are ONNX's own.
     def message(self, kind: str, at: int, end: int, depth: int) -> Mapping[str, tuple[int, int]]:
         """Walk a message; where the values of its single fields lie. Raises UserError or NotOnnxError."""
         if depth > _DEEPEST:
-            raise self.refuse(f"nests messages deeper than {_DEEPEST}")
+            raise self.refuse(f"messages are nested deeper than {_DEEPEST} levels")
         view, fields = self.view, MESSAGES[kind]
         single: dict[str, tuple[int, int]] = {}
         while at < end:
@@ -101,7 +101,7 @@ class _Walk:
                 raise self.broken(start)
             if not field.repeated:
                 if field.name in single:
-                    raise self.refuse(f"gives the field {field.name} of one {kind} twice")
+                    raise self.refuse(f"the field {field.name} of {kind} occurs twice")
                 single[field.name] = start, at
             if field.message and field.message not in OPAQUE:
                 inner = self.message(field.message, start, at, depth + 1)
@@ -110,9 +110,9 @@ class _Walk:
                 self.outside.setdefault("data_location", "another file")
         if kind == "TensorProto" and self.outside:
             named = self.outside.get("location") or ", ".join(self.outside.values())
-            raise self.refuse(f"keeps weights outside the file, in {named!r}", _OUTSIDE)
+            raise self.refuse(f"weights are stored outside the file, in {named!r}", _OUTSIDE)
         if kind == "NodeProto" and self.text(single.get("op_type")) in _GROWING:
-            raise self.refuse(f"joins texts, by the operator {self.text(single.get('op_type'))!r}")
+            raise self.refuse(f"the operator {self.text(single.get('op_type'))!r} concatenates strings")
         if kind == "NodeProto" and "domain" in single:
             self.calls.add((self.text(single.get("domain")), self.text(single.get("op_type"))))
         return single
@@ -126,18 +126,18 @@ class _Walk:
         elif kind == "ModelProto" and field == "metadata_props":
             key = self.text(inner.get("key"))
             if key in self.keys:
-                raise self.refuse(f"gives the metadata {key!r} twice")
+                raise self.refuse(f"the metadata key {key!r} occurs twice")
             if key.startswith(_SETTINGS):
-                raise self.refuse(f"gives ONNX Runtime settings of its own, by the metadata {key!r}")
+                raise self.refuse(f"the metadata key {key!r} changes settings of ONNX Runtime")
             self.keys.add(key)
 
     def check_operators(self) -> None:
         """Raises UserError for an operator that neither ONNX nor ONNX Runtime nor the file itself has."""
         for domain, name in sorted(self.calls - self.functions):
             if domain == RUNTIME and name in _REACHING:
-                raise self.refuse(f"has an operator that takes a program from elsewhere, {name!r} of {domain!r}")
+                raise self.refuse(f"the operator {name!r} of {domain!r} loads code from outside the file")
             if domain not in STANDARD and domain != RUNTIME:
-                raise self.refuse(f"has an operator of a domain of its own, {name!r} of {domain!r}")
+                raise self.refuse(f"the operator {name!r} is from an unknown domain {domain!r}")
 
     def text(self, place: tuple[int, int] | None) -> str:
         return "" if place is None else bytes(self.view[place[0] : place[1]])[:300].decode(errors="replace")
@@ -145,16 +145,16 @@ class _Walk:
     def unknown(self, tag: int, kind: str, *, first: bool) -> Exception:
         number, wire = tag >> 3, tag & 7
         if first:
-            return NotOnnxError(f"it begins with a field {number}, which ONNX does not have")
+            return NotOnnxError(f"it starts with field {number}, which is not in the ONNX schema")
         known = next((field.name for one, field in MESSAGES[kind].items() if one >> 3 == number), None)
         if known is not None:
-            return self.refuse(f"writes the field {known} of {kind} in a way of its own (wire type {wire})")
+            return self.refuse(f"the field {known} of {kind} has the wrong wire type {wire}")
         if wire in (3, 4):
-            return self.refuse(f"has a group, field {number} of {kind}, which ONNX does not")
-        return self.refuse(f"has a field {number} of {kind}, which this medzoo does not know")
+            return self.refuse(f"field {number} of {kind} is a group, which ONNX does not use")
+        return self.refuse(f"{kind} has an unknown field {number}")
 
     def broken(self, at: int) -> Exception:
-        return NotOnnxError(f"it is cut short or damaged at byte {at}")
+        return NotOnnxError(f"truncated or damaged at byte {at}")
 
     def varint(self, at: int, end: int) -> tuple[int, int]:
         """A tag or a length of more than one byte, and where it ends. Raises UserError for one that is longer than it
@@ -165,14 +165,14 @@ class _Walk:
             value |= (byte & 0x7F) << shift
             if byte < 0x80:
                 if byte == 0:
-                    raise self.refuse(f"writes a number in more bytes than it has, at byte {at}")
+                    raise self.refuse(f"overlong varint at byte {at}")
                 return value, place + 1
             shift += 7
-        raise NotOnnxError(f"it is cut short or damaged at byte {at}")
+        raise NotOnnxError(f"truncated or damaged at byte {at}")
 
     def skip(self, at: int, end: int) -> int:
         """Where a number of up to ten bytes ends."""
         for place in range(at, min(at + 10, end)):
             if self.view[place] < 0x80:
                 return place + 1
-        raise NotOnnxError(f"it is cut short or damaged at byte {at}")
+        raise NotOnnxError(f"truncated or damaged at byte {at}")

@@ -67,7 +67,7 @@ class RemoteBackend:
         answer = self._client.infer(inputs, outputs)
         missing = [name for name in outputs or () if name not in answer]
         if missing:
-            raise UserError(f"the server's answer has no {', '.join(missing)}", where=self.url)
+            raise UserError(f"the response lacks the outputs {', '.join(missing)}", where=self.url)
         if "count" in answer:
             # Triton has no tensors of the batch axis alone; its configuration makes this one (B, 1).
             answer["count"] = answer["count"].reshape(-1)
@@ -89,12 +89,12 @@ def _client(url: str, token: str | None, timeout: float) -> _Client:
         parts = urlsplit(url)
         model, wrong = parts.path.strip("/"), parts.port == 0
     except ValueError:  # a port that is no number, brackets around no address
-        raise UserError("is no address of a model", where=shown, hint="as in http://host:8000/NAME") from None
+        raise UserError("not a valid model URL", where=shown, hint="as in http://host:8000/NAME") from None
     if parts.query or parts.username or parts.password:
-        way = f"the token goes into ${TOKEN} or the file that ${TOKEN_FILE} names"
-        raise UserError("an address of a model holds no query and no user", where=shown, hint=way)
+        way = f"pass the token in ${TOKEN}, or in a file named by ${TOKEN_FILE}"
+        raise UserError("a model URL must not contain a query, user name or password", where=shown, hint=way)
     if wrong or not is_url(url) or not parts.hostname or not model:
-        raise UserError("is no address of a model", where=shown, hint="as in http://host:8000/NAME")
+        raise UserError("not a valid model URL", where=shown, hint="as in http://host:8000/NAME")
     secret = read_token() if token is None else check_token(token, where="token") if token else None
     return (_HttpClient if parts.scheme.startswith("http") else _GrpcClient)(parts, model, secret, timeout)
 
@@ -127,7 +127,7 @@ class _HttpClient:
             parameters = json.loads(bytes(raw)).get("parameters") or {}
             return {key: str(value["string_value"]) for key, value in parameters.items()}
         except (ValueError, AttributeError, KeyError, TypeError) as error:
-            raise UserError("the server's answer is no model configuration", where=self._where) from error
+            raise UserError("the response is not a model configuration", where=self._where) from error
 
     def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None) -> dict[str, Array]:
         head, tails = build_request(inputs, outputs)
@@ -144,9 +144,11 @@ class _HttpClient:
             told = f"{getattr(error, 'verify_message', '')} {error}"
             if isinstance(error, ssl.SSLError) and (fault := tls_error(told, where=self._where)) is not None:
                 raise fault from error
-            raise UserError(f"the server does not answer: {words}", where=self._where, hint="is it running?") from error
+            raise UserError(
+                f"cannot connect to the server: {words}", where=self._where, hint="is it running?"
+            ) from error
         if response.status != 200:
-            raise UserError(f"the server refused ({response.status}): {_reason(raw)}", where=self._where)
+            raise UserError(f"the server returned an error ({response.status}): {_reason(raw)}", where=self._where)
         length = response.getheader(HEADER_LENGTH)
         return raw, int(length) if length is not None and length.isdigit() else None
 
@@ -222,7 +224,7 @@ class _GrpcClient:
         rest, raws = split(self._request("ModelInfer", join(request.SerializeToString(), REQUEST, tensors)), RESPONSE)
         answer = self._messages.ModelInferResponse.FromString(rest)
         if len(raws) != len(answer.outputs):
-            raise UserError("the server's answer holds no raw tensors", where=self._where)
+            raise UserError("the response contains no raw tensors", where=self._where)
         return {
             tensor.name: from_bytes(tensor.name, raw, tensor.datatype, list(tensor.shape))
             for tensor, raw in zip(answer.outputs, raws, strict=True)
@@ -236,8 +238,8 @@ class _GrpcClient:
             if code == "UNAVAILABLE" and (fault := tls_error(words, where=self._where)) is not None:
                 raise fault from error
             if code == "UNAVAILABLE":
-                raise UserError("the server does not answer", where=self._where, hint="is it running?") from error
-            raise UserError(f"the server refused ({code}): {words}", where=self._where) from error
+                raise UserError("cannot connect to the server", where=self._where, hint="is it running?") from error
+            raise UserError(f"the server returned an error ({code}): {words}", where=self._where) from error
 
 
 def _reason(raw: bytes) -> str:

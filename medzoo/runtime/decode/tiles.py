@@ -39,14 +39,16 @@ def check_tile(tile: Any, canvas: Size | None) -> Size:
     """Height and width of a tile from what was asked for: True (the canvas), or two numbers. Raises UserError."""
     if tile is True:
         if canvas is None:
-            raise UserError("this backend does not tell the size that its graph sees", "tile", "as in tile=(512, 640)")
+            raise UserError(
+                "the graph's input size is unknown; give the tile size yourself", "tile", "as in tile=(512, 640)"
+            )
         return canvas
     try:
         height, width = (int(n) for n in tile if int(n) == n and not isinstance(n, bool))
     except (TypeError, ValueError, OverflowError):
         height = width = 0
     if min(height, width) < 32:
-        raise UserError(f"{tile!r} is no height and width of at least 32 pixels", "tile", "as in tile=(512, 640)")
+        raise UserError(f"{tile!r} is not a height and width of at least 32 pixels", "tile", "as in tile=(512, 640)")
     return height, width
 
 

@@ -95,9 +95,9 @@ def check_parity(
         differences += compare(golden, expected, exported.run(golden.inputs), precision=precision)
     faults = [
         Fault(
-            f"output {d.output!r} differs from torch by {d.difference:.3g} on {d.input}, allowed is {d.allowed:g}",
+            f"output {d.output!r} differs from PyTorch by {d.difference:.3g} on {d.input}; {d.allowed:g} is allowed",
             where,
-            "the export is refused",
+            "the export was rejected",
         )
         for d in differences
         if not d.holds
@@ -162,9 +162,9 @@ def check_metadata(metadata: Metadata, manifest: Mapping[str, Any], *, where: st
     for field in ("task", "labels", "operating_point"):
         if said[field] != manifest.get(field):
             raise UserError(
-                f"the metadata's {field} is {said[field]}, the manifest says {manifest.get(field)}",
+                f"the graph's metadata say {field} {said[field]}, the manifest says {manifest.get(field)}",
                 where=where,
-                hint="the graph is another one's, or was changed",
+                hint="the ONNX file belongs to another model or was modified",
             )
 
 

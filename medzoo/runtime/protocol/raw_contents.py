@@ -36,7 +36,7 @@ def split(message: bytes, number: int, *, most: int | None = None) -> tuple[byte
     at = 0
     while at < len(view):
         if len(kept) + len(tensors) >= _MOST_FIELDS:
-            raise UserError("the message has more fields than a request has")
+            raise UserError("the message has too many fields")
         start = at
         tag, at = _read_varint(view, at)
         kind = tag & 7
@@ -48,16 +48,18 @@ def split(message: bytes, number: int, *, most: int | None = None) -> tuple[byte
         elif kind in (_FIXED64, _FIXED32):
             length = 8 if kind == _FIXED64 else 4
         else:
-            raise UserError("the message cannot be read")
+            raise UserError("malformed protobuf message")
         if at + length > len(view):
-            raise UserError("the message ends early")
+            raise UserError("truncated protobuf message")
         if kind == _BYTES and tag >> 3 == number:
             tensors.append(view[at : at + length])
         else:
             kept.append(view[start : at + length])
         at += length
     if most is not None and sum(map(len, kept)) > most:
-        raise UserError(f"has more than {most} bytes beside its raw contents", hint="send tensors as raw contents")
+        raise UserError(
+            f"the message has more than {most} bytes besides its raw contents", hint="send tensors as raw contents"
+        )
     return b"".join(kept), tensors
 
 
@@ -80,4 +82,4 @@ def _read_varint(view: memoryview, at: int) -> tuple[int, int]:
         value |= (byte & 127) << shift
         if byte < 128:
             return value, at
-    raise UserError("the message cannot be read")
+    raise UserError("malformed protobuf message")

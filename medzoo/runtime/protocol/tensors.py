@@ -84,7 +84,7 @@ def tensor_spec(value: Any) -> TensorSpec:
     """Of an input or output of an ONNX Runtime session. Raises UserError for what is no tensor of numbers."""
     kind = _ONNX_TYPES.get(value.type.removeprefix("tensor(").removesuffix(")"))
     if kind is None:
-        raise UserError(f"is {value.type}, where a tensor of numbers is needed", where=value.name)
+        raise UserError(f"expected a numeric tensor, got {value.type}", where=value.name)
     return TensorSpec(value.name, kind, tuple(n if isinstance(n, int) else -1 for n in value.shape))
 
 
@@ -93,19 +93,21 @@ def datatype(dtype: np.dtype[Any]) -> str:
     for name, code in DTYPES.items():
         if np.dtype(code) == dtype:
             return name
-    raise UserError(f"the protocol has no tensors of {dtype}")
+    raise UserError(f"tensors of dtype {dtype} are not supported by the protocol")
 
 
 def check_tensor(name: str, kind: Any, shape: Any) -> tuple[np.dtype[Any], tuple[int, ...]]:
     """The dtype and shape that a message claims. Raises UserError where they are no dtype or shape."""
     if not isinstance(kind, str) or kind not in DTYPES:
-        raise UserError(f"datatype {str(kind)[:40]!r} is not one of {', '.join(DTYPES)}", where=f"tensor {name!r}")
+        raise UserError(
+            f"unknown datatype {str(kind)[:40]!r}; expected one of {', '.join(DTYPES)}", where=f"tensor {name!r}"
+        )
     if (
         not isinstance(shape, list | tuple)
         or len(shape) > _MAX_DIMS
         or not all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 2**31 for n in shape)
     ):
-        raise UserError("its shape is not a list of at most 8 whole numbers", where=f"tensor {name!r}")
+        raise UserError("'shape' must be a list of at most 8 non-negative integers", where=f"tensor {name!r}")
     return np.dtype(DTYPES[kind]), tuple(shape)
 
 
@@ -114,7 +116,7 @@ def from_bytes(name: str, raw: Any, kind: Any, shape: Any) -> Array:
     dtype, size = check_tensor(name, kind, shape)
     wanted = dtype.itemsize * math.prod(size)
     if len(raw) != wanted:
-        raise UserError(f"has {len(raw)} bytes, its datatype and shape need {wanted}", where=f"tensor {name!r}")
+        raise UserError(f"got {len(raw)} bytes; its datatype and shape need {wanted}", where=f"tensor {name!r}")
     array = np.frombuffer(raw, dtype).reshape(size)
     # Graph engines may load whole vector registers from the first element on.
     return array if array.flags.aligned else array.copy()
@@ -133,15 +135,15 @@ def from_json(name: str, data: Any, kind: Any, shape: Any) -> Array:
     try:
         array = np.asarray(data)
     except (ValueError, OverflowError) as error:
-        raise UserError("its data are not an even list of numbers", where=where) from error
+        raise UserError("'data' must be a list of numbers, flat or evenly nested", where=where) from error
     if array.size != math.prod(size) or array.dtype.kind not in ("biuf" if array.size else "biufO"):
-        raise UserError(f"its data are not the {math.prod(size)} numbers that its shape asks for", where=where)
+        raise UserError(f"'data' must contain the {math.prod(size)} numbers of its shape", where=where)
     if array.ndim > 1 and array.shape != size:
-        raise UserError(f"its data are nested as {list(array.shape)}, its shape is {list(size)}", where=where)
+        raise UserError(f"'data' is nested as {list(array.shape)}, but 'shape' is {list(size)}", where=where)
     if dtype.kind in "biu" and array.size:
         low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
         if array.dtype.kind == "f" or int(array.min()) < low or int(array.max()) > high:
-            raise UserError(f"its data are not all whole numbers that {kind} holds", where=where)
+            raise UserError(f"'data' contains values that {kind} cannot hold", where=where)
     with np.errstate(over="ignore"):
         return array.astype(dtype).reshape(size)
 
@@ -156,7 +158,7 @@ def parse_request(body: memoryview, header_length: int | None) -> InferenceReque
     _require_known(document, _REQUEST_FIELDS, "field", where="request")
     tensors = document.get("inputs")
     if not isinstance(tensors, list) or not tensors or len(tensors) > _MAX_TENSORS:
-        raise UserError("'inputs' is not a list of tensors")
+        raise UserError("'inputs' must be a list of tensors")
     for tensor in tensors:
         if isinstance(tensor, dict):
             where = f"tensor {str(tensor.get('name'))[:80]!r}"
@@ -164,14 +166,14 @@ def parse_request(body: memoryview, header_length: int | None) -> InferenceReque
             _require_known(_parameters(tensor, where), ("binary_data_size",), "parameter", where=where)
     arrays, used = _tensors(tensors, rest)
     if rest is not None and used != len(rest):
-        raise UserError(f"the body has {len(rest) - used} bytes that belong to no tensor")
+        raise UserError(f"the body has {len(rest) - used} extra bytes after the last tensor")
     parameters = _parameters(document, "request")
     wanted = document.get("outputs")
     by_default = parameters.get("binary_data_output") is True
     names, binary = (None, frozenset[str]()) if wanted is None else _wanted(wanted, by_default)
     given = document.get("id", "")
     if not isinstance(given, str):
-        raise UserError("'id' is not text")
+        raise UserError("'id' must be a string")
     return InferenceRequest(arrays, names, given, parameters, binary, by_default)
 
 
@@ -192,7 +194,10 @@ def build_response(
             one["parameters"] = {"binary_data_size": array.nbytes}
         else:
             if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise UserError("is not finite, which JSON cannot write: ask for bytes", where=f"output {name!r}")
+                raise UserError(
+                    "contains NaN or infinity, which JSON cannot represent: request binary data",
+                    where=f"output {name!r}",
+                )
             one["data"] = array.ravel().tolist() if listed else array
         outputs.append(one)
     header = {"model_name": model, "model_version": "1", "outputs": outputs}
@@ -228,7 +233,7 @@ def parse_response(body: memoryview, header_length: int | None) -> dict[str, Arr
     rest = None if header_length is None else body[header_length:]
     tensors = document.get("outputs")
     if not isinstance(tensors, list):
-        raise UserError("the answer has no outputs")
+        raise UserError("the response has no outputs")
     return _tensors(tensors, rest)[0]
 
 
@@ -236,9 +241,9 @@ def _document(raw: memoryview) -> dict[str, Any]:
     try:
         document = json.loads(bytes(raw))
     except (ValueError, RecursionError) as error:
-        raise UserError("the body is not a JSON document") from error
+        raise UserError("the body is not valid JSON") from error
     if not isinstance(document, dict):
-        raise UserError("the body is not a JSON object")
+        raise UserError("the body must be a JSON object")
     return document
 
 
@@ -250,17 +255,17 @@ def _tensors(tensors: Sequence[Any], rest: memoryview | None) -> tuple[dict[str,
             raise UserError("a tensor has no 'name'")
         name = tensor["name"]
         if name in arrays:
-            raise UserError("is given twice", where=f"tensor {name!r}")
+            raise UserError("duplicate name", where=f"tensor {name!r}")
         size = _parameters(tensor, f"tensor {name!r}").get("binary_data_size")
         kind, shape = tensor.get("datatype"), tensor.get("shape")
         if size is None:
             if "data" not in tensor:
-                raise UserError("has neither 'data' nor 'binary_data_size'", where=f"tensor {name!r}")
+                raise UserError("needs either 'data' or 'binary_data_size'", where=f"tensor {name!r}")
             arrays[name] = from_json(name, tensor["data"], kind, shape)
             continue
         if rest is None or not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(rest) - used:
             raise UserError(
-                f"its binary_data_size is not that of bytes behind the header (see {HEADER_LENGTH})",
+                f"binary_data_size does not match the bytes after the JSON header (see {HEADER_LENGTH})",
                 where=f"tensor {name!r}",
             )
         arrays[name] = from_bytes(name, rest[used : used + size], kind, shape)
@@ -271,13 +276,13 @@ def _tensors(tensors: Sequence[Any], rest: memoryview | None) -> tuple[dict[str,
 def _require_known(given: Mapping[str, Any], known: Sequence[str], kind: str, *, where: str) -> None:
     for name in given:
         if name not in known:
-            raise UserError(f"the {kind} {name[:80]!r} is not known (known: {', '.join(known)})", where=where)
+            raise UserError(f"the {kind} {name[:80]!r} is unknown (known: {', '.join(known)})", where=where)
 
 
 def _parameters(document: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     parameters = document.get("parameters") or {}
     if not isinstance(parameters, dict):
-        raise UserError("'parameters' is not an object", where=where)
+        raise UserError("'parameters' must be an object", where=where)
     return parameters
 
 
@@ -287,7 +292,7 @@ def _wanted(wanted: Any, by_default: bool) -> tuple[tuple[str, ...], frozenset[s
         or not 0 < len(wanted) <= _MAX_TENSORS
         or not all(isinstance(one, dict) and isinstance(one.get("name"), str) for one in wanted)
     ):
-        raise UserError("'outputs' is not a list of objects with a 'name'")
+        raise UserError("'outputs' must be a list of objects with a 'name'")
     for one in wanted:
         where = f"output {one['name'][:80]!r}"
         _require_known(one, ("name", "parameters"), "field", where=where)

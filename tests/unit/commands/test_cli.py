@@ -208,8 +208,8 @@ def test_an_export_that_answers_otherwise_than_torch_is_refused_and_leaves_no_fi
     code, out, err = run("export", tiny_model, "-o", "out")
     assert code == 2
     assert out == ""
-    assert "output 'probabilities' differs from torch by" in err
-    assert "the export is refused" in err
+    assert "output 'probabilities' differs from PyTorch by" in err
+    assert "the export was rejected" in err
     assert not list(Path().glob("out/*"))
 
 
@@ -266,11 +266,11 @@ def test_a_figure_that_does_not_follow_from_the_stored_answers_is_refused(
         (["predict", "brain-tisue", "x.nii"], "there is no such model"),
         (["predict", "nodule-svm-shape", "x.nii"], "medzoo fetch nodule-svm-shape --from BASE"),
         (["predict", "{model}", "{scan}", "--device", "gpu"], "--device: 'gpu' is not one of auto, cpu, cuda"),
-        (["predict", "{model}", "{scan}", "--device", "cuda"], "asked for cuda"),
+        (["predict", "{model}", "{scan}", "--device", "cuda"], "device cuda was requested"),
         (["predict", "{model}"], "Missing argument"),
         (["frobnicate"], "No such command"),
         (["train", "no-such-recipe"], "there is no such recipe"),
-        (["predict", "{scan}", "{scan}"], "is not an ONNX model"),
+        (["predict", "{scan}", "{scan}"], "cannot load the ONNX model"),
         (["evaluate", "{model}", "--split", "tset"], "--split: 'tset' is not one of train, val, test"),
     ],
 )
@@ -432,7 +432,7 @@ def test_data_that_are_not_here_are_asked_for_by_the_names_that_say_where(
 def test_image_and_model_in_the_wrong_order_are_told_apart(run: Run, tiny_model: Path, small_scan: Path) -> None:
     code, _, err = run("predict", small_scan, tiny_model)
     assert code == 2
-    assert "MODEL is a name of the zoo, a model folder or an .onnx file, and comes before the images" in err
+    assert "MODEL is a zoo name, a model folder or an .onnx file; it comes before the images" in err
 
 
 def test_load_takes_the_values_that_the_command_line_takes() -> None:

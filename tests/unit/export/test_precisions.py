@@ -174,7 +174,7 @@ def test_an_output_that_differs_too_far_leaves_no_file(model: Path, tmp_path: Pa
         return bytes(made.SerializeToString())
 
     monkeypatch.setattr("medzoo.export.half.half_bytes", damaged)
-    with pytest.raises(UserError, match=r"output 'probabilities' differs from torch by .* on .*, allowed is 0.03"):
+    with pytest.raises(UserError, match=r"output 'probabilities' differs from PyTorch by .* on .*; 0.03 is allowed"):
         export(model, out=tmp_path / "out", precision="fp16")
     assert not list(tmp_path.glob("out/*"))
 

@@ -134,7 +134,9 @@ def test_colour_and_large_pictures_are_answered_and_sixteen_bits_by_what_learnt_
     three = predictor.predict(Image(np.repeat(grey, 3, axis=0), None, "colour"))
     assert np.allclose(one.boxes, three.boxes, atol=1e-3)
     deep = Image(grey.astype(np.uint16) * 257, None, "deep")
-    with pytest.raises(UserError, match="deep: has 16 bits a pixel, classic was trained on pictures of 8"):
+    with pytest.raises(
+        UserError, match="deep: the picture has 16 bits per pixel, but classic was trained on 8-bit pictures"
+    ):
         predictor.predict(deep)
     trained_deep = Predictor(predictor.backend)
     trained_deep.metadata = predictor.metadata.model_copy(update={"bits": 16})

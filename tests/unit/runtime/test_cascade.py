@@ -107,6 +107,6 @@ def test_a_picture_without_a_lesion_is_not_judged(picture: Image) -> None:
 def test_a_volume_is_refused_in_one_line() -> None:
     scan = Image(np.full((1, 20, 24, 3), 90, np.uint8), np.eye(4), "scan.nii.gz")
     for predictor in (Predictor(Judge("cnn")), Cascade("both", Predictor(Finder()), {"cnn": Predictor(Judge("cnn"))})):
-        with pytest.raises(UserError, match=r"scan\.nii\.gz: is a volume, \w+ takes pictures") as caught:
+        with pytest.raises(UserError, match=r"scan\.nii\.gz: this is a volume; \w+ takes 2D pictures") as caught:
             predictor.predict(scan)
         assert "\n" not in str(caught.value)

@@ -49,7 +49,9 @@ def test_less_than_was_asked_for_is_an_error(asked: str, providers: list[str], d
     if device is not None:
         assert device_in_use(asked, providers, number=1, where="x.onnx") == device  # type: ignore[arg-type]
         return
-    with pytest.raises(UserError, match=rf"x\.onnx: asked for {asked}, but ONNX Runtime could only start on"):
+    with pytest.raises(
+        UserError, match=rf"x\.onnx: device {asked} was requested, but ONNX Runtime could only start on"
+    ):
         device_in_use(asked, providers, number=1, where="x.onnx")  # type: ignore[arg-type]
 
 
@@ -57,7 +59,7 @@ def test_less_than_was_asked_for_is_an_error(asked: str, providers: list[str], d
 @pytest.mark.parametrize("device", ["cuda", "tensorrt"])
 def test_without_a_device_nothing_falls_back_unsaid(device: str, tmp_path: Path) -> None:
     path = write_graph(tmp_path / "graph.onnx", "classify")
-    with pytest.raises(UserError, match=f"asked for {device}, but there is no usable CUDA device"):
+    with pytest.raises(UserError, match=f"device {device} was requested, but no CUDA device is usable"):
         OnnxBackend(path, device=device)  # type: ignore[arg-type]
     assert OnnxBackend(path).device == "cpu"
 
@@ -75,9 +77,9 @@ def test_a_device_that_cannot_be_started_on_is_named(
     assert backend.device == "cpu"
     backend.warm_up()  # it is as a session on the CPU is
     (warning,) = caplog.messages
-    assert warning.startswith(f"{path}: there is a GPU, but ONNX Runtime could not start on it; ")
+    assert warning.startswith(f"{path}: running on the CPU, because ONNX Runtime could not start on the GPU; ")
     assert "medzoo[gpu]" in warning
-    with pytest.raises(UserError, match="asked for cuda, but ONNX Runtime could only start on cpu"):
+    with pytest.raises(UserError, match="device cuda was requested, but ONNX Runtime could only start on cpu"):
         OnnxBackend(path, device="cuda")
 
 
@@ -86,7 +88,7 @@ def test_a_device_that_cannot_be_started_on_is_named(
     ("option", "words"),
     [
         (["--gpu", "1"], "GPU 1"),
-        (["--gpu-memory-mb", "500"], "a limit of 500 MB of GPU memory"),
+        (["--gpu-memory-mb", "500"], "a GPU memory limit of 500 MB"),
         (["--cuda-graphs"], "CUDA graphs"),
         (["--engines", "here"], "TensorRT engines in here"),
     ],
@@ -99,7 +101,7 @@ def test_what_is_asked_of_a_gpu_is_refused_where_there_is_none(
 
     graph = write_graph(tmp_path / "graph.onnx", "classify")
     rest = ["image.png"] if command == "predict" else ["--no-supervise", "--http-port", "0", "--grpc-port", "-1"]
-    for device, why in (("auto", "there is no usable CUDA device"), ("cpu", "belong to a GPU, asked for was cpu")):
+    for device, why in (("auto", "no CUDA device is usable"), ("cpu", "cannot be combined with the device cpu")):
         with pytest.raises(SystemExit) as ended:
             main([command, str(graph), *rest, *option, "--device", device])
         assert ended.value.code == 2

@@ -150,11 +150,11 @@ def test_names_and_labels_are_those_of_recipes() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"inputs": ["picture"]}, "the graph has the inputs image, its metadata say picture"),
-        ({"inputs": ["image", "boxes"]}, "the graph has the inputs image, its metadata say image, boxes"),
-        ({"outputs": ["labels"]}, "the graph has the outputs probabilities, its metadata say labels"),
-        ({"labels": ["a", "b", "c"]}, "answers with 2 probabilities, its metadata name 3 labels"),
-        ({"labels": ["a"]}, "answers with 2 probabilities, its metadata name 1 labels"),
+        ({"inputs": ["picture"]}, "the graph has the inputs image, but its metadata list picture"),
+        ({"inputs": ["image", "boxes"]}, "the graph has the inputs image, but its metadata list image, boxes"),
+        ({"outputs": ["labels"]}, "the graph has the outputs probabilities, but its metadata list labels"),
+        ({"labels": ["a", "b", "c"]}, "outputs 2 probabilities, but its metadata list 3 labels"),
+        ({"labels": ["a"]}, "outputs 2 probabilities, but its metadata list 1 labels"),
     ],
 )
 def test_metadata_of_another_graph_are_refused(change: dict[str, Any], said: str, tmp_path: Path) -> None:

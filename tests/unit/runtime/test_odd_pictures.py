@@ -58,7 +58,9 @@ def test_twenty_thousand_pixels_a_side_are_refused_by_the_header(predictor: Pred
 
 def test_sixteen_bits_are_refused_by_a_detector_of_eight(predictor: Predictor, tmp_path: Path) -> None:
     deep = saved(np.full((40, 50), 30_000, np.uint16), tmp_path / "deep.png")
-    with pytest.raises(UserError, match=r"deep\.png: has 16 bits a pixel, made was trained on pictures of 8"):
+    with pytest.raises(
+        UserError, match=r"deep\.png: the picture has 16 bits per pixel, but made was trained on 8-bit pictures"
+    ):
         predictor.predict(deep)
     trained_deep = Predictor(predictor.backend, threshold=0.0)
     trained_deep.metadata = predictor.metadata.model_copy(update={"bits": 16})

@@ -114,7 +114,7 @@ PLACES = (
 
 
 def refused(raw: bytes) -> str:
-    with pytest.raises(UserError, match="that is refused") as caught:
+    with pytest.raises(UserError, match="unsafe or invalid ONNX file: ") as caught:
         check_onnx(raw, where="model.onnx")
     assert str(caught.value).startswith("model.onnx: ")
     return str(caught.value)
@@ -123,7 +123,7 @@ def refused(raw: bytes) -> str:
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("location", ["../secret.bin", "weights.bin", "*/_ORT_MEM_ADDR_/*"])
 def test_weights_in_another_file_are_refused_by_its_name(place: str, location: str) -> None:
-    assert f"keeps weights outside the file, in {location!r}" in refused(
+    assert f"weights are stored outside the file, in {location!r}" in refused(
         hidden(place, outside(location)).SerializeToString()
     )
     check_onnx(hidden(place, PLAIN).SerializeToString(), where="model.onnx")
@@ -133,7 +133,7 @@ def test_the_backend_refuses_before_onnx_runtime_opens_anything(tmp_path: Path) 
     path = tmp_path / "model.onnx"
     path.write_bytes(hidden("branch", outside("/etc/passwd")).SerializeToString())
     for source in (path, path.read_bytes()):
-        with pytest.raises(UserError, match="keeps weights outside the file, in '/etc/passwd'"):
+        with pytest.raises(UserError, match="weights are stored outside the file, in '/etc/passwd'"):
             OnnxBackend(source, device="cpu")
 
 
@@ -146,7 +146,7 @@ def test_half_of_what_names_another_file_is_enough(part: str) -> None:
         tensor.ClearField("data_location")
     else:
         del tensor.external_data[1]
-    assert "keeps weights outside the file" in refused(hidden("constant", tensor).SerializeToString())
+    assert "weights are stored outside the file" in refused(hidden("constant", tensor).SerializeToString())
 
 
 def test_a_file_that_only_speaks_of_a_location_is_read() -> None:
@@ -177,18 +177,21 @@ OPENING = field(1, 0, b"\x08")  # ir_version
 @pytest.mark.parametrize(
     ("raw", "said"),
     [
-        (MODEL + field(1000, 2, b"hidden"), "has a field 1000 of ModelProto"),
-        (MODEL + field(1000, 3) + field(1000, 4), "has a group, field 1000 of ModelProto"),
-        (OPENING + field(7, 3) + field(7, 4), "writes the field graph of ModelProto in a way of its own"),
-        (OPENING + field(7, 2, GRAPH) + field(7, 2, GRAPH), "gives the field graph of one ModelProto twice"),
-        (OPENING + field(20, 2, b""), "has a field 20 of ModelProto"),  # training_info
-        (OPENING + field(7, 2, field(77, 2, b"x") + GRAPH), "has a field 77 of GraphProto"),
-        (OPENING + field(7, 2, field(5, 2, field(9, 2) + field(9, 2))), "gives the field raw_data of one TensorProto"),
-        (OPENING + field(7, 2, field(5, 2, field(9, 0, b"\1"))), "writes the field raw_data of TensorProto"),
-        (OPENING + field(7, 2, field(5, 2, field(3, 2, b""))), "has a field 3 of TensorProto"),  # segment
-        (OPENING + field(7, 2, field(1, 2, field(5, 2, field(99, 5, b"1234")))), "has a field 99 of AttributeProto"),
-        (OPENING + b"\xba\x00" + varint(len(GRAPH)) + GRAPH, "writes a number in more bytes than it has"),  # tag of 7
-        (OPENING + b"\x3a\x80\x00", "writes a number in more bytes than it has"),  # a length
+        (MODEL + field(1000, 2, b"hidden"), "ModelProto has an unknown field 1000"),
+        (MODEL + field(1000, 3) + field(1000, 4), "field 1000 of ModelProto"),
+        (OPENING + field(7, 3) + field(7, 4), "the field graph of ModelProto has the wrong wire type"),
+        (OPENING + field(7, 2, GRAPH) + field(7, 2, GRAPH), "the field graph of ModelProto occurs twice"),
+        (OPENING + field(20, 2, b""), "ModelProto has an unknown field 20"),  # training_info
+        (OPENING + field(7, 2, field(77, 2, b"x") + GRAPH), "GraphProto has an unknown field 77"),
+        (OPENING + field(7, 2, field(5, 2, field(9, 2) + field(9, 2))), "the field raw_data of TensorProto"),
+        (OPENING + field(7, 2, field(5, 2, field(9, 0, b"\1"))), "the field raw_data of TensorProto"),
+        (OPENING + field(7, 2, field(5, 2, field(3, 2, b""))), "TensorProto has an unknown field 3"),  # segment
+        (
+            OPENING + field(7, 2, field(1, 2, field(5, 2, field(99, 5, b"1234")))),
+            "AttributeProto has an unknown field 99",
+        ),
+        (OPENING + b"\xba\x00" + varint(len(GRAPH)) + GRAPH, "overlong varint"),  # tag of 7
+        (OPENING + b"\x3a\x80\x00", "overlong varint"),  # a length
     ],
 )
 def test_what_onnx_does_not_have_is_refused_by_its_place(raw: bytes, said: str) -> None:
@@ -212,11 +215,11 @@ def test_messages_deeper_than_protobuf_reads_are_refused() -> None:
 @pytest.mark.parametrize(
     ("domain", "name", "said"),
     [
-        ("evil.ops", "ReadFile", "'ReadFile' of 'evil.ops'"),
-        ("org.pytorch.aten", "ATen", "'ATen' of 'org.pytorch.aten'"),
-        ("ai.onnx.contrib", "PyOp", "'PyOp' of 'ai.onnx.contrib'"),
-        ("com.microsoft", "EPContext", "takes a program from elsewhere, 'EPContext'"),
-        ("com.microsoft", "PythonOp", "takes a program from elsewhere, 'PythonOp'"),
+        ("evil.ops", "ReadFile", "'ReadFile' is from an unknown domain 'evil.ops'"),
+        ("org.pytorch.aten", "ATen", "'ATen' is from an unknown domain 'org.pytorch.aten'"),
+        ("ai.onnx.contrib", "PyOp", "'PyOp' is from an unknown domain 'ai.onnx.contrib'"),
+        ("com.microsoft", "EPContext", "the operator 'EPContext' of 'com.microsoft' loads code"),
+        ("com.microsoft", "PythonOp", "the operator 'PythonOp' of 'com.microsoft' loads code"),
     ],
 )
 @pytest.mark.parametrize("inside", ["graph", "branch", "function"])
@@ -246,7 +249,7 @@ def test_settings_for_onnx_runtime_are_refused(key: str, tmp_path: Path) -> None
 def test_metadata_given_twice_is_refused(tmp_path: Path) -> None:
     model = onnx.load(write_graph(tmp_path / "graph.onnx", "classify"))
     model.metadata_props.add(key="medzoo", value="{}")
-    assert "gives the metadata 'medzoo' twice" in refused(model.SerializeToString())
+    assert "the metadata key 'medzoo' occurs twice" in refused(model.SerializeToString())
 
 
 @pytest.mark.parametrize("kind", ["text", "cut", "noise", "picture"])
@@ -260,7 +263,7 @@ def test_bytes_that_are_no_model_say_so(kind: str, tmp_path: Path) -> None:
     }[kind]
     path = tmp_path / "model.onnx"
     path.write_bytes(raw)
-    with pytest.raises(UserError, match="is not an ONNX model that can be loaded"):
+    with pytest.raises(UserError, match="cannot load the ONNX model"):
         OnnxBackend(path, device="cpu")
 
 
@@ -293,4 +296,4 @@ def test_the_fields_are_those_of_onnx() -> None:
 def test_texts_that_grow_are_refused(place: str) -> None:
     grow = helper.make_node("StringConcat", ["a", "a"], ["y"])
     nodes = {"graph": [grow], "branch": branches([grow]), "loop": loop([grow])}[place]
-    assert "joins texts, by the operator 'StringConcat'" in refused(graph(nodes).SerializeToString())
+    assert "the operator 'StringConcat'" in refused(graph(nodes).SerializeToString())

@@ -46,7 +46,9 @@ def test_rounding_passes_and_is_reported() -> None:
 
 @pytest.mark.parametrize("damage", [{"scale": 2.0}, {"shift": 0.05}, {"scale": 1.01}])
 def test_a_damaged_graph_is_refused_with_output_input_and_difference(damage: dict[str, float]) -> None:
-    with pytest.raises(UserError, match=r"x\.onnx: output 'probabilities' differs from torch by .* on probe 1x1x40x45"):
+    with pytest.raises(
+        UserError, match=r"x\.onnx: output 'probabilities' differs from PyTorch by .* on probe 1x1x40x45"
+    ):
         check_parity(Graph(), Graph(**damage), image_probes(Geometry()), where="x.onnx")
 
 
@@ -62,7 +64,7 @@ def test_an_output_of_another_shape_or_not_finite_is_refused() -> None:
             return answer
 
     for graph in (Cut(), Broken()):
-        with pytest.raises(UserError, match="differs from torch"):
+        with pytest.raises(UserError, match="differs from PyTorch"):
             check_parity(Graph(), graph, image_probes(Geometry()), where="x.onnx")
 
 

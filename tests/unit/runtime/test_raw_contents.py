@@ -47,11 +47,11 @@ def test_a_tensor_of_float32_in_front_is_aligned() -> None:
 @pytest.mark.parametrize("cut", [1, 3, 100])
 def test_a_message_that_ends_early_is_an_error(cut: int) -> None:
     raw = join(request().SerializeToString(), REQUEST, [b"x" * 1000])
-    with pytest.raises(UserError, match="the message"):
+    with pytest.raises(UserError, match="protobuf message"):
         split(raw[:cut], REQUEST)
 
 
 def test_bytes_that_are_no_message_are_an_error() -> None:
     for raw in (b"\xff" * 12, b"\x0b", b"\x0f"):
-        with pytest.raises(UserError, match="the message"):
+        with pytest.raises(UserError, match="protobuf message"):
             split(raw, REQUEST)

@@ -137,13 +137,13 @@ def test_memory_does_not_grow_with_the_picture() -> None:
 
 @pytest.mark.parametrize("tile", [(0, 64), (64,), "64", 64, (64.5, 80), (float("inf"), 64), (True, 64), (8, 8)])
 def test_what_is_no_tile_is_refused(tile: Any) -> None:
-    with pytest.raises(UserError, match=r"^tile: .* is no height and width of at least 32 pixels \(as in tile="):
+    with pytest.raises(UserError, match=r"^tile: .* is not a height and width of at least 32 pixels \(as in tile="):
         Predictor(BrightBlobs()).predict(np.zeros((90, 90), np.uint8), tile=tile)
 
 
 def test_a_model_that_looks_at_the_whole_refuses_tiles() -> None:
     for name in ("breast-ultrasound-cnn", "breast-mass-svm", "ms-lesion-rcnn"):
-        with pytest.raises(UserError, match=rf"tile: {name} looks at a whole image"):
+        with pytest.raises(UserError, match=rf"tile: {name} does not support tiles"):
             medzoo.load(name).predict(ROOT / "docs" / "images" / "phantom.png", tile=True)
 
 

@@ -50,7 +50,7 @@ def test_what_is_certainly_an_8_bit_picture_is_answered_as_it(same: Any) -> None
 
 def test_a_conversion_is_said_and_a_plain_picture_has_nothing_to_say() -> None:
     model = Predictor(MeanValue())
-    assert model.predict(GREY / 255).to_dict()["notes"] == ["its values, 0 to 1, were read as 0 to 255"]
+    assert model.predict(GREY / 255).to_dict()["notes"] == ["its values, 0 to 1, were rescaled to 0 to 255"]
     assert "notes" not in model.predict(GREY).to_dict()
     assert "notes" not in model.predict(GREY.astype(float)).to_dict()
 
@@ -60,18 +60,21 @@ def test_a_conversion_is_said_and_a_plain_picture_has_nothing_to_say() -> None:
     [
         (
             SMOOTH,
-            r"from 0 to 1 \(float64\), mean was trained on .* 0 to 255 \(multiply by 255, or give uint8\)",
+            r"from 0 to 1 \(float64\), but mean was trained on .* 0 to 255 \(multiply by 255, or pass uint8\)",
         ),
-        (2 * SMOOTH - 1, r"from -1 to 1 .* of 0 to 255 \(\(array \+ 1\) \* 127.5 brings"),
-        ((GREY - GREY.mean()) / GREY.std(), r"from -1\.\d+ to 1\.\d+ .* of 0 to 255 \(give the values as they were"),
-        (np.log1p(GREY), r"from 0 to 5\.5.* of 0 to 255 \(give the values"),
-        (np.sqrt(GREY / 4.0), r"of 0 to 255"),
-        (GREY > 100, r"holds only False and True .* of 0 to 255 .*\* 255"),
+        (2 * SMOOTH - 1, r"from -1 to 1 .* from 0 to 255 \(\(array \+ 1\) \* 127.5 rescales"),
+        ((GREY - GREY.mean()) / GREY.std(), r"from -1\.\d+ to 1\.\d+ .* from 0 to 255 \(pass the stored values"),
+        (np.log1p(GREY), r"from 0 to 5\.5.* from 0 to 255 \(pass the stored values"),
+        (np.sqrt(GREY / 4.0), r"from 0 to 255"),
+        (GREY > 100, r"the picture is boolean.* from 0 to 255 .*\* 255"),
         ((GREY > 100).astype(np.int64), r"from 0 to 1 \(int64\).*\* 255"),
         ((GREY > 100).astype(np.float32), r"from 0 to 1 \(float32\).*\* 255"),
         (GREY.astype(np.int16) - 128, r"from -128 to 127 \(int16\)"),
-        (GREY.astype(np.uint16) * 16, r"has 16 bits a pixel.*from \d+ to 40\d\d, those of training from 0 to 255"),
-        (GREY * 1.5, r"holds values up to 38.*from 0 to 255"),
+        (
+            GREY.astype(np.uint16) * 16,
+            r"the picture has 16 bits per pixel.*from \d+ to 40\d\d, those of training from 0 to 255",
+        ),
+        (GREY * 1.5, r"the picture has values up to 38.*from 0 to 255"),
         (Pillow.fromarray(SMOOTH.astype(np.float32)), r"multiply by 255"),
     ],
 )
@@ -99,7 +102,7 @@ def test_what_interpolation_overshot_is_answered_and_a_mean_that_was_taken_away_
     assert 0.4 < bright(ringing) < 0.6
     skewed = np.where(GREY < 200, 10, GREY).astype(np.float32)
     for centred in (GREY - 128.0, GREY - GREY.mean(), skewed - 31):
-        with pytest.raises(UserError, match=r"of 0 to 255 \(give the values as they were stored"):
+        with pytest.raises(UserError, match=r"from 0 to 255 \(pass the stored values"):
             bright(centred)
 
 
@@ -114,14 +117,14 @@ def test_a_float_tiff_is_read_by_the_same_rule_by_python_and_the_command_line(tm
         app, ["predict", "breast-ultrasound-cnn", str(tmp_path / "between.tiff"), "-o", str(tmp_path / "out")]
     )
     assert refused.exit_code == 2
-    assert "between.tiff: holds values from 0 to 0.8" in refused.output
+    assert "between.tiff: values range from 0 to 0.8" in refused.output
     assert "multiply by 255" in refused.output
 
 
 def test_a_model_of_16_bits_takes_its_own_steps() -> None:
     deep = GREY.astype(np.uint16) * 200
     assert bright(deep / 65535, bits=16) == bright(deep, bits=16)
-    with pytest.raises(UserError, match=r"of 0 to 65535 \(multiply by 65535, or give uint16\)"):
+    with pytest.raises(UserError, match=r"from 0 to 65535 \(multiply by 65535, or pass uint16\)"):
         bright(SMOOTH, bits=16)
 
 
@@ -131,7 +134,7 @@ def test_a_model_that_was_trained_on_floats_takes_those() -> None:
     assert unusual_range(-200, 900) == (-200, 900)
     assert unusual_range(-30, 272) is None  # as interpolation overshoots
     assert bright(SMOOTH, values=(0.0, 1.0)) == pytest.approx(SMOOTH.mean() / 255)
-    with pytest.raises(UserError, match=r"from 0 to 255 \(uint8\), mean was trained on pictures of 0 to 1"):
+    with pytest.raises(UserError, match=r"from 0 to 255 \(uint8\), but mean was trained on values from 0 to 1"):
         bright(GREY, values=(0.0, 1.0))
     plain, own = MeanValue().metadata, MeanValue(values=(0.0, 1.0)).metadata
     assert "values" not in plain.model_dump_json()  # which earlier versions could not read

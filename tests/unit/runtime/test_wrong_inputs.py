@@ -27,9 +27,11 @@ def grey() -> Array:
 @pytest.mark.parametrize("name", OF_EIGHT_BITS)
 def test_sixteen_bits_are_refused_by_what_learnt_eight(name: str, grey: Array, tmp_path: Path) -> None:
     Pillow.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "deep.png")
-    with pytest.raises(UserError, match=rf"deep\.png: has 16 bits a pixel, {name} was trained on pictures of 8"):
+    with pytest.raises(
+        UserError, match=rf"deep\.png: the picture has 16 bits per pixel, but {name} was trained on 8-bit pictures"
+    ):
         medzoo.load(name).predict(tmp_path / "deep.png")
-    with pytest.raises(UserError, match=f"holds values up to 6.*, {name} was trained"):
+    with pytest.raises(UserError, match=f"the picture has values up to 6.*, but {name} was trained"):
         medzoo.load(name).predict(grey.astype(np.float32) * 257)
 
 
@@ -40,7 +42,7 @@ def test_sixteen_bits_that_hold_eight_are_answered_as_eight(grey: Array) -> None
 
 def test_a_volume_is_refused_by_a_detector_of_pictures(tmp_path: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(np.ones((40, 40, 20), np.uint8), np.eye(4)), tmp_path / "scan.nii")
-    with pytest.raises(UserError, match=r"scan\.nii: is a volume, breast-lesion-rcnn takes pictures"):
+    with pytest.raises(UserError, match=r"scan\.nii: this is a volume; breast-lesion-rcnn takes 2D pictures"):
         medzoo.load("breast-lesion-rcnn").predict(tmp_path / "scan.nii")
 
 
@@ -52,9 +54,9 @@ def test_what_is_no_mask_is_refused_as_one(grey: Array, tmp_path: Path) -> None:
     assert model.predict(PHANTOM, mask=tmp_path / "mask.png").outline == "given"
     Pillow.fromarray(mask).save(tmp_path / "mask.jpg", quality=60)
     for wrong, words in (
-        (tmp_path / "mask.jpg", r"mask\.jpg: is no mask, it has \d+ different values .*PNG, not JPEG"),
-        (PHANTOM, r"phantom\.png: is no mask, it has \d+ different values"),
-        (np.ones(grey.shape, np.uint8), r"phantom\.png: is no mask, it leaves nothing of the image out"),
+        (tmp_path / "mask.jpg", r"mask\.jpg: not a mask: it has \d+ different values .*PNG, not JPEG"),
+        (PHANTOM, r"phantom\.png: not a mask: it has \d+ different values"),
+        (np.ones(grey.shape, np.uint8), r"phantom\.png: not a mask: it covers the whole image"),
     ):
         with pytest.raises(UserError, match=words):
             model.predict(PHANTOM, mask=wrong)

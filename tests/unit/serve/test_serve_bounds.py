@@ -234,10 +234,10 @@ def test_packed_bodies_are_unpacked_as_far_as_they_are_held(start: Start, backen
     headers = {"Content-Encoding": "gzip"}
     assert httpx.post(address, content=packed, headers=headers).status_code == 200
     for body, status, words in (
-        (gzip.compress(bytes(9 << 20)), 413, "when decompressed"),
-        (packed[:-9], 400, "one whole gzip stream"),
-        (packed + packed, 400, "one whole gzip stream"),
-        (packed + b"more", 400, "one whole gzip stream"),
+        (gzip.compress(bytes(9 << 20)), 413, "the decompressed body is larger"),
+        (packed[:-9], 400, "complete gzip stream"),
+        (packed + packed, 400, "complete gzip stream"),
+        (packed + b"more", 400, "complete gzip stream"),
     ):
         refused = httpx.post(address, content=body, headers=headers)
         assert (refused.status_code, words in refused.json()["error"]) == (status, True)
@@ -259,11 +259,11 @@ def test_long_json_is_read_and_written_as_short_json_is(start: Start, backend: O
     assert np.array_equal(outputs["labels"], image[:, 0] > 100)
     assert np.array_equal(outputs["probabilities"][:, 1:], image > 100)
     for broken, words in (
-        (long[:-2], "not a JSON document"),
-        ("[" * 400_000, "not a JSON document"),
-        ("[" + "9" * 400_000 + "]", "not a JSON document"),
+        (long[:-2], "not valid JSON"),
+        ("[" * 400_000, "not valid JSON"),
+        ("[" + "9" * 400_000 + "]", "not valid JSON"),
         ('{"inputs":[' + ",".join(["{}"] * 200_000) + "]}", "list of tensors"),
-        (json.dumps({str(n): n for n in range(100_000)}), "'0' is not known"),
+        (json.dumps({str(n): n for n in range(100_000)}), "'0' is unknown"),
         (long.replace('"FP32"', '"EVIL"'), "EVIL"),
         (" " * (5 << 20), "at most 4194304 bytes of JSON"),
     ):
@@ -359,7 +359,7 @@ def test_a_message_must_come_in_time(start: Start, backend: OnnxBackend) -> None
     server = start([backend], timeout=0.5)
     for size, sent in ((1000, 0), (1000, 999), (1 << 20, 4000)):
         stalled = Call(server.grpc_port or 0, "ModelInfer", size, sent)
-        assert b"did not come in time" in stalled.ended()
+        assert b"timed out receiving" in stalled.ended()
         stalled.socket.close()
     assert call(server, "ServerReady", b"")
 
@@ -380,8 +380,8 @@ def test_messages_that_would_grow_are_refused_by_what_they_hold(start: Start, ba
     image = field(1, b"image")
     for message, words in (
         (field(5, image + field(2, b"INT64") + field(5, field(3, b"\1" * (2 << 20)))), "send tensors as raw contents"),
-        (field(1, b"toy-segment") * 200_000, "more fields"),
-        (b"\x08\x01" * 300_000, "more fields"),
+        (field(1, b"toy-segment") * 200_000, "too many fields"),
+        (b"\x08\x01" * 300_000, "too many fields"),
         (
             field(1, b"toy-segment") + field(5, image + field(2, b"INT64") + field(5, field(3, b"\1" * 900_000))),
             "numbers",

@@ -141,14 +141,14 @@ def test_a_threshold_that_is_no_number_from_0_to_1_is_refused_in_text(
     for asked in ({"params": {"threshold": text}}, {"data": {"threshold": text}}):
         response = web.post("/predict/toy-detect", files={"file": ("a.png", body)}, **asked)
         assert response.status_code == 400, asked
-        assert "'threshold' is not a number from 0 to 1" in response.json()["error"]
+        assert "'threshold' must be a number from 0 to 1" in response.json()["error"]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -0.5, 50, "0.5", True, None, [0.5], {}])
 def test_a_threshold_that_is_no_number_from_0_to_1_is_refused_in_json(web: httpx.Client, value: Any) -> None:
     response = infer(web, "detect", tensors(parameters={"threshold": value}))
     assert response.status_code == 400
-    assert "'threshold' is not a number from 0 to 1" in response.json()["error"]
+    assert "'threshold' must be a number from 0 to 1" in response.json()["error"]
 
 
 @pytest.mark.parametrize(

@@ -185,7 +185,7 @@ def test_a_port_that_is_taken_is_one_line(toy_graphs: dict[str, Path]) -> None:
             timeout=60,
         )
     assert done.returncode == 2
-    assert re.fullmatch(rf"error: 127\.0\.0\.1:{port}: cannot listen for HTTP here: .*\n", done.stderr)
+    assert re.fullmatch(rf"error: 127\.0\.0\.1:{port}: cannot open the HTTP port: .*\n", done.stderr)
 
 
 def test_a_token_on_disk_is_read_where_it_is_kept_from_others(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_token_on_disk_is_read_where_it_is_kept_from_others(tmp_path: Path) ->
     path.chmod(0o600)
     assert read_token(path) == "secret"
     path.chmod(0o644)
-    with pytest.raises(UserError, match="can be read by everyone"):
+    with pytest.raises(UserError, match="every user of this machine"):
         read_token(path)
     with pytest.raises(UserError, match="cannot be read"):
         read_token(tmp_path / "none")

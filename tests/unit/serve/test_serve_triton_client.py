@@ -146,12 +146,24 @@ def test_concurrent_answers_go_to_their_own_askers(toy_server: Server) -> None:
     ("model", "name", "array", "outputs", "words"),
     [
         ("toy-nothing", "image", image(1, 1, 4, 4), None, "no model named 'toy-nothing'"),
-        ("toy-segment", "picture", image(1, 1, 4, 4), None, "no input 'picture', it takes image"),
-        ("toy-segment", "image", image(1, 1, 4), None, "has shape [1, 1, 4], it must be [-1, 1, -1, -1]"),
-        ("toy-segment", "image", image(1, 3, 4, 4), None, "has shape [1, 3, 4, 4]"),
-        ("toy-segment", "image", image(1, 1, 0, 4), None, "has shape [1, 1, 0, 4]"),
-        ("toy-segment", "image", image(1, 1, 4, 4).astype(np.float64), None, "is FP64, it must be FP32"),
-        ("toy-segment", "image", image(1, 1, 4, 4), ["scores"], "no output 'scores', it gives labels, probabilities"),
+        ("toy-segment", "picture", image(1, 1, 4, 4), None, "no input 'picture'; its inputs are image"),
+        (
+            "toy-segment",
+            "image",
+            image(1, 1, 4),
+            None,
+            "must have shape [-1, 1, -1, -1] (-1: any length), got [1, 1, 4]",
+        ),
+        ("toy-segment", "image", image(1, 3, 4, 4), None, "got [1, 3, 4, 4]"),
+        ("toy-segment", "image", image(1, 1, 0, 4), None, "got [1, 1, 0, 4]"),
+        ("toy-segment", "image", image(1, 1, 4, 4).astype(np.float64), None, "must be FP32, got FP64"),
+        (
+            "toy-segment",
+            "image",
+            image(1, 1, 4, 4),
+            ["scores"],
+            "no output 'scores'; its outputs are labels, probabilities",
+        ),
     ],
 )
 def test_a_mistake_is_named(

@@ -37,7 +37,7 @@ def test_json_of_another_range_gets_400(toy_server: Server, name: str) -> None:
     status, answer = post(toy_server, WRONG[name])
     assert status == 400
     assert "tensor 'image'" in answer["error"]
-    assert "toy-classify was trained on pictures of" in answer["error"]
+    assert "but toy-classify was trained on values from" in answer["error"]
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
@@ -62,5 +62,5 @@ def test_stored_values_dark_and_converted_ones_are_answered(toy_server: Server, 
     assert model.predict(grey.astype(np.int64)).probabilities == expected
     for dark in ((grey > 128).astype(np.uint8), np.zeros((4, 5), np.uint8)):
         assert model.predict(dark).probabilities["malignant"] >= 0.5
-    with pytest.raises(UserError, match=r"^array: holds values from 0 to 0\.\d+.*multiply by 255"):
+    with pytest.raises(UserError, match=r"^array: values range from 0 to 0\.\d+.*multiply by 255"):
         model.predict(grey / 300)
