@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 
-from medzoo import registry
 from medzoo.cli.arguments import (
     Backend,
     CudaGraphs,
@@ -162,6 +161,7 @@ def _told(found: Iterator[dict[str, Any]], answers: list[dict[str, Any]], *, as_
 def _answered(
     model: str, inputs: list[str], load_options: dict[str, Any], *, form: str, **options: Any
 ) -> Iterator[dict[str, Any]]:
+    from medzoo import registry
     from medzoo.commands.predict import predict_files
     from medzoo.io.deidentify import Deidentifier
     from medzoo.loading.load import load
