@@ -12,14 +12,15 @@ import numpy as np
 
 from medzoo.data.audit.examine import ImageRecord, examine_all
 from medzoo.data.audit.fingerprint import Fingerprints
-from medzoo.data.audit.groups import near_pairs
+from medzoo.data.audit.groups import grey_view, near_pairs
 from medzoo.data.audit.label_noise import find_label_issues
-from medzoo.data.audit.near_duplicates import NearPair
+from medzoo.data.audit.near_duplicates import NearPair, turned_duplicates
+from medzoo.data.audit.picture_copies import same_picture
 from medzoo.data.audit.report import Audit, Finding, Leak, LeakKind
 from medzoo.data.audit.volume_copies import find_candidates, is_copy
 from medzoo.data.dataset import Dataset, DerivedDataset, Item, NotedDataset
 from medzoo.data.split import PARTS, Split
-from medzoo.types import Array
+from medzoo.types import Array, Image
 
 PERSONS = ("patient", "subject")  # groups that name a person
 IMBALANCE = 10.0  # times more images in one class than in another
@@ -39,9 +40,10 @@ def audit(data: Dataset, split: Split, *, mirrored: bool = True) -> Audit:
     """Read all items of `data` and report what would spoil a training.
 
     Leaks are pairs across the sides of `split`: the same person, the same bytes, the same content (also mirrored,
-    if `mirrored`; see near_duplicates.py, and for volumes volume_copies.py). Volumes that look
-    alike and do not agree voxel by voxel are no leak, but a finding: look-alike. Further findings: unreadable,
-    label-conflict (one content, two labels), duplicate and near-duplicate (on one side), label-noise (see
+    and turned by 90 degrees, if `mirrored`; see near_duplicates.py and picture_copies.py, for volumes
+    volume_copies.py). Images that look alike and do not agree pixel by pixel are no leak, but a finding: look-alike.
+    Further findings: unreadable, label-conflict (one content, two labels),
+    duplicate and near-duplicate (on one side), label-noise (see
     medzoo.data.audit.label_noise), off-grid, empty-mask, class-balance, spacing, intensity, burnt-in-text, header; of
     boxes clipped, repeated-box and box-scale; and what the dataset itself notes (medzoo.data.dataset.Note). Time
     grows as n log n.
@@ -52,8 +54,10 @@ def audit(data: Dataset, split: Split, *, mirrored: bool = True) -> Audit:
     same = list(_identical(records))
     known = {(a.item.id, b.item.id) for a, b in same}
     found = near_pairs(prints, mirrored=mirrored) if prints is not None else []
+    if mirrored and prints is not None:
+        found += turned_duplicates(prints)
     found = [p for p in found if _same_thing(records[p.a], p)]
-    copied, alike = _volumes_apart(data, records[: len(prints or ())], found, mirrored=mirrored)
+    copied, alike = _copies_apart(data, records[: len(prints or ())], found, mirrored=mirrored)
     near = [(records[a], records[b]) for a, b in copied]
     # Parts of one file (slabs of a volume, outlines of a database) are alike by nature; the split's group
     # says what they share.
@@ -76,29 +80,35 @@ def audit(data: Dataset, split: Split, *, mirrored: bool = True) -> Audit:
     return Audit(len(items), splits, tuple(leaks), tuple(findings), unread)
 
 
-def _volumes_apart(
+def _copies_apart(
     data: Dataset, records: Sequence[ImageRecord], found: Sequence[NearPair], *, mirrored: bool
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     """Pairs of records that are copies, and pairs that only look alike, both sorted.
 
-    `found` pairs of pictures are copies. Volumes are candidates by their looks, and copies where they agree voxel by
-    voxel, for which the candidates are read again.
+    Pictures and volumes are candidates by their looks, and copies where they agree pixel by pixel, for which the
+    candidates are read again. Images that are made from label maps have no detail: their `found` pairs are copies.
     """
     cubes = {k: record.thumbnail for k, record in enumerate(records) if record.thumbnail is not None}
     with_cube, volumes = list(cubes), set(cubes)
-    copied = {(p.a, p.b) for p in found if not {p.a, p.b} <= volumes}
-    alike = {(p.a, p.b) for p in found} - copied
-    placed = find_candidates(np.stack(list(cubes.values())), mirrored=mirrored) if cubes else []
     read = data.source if isinstance(data, DerivedDataset) else data.load
 
     @lru_cache(maxsize=KEPT)
-    def volume(number: int) -> Array:
-        array: Array = read(records[number].item).image.array[0]
-        return array
+    def image(number: int) -> Image:
+        return read(records[number].item).image
 
+    copied: set[tuple[int, int]] = set()
+    alike: set[tuple[int, int]] = set()
+    for near in found:
+        both, apart = {near.a, near.b}, records[near.a].item.files != records[near.b].item.files
+        if (near.a, near.b) in copied or not apart:
+            continue
+        made = any(records[k].made for k in both)
+        same = not both <= volumes and (made or same_picture(grey_view(image(near.a)), grey_view(image(near.b)), near))
+        (copied if same else alike).add((near.a, near.b))
+    placed = find_candidates(np.stack(list(cubes.values())), mirrored=mirrored) if cubes else []
     for pair in placed:
         a, b = with_cube[pair.a], with_cube[pair.b]
-        if records[a].item.files != records[b].item.files and is_copy(volume(a), volume(b), pair.way):
+        if records[a].item.files != records[b].item.files and is_copy(image(a).array[0], image(b).array[0], pair.way):
             copied.add((a, b))
     return sorted(copied), sorted(alike - copied)
 

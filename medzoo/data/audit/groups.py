@@ -84,12 +84,13 @@ def near_pairs(prints: Fingerprints, *, mirrored: bool = True) -> list[NearPair]
     def rows() -> Array:
         found = near_duplicates(prints, mirrored=mirrored)
         return np.array(
-            [(p.a, p.b, p.score, p.detail, WAYS.index(p.mirrored), p.whole) for p in found], np.float64
-        ).reshape(-1, 6)
+            [(p.a, p.b, p.score, p.detail, WAYS.index(p.mirrored), p.whole, *p.shared[0], *p.shared[1]) for p in found],
+            np.float64,
+        ).reshape(-1, 14)
 
     return [
-        NearPair(int(a), int(b), score, detail, WAYS[int(way)], bool(whole))
-        for a, b, score, detail, way, whole in kept(
+        NearPair(int(a), int(b), score, detail, WAYS[int(way)], bool(whole), (tuple(shared[:4]), tuple(shared[4:])))
+        for a, b, score, detail, way, whole, *shared in kept(
             f"near-duplicates {code_digest()} {mirrored} {digest.hexdigest()}", rows
         ).tolist()
     ]

@@ -15,7 +15,7 @@ import numpy as np
 
 from medzoo.data.audit.fingerprint import GRID, Fingerprints
 from medzoo.data.audit.placement import propose_placements
-from medzoo.data.audit.registration import verify_placements
+from medzoo.data.audit.registration import Rectangle, verify_placements
 from medzoo.types import Array
 
 CORRELATION = 0.95  # of 32 x 32 pictures, above which whole pictures may be near-duplicates
@@ -23,14 +23,16 @@ DETAIL = 0.15  # least agreement of their fine detail; of unrelated ultrasound i
 SHIFT = 8  # of 64 pixels, by which fine detail may be displaced between two frames of one scene
 FREQUENCIES = 4  # along each axis; the lowest but the constant make up most of any picture
 CHUNK = 2048
-WAYS = ("", "x", "y", "xy")
+WHOLE: Rectangle = (0.0, 0.0, 1.0, 1.0)
+WAYS = ("", "x", "y", "xy", "t", "tx", "ty", "txy")
 
 
 @dataclass(frozen=True)
 class NearPair:
     """Two pictures by number, a < b. `score`: correlation of what they share, `detail`: agreement of its fine
-    detail. `mirrored`: how b must be mirrored to match a, "" not, "x" left-right, "y" up-down, "xy" both.
-    `whole`: all of both agrees."""
+    detail. `mirrored`: how b must be placed to match a: "t" rows and columns exchanged, then "x" mirrored left-right,
+    "y" up-down, "xy" both; "" not at all.
+    `whole`: all of both agrees. `shared`: see medzoo.data.audit.registration.VerifiedPlacement."""
 
     a: int
     b: int
@@ -38,6 +40,7 @@ class NearPair:
     detail: float
     mirrored: str
     whole: bool
+    shared: tuple[Rectangle, Rectangle] = (WHOLE, WHOLE)
 
 
 def near_duplicates(prints: Fingerprints, *, mirrored: bool = True) -> list[NearPair]:
@@ -50,8 +53,18 @@ def near_duplicates(prints: Fingerprints, *, mirrored: bool = True) -> list[Near
     best: dict[tuple[int, int], NearPair] = {}
     for pair in _whole(prints, ways):
         best.setdefault((pair.a, pair.b), pair)
-    for guess, score, detail in verify_placements(prints, propose_placements(prints, ways)):
-        pair = NearPair(guess.a, guess.b, score, detail, WAYS[guess.way], whole=False)
+    for found in verify_placements(prints, propose_placements(prints, ways)):
+        guess = found.guess
+        way = WAYS[guess.way]
+        pair = NearPair(guess.a, guess.b, found.score, found.detail, way, whole=False, shared=found.shared)
+        best.setdefault((pair.a, pair.b), pair)
+    return [best[key] for key in sorted(best)]
+
+
+def turned_duplicates(prints: Fingerprints) -> list[NearPair]:
+    """Pairs of whole pictures, one of which is the other turned by 90 degrees or transposed, sorted by (a, b)."""
+    best: dict[tuple[int, int], NearPair] = {}
+    for pair in _whole(prints, range(4, 8)):
         best.setdefault((pair.a, pair.b), pair)
     return [best[key] for key in sorted(best)]
 
@@ -102,7 +115,9 @@ def _whole(prints: Fingerprints, ways: Iterable[int]) -> Iterator[NearPair]:
 
 
 def mirror(pictures: Array, way: int) -> Array:
-    """Pictures (n, h, w) mirrored: 0 not, 1 left-right, 2 up-down, 3 both."""
+    """Pictures (n, h, w) mirrored: 0 not, 1 left-right, 2 up-down, 3 both; with 4 added, transposed before."""
+    if way & 4:
+        pictures = pictures.swapaxes(1, 2)
     return pictures[:, :: -1 if way & 2 else 1, :: -1 if way & 1 else 1]
 
 

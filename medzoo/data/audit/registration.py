@@ -28,10 +28,25 @@ STRUCTURE, STRUCTURE_STRETCHED, STRETCHED = 0.1, 0.3, 1.05
 SHARE = 0.5  # least part of one of the two pictures that is shared
 TRIM = 0.1
 BATCH = 64
+Rectangle = tuple[float, float, float, float]
 
 
-def verify_placements(prints: Fingerprints, guesses: Sequence[Placement]) -> Iterator[tuple[Placement, float, float]]:
-    """The placements that hold, with the correlation of what the two pictures share, and of its fine detail."""
+@dataclass(frozen=True)
+class VerifiedPlacement:
+    """A placement that holds. `score`, `detail`: correlation of what the two pictures share, and of its fine detail.
+
+    `shared`: the rectangle of a and the one of b (as it is mirrored) that show it, (top, left, bottom, right) each, as
+    fractions of the height and width.
+    """
+
+    guess: Placement
+    score: float
+    detail: float
+    shared: tuple[Rectangle, Rectangle]
+
+
+def verify_placements(prints: Fingerprints, guesses: Sequence[Placement]) -> Iterator[VerifiedPlacement]:
+    """The placements that hold."""
     batches = [guesses[start : start + BATCH] for start in range(0, len(guesses), BATCH)]
     with ThreadPoolExecutor() as pool:
         for found in pool.map(lambda some: _confirmed(prints, some), batches):
@@ -57,7 +72,7 @@ class _Alignment:
         return _Alignment(self.middle[chosen], self.radius[chosen], self.centre[chosen], self.reach[chosen])
 
 
-def _confirmed(prints: Fingerprints, guesses: Sequence[Placement]) -> list[tuple[Placement, float, float]]:
+def _confirmed(prints: Fingerprints, guesses: Sequence[Placement]) -> list[VerifiedPlacement]:
     scale, shift = np.array([g.scale for g in guesses]), np.array([g.shift for g in guesses])
     a, b, way = np.array([(g.a, g.b, g.way) for g in guesses]).T
     low = np.maximum(1, (1 - shift) / scale)
@@ -85,7 +100,21 @@ def _confirmed(prints: Fingerprints, guesses: Sequence[Placement]) -> list[tuple
         for picture, radius in ((a, fit.radius), (b, fit.reach))
     ]
     kept = np.maximum(*shared) > SHARE
-    return [(guesses[k], float(s), float(d)) for k, s, d in zip(left[kept], score[kept], detail[kept], strict=True)]
+    fit = fit.of(kept)
+    here = _fractions(fit.middle, fit.radius, prints.extent[a[left[kept]]])
+    there = _fractions(fit.centre, fit.reach, prints.extent[b[left[kept]]])
+    return [
+        VerifiedPlacement(guesses[k], float(s), float(d), (tuple(first), tuple(second)))
+        for k, s, d, first, second in zip(
+            left[kept], score[kept], detail[kept], here.tolist(), there.tolist(), strict=True
+        )
+    ]
+
+
+def _fractions(middle: Array, radius: Array, extent: Array) -> Array:
+    """(p, 4) top, left, bottom, right of rectangles middle +- radius, of pictures of `extent`."""
+    fractions: Array = np.concatenate([(middle - radius + 0.5) / extent, (middle + radius + 0.5) / extent], axis=1)
+    return fractions
 
 
 def _better(
