@@ -1,8 +1,9 @@
-"""The base of every augmentation: a random change of a training image that moves its boxes with it.
+"""The base of every augmentation: a random change of a training image that moves its boxes or label map with it.
 
 An augmentation is a pydantic model whose fields are its options in `train.augment`, in a file of its name in
 `medzoo/augment/ops/` that ends with `ENTRY = TheAugmentation`; a package of its own registers it as an entry point
-under `medzoo.augmentations`. Images are float32 (C, H, W) of stored values. All random numbers come from the generator
+under `medzoo.augmentations`. Images are float32 (C, H, W), or (C, I, J, K) for those that name 3 in `dims`, of values
+after the host steps. All random numbers come from the generator
 that is handed in, so that a batch stays a function of (seed, epoch, step). Brightness and noise are relative to the
 image's own spread, so that 8-bit and 16-bit images take the same numbers. Exact zeros beside the image (where it does
 not cover the canvas) stay zeros.
@@ -22,6 +23,8 @@ from medzoo.errors import UserError
 from medzoo.types import Array
 
 Share = Annotated[float, Field(ge=0, le=1)]
+OUTSIDE = 255
+"""The label of a voxel outside the image; also what label maps call a voxel that is not scored."""
 VISIBLE = 0.4
 """An object of whose box less than this share is left in the image is dropped."""
 
@@ -62,6 +65,8 @@ class Augmentation(BaseModel):
     """It puts new objects into the image, so it needs a model that takes images with boxes."""
     needs_outlines: ClassVar[bool] = False
     """It cuts objects out of other images, so it needs data with masks."""
+    dims: ClassVar[tuple[int, ...]] = (2,)
+    """Numbers of spatial axes that it takes: 2 for pictures and slices, 3 for volumes."""
     op: str
     share: Share = Field(1.0, description="share of the pictures that are changed")
 
@@ -73,8 +78,23 @@ class Augmentation(BaseModel):
         """The changed image with its boxes; where nothing moves, only the image changes."""
         return Labelled(self.apply(sample.image, rng), sample.boxes, sample.labels)
 
+    def apply_with_labels(self, image: Tensor, labels: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """The changed image (C, *spatial) with its label map uint8 (*spatial); where nothing moves, only the image
+        changes. Voxels that come from outside the image get the label OUTSIDE, which no loss scores."""
+        return self.apply(image, rng), labels
+
     def check_boxes(self, where: str) -> None:
         """Raise UserError if boxes would no longer be tight after this change."""
+
+    def check_label_maps(self, where: str, *, dims: int) -> None:
+        """Raise UserError if this change does not take images of `dims` axes with label maps."""
+        if dims not in self.dims:
+            kind = "volumes" if dims == 3 else "pictures and slices"
+            raise UserError(f"{self.op} does not take {kind}", where=where, hint=f"leave {self.op} out")
+        kind_of = type(self)
+        moves_boxes = kind_of.apply_labelled is not Augmentation.apply_labelled
+        if self.adds_objects or (moves_boxes and kind_of.apply_with_labels is Augmentation.apply_with_labels):
+            raise UserError(f"{self.op} does not change label maps with the image", where, f"leave {self.op} out")
 
 
 def check_augmentations(augmentations: Sequence[Augmentation], *, boxes: bool) -> None:
@@ -89,6 +109,22 @@ def check_augmentations(augmentations: Sequence[Augmentation], *, boxes: bool) -
                 where=where,
                 hint=f"leave {one.op} out",
             )
+
+
+def check_label_maps(augmentations: Sequence[Augmentation], *, dims: int) -> None:
+    """Raise UserError for an augmentation that does not suit images of `dims` axes with label maps."""
+    for number, one in enumerate(augmentations):
+        one.check_label_maps(f"train.augment[{number}]", dims=dims)
+
+
+def augment_with_labels(
+    image: Tensor, labels: Tensor, augmentations: Sequence[Augmentation], rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """`image` (C, *spatial) and its label map uint8 (*spatial) after each augmentation, in order."""
+    for one in augmentations:
+        if rng.random() < one.share:
+            image, labels = one.apply_with_labels(image, labels, rng)
+    return image, labels
 
 
 def augment(image: Tensor, augmentations: Sequence[Augmentation], rng: np.random.Generator) -> Tensor:

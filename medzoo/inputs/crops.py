@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
+from medzoo.augment.augmentation import Augmentation, augment_with_labels, check_label_maps
 from medzoo.data.opened import OpenData
 from medzoo.inputs.batches import Batch, generator
 from medzoo.inputs.training_input import Loaders, TrainingInput, bright
-from medzoo.inputs.volume_loaders import open_volumes
-from medzoo.inputs.volumes import IGNORED, Volume, at_epoch, sample_places
+from medzoo.inputs.volume_loaders import Part, open_volumes
+from medzoo.inputs.volumes import IGNORED, Volume, at_epoch, sample_foreground, sample_places
 from medzoo.recipe import Recipe
 from medzoo.runtime.metadata import Geometry
 from medzoo.types import Array
@@ -21,15 +23,31 @@ from medzoo.types import Array
 
 @dataclass(frozen=True)
 class CropInput(TrainingInput):
-    """Random crops (B, C, *size) centred on sampled classes; the target is the label map (B, *size)."""
+    """Random crops (B, C, *size) around sampled voxels; the target is the label map (B, *size).
+
+    `foreground`: share of the crops drawn around a foreground class, the others around any voxel (Isensee et al.,
+    2021); None draws every class, background too, equally often.
+    """
 
     size: tuple[int, ...]
+    foreground: float | None = None
 
     def open(self, geometry: Geometry, recipe: Recipe, data: OpenData) -> Loaders:
         """See TrainingInput.open."""
 
-        def batches(volumes: Sequence[Volume], steps: int, seed: int) -> CropBatches:
-            return CropBatches(volumes, self, geometry=geometry, batch=recipe.train.batch, steps=steps, seed=seed)
+        augmentations = [step.params for step in recipe.train.augment]
+        check_label_maps(augmentations, dims=len(self.size))
+
+        def batches(volumes: Sequence[Volume], steps: int, seed: int, part: Part) -> CropBatches:
+            return CropBatches(
+                volumes,
+                self,
+                geometry=geometry,
+                batch=recipe.train.batch,
+                steps=steps,
+                seed=seed,
+                augmentations=augmentations if part == "train" else (),
+            )
 
         return open_volumes(geometry, recipe, data, batches)
 
@@ -44,9 +62,17 @@ class CropBatches:
     """(B, slices * C, *size) float32 and labels (B, *size) int64; 255 marks what lies outside the scan."""
 
     def __init__(
-        self, volumes: Sequence[Volume], crop: CropInput, *, geometry: Geometry, batch: int, steps: int, seed: int
+        self,
+        volumes: Sequence[Volume],
+        crop: CropInput,
+        *,
+        geometry: Geometry,
+        batch: int,
+        steps: int,
+        seed: int,
+        augmentations: Sequence[Augmentation] = (),
     ) -> None:
-        self.volumes, self.crop, self.geometry = volumes, crop, geometry
+        self.volumes, self.crop, self.geometry, self.augmentations = volumes, crop, geometry, augmentations
         self.size, self.steps, self.seed = batch, steps, seed
 
     def __len__(self) -> int:
@@ -56,13 +82,19 @@ class CropBatches:
         """See Batches.batch."""
         rng = generator(self.seed, epoch, step)
         volumes = at_epoch(self.volumes, epoch)
-        which, flat = sample_places(volumes, rng, self.size)
+        draw = sample_places if self.crop.foreground is None else partial(sample_foreground, share=self.crop.foreground)
+        which, flat = draw(volumes, rng, self.size)
         shifts = rng.random((self.size, len(self.crop.size)))
         images, targets = [], []
-        for index, place, shift in list(zip(which, flat, shifts, strict=True))[rank::world]:
+        for number, (index, place, shift) in list(enumerate(zip(which, flat, shifts, strict=True)))[rank::world]:
             image, target = self._crop(volumes[index], int(place), shift)
             volumes[index].release()
-            images.append(image.astype(np.float32, copy=False))
+            image = image.astype(np.float32, copy=False)
+            if self.augmentations:
+                tensors = torch.from_numpy(np.ascontiguousarray(image)), torch.from_numpy(np.ascontiguousarray(target))
+                own = generator(self.seed, epoch, step, 1 + number)
+                image, target = (one.numpy() for one in augment_with_labels(*tensors, self.augmentations, own))
+            images.append(image)
             targets.append(target)
         return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(targets).astype(np.int64))
 
@@ -73,6 +105,10 @@ class CropBatches:
         # The drawn place lies anywhere in the middle half, so that it is not always the centre that counts.
         offset = np.concatenate([[0.5], 0.25 + shift / 2]) if sliced else 0.25 + shift / 2
         start = centre - np.floor(offset * np.array(size)).astype(int)
+        if self.crop.foreground is not None:
+            # As little of the crop as can be lies outside the scan.
+            room = np.array(volume.target.shape) - np.array(size)
+            start = np.clip(start, np.minimum(room, 0), np.maximum(room, 0))
         if sliced:
             reach = self.geometry.slices // 2
             start[0] = centre[0] - reach

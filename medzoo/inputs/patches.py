@@ -10,10 +10,11 @@ import numpy as np
 import torch
 
 from medzoo.data.opened import OpenData
+from medzoo.errors import UserError
 from medzoo.inputs.batches import Batch, generator
 from medzoo.inputs.crops import window
 from medzoo.inputs.training_input import Loaders, TrainingInput, bright
-from medzoo.inputs.volume_loaders import open_volumes
+from medzoo.inputs.volume_loaders import Part, open_volumes
 from medzoo.inputs.volumes import Volume, at_epoch, sample_places
 from medzoo.recipe import Recipe
 from medzoo.runtime.metadata import Geometry
@@ -29,7 +30,12 @@ class PatchInput(TrainingInput):
     def open(self, geometry: Geometry, recipe: Recipe, data: OpenData) -> Loaders:
         """See TrainingInput.open."""
 
-        def batches(volumes: Sequence[Volume], steps: int, seed: int) -> PatchBatches:
+        if recipe.train.augment:
+            raise UserError(
+                "patches around single pixels are not augmented", f"{recipe.source}: train.augment", "leave it out"
+            )
+
+        def batches(volumes: Sequence[Volume], steps: int, seed: int, part: Part) -> PatchBatches:
             return PatchBatches(volumes, self, geometry=geometry, batch=recipe.train.batch, steps=steps, seed=seed)
 
         return open_volumes(geometry, recipe, data, batches)

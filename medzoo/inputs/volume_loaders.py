@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Literal
 
 import numpy as np
 
@@ -18,8 +19,9 @@ from medzoo.runtime.parity.gate import Golden
 
 _STEPS = 100  # of an epoch that has no natural end, where the recipe names none
 
-OpenBatches = Callable[[Sequence[Volume], int, int], Batches]
-"""Batches of (scans, steps an epoch, seed)."""
+Part = Literal["train", "val"]
+OpenBatches = Callable[[Sequence[Volume], int, int, Part], Batches]
+"""Batches of (scans, steps an epoch, seed, part of the split)."""
 
 
 def open_volumes(geometry: Geometry, recipe: Recipe, data: OpenData, batches: OpenBatches) -> Loaders:
@@ -45,9 +47,11 @@ def open_volumes(geometry: Geometry, recipe: Recipe, data: OpenData, batches: Op
             "leave it out, or see data.values and data.split",
         )
     return Loaders(
-        batches(train, settings.steps_per_epoch or _STEPS, settings.seed),
+        batches(train, settings.steps_per_epoch or _STEPS, settings.seed, "train"),
         # Another seed than training's: the same samples would tie the two losses together.
-        batches(val, min(VALIDATION_STEPS, settings.steps_per_epoch or _STEPS), settings.seed + 1) if val else None,
+        batches(val, min(VALIDATION_STEPS, settings.steps_per_epoch or _STEPS), settings.seed + 1, "val")
+        if val
+        else None,
         partial(_golden, geometry, val or train),
     )
 

@@ -237,3 +237,30 @@ def sample_places(volumes: Sequence[Volume], rng: np.random.Generator, count: in
             here = mine[which[mine] == index]
             flat[here] = rng.choice(volumes[index].places[label], size=len(here))
     return which, flat
+
+
+def sample_foreground(
+    volumes: Sequence[Volume], rng: np.random.Generator, count: int, *, share: float
+) -> tuple[Array, Array]:
+    """`count` places, every scan equally likely: (volume index, flat index), each (count,).
+
+    Of the crops a `share`, rounded up, lies around a voxel of one of the scan's foreground classes, each class equally
+    likely; the others, and those of scans without foreground, around any scored voxel (Isensee et al., 2021). Raises
+    UserError if no class occurs at all.
+    """
+    counts = volumes.sizes if isinstance(volumes, Volumes) else np.array([[len(p) for p in v.places] for v in volumes])
+    usable = np.flatnonzero(counts.any(axis=1))
+    if not len(usable):
+        raise UserError("no voxel of any label lies in the foreground of the training scans")
+    which = rng.choice(usable, size=count)
+    wanted = rng.permutation(count) < int(np.ceil(share * count))
+    flat = np.empty(count, np.int64)
+    for number, index in enumerate(which):
+        present = np.flatnonzero(counts[index])
+        objects = present[present > 0]
+        if wanted[number] and len(objects):
+            label = rng.choice(objects)
+        else:
+            label = rng.choice(present, p=counts[index][present] / counts[index].sum())
+        flat[number] = rng.choice(volumes[index].places[label])
+    return which, flat

@@ -4,31 +4,49 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import grid_sample
+from torch.nn.functional import affine_grid, grid_sample
 
-from medzoo.augment.augmentation import Augmentation, Donors, Labelled, Share
+from medzoo.augment.augmentation import OUTSIDE, Augmentation, Donors, Labelled, Share
 from medzoo.errors import UserError
 from medzoo.types import Array
 
+Side = Annotated[float, Field(gt=0)]
+
 
 class Affine(Augmentation):
-    """Rotate, shift, scale and stretch at once, bilinear; what comes from outside is zero."""
+    """Rotate, shift, scale and stretch at once, (tri)linear; what comes from outside is zero.
 
+    A volume is rotated about each of its axes by an angle of its own. Label maps take the nearest label.
+    """
+
+    dims: ClassVar[tuple[int, ...]] = (2, 3)
     op: Literal["affine"] = "affine"
     rotate: float = Field(10.0, ge=0, le=180, description="largest angle, degrees")
     translate: Share = Field(0.05, description="largest shift, as a share of the side")
     scale: float = Field(0.1, ge=0, lt=1, description="largest change of size, as a share")
     stretch: float = Field(0.0, ge=0, lt=1, description="largest change of the aspect, as a share")
+    spacing: tuple[Side, Side, Side] | None = Field(
+        None, description="relative sides of a volume's voxels, so that a rotation is one in space; none: cubes"
+    )
 
     def apply(self, image: Tensor, rng: np.random.Generator) -> Tensor:
         """See Augmentation.apply."""
+        if image.ndim == 4:
+            return _warp(image, self._grid(image, rng), mode="bilinear")
         return self.warp(image, self.sample(image, rng))
+
+    def apply_with_labels(self, image: Tensor, labels: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """See Augmentation.apply_with_labels; image and labels are each interpolated once."""
+        grid = self._grid(image, rng)
+        # grid_sample puts 0 where nothing is, so OUTSIDE must be 0 while labels are sampled.
+        shifted = _warp(labels[None].float() - OUTSIDE, grid, mode="nearest")[0]
+        return _warp(image, grid, mode="bilinear"), (shifted + OUTSIDE).to(labels.dtype)
 
     def apply_labelled(self, sample: Labelled, rng: np.random.Generator, *, donors: Donors) -> Labelled:
         """See Augmentation.apply_labelled."""
@@ -63,6 +81,28 @@ class Affine(Augmentation):
             [linear * sides[None, :] / sides[:, None], 2 * self.translate * np.array([[dx], [dy]])], axis=1
         )
 
+    def _grid(self, image: Tensor, rng: np.random.Generator) -> Tensor:
+        """(1, *spatial, 2 or 3) where each place of the changed image (C, *spatial) was before."""
+        theta = self.sample(image, rng) if image.ndim == 3 else self._sample_volume(image, rng)
+        return affine_grid(torch.from_numpy(theta).float()[None], [1, 1, *image.shape[1:]], align_corners=False)
+
+    def _sample_volume(self, image: Tensor, rng: np.random.Generator) -> Array:
+        """(3, 4) float64: as `sample`, of places x, y, z along the last, middle and first spatial axis."""
+        angles = np.radians(self.rotate * rng.uniform(-1, 1, 3))
+        shift = 2 * self.translate * rng.uniform(-1, 1, 3)
+        zoom = 1 + self.scale * rng.uniform(-1, 1)
+        squeeze = np.sqrt(1 + self.stretch * rng.uniform(-1, 1, 3))
+        linear = np.diag(squeeze / np.cbrt(squeeze.prod())) / zoom
+        for axis, angle in enumerate(angles):
+            first, second = [other for other in range(3) if other != axis]
+            turn = np.eye(3)
+            turn[[first, second], [first, second]] = math.cos(angle)
+            turn[first, second], turn[second, first] = math.sin(angle), -math.sin(angle)
+            linear = turn @ linear
+        # In millimetres the turn must be a turn, so the grid's unit cube is stretched to the volume's sides.
+        sides = np.array(image.shape[:0:-1], float) * np.array((self.spacing or (1.0, 1.0, 1.0))[::-1])
+        return np.concatenate([linear * sides[None, :] / sides[:, None], shift[:, None]], axis=1)
+
     @staticmethod
     def warp(image: Tensor, theta: Array) -> Tensor:
         """The image resampled by what `sample` gave."""
@@ -74,6 +114,11 @@ class Affine(Augmentation):
         torch.add(xx * x, (xy * y + x0)[:, None], out=grid[0, :, :, 0])
         torch.add(yx * x, (yy * y + y0)[:, None], out=grid[0, :, :, 1])
         return grid_sample(image[None], grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0]
+
+
+def _warp(image: Tensor, grid: Tensor, *, mode: Literal["bilinear", "nearest"]) -> Tensor:
+    """`image` (C, *spatial) at the places of `grid`, 0 outside."""
+    return grid_sample(image[None], grid, mode=mode, padding_mode="zeros", align_corners=False)[0]
 
 
 @lru_cache(maxsize=16)

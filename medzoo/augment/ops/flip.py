@@ -22,6 +22,10 @@ class Flip(Augmentation):
         """See Augmentation.apply."""
         return image.flip(2 if self.axis == "x" else 1)
 
+    def apply_with_labels(self, image: Tensor, labels: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """See Augmentation.apply_with_labels."""
+        return self.apply(image, rng), labels.flip(1 if self.axis == "x" else 0)
+
     def apply_labelled(self, sample: Labelled, rng: np.random.Generator, *, donors: Donors) -> Labelled:
         """See Augmentation.apply_labelled."""
         height, width = sample.image.shape[1:]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from medzoo.augment.augmentation import Augmentation
 class Intensity(Augmentation):
     """Contrast about the mean, and brightness, of what the picture covers."""
 
+    dims: ClassVar[tuple[int, ...]] = (2, 3)
     op: Literal["intensity"] = "intensity"
     contrast: float = Field(0.2, ge=0, lt=1, description="largest change of contrast, as a share")
     brightness: float = Field(0.2, ge=0, description="largest shift, in standard deviations of the picture")

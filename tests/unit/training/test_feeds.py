@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from medzoo.augment.ops.affine import Affine
+from medzoo.augment.ops.mirror import Mirror
+from medzoo.augment.ops.noise import Noise
 from medzoo.errors import UserError
 from medzoo.inputs.batches import Loader
 from medzoo.inputs.crops import CropBatches, CropInput
 from medzoo.inputs.patches import PatchBatches, PatchInput
-from medzoo.inputs.volumes import IGNORED, Volume, sample_places
+from medzoo.inputs.volumes import IGNORED, Volume, sample_foreground, sample_places
 from medzoo.nn.net import Geometry
 from medzoo.runtime.decode.slices import slice_with_neighbours
 
@@ -116,3 +119,66 @@ def test_drawing_needs_something_to_draw() -> None:
     empty = Volume(np.zeros((1, 2, 2, 2)), np.zeros((2, 2, 2), np.uint8), (np.array([], int),) * 2)
     with pytest.raises(UserError, match="no voxel of any label"):
         sample_places([empty], np.random.default_rng(0), 4)
+
+
+VOLUMES = Geometry(dims=3)
+
+
+def scan(*shape: int, objects: bool = True, seed: int = 0) -> Volume:
+    """A volume whose values tell the label, 1 in a small cube if it has any, and 0 nowhere."""
+    target = np.zeros(shape, np.uint8)
+    if objects:
+        target[tuple(slice(n // 2, n // 2 + 3) for n in shape)] = 1
+    array = (10 + 100 * target + np.random.default_rng(seed).random(shape))[None].astype(np.float32)
+    return Volume(array, target, tuple(np.flatnonzero(target == label) for label in range(2)))
+
+
+def test_a_share_of_the_places_lies_in_the_foreground_of_their_own_scan() -> None:
+    volumes = [scan(20, 20, 20), scan(9, 9, 9), scan(12, 10, 8, objects=False)]
+    for share, least in ((1.0, 1.0), (1 / 3, 1 / 3), (0.0, 0.0)):
+        found = []
+        for step in range(40):
+            which, flat = sample_foreground(volumes, np.random.default_rng(step), 6, share=share)
+            assert set(which) <= {0, 1, 2}
+            in_objects = [bool(volumes[w].target.reshape(-1)[f]) for w, f in zip(which, flat, strict=True)]
+            found += [hit for w, hit in zip(which, in_objects, strict=True) if w != 2]
+        assert np.mean(found) == pytest.approx(least, abs=0.1) if share < 1 else all(found)
+
+
+def test_without_any_voxel_to_draw_there_is_no_place() -> None:
+    empty = Volume(np.zeros((1, 4, 4, 4), np.float32), np.full((4, 4, 4), 255, np.uint8), (np.zeros(0, int),) * 2)
+    with pytest.raises(UserError, match="no voxel of any label"):
+        sample_foreground([empty], np.random.default_rng(0), 2, share=0.3)
+
+
+@pytest.mark.parametrize("shape", [(30, 30, 30), (16, 40, 8), (10, 12, 9)])
+def test_crops_with_foreground_lie_inside_the_scan_as_far_as_it_reaches(shape: tuple[int, ...]) -> None:
+    crop = CropInput((16, 12, 8), foreground=0.5)
+    batches = CropBatches([scan(*shape)], crop, geometry=VOLUMES, batch=8, steps=1, seed=0)
+    images, targets = batches.batch(0, 0)
+    inside = np.prod([min(n, side) for n, side in zip(shape, crop.size, strict=True)])
+    assert ((images[:, 0] != 0).sum(dim=(1, 2, 3)) == inside).all()
+    assert torch.equal(targets == IGNORED, images[:, 0] == 0)
+
+
+@pytest.mark.parametrize("change", [Affine(rotate=20), Mirror(axes=(0, 1, 2)), Noise(share=1)])
+def test_augmented_crops_depend_on_seed_epoch_and_step_alone(change: object) -> None:
+    def batches(seed: int = 0, **options: object) -> CropBatches:
+        crop = CropInput((16, 12, 8), foreground=0.5)
+        return CropBatches([scan(20, 20, 20)], crop, geometry=VOLUMES, batch=4, steps=3, seed=seed, **options)  # type: ignore[arg-type]
+
+    one, again = batches(augmentations=[change]), batches(augmentations=[change])
+    again.batch(0, 0)  # whatever was drawn before
+    image, target = one.batch(1, 2)
+    assert torch.equal(image, again.batch(1, 2)[0])
+    assert torch.equal(target, again.batch(1, 2)[1])
+    assert not torch.equal(image, one.batch(1, 1)[0])
+    assert not torch.equal(image, batches().batch(1, 2)[0])
+    # The share of each of two processes is that of the whole batch.
+    halves = [one.batch(1, 2, rank=rank, world=2)[0] for rank in range(2)]
+    assert torch.equal(image[0::2], halves[0])
+    assert torch.equal(image[1::2], halves[1])
+    # Labels moved with the values that tell them.
+    bright = image[:, 0] > 60
+    scored = target != IGNORED
+    assert float(((target == 1) == bright)[scored].float().mean()) > 0.97
