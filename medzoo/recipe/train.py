@@ -49,10 +49,10 @@ class TrainSection(Section):
     lr: float = Field(default=1e-3, gt=0, le=100, description="Learning rate after the warm-up.")
     weight_decay: float = Field(default=0.0, ge=0, le=100, description="Weight decay.")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum; sgd only.")
-    schedule: Literal["constant", "cosine", "step"] = Field(
+    schedule: Literal["constant", "cosine", "poly", "step"] = Field(
         default="cosine",
         description="The learning rate after the warm-up: constant, down to zero by a half "
-        "cosine, or divided by ten at each of the milestones.",
+        "cosine, down to zero by (1 - share of the run) ** 0.9 (poly), or divided by ten at each of the milestones.",
     )
     milestones: tuple[Fraction, ...] = Field(
         default=(0.5, 0.75),

@@ -61,6 +61,20 @@ def _known_task(name: str) -> str:
     return name
 
 
+class SlidingWindow(BaseModel):
+    """The patches in which a graph is run over a volume, joined by Gaussian weights (medzoo.runtime.decode.windows).
+
+    `size`: extent of a patch along each spatial axis. `overlap`: least share of a patch that its neighbour repeats.
+    `mirror`: axes over whose mirrored views probabilities are averaged, every combination of them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=3, max_length=3)]
+    overlap: Annotated[float, Field(ge=0, le=0.9)] = 0.5
+    mirror: tuple[Literal[0, 1, 2], ...] = ()
+
+
 class Geometry(BaseModel):
     """The arrays that a graph takes, and how the Predictor cuts an input into them.
 
@@ -71,6 +85,7 @@ class Geometry(BaseModel):
     `multiple`: the graph's coarsest step in pixels; what it is given starts at a multiple of it, so that an
     answer does not depend on where the array was cut.
     `tile`: the largest extent an axis is run at, None for no limit.
+    `window`: of a graph of volumes whose answer depends on the whole input, the patches in which it is run.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,6 +98,13 @@ class Geometry(BaseModel):
     foreground: Literal["nonzero", "all"] = "all"
     multiple: Annotated[int, Field(ge=1, le=4096)] = 1
     tile: Annotated[int, Field(ge=1, le=65536)] | None = None
+    window: SlidingWindow | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_window(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out `window` where there is none: earlier versions of medzoo refuse fields that they do not know."""
+        plain: dict[str, Any] = handler(self)
+        return {key: value for key, value in plain.items() if key != "window" or value is not None}
 
 
 class OperatingPoint(BaseModel):

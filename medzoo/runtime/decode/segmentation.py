@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from medzoo.errors import UserError
 from medzoo.imaging.holes import holes
 from medzoo.results import Segmentation
 from medzoo.runtime.decode.resample import is_resampled, resample_labels
@@ -14,12 +15,23 @@ def decode_segmentation(predictor: Predictor, prepared: Prepared, start: float) 
     """Segment a prepared image and bring the labels back to the source's grid; `start` as perf_counter gave it."""
     slab = 1 if predictor.backend.device == "cpu" else 8
     array, transform = prepared.image.array, prepared.transform
+    if predictor.metadata.geometry.dims == 3:
+        _check_volume(array, prepared.source.source, predictor.metadata.name)
     if is_resampled(transform) and "probabilities" in predictor.metadata.outputs:
         maps = probability_maps(predictor.backend, array, slab=slab)
         mask = resample_labels(maps, transform, inside=_foreground(predictor, prepared.source))
     else:
         mask = transform.mask_to_source(segment_array(predictor.backend, array, slab=slab))
     return Segmentation(mask=mask, labels=predictor.metadata.labels, **predictor.common_fields(prepared, start))
+
+
+def _check_volume(array: Array, where: str | None, name: str) -> None:
+    """Raise UserError unless a prepared array (C, *spatial) is a volume of two or more slices along every axis."""
+    if array.ndim != 4:
+        raise UserError(f"is a picture, {name} takes volumes", where, "give it the whole scan")
+    if min(array.shape[1:]) < 2:
+        size = " x ".join(map(str, array.shape[1:]))
+        raise UserError(f"of {size} voxels is a single slice, {name} takes volumes", where, "give it the whole scan")
 
 
 def _foreground(predictor: Predictor, source: Image) -> Array | None:

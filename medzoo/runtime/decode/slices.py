@@ -13,6 +13,7 @@ import numpy as np
 
 from medzoo.boxes import bounding_box
 from medzoo.runtime.backends.base import Backend
+from medzoo.runtime.decode.windows import sliding_window
 from medzoo.runtime.metadata import Geometry
 from medzoo.types import Array
 
@@ -58,6 +59,16 @@ def _answers(
     inside = array[0] if geometry.foreground == "nonzero" else None
     box = bounding_box(inside) if inside is not None else tuple(slice(0, n) for n in spatial)
     if box is None:
+        return
+    if geometry.window is not None:
+        inner = array[(slice(None), *box)]
+        for part, maps in sliding_window(backend, inner, geometry.window):
+            place = tuple(slice(p.start + b.start, p.stop + b.start) for p, b in zip(part, box, strict=True))
+            if output == "labels":
+                labels = maps.argmax(axis=0).astype(np.uint8)
+                yield place, labels if inside is None else labels * (inside[place] != 0)
+            else:
+                yield place, maps
         return
     for tile in tiles(box, limit=geometry.tile):
         context, core = with_margin(tile, spatial, margin=geometry.margin, multiple=geometry.multiple)

@@ -73,3 +73,9 @@ def test_the_moving_average_lags_behind_the_weights(tmp_path: Path) -> None:
         return math.sqrt(sum(float((a - b).detach().square().sum()) for a, b in pairs))
 
     assert 0 < way(averaged) < 0.8 * way(plain)
+
+
+def test_poly_falls_to_zero_by_a_power_of_nine_tenths_after_the_warm_up() -> None:
+    expected = [0.5, 1.0, *[(1 - k / 8) ** 0.9 for k in range(8)]]
+    assert rates(10, schedule="poly", warmup=2) == pytest.approx(expected)
+    assert rates(4, schedule="poly") == pytest.approx([(1 - k / 4) ** 0.9 for k in range(4)])
