@@ -59,7 +59,8 @@ def test_every_fault_at_once(catalog: object) -> None:
         "r.yaml:15:12: train.devices: must be auto or a whole number, not 'some'",
         "r.yaml:16:18: train.deterministic: must be true or false, not 'no'",
         "r.yaml:17:15: train.checkpoint: must be a mapping, not 3",
-        "r.yaml:18:13: train.schedule: must be one of constant, cosine, poly, step, not 'cosin' (did you mean 'cosine'?)",
+        "r.yaml:18:13: train.schedule: must be one of constant, cosine, poly, step, not 'cosin' "
+        "(did you mean 'cosine'?)",
         "r.yaml:19:30: train.augment.0.axis: must be at most 2, not 3",
         "r.yaml:20:1: metric: unknown key (did you mean 'metrics'?)",
         "override 'train.batch=0': train.batch: must be at least 1, not 0",
