@@ -1,1 +1,1 @@
-"""Prediction without torch: backends that run a graph, and the Predictor that brings images to it and back."""
+"""Prediction without PyTorch: backends that run a graph, the Predictor, decoding and the parity gate."""

@@ -1,4 +1,4 @@
-"""A pipeline of models: one finds lesions, others outline and classifier each of them. One predict, one answer."""
+"""A cascade of models: a detector finds lesions, classifiers outline and classify each of them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _POINTS = 64  # of an outline in the answer
 
 
 class Cascade(Predictor):
-    """A detector whose every box is judged by `classifiers` (role to Predictor of task classify).
+    """A detector whose boxes are classified by `classifiers` (role to Predictor of task classify).
 
-    A classifier that measures masses is given the box, outlines the mass in it and classifiers that; any other sees the
-    whole picture. Each detection then has `members` (a classifier's model to its probabilities), `outline` (contour
-    points x, y in the picture's pixels, and who drew it), and `stages`: what each part did, in order.
+    A classifier that measures masses gets the box, and outlines and classifies the mass in it; any other gets the
+    whole picture. Each detection then has `members` (classifier model to its probabilities), `outline` (contour
+    points x, y in the picture's pixels, and the model that drew it), and `stages`: the result of each model, in order.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Cascade(Predictor):
 
     @classmethod
     def from_members(cls, name: str, members: Mapping[str, Predictor], *, threshold: float | None = None) -> Cascade:
-        """From its members by role, the one in the role "find" first. Raises UserError for members that do not fit."""
+        """Build a cascade from its members by role; "find" is the detector. Raises UserError for wrong tasks."""
         if DETECTOR not in members or len(members) < 2:
             raise UserError(f"a pipeline needs a member {DETECTOR!r} and at least one classifier", "members")
         for role, predictor in members.items():
@@ -52,14 +52,14 @@ class Cascade(Predictor):
         return cls(name, members[DETECTOR], classifiers, threshold=threshold)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Of a pipeline made here, by its members: see Predictor.__reduce__."""
+        """Pickle by name or, for a cascade built from members, by these; see Predictor.__reduce__."""
         if self.reopen is not None:
             return super().__reduce__()
         return type(self), (self.metadata.name, self.detector, self.classifiers), {"_threshold": self._threshold}
 
     @property
     def only_pictures(self) -> bool:
-        """A lesion is outlined and judged in a picture, whatever finds it."""
+        """True: lesions are outlined and classified in 2D pictures."""
         return True
 
     def _decode(self, prepared: Prepared, start: float) -> Detections:
@@ -82,7 +82,7 @@ class Cascade(Predictor):
     def _classify_box(
         self, picture: Image, box: Array, score: float, whole: Mapping[str, Classification]
     ) -> dict[str, Any]:
-        """Outline, members and stages of one box."""
+        """Classify one box; return its outline, members and stages."""
         stages: list[dict[str, Any]] = [{"role": "find", "model": self.detector_name, "score": round(score, 6)}]
         members: dict[str, dict[str, float]] = {}
         outline: dict[str, Any] = {}
@@ -93,7 +93,7 @@ class Cascade(Predictor):
                 answer = whole[role] if role in whole else _classify(classifier, picture, box=_inside(box, picture))
             except TimeLimitError:
                 raise
-            except UserError as error:  # a box of a few pixels: the lesion stays, unjudged by this one
+            except UserError as error:  # a box of a few pixels: keep the detection without this classifier
                 stages.append(stage | {"error": str(error).replace("\n", "; ")})
                 continue
             members[name] = {label: round(p, 6) for label, p in answer.probabilities.items()}
@@ -110,7 +110,7 @@ def _classify(classifier: Predictor, picture: Image, **options: Any) -> Classifi
 
 
 def _inside(box: Array, picture: Image) -> tuple[float, ...]:
-    """The box cut to the picture: rounding may have left it a hair beyond."""
+    """Clip a box to the picture: rounding may have left it slightly outside."""
     height, width = picture.shape
     return tuple(float(v) for v in np.clip(box, 0, [width, height, width, height]))
 

@@ -1,4 +1,4 @@
-"""The JSON in an ONNX file's `metadata_props["medzoo"]`: all that the Predictor needs beside the graph."""
+"""The JSON in an ONNX file's `metadata_props["medzoo"]`: everything that the Predictor needs besides the graph."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(values)) < len(values):
-        raise ValueError("names one of them twice")
+        raise ValueError("contains a duplicate")
     return values
 
 
 def graph_file(precision: Precision) -> str:
-    """The name in a model folder of the ONNX file of a precision."""
+    """Return the file name of a precision's ONNX file in a model folder."""
     return "model.onnx" if precision == "fp32" else f"model.{precision}.onnx"
 
 
@@ -116,7 +116,7 @@ class OperatingPoint(BaseModel):
 
 
 def check_threshold(value: Any) -> float:
-    """`value` as a float. Raises UserError unless it is a finite number from 0 to 1 (True, "0.5" and NaN are none)."""
+    """Return `value` as a float. Raises UserError unless it is a number from 0 to 1 (not True, "0.5" or NaN)."""
     # NumPy's scalars are numbers.Real too. So is True, which is no threshold.
     number = math.nan if value is True or value is False or not isinstance(value, Real) else float(value)
     if not 0 <= number <= 1:
@@ -125,7 +125,7 @@ def check_threshold(value: Any) -> float:
 
 
 class Conformal(BaseModel):
-    """Labels whose probability reaches `threshold` make a set that holds the truth with a share of `coverage`."""
+    """Conformal sets: labels whose probability reaches `threshold` contain the true one with probability `coverage`."""
 
     model_config = ConfigDict(frozen=True)
     threshold: Share
@@ -133,7 +133,7 @@ class Conformal(BaseModel):
 
 
 class Metadata(BaseModel):
-    """What a graph is and how it is asked; the same record for every backend and for a server's client."""
+    """Description of a graph and its inputs; the same for every backend and for a server's client."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -159,35 +159,35 @@ class Metadata(BaseModel):
     @field_validator("calibration")
     @classmethod
     def _calibrated(cls, stored: dict[str, Any] | None) -> dict[str, Any] | None:
-        """Each model type notes of its own calibration what it likes; what the Predictor takes from it is checked."""
+        """Check the calibration entries that the Predictor uses; model types may add others."""
         if stored is None:
             return None
         if not _is_plain(stored):
-            raise ValueError("holds something else than finite numbers and plain words")
+            raise ValueError("may contain only finite numbers and printable strings")
         if "conformal" in stored:
             Conformal.model_validate(stored["conformal"])
         reference = stored.get("reference")
         if reference is not None and not (
             isinstance(reference, list) and all(isinstance(one, int | float) for one in reference)
         ):
-            raise ValueError("its 'reference' is not a list of numbers")
+            raise ValueError("'reference' must be a list of numbers")
         return stored
 
     @model_serializer(mode="wrap")
     def _without_values(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out `values` where there are none: earlier versions of medzoo refuse fields that they do not know."""
+        """Omit an empty `values`: earlier versions of medzoo reject unknown fields."""
         plain: dict[str, Any] = handler(self)
         return {key: value for key, value in plain.items() if key != "values" or value is not None}
 
     @property
     def conformal(self) -> Conformal | None:
-        """What calibration stored of conformal sets, if anything."""
+        """Conformal sets of the calibration, if any."""
         stored = (self.calibration or {}).get("conformal")
         return None if stored is None else Conformal.model_validate(stored)
 
     @classmethod
     def read(cls, properties: Mapping[str, str], *, where: str) -> Metadata:
-        """From a model's metadata properties. Raises UserError if it was not exported by medzoo."""
+        """Parse a model's metadata properties. Raises UserError if it was not exported by medzoo."""
         if KEY not in properties:
             raise UserError(
                 f"the ONNX file has no {KEY!r} metadata, so its preprocessing and labels are unknown",
@@ -212,7 +212,7 @@ class Metadata(BaseModel):
 
 
 def _is_plain(value: Any, depth: int = 0) -> bool:
-    """Whether JSON holds only finite numbers and printable words, a few levels deep."""
+    """Return True if a JSON value has only finite numbers and printable strings, at most eight levels deep."""
     if depth > 8:
         return False
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What a pipeline of models is, as a server tells its clients: which model plays which part."""
+"""Description of a pipeline of models, as a server sends it to clients: each member's role and metadata."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PLATFORM = "medzoo_pipeline"
 
 
 class Pipeline(BaseModel):
-    """`members`: the metadata of each member's graph by its role; a member is served under its own name."""
+    """A pipeline: metadata of its members by role; each member is served under its own name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -25,12 +25,12 @@ class Pipeline(BaseModel):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The members' names, each once."""
+        """Names of the members, without duplicates."""
         return tuple(dict.fromkeys(metadata.name for metadata in self.members.values()))
 
     @classmethod
     def read(cls, properties: Mapping[str, str], *, where: str) -> Pipeline | None:
-        """From a served model's properties; None if it is no pipeline. Raises UserError if it cannot be read."""
+        """Parse a served model's properties; None if it is not a pipeline. Raises UserError if they are invalid."""
         if KEY not in properties:
             return None
         try:

@@ -1,7 +1,7 @@
-"""The Predictor: one predict over every family and every backend.
+"""The Predictor: one predict for every task and every backend.
 
-read -> channels -> host steps -> graph -> decode -> the answer on the input's own grid. The same class
-answers in Python, on the command line, in evaluation and on a server's client side.
+read -> channels -> host steps -> graph -> decode -> result on the source grid. The same class predicts in Python, on
+the command line, in evaluation and on a server's client side.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from medzoo.task import task_of
 from medzoo.types import GridTransform, Image
 
 _OF_VOLUMES = frozenset({"orient", "spacing", "crop-foreground", "tissue-levels", "n4", "suv"})
-"""Host steps that only volumes have a use for."""
+"""Host steps that apply to volumes only."""
 _REDUCED = 3.0
 """Times that a detector's picture may be reduced in silence, twice as often for all others: the largest pictures of the
 released models' training sets were reduced 3.3 and 5.5 times."""
@@ -47,27 +47,27 @@ _SMALL, _LARGE = 640, 2500  # pixels along the longer side
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """An input after the host steps: the source image, the array the graph takes, and the way back."""
+    """An input after the host steps: source image, prepared image, and the transform between their grids."""
 
     name: str
     source: Image
     image: Image
     transform: GridTransform
     tile: tuple[int, int] | None = None
-    """Height and width of the tiles that a detector looks at, None for the whole picture at once."""
+    """Height and width of a detector's tiles; None for the whole picture at once."""
     extras: Extras = field(default_factory=dict)
     """See medzoo.preprocess.extras."""
 
 
 class Predictor:
-    """Answers images with one backend. `threshold` replaces the operating threshold that the model stores.
+    """Predicts images with one backend. `threshold` overrides the operating threshold stored in the model.
 
-    `time_limit`: seconds that graphs may compute for one input, which else raises TimeLimitError; None for no limit.
+    `time_limit`: seconds that graphs may compute per input before TimeLimitError is raised; None for no limit.
     """
 
     time_limit: float | None = None
     reopen: Callable[[], Predictor] | None = None
-    """Opens the same model again, in another process: what is pickled in place of the backend; `medzoo.load` sets it.
+    """Opens the same model in another process; pickled in place of the backend, and set by `medzoo.load`.
     """
 
     def __init__(self, backend: Backend, *, threshold: float | None = None) -> None:
@@ -82,9 +82,9 @@ class Predictor:
 
     @property
     def threshold(self) -> float:
-        """From which score on an object counts as found, or from which probability the second of two labels is given.
+        """Lowest score of a reported object, or lowest probability at which the second of two labels is predicted.
 
-        Setting it raises UserError for anything but a number from 0 to 1.
+        Setting it raises UserError unless it is a number from 0 to 1.
         """
         return self._threshold
 
@@ -93,15 +93,15 @@ class Predictor:
         self._threshold = check_threshold(value)
 
     def __copy__(self) -> Self:
-        """One that shares the backend."""
+        """Copy the predictor, sharing the backend."""
         other = type(self).__new__(type(self))
         other.__dict__.update(self.__dict__)
         return other
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled as the way to its model, by path and digest, and what was set since: no weights, no code."""
+        """Pickle path and digest of the model and the settings; no weights, no code."""
         if self.reopen is None:
-            raise TypeError("a Predictor of a backend in memory cannot be pickled: medzoo.load gives one that can")
+            raise TypeError("a Predictor of an in-memory backend cannot be pickled; use one from medzoo.load")
         return _reopened, (self.reopen, self._threshold, self.time_limit)
 
     @overload
@@ -151,7 +151,7 @@ class Predictor:
         """
         config = StreamConfig.for_backend(self.backend, batch=batch, delay=delay)
         batcher = make_batcher(self.backend, config)
-        within = self._behind(BatchingBackend(batcher))
+        within = self._with_backend(BatchingBackend(batcher))
 
         def taken() -> Iterator[tuple[str, Any, object]]:
             for source in sources:
@@ -181,20 +181,20 @@ class Predictor:
         finally:
             batcher.close()
 
-    def _behind(self, backend: Backend) -> Predictor:
-        """The same predictor with its backend behind another."""
+    def _with_backend(self, backend: Backend) -> Predictor:
+        """Copy the predictor with another backend."""
         other = copy.copy(self)
         other.backend = backend
         return other
 
     @property
     def accepts_outline(self) -> bool:
-        """Whether a mass is measured in the image, so that `mask` and `box` may say where it is."""
+        """True if the model measures a mass, so that `mask` or `box` may mark it."""
         return any(step.measures and not step.outlines_only for step in self.steps)
 
     @property
     def only_pictures(self) -> bool:
-        """Whether an image that is still a volume after the host steps cannot be answered.
+        """True if an image that is still a volume after the host steps is rejected.
 
         A detector may have learnt from single slices, but not from volumes whose axes no step brought into order.
         """
@@ -235,12 +235,12 @@ class Predictor:
 
     @property
     def canvas(self) -> tuple[int, int] | None:
-        """Height and width into which the graph fits pictures; None where it takes them as they are, or unknown."""
+        """Height and width into which the graph fits pictures; None if it does not, or if unknown."""
         found: tuple[int, int] | None = getattr(self.backend, "canvas", None)
         return found
 
-    def _reduced(self, prepared: Prepared) -> tuple[str, ...]:
-        """How much smaller a picture was made, where that is far more than the pictures of training were."""
+    def _downscale_notes(self, prepared: Prepared) -> tuple[str, ...]:
+        """Return a note if a picture was shrunk far more than those of training."""
         if prepared.source.affine is not None or len(prepared.transform.shape) != 2:
             return ()
         if max(prepared.source.shape) < _SMALL:
@@ -281,11 +281,11 @@ class Predictor:
 
     @property
     def _takes_pictures(self) -> bool:
-        """Whether an array of three axes can only be a picture: no step looks for a volume's axes or spacing."""
+        """True if an array of three axes must be a picture: no step uses a volume's axes or spacing."""
         return self.task.arrays_are_pictures(self.metadata) and not any(step.op in _OF_VOLUMES for step in self.steps)
 
     def _in_range(self, image: Image) -> Image:
-        """The image with the values that the model was trained on; see medzoo.runtime.value_range."""
+        """Convert the image to the value range of training; see medzoo.runtime.value_range."""
         values = trained_range(self.metadata, self.steps)
         if values is None:
             return image
@@ -316,7 +316,7 @@ class Predictor:
         return MassHint(box=(x0, y0, x1, y1))
 
     def predict_prepared(self, prepared: Prepared) -> Result:
-        """Run the graph on a prepared input and bring the answer back to the input's own grid."""
+        """Run the graph on a prepared input; return the result on the source grid."""
         start = time.perf_counter()
         try:
             with time_limit(self.time_limit):
@@ -335,25 +335,25 @@ class Predictor:
         return result
 
     def common_fields(self, prepared: Prepared, start: float) -> dict[str, Any]:
-        """The fields that results of every task have in common."""
+        """Return the fields that results of every task share."""
         return {
             "input": prepared.name,
             "model": self.metadata.name,
             "image": prepared.source,
             "seconds": time.perf_counter() - start,
-            "notes": (*prepared.source.meta.get("notes", ()), *self._reduced(prepared)),
+            "notes": (*prepared.source.meta.get("notes", ()), *self._downscale_notes(prepared)),
         }
 
 
 def _reopened(reopen: Callable[[], Predictor], threshold: float, time_limit: float | None) -> Predictor:
-    """A Predictor in the process that unpickles it. Raises UserError, see `reopen`."""
+    """Rebuild a pickled Predictor. Raises UserError, see `reopen`."""
     predictor = reopen()
     predictor._threshold, predictor.time_limit = threshold, time_limit
     return predictor
 
 
 def _name(source: Any) -> str:
-    """What a result calls its input: a path exactly as it was typed, or what kind of object it was."""
+    """Return the name of an input in results: its path as given, or the type of the object."""
     if isinstance(source, str | Path):
         return str(source)
     if isinstance(source, Image):

@@ -1,7 +1,7 @@
-"""Many inputs through one Predictor: several are read and brought back while others run, in order, in bounded memory.
+"""Prediction of many inputs: reading, inference and decoding overlap, with results in order and bounded memory.
 
-Every input goes through one thread from file to finished answer; the graph is behind a queue that they share
-(medzoo.runtime.backends.batching), which runs inputs of one size together where that pays.
+Each input is processed by one thread from file to result; the threads share a queue in front of the graph
+(medzoo.runtime.backends.batching), which batches inputs of one size where that pays.
 """
 
 from __future__ import annotations
@@ -26,8 +26,11 @@ _BYTES = 256 << 20  # of prepared arrays in hand, beyond the first two
 
 @dataclass(frozen=True)
 class StreamConfig:
-    """How a stream uses a backend: `rows` that share a run, `runs` at once, `readers` besides, `delay` in seconds
-    that an input waits for company."""
+    """How a stream uses a backend.
+
+    `rows`: inputs per batch. `runs`: concurrent batches. `readers`: additional threads that read and decode. `delay`:
+    seconds that an input waits for others to batch with.
+    """
 
     rows: int
     runs: int
@@ -36,10 +39,10 @@ class StreamConfig:
 
     @classmethod
     def for_backend(cls, backend: Backend, *, batch: int | None = None, delay: float | None = None) -> StreamConfig:
-        """What suits the backend's device; `batch` and `delay` replace its own.
+        """Choose what suits the backend's device; `batch` and `delay` override it.
 
-        A GPU wants many rows in one run. A CPU gains nothing from that (docs: benchmarks/predict.py), but from a
-        run on each core; alone in its run, an answer also never depends on which inputs came at the same time.
+        A GPU needs large batches. A CPU gains nothing from them (benchmarks/predict.py), but from one run per core; run
+        alone, a result also never depends on the other inputs.
         """
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         if backend.device == "cpu":
@@ -54,15 +57,15 @@ class StreamConfig:
 
     @property
     def threads(self) -> int:
-        """Inputs in hand at once: one for each row that runs, and those that are read or written meanwhile."""
+        """Number of threads, and so of inputs in progress: those that run, and those that are read or decoded."""
         return min(_MOST, self.rows * self.runs + self.readers)
 
 
 def map_in_order(work: Callable[[int, Any], tuple[T, int]], sources: Iterable[Any], *, threads: int) -> Iterator[T]:
-    """`work` of each source's number and itself, in the order of the sources, by several threads.
+    """Call `work(number, source)` in several threads; yield the results in order of the sources.
 
-    `work` also says how many bytes its input took: begins with two sources in hand and takes more while they
-    are small. Sources are taken no sooner than they are worked on. Closing the generator drops what waits.
+    `work` also returns the bytes of its input: two sources are in progress at first, and more while they are small.
+    Sources are consumed only as they are needed. Closing the generator drops waiting ones.
     """
     rest = enumerate(sources)
     waiting: deque[Future[tuple[T, int]]] = deque()
@@ -85,7 +88,7 @@ def map_in_order(work: Callable[[int, Any], tuple[T, int]], sources: Iterable[An
 
 
 def make_batcher(backend: Backend, config: StreamConfig) -> Batcher:
-    """The queue in front of a backend for one stream."""
+    """Make the queue in front of a backend for one stream."""
     if config.runs > 1 and isinstance(backend, OnnxBackend) and backend.device == "cpu":
         backend = ConcurrentOnnxBackend(backend)
     return Batcher(

@@ -1,8 +1,8 @@
-"""A limit on the time that graphs may compute, for everything that a block runs in its thread.
+"""A limit on the computing time of graphs, for everything that a block runs in its thread.
 
-Without one a graph may run for ever: a Loop takes its number of rounds from the file, or from the image. ONNX Runtime
-looks at `RunOptions.terminate` between two operators, in the bodies of loops too; one thread of this process sets it
-where a run's time is over. One operator is never ended midway.
+Without one a graph may run forever: a Loop takes its number of iterations from the file, or from the image. ONNX
+Runtime checks `RunOptions.terminate` between two operators, also within loops; one thread of this process sets it when
+a run's time is over. A single operator is never interrupted.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from medzoo.errors import UserError
 
 
 class TimeLimitError(UserError):
-    """A run that was ended because its time was over."""
+    """A run exceeded its time limit."""
 
 
 class Budget:
-    """Seconds of computing that are left; waiting for other runs does not count."""
+    """Remaining seconds of computing time; waiting for other runs does not count."""
 
     def __init__(self, seconds: float) -> None:
         self.left = seconds
@@ -41,15 +41,15 @@ _budget: ContextVar[Budget | None] = ContextVar("medzoo-time-limit", default=Non
 
 
 def budget() -> Budget | None:
-    """What the innermost `time_limit` around this call has left; None without one."""
+    """Return the budget of the innermost `time_limit` around this call; None without one."""
     return _budget.get()
 
 
 @contextmanager
 def time_limit(seconds: float | None) -> Iterator[None]:
-    """Let the graphs that the block runs compute for `seconds` in all; a run that takes longer raises TimeLimitError.
+    """Limit the computing time of all graphs that the block runs; one that takes longer raises TimeLimitError.
 
-    None, or infinity, changes nothing: a limit around this one stays.
+    None or infinity changes nothing: an outer limit stays.
     """
     if seconds is None or math.isinf(seconds):
         yield
@@ -62,7 +62,7 @@ def time_limit(seconds: float | None) -> Iterator[None]:
 
 
 def check_time_limit(seconds: float | None) -> float | None:
-    """`seconds` if it is a time. Raises UserError if it is no positive number."""
+    """Return `seconds`. Raises UserError unless it is None or a positive number."""
     if seconds is None:
         return None
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:
@@ -71,7 +71,7 @@ def check_time_limit(seconds: float | None) -> float | None:
 
 
 class _Watchdog:
-    """Sets `terminate` of run options at their time, from one thread."""
+    """Sets `terminate` of run options when their time is over, from one thread."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -82,7 +82,7 @@ class _Watchdog:
         self._wakes = -math.inf
 
     def watch(self, options: Terminable, until: float) -> int:
-        """Terminate `options` at `until` (time.monotonic) unless the number returned is given to `forget` before."""
+        """Terminate `options` at `until` (time.monotonic) unless `forget` is called with the returned number before."""
         with self._changed:
             number = next(self._numbers)
             self._watched[number] = options
@@ -95,7 +95,7 @@ class _Watchdog:
         return number
 
     def forget(self, number: int) -> None:
-        """Leave the options of that number alone from now on."""
+        """Stop watching the options of that number."""
         with self._changed:
             self._watched.pop(number, None)
             while self._due and self._due[0][1] not in self._watched:
@@ -119,8 +119,7 @@ _watchdog = _Watchdog()
 
 @contextmanager
 def enforce(allowed: Budget, options: Terminable) -> Iterator[None]:
-    """A run with `options`, whose time is taken from `allowed`. Raises TimeLimitError in place of what the run raises
-    when it was ended; the caller names the model."""
+    """Run the block with `options` within the budget `allowed`; raise TimeLimitError if it was stopped."""
     if allowed.left <= 0:
         raise TimeLimitError("the time limit is used up")
     start = time.monotonic()

@@ -1,4 +1,4 @@
-"""The rule for the range of a picture's values: the range that the model was trained on, or one line that says so.
+"""Check that a picture's values are in the range that the model was trained on.
 
 A model whose steps do not rescale grey values reads them as they are stored, so a picture in 0 to 1 is black to one
 that was trained on 0 to 255. Python, the command line, the server and its client all go through here. Volumes are in
@@ -29,8 +29,7 @@ _AS_STORED = "pass the stored values, before normalisation"
 
 @dataclass(frozen=True)
 class ValueRange:
-    """The values, `low` to `high`, of the pictures that the model `model` was trained on; `stored`: they are the 8 or
-    16 bits of a file, and not numbers of the data's own."""
+    """Range `low` to `high` of the values that `model` was trained on; `stored`: those of a file of 8 or 16 bits."""
 
     model: str
     low: float
@@ -38,7 +37,7 @@ class ValueRange:
     stored: bool = True
 
     def convert(self, picture: Image) -> Image:
-        """The picture with values in this range.
+        """Convert a picture to this range.
 
         Values that are certain are brought to it: 8-bit values in a wider type, and floats that all lie on the 256
         steps of 0 to 1 or of -1 to 1 (as from torchvision's ToTensor and Normalize(0.5, 0.5)); `meta["notes"]` says
@@ -61,14 +60,14 @@ class ValueRange:
         return picture
 
     def check_volume(self, volume: Image) -> Image:
-        """The volume as it is. Raises UserError for values of 16 bits where the model saw slices of 8."""
+        """Return the volume unchanged. Raises UserError for 16-bit values if the model was trained on 8-bit slices."""
         high = float(volume.array.max())
         if self.stored and self.high == 255 and high > self.high:
             raise self._too_deep(volume.array, float(volume.array.min()), high, volume.source)
         return volume
 
     def check_tensor(self, array: Array, *, where: str, resampled: bool = False) -> None:
-        """Raises UserError unless the values of each row (B, ...) of a graph's input are in this range.
+        """Raise UserError unless the values of each row (B, ...) of a graph's input are in this range.
 
         `resampled`: rows are cut out of a picture and interpolated, so fractions say nothing.
         """
@@ -82,7 +81,7 @@ class ValueRange:
             self._check(row, low, high, where=place, whole_is_stored=True)
 
     def _check(self, array: Array, low: float, high: float, *, where: str | None, whole_is_stored: bool) -> None:
-        """`whole_is_stored`: take 0 and 1 for stored values of an almost black picture, where no dtype tells a mask."""
+        """Check a range; `whole_is_stored`: accept 0 and 1 as values of an almost black picture rather than a mask."""
         held = f"values range from {low:g} to {high:g} ({array.dtype})"
         if not self.stored:
             slack = (self.high - self.low) / 2
@@ -119,7 +118,7 @@ class ValueRange:
         )
 
     def _levels(self, array: Array, low: float, high: float) -> Array | None:
-        """The stored values of floats that are exactly such values scaled to 0 to 1 or -1 to 1; None of others."""
+        """Recover stored values from floats that are exactly these, scaled to 0 to 1 or -1 to 1; None for others."""
         if high > 1 or low < -1 or not ((array != 0) & (np.abs(array) != 1)).any():
             return None
         values = np.asarray(array, np.float64) if low >= 0 else (np.asarray(array, np.float64) + 1) / 2
@@ -137,8 +136,10 @@ class ValueRange:
 
 
 def trained_range(metadata: Metadata, steps: Sequence[HostStep]) -> ValueRange | None:
-    """The range of the pictures that a model was trained on; None where their values are in any unit: of volumes,
-    outlines, and of models with a step that rescales them."""
+    """Return the value range of a model's training pictures; None if any range is valid.
+
+    That is the case for volumes, outlines, and models with a step that rescales values.
+    """
     geometry = metadata.geometry
     if geometry.dims != 2 or geometry.slices != 1 or any(step.scales or step.outlines_only for step in steps):
         return None
@@ -150,12 +151,12 @@ def trained_range(metadata: Metadata, steps: Sequence[HostStep]) -> ValueRange |
 
 
 def unusual_range(low: float, high: float) -> tuple[float, float] | None:
-    """What a model's metadata say of values that are not those of a file's 8 or 16 bits; None if they are."""
+    """Return the range for a model's metadata; None for the usual values of 8- or 16-bit files."""
     return (low, high) if low < -max(1.0, _RINGING * high) or (high < FAINT and (low, high) != (0, 0)) else None
 
 
 def check_tensors(metadata: Metadata, inputs: Mapping[str, Array]) -> None:
-    """Raises UserError for the tensors of a picture whose values are in another range than those of training."""
+    """Raise UserError for picture tensors whose values are outside the range of training."""
     name = metadata.inputs[0]
     if name == "features" or name not in inputs:
         return

@@ -1,1 +1,1 @@
-"""Backends that run a graph: ONNX Runtime, a remote server, batches; and what bounds and feeds them."""
+"""Backends that run a graph: ONNX Runtime, a remote server, and a batching queue in front of either."""

@@ -1,4 +1,4 @@
-"""What the Predictor asks of a backend: run named arrays through a graph."""
+"""The backend protocol: run named arrays through a graph."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from medzoo.types import Array
 
 T = TypeVar("T")
 BOXES_OUTPUT = "found_boxes"
-"""What a graph calls the boxes that it answers if it is given `boxes` too: ONNX lets no output bear an input's name."""
+"""Name of the output boxes of a graph that also has an input `boxes`: ONNX requires distinct names."""
 
 
 class Backend(Protocol):
-    """A graph that answers: ONNX Runtime, torch, or a server."""
+    """Runs a graph: with ONNX Runtime, PyTorch, or on a server."""
 
     metadata: Metadata
     name: str
     """"onnx", "torch" or "remote"."""
     device: str
-    """What it really runs on, such as "cpu" or "cuda:0"."""
+    """The device in use, such as "cpu" or "cuda:0"."""
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
-        """Outputs by name; all of them for None. Raises UserError where the graph cannot take the arrays."""
+        """Run the graph; return its outputs by name, all of them for None. Raises UserError for invalid inputs."""
         ...
 
 
 def detection_outputs(outputs: Mapping[str, T]) -> dict[str, T]:
-    """`boxes`, `scores`, `labels` and `count` of a graph's outputs; others keep their names."""
+    """Rename a detection graph's outputs to `boxes`, `scores`, `labels` and `count`; others keep their names."""
     return {"boxes" if name == BOXES_OUTPUT else name: value for name, value in outputs.items()}

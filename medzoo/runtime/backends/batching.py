@@ -1,8 +1,7 @@
-"""A queue in front of a backend: requests of one size run as one batch, each is answered, refused or dropped.
+"""Dynamic batching: a queue in front of a backend that runs requests of one size as one batch.
 
-A batch is whatever waits, of the same size as the oldest, when the backend becomes free; an idle backend
-takes a lone request at once unless `max_delay` tells it to wait for company. Several threads may run batches
-at once, where a backend is faster for it.
+When a thread becomes free, it takes the oldest request and those of the same size. A lone request runs at once, unless
+`max_delay` makes it wait for others to batch with. Several threads may run batches concurrently.
 """
 
 from __future__ import annotations
@@ -24,20 +23,20 @@ from medzoo.types import Array
 
 
 class QueueFullError(Exception):
-    """The queue has as many requests, or as many bytes, as it may hold."""
+    """The queue is full: it holds its maximum of requests or of bytes."""
 
 
 class DeadlineError(Exception):
-    """The request's deadline passed before the backend came to it, or while it compute_seconds."""
+    """The request's deadline passed while it waited or ran."""
 
 
 class ClosedError(Exception):
-    """The queue takes no more requests."""
+    """The queue was closed and accepts no more requests."""
 
 
 @dataclass(frozen=True)
 class InferenceResult:
-    """Outputs by name, the seconds spent waiting and running, and the rows of the batch it was part of."""
+    """Outputs by name, the seconds in the queue and in the run, and the size of the batch it was part of."""
 
     outputs: Mapping[str, Array]
     queue_seconds: float
@@ -51,28 +50,28 @@ class _Request:
     outputs: tuple[str, ...] | None
     deadline: float | None
     limit: float = math.inf
-    """Seconds that its run may take."""
+    """Time limit of the run in seconds."""
     future: Future[InferenceResult] = field(default_factory=Future)
     entered: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         shapes = tuple((name, array.dtype.str, array.shape[1:]) for name, array in sorted(self.inputs.items()))
-        # Requests that share this run together.
-        self.kind = (shapes, self.outputs)
+        # Requests of one signature can share a batch.
+        self.signature = (shapes, self.outputs)
         self.rows = len(next(iter(self.inputs.values())))
         self.bytes = sum(array.nbytes for array in self.inputs.values())
 
     def is_late(self) -> bool:
-        """Whether its deadline has passed."""
+        """Return True if the deadline has passed."""
         return self.deadline is not None and time.monotonic() >= self.deadline
 
 
 class Batcher:
-    """Runs `backend` in threads of its own, over batches of at most `max_batch_size` rows and `max_bytes` bytes.
+    """Runs `backend` in its own threads on batches of at most `max_batch_size` rows and `max_bytes` bytes.
 
-    `runs`: batches that run at the same time. `max_delay`: seconds that a request may wait for company.
-    `max_queue`: requests that may wait; `max_queue_bytes`: bytes of inputs that may. A request of more than
-    `max_batch_size` rows runs alone. Every input and output of the graph has the batch as its first axis.
+    `runs`: number of threads, and so of concurrent batches. `max_delay`: seconds that a request may wait for others to
+    batch with. `max_queue`, `max_queue_bytes`: requests, and bytes of their inputs, that may wait. A request of more
+    than `max_batch_size` rows runs alone. The first axis of every input and output is the batch.
     """
 
     def __init__(
@@ -100,7 +99,7 @@ class Batcher:
             thread.start()
 
     def __len__(self) -> int:
-        """Requests that wait."""
+        """Return the number of waiting requests."""
         return len(self._waiting)
 
     def submit(
@@ -111,12 +110,11 @@ class Batcher:
         deadline: float | None = None,
         wait: bool = False,
     ) -> Future[InferenceResult]:
-        """A future of the answer; cancel it and the request is dropped if it has not begun.
+        """Queue a request and return a future of its result; cancelling the future drops a request that still waits.
 
-        `deadline`: on the clock of time.monotonic; a request that was not answered by then fails with DeadlineError,
-        and a run that nobody waits for any more is ended. A `time_limit` around the call bounds the request's run,
-        not its waiting. `wait`: where the queue is full, wait for a place; otherwise raises QueueFullError.
-        Raises ClosedError after `close`.
+        `deadline` (time.monotonic): the request then fails with DeadlineError, and its run is stopped once no other
+        request of the batch needs it. A `time_limit` around the call limits the run, not the waiting. `wait`: wait
+        while the queue is full instead of raising QueueFullError. Raises ClosedError after `close`.
         """
         allowed = budget()
         limit = math.inf if allowed is None else allowed.left
@@ -136,7 +134,7 @@ class Batcher:
         return request.future
 
     def _drop_cancelled(self) -> None:
-        """What nobody waits for any more takes no place from others."""
+        """Remove cancelled requests from the queue."""
         gone = [request for request in self._waiting if request.future.cancelled()]
         for request in gone:
             self._waiting.remove(request)
@@ -147,7 +145,7 @@ class Batcher:
         return beyond or len(self._waiting) >= self.max_queue
 
     def close(self) -> None:
-        """Take no more requests, answer those that wait, and stop."""
+        """Accept no more requests, process the waiting ones, and stop the threads."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -160,16 +158,16 @@ class Batcher:
                 self._changed.wait_for(lambda: self._waiting or self._closed)
                 if not self._waiting:
                     return
-                self._gather()
-                batch = self._take()
-                self._changed.notify_all()  # there is room in the queue again
+                self._wait_for_batch()
+                batch = self._next_batch()
+                self._changed.notify_all()  # the queue has room again
             if batch:
                 self._run(batch)
-            # Nothing of a large request may stay in memory until the next one comes.
+            # Free a large request before waiting for the next.
             del batch
 
-    def _gather(self) -> None:
-        """Let the oldest request wait for company, if it may."""
+    def _wait_for_batch(self) -> None:
+        """Wait until the oldest request's batch is full or its `max_delay` is over."""
         if self.max_delay > 0 and self.max_batch_size > 1:
             first = self._waiting[0]
             end = first.entered + self.max_delay
@@ -178,13 +176,13 @@ class Batcher:
                 lambda: (
                     self._closed
                     or first not in self._waiting
-                    or sum(r.rows for r in self._waiting if r.kind == first.kind) >= self.max_batch_size
+                    or sum(r.rows for r in self._waiting if r.signature == first.signature) >= self.max_batch_size
                 ),
                 timeout=max(0.0, end - time.monotonic()),
             )
 
-    def _take(self) -> list[_Request]:
-        """The oldest live request and those that go with it; the others keep their order."""
+    def _next_batch(self) -> list[_Request]:
+        """Take the oldest pending request and those of its signature off the queue; the rest keep their order."""
         batch: list[_Request] = []
         rest: deque[_Request] = deque()
         rows = size = 0
@@ -192,7 +190,7 @@ class Batcher:
         for request in self._waiting:
             late = request.deadline is not None and now > request.deadline
             fits = not batch or (
-                request.kind == batch[0].kind
+                request.signature == batch[0].signature
                 and rows + request.rows <= self.max_batch_size
                 and size + request.bytes <= self.max_bytes
             )
@@ -214,14 +212,14 @@ class Batcher:
         started = time.monotonic()
         rows = sum(request.rows for request in batch)
         try:
-            outputs = self._together(batch)
+            outputs = self._run_batch(batch)
             parts, first = [], 0
             for request in batch:
                 parts.append({name: array[first : first + request.rows] for name, array in outputs.items()})
                 first += request.rows
         except Exception as error:
             if len(batch) > 1:
-                # One that the graph cannot take must not cost the others their answers.
+                # An invalid request must not fail the others of its batch.
                 for request in batch:
                     if request.is_late():
                         request.future.set_exception(DeadlineError())
@@ -236,7 +234,7 @@ class Batcher:
         for request, part in zip(batch, parts, strict=True):
             request.future.set_result(InferenceResult(part, started - request.entered, compute_seconds, rows))
 
-    def _together(self, batch: list[_Request]) -> dict[str, Array]:
+    def _run_batch(self, batch: list[_Request]) -> dict[str, Array]:
         names = batch[0].inputs
         inputs = {
             name: batch[0].inputs[name] if len(batch) == 1 else np.concatenate([r.inputs[name] for r in batch])
@@ -249,9 +247,9 @@ class Batcher:
 
 
 class BatchingBackend:
-    """A backend whose concurrent calls of `run` share batches; `batcher` may serve others at the same time.
+    """A backend that runs through a Batcher, so that concurrent calls share batches.
 
-    `stopped`: asked before every run; where it says yes, the run raises ClosedError.
+    `stopped`: called before every run; if it returns True, the run raises ClosedError.
     """
 
     def __init__(
@@ -264,12 +262,12 @@ class BatchingBackend:
 
     @property
     def canvas(self) -> Canvas | None:
-        """As the backend behind the queue says."""
+        """Canvas of the backend behind the queue."""
         found: Canvas | None = getattr(self.batcher.backend, "canvas", None)
         return found
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
-        """See Backend.run; waits for a place in the queue. Raises DeadlineError or ClosedError besides."""
+        """See Backend.run; waits while the queue is full. Also raises DeadlineError and ClosedError."""
         if self.stopped():
             raise ClosedError
         answer = self.batcher.submit(inputs, outputs, deadline=self.deadline, wait=True).result()

@@ -1,4 +1,4 @@
-"""The size to which a graph fits pictures, read from the ONNX file: nothing else that released models hold tells it."""
+"""The canvas size into which a graph fits pictures, read from the ONNX file (no other file stores it)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 KEY = "medzoo_canvas"
-"""Where a server's model configuration says it, "height,width", beside the metadata."""
+"""Key of a served model's configuration that holds the canvas as "height,width"."""
 Canvas = tuple[int, int]
 """Height and width in pixels; a picture is shrunk or enlarged until it fits, its aspect kept (medzoo.nn.canvas)."""
 # Field numbers of onnx.proto.
@@ -22,7 +22,7 @@ _SIZES = 3  # which input of Resize holds the sizes
 
 
 def read_canvas(source: Path | bytes) -> Canvas | None:
-    """The canvas of an ONNX file that `check_onnx` has passed; None if its graph fits pictures to none.
+    """Read the canvas of an ONNX file that `check_onnx` has accepted; None if its graph has none.
 
     It is the constant in Resize(image, sizes=Min(..., canvas)), as medzoo exports it.
     """
@@ -72,7 +72,7 @@ def _node(view: memoryview, start: int, end: int) -> tuple[str, list[str], list[
 
 
 def _pair(view: memoryview, start: int, end: int) -> tuple[str, Canvas] | None:
-    """The name of a tensor of two int64, and these; None for any other."""
+    """Return name and values of a tensor of two int64; None for any other."""
     name, values = "", None
     for number, first, last in _fields(view, start, end):
         if number == _TENSOR_NAME:
@@ -85,7 +85,7 @@ def _pair(view: memoryview, start: int, end: int) -> tuple[str, Canvas] | None:
 
 
 def _fields(view: memoryview, at: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Number and place of the length-delimited fields of a message; numbers of other kinds are passed over."""
+    """Yield number, start and end of the length-delimited fields of a message."""
     while at < end:
         tag, at = _varint(view, at)
         wire = tag & 7
@@ -111,16 +111,16 @@ def _varint(view: memoryview, at: int) -> tuple[int, int]:
 
 
 def downscale_factor(size: tuple[int, ...], canvas: Canvas) -> float:
-    """How many pixels of a picture (H, W) along one side become one on the canvas; at least 1."""
+    """Return the factor by which a picture (H, W) shrinks to fit the canvas; at least 1."""
     return max(1.0, *(length / limit for length, limit in zip(size, canvas, strict=True)))
 
 
 def to_property(canvas: Canvas) -> str:
-    """As a server's model configuration holds it."""
+    """Format the canvas for a served model's configuration."""
     return f"{canvas[0]},{canvas[1]}"
 
 
 def from_properties(properties: Mapping[str, str]) -> Canvas | None:
-    """From a served model's properties; None if they do not tell."""
+    """Parse the canvas from a served model's properties; None if there is none."""
     match = re.fullmatch(r"([1-9]\d{0,5}),([1-9]\d{0,5})", properties.get(KEY, ""))
     return None if match is None else (int(match[1]), int(match[2]))

@@ -1,4 +1,4 @@
-"""An ONNX Runtime graph on a CPU whose runs overlap: alone, a run takes every core; beside others, one."""
+"""Concurrent runs of an ONNX Runtime graph on the CPU: a single run uses every core, concurrent ones one each."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from medzoo.types import Array
 
 
 class ConcurrentOnnxBackend:
-    """The answers of `backend`, to the last bit, from two sessions of the same graph.
+    """Runs `backend` with the same results to the last bit, but in a second, single-threaded session when runs overlap.
 
-    Runs that share threads wait for one another at every operator: as many runs as there are cores, a thread each,
-    answer more images a second. The second session is opened when two runs first meet.
+    Runs that share threads wait for one another at every operator, so one thread per run gives a higher throughput.
+    The second session is opened when two runs first overlap.
     """
 
     name = "onnx"
@@ -41,7 +41,7 @@ class ConcurrentOnnxBackend:
                 self._running -= 1
 
     def _begin(self) -> OnnxBackend:
-        """The session for one more run."""
+        """Choose the session of the next run."""
         with self._lock:
             if self._running and self._single is None:
                 self._single = self.backend.with_threads(1)

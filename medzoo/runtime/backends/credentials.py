@@ -1,4 +1,4 @@
-"""What a client shows a server, and what it trusts: from environment variables that name files.
+"""A client's token and TLS certificates, from environment variables.
 
 `MEDZOO_TOKEN` or `MEDZOO_TOKEN_FILE`: the bearer token. `MEDZOO_CA`: PEM file of certificate authorities to trust
 besides the system's. `MEDZOO_CERT` and `MEDZOO_KEY`: PEM files of the client's own certificate and its key.
@@ -17,7 +17,7 @@ from medzoo.errors import UserError
 
 TOKEN, TOKEN_FILE = "MEDZOO_TOKEN", "MEDZOO_TOKEN_FILE"
 AUTHORITIES, CERTIFICATE, KEY = "MEDZOO_CA", "MEDZOO_CERT", "MEDZOO_KEY"
-# What OpenSSL, Python and gRPC say, and what it means.
+# Messages of OpenSSL, Python and gRPC, and their meaning.
 _MEANINGS = (
     (r"certificate has expired", "its certificate has expired"),
     (r"certificate is not yet valid", "its certificate is not valid yet"),
@@ -48,7 +48,7 @@ _HINTS = {
 
 @dataclass(frozen=True)
 class Certificates:
-    """PEM files: authorities to trust (None: the system's alone), and a client's own certificate and key."""
+    """PEM files: trusted authorities (None: only the system's), and the client's certificate and key."""
 
     authorities: Path | None = None
     certificate: Path | None = None
@@ -56,7 +56,7 @@ class Certificates:
 
     @classmethod
     def from_environment(cls) -> Certificates:
-        """Raises UserError if a variable names no PEM file, or a certificate has no key."""
+        """Read the paths from the environment. Raises UserError for invalid files or a certificate without its key."""
         given = {name: Path(os.environ[name]) for name in (AUTHORITIES, CERTIFICATE, KEY) if os.environ.get(name)}
         found = cls(given.get(AUTHORITIES), given.get(CERTIFICATE), given.get(KEY))
         if (found.certificate is None) != (found.key is None):
@@ -68,7 +68,7 @@ class Certificates:
         return found
 
     def context(self) -> ssl.SSLContext:
-        """What these files mean to Python's TLS. Raises UserError that names the file which cannot be used."""
+        """Build an SSL context from the files. Raises UserError that names an invalid file."""
         context = ssl.create_default_context()
         if self.authorities is not None:
             try:
@@ -88,7 +88,7 @@ class Certificates:
 
 
 def read_token() -> str | None:
-    """The token in $MEDZOO_TOKEN, else in the file that $MEDZOO_TOKEN_FILE names, else none. Raises UserError."""
+    """Read the token from $MEDZOO_TOKEN or the file $MEDZOO_TOKEN_FILE; None if neither is set. Raises UserError."""
     if token := os.environ.get(TOKEN):
         return check_token(token, where=f"${TOKEN}")
     if not (name := os.environ.get(TOKEN_FILE)):
@@ -104,14 +104,14 @@ def read_token() -> str | None:
 
 
 def check_token(token: str, *, where: str) -> str:
-    """The token. Raises UserError, without showing it, if no header can carry it."""
+    """Return a valid token. Raises UserError, which does not show it, if a header cannot carry it."""
     if not re.fullmatch(r"[ -~]+", token):
         raise UserError("invalid token: it contains characters that an HTTP header cannot carry", where=where)
     return token
 
 
 def redact_url(url: str) -> str:
-    """A URL as it may be shown: no user, no password, no query."""
+    """Strip user name, password and query from a URL."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -120,7 +120,7 @@ def redact_url(url: str) -> str:
 
 
 def tls_error(words: str, *, where: str) -> UserError | None:
-    """The error that a failed TLS connection means, by a library's words for it; None if they are of something else."""
+    """Translate a library's message about a failed TLS connection; None if it is about something else."""
     for pattern, meaning in _MEANINGS:
         if re.search(pattern, words, re.IGNORECASE):
             return UserError(f"cannot connect to the server: {meaning}", where=where, hint=_HINTS.get(meaning))

@@ -1,4 +1,4 @@
-"""The device that ONNX Runtime computes on: its execution providers, their options, and what this machine has."""
+"""ONNX Runtime's devices: execution providers, GPU options, and the hardware of this machine."""
 
 from __future__ import annotations
 
@@ -30,10 +30,13 @@ _ENGINE_CACHE = "MEDZOO_ENGINES"
 
 @dataclass(frozen=True)
 class GpuOptions:
-    """`number`: the device's. `memory`: bytes that the arena may take, None for no limit. `graphs`: record the
-    kernels of a run and play them again, for inputs that all have one shape. `engines`: where TensorRT keeps what
-    it built, so that a second start takes seconds; by default $MEDZOO_ENGINES, else medzoo/engines in the user's
-    cache. `half`: let TensorRT compute in half precision."""
+    """Options of the CUDA and TensorRT execution providers.
+
+    `device_id`: number of the GPU. `memory_limit`: bytes of the memory arena, None for no limit. `cuda_graphs`: record
+    the kernels of a run and replay them, for inputs of one shape. `engine_cache`: folder of TensorRT's engines, which
+    makes a second start fast; by default $MEDZOO_ENGINES, else medzoo/engines in the user's cache. `fp16`: let TensorRT
+    compute in half precision.
+    """
 
     device_id: int = 0
     memory_limit: int | None = None
@@ -42,7 +45,7 @@ class GpuOptions:
     fp16: bool = False
 
     def describe(self) -> str:
-        """What differs from the usual, for an error."""
+        """Describe the options that differ from the defaults, for an error message."""
         said = [f"GPU {self.device_id}"] if self.device_id else []
         said += [f"a GPU memory limit of {self.memory_limit >> 20} MB"] if self.memory_limit is not None else []
         said += ["CUDA graphs"] if self.cuda_graphs else []
@@ -50,8 +53,10 @@ class GpuOptions:
         return ", ".join(said) or "GPU 0"
 
     def providers(self, *, tensorrt: bool) -> list[Any]:
-        """ONNX Runtime's providers, the one to be tried first in front; what TensorRT cannot take goes to CUDA, and
-        the host steps inside a graph (shapes, lists of boxes) to the CPU."""
+        """List ONNX Runtime's providers by preference.
+
+        Operators that TensorRT does not support run on CUDA; shape computations and lists of boxes on the CPU.
+        """
         cuda: dict[str, Any] = {
             "device_id": self.device_id,
             # Grows by what is asked for: doubling would take half of a shared GPU for one large input.
@@ -84,7 +89,7 @@ class GpuOptions:
 
 
 def default_engine_cache() -> Path:
-    """Where TensorRT's engines are kept."""
+    """Return the default folder of TensorRT's engines."""
     named = os.environ.get(_ENGINE_CACHE)
     if named:
         return Path(named)
@@ -92,9 +97,9 @@ def default_engine_cache() -> Path:
 
 
 def device_in_use(asked: Device, providers: Sequence[str], *, number: int, where: str) -> str:
-    """The name of what a session runs on, "cpu", "cuda:0" or "tensorrt:0", from the providers that it took.
+    """Return the device of a session, "cpu", "cuda:0" or "tensorrt:0", from its providers.
 
-    Raises UserError if it took less than was asked for: ONNX Runtime itself falls back without a word.
+    Raises UserError if it is not the requested one: ONNX Runtime itself falls back silently.
     """
     name = _NAMES.get(providers[0], "cpu")
     if asked in ("cuda", "tensorrt") and name != asked:
@@ -143,13 +148,13 @@ def _missing() -> str:
 
 
 def cuda_usable() -> bool:
-    """Whether this ONNX Runtime can run on a CUDA device of this machine."""
+    """Return True if this ONNX Runtime can run on a CUDA device of this machine."""
     return "CUDAExecutionProvider" in ort.get_available_providers() and cuda_device_present()
 
 
 @cache
 def _load_libraries() -> None:
-    """CUDA and cuDNN as pip installs them, torch's too, where the system's loader does not look by itself."""
+    """Load CUDA and cuDNN from pip packages, including PyTorch's, which the system's loader does not search."""
     # It prints of every plan of cuDNN's that it tries in vain, as an error; what ends a run is raised.
     ort.set_default_logger_severity(4)
     load = getattr(ort, "preload_dlls", None)  # from 1.21 on
@@ -163,12 +168,12 @@ def _load_libraries() -> None:
 
 
 def tensorrt_usable() -> bool:
-    """Whether this ONNX Runtime was built with TensorRT, and TensorRT's own library is there (no wheel brings it)."""
+    """Return True if this ONNX Runtime supports TensorRT and its library is installed (no wheel contains it)."""
     return "TensorrtExecutionProvider" in ort.get_available_providers() and _loads("libnvinfer.so.10")
 
 
 def cuda_device_present() -> bool:
-    """Whether the NVIDIA driver counts at least one device (the GPU build of ONNX Runtime installs without)."""
+    """Return True if the NVIDIA driver finds a device (the GPU build of ONNX Runtime installs without one)."""
     if not _loads("libcuda.so.1"):
         return False
     driver = ctypes.CDLL("libcuda.so.1")
@@ -185,7 +190,7 @@ def _loads(library: str) -> bool:
 
 
 def physical_cores(topology: str = _TOPOLOGY) -> int:
-    """Physical cores among those that this process may use: two threads of one core share its arithmetic.
+    """Count the physical cores that this process may use; two hardware threads share one core's arithmetic units.
 
     `topology`: the file, by a processor's number, that names those of the same core; a processor without it
     counts as a core of its own.

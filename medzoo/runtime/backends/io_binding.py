@@ -33,7 +33,7 @@ class BoundSession:
         self._lock = threading.Lock()
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> dict[str, Array]:
-        """See Backend.run; the arrays that come back are the caller's own."""
+        """See Backend.run; the returned arrays are copies."""
         arrays = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
         key = (*((name, array.shape, array.dtype.str) for name, array in arrays.items()), *outputs)
         with self._lock:
@@ -51,7 +51,7 @@ class BoundSession:
 
 
 class _Buffers:
-    """Memory on the device for one set of shapes."""
+    """Device buffers for one set of input shapes."""
 
     def __init__(
         self,
@@ -74,13 +74,12 @@ class _Buffers:
         self._fixed = False
 
     def fill(self, arrays: Mapping[str, Array]) -> None:
-        """Other values of the same shapes."""
+        """Copy new values into the input buffers."""
         for name, array in arrays.items():
             self._inputs[name].update_inplace(array)
 
     def run(self) -> dict[str, Array]:
-        """Outputs as arrays on the host; the first run finds out how long they are, the next ones write into the same
-        memory."""
+        """Run the session; return host copies of the outputs. The first run allocates their buffers."""
         allowed = budget()
         if allowed is None:
             self._session.run_with_iobinding(self._binding, self._options)

@@ -1,4 +1,4 @@
-"""A limit on the memory that graphs take on the CPU, so that a small file cannot bring the process down.
+"""A limit on the CPU memory of graphs, so that a small file cannot exhaust the machine's memory.
 
 A graph of a few hundred bytes may ask for any amount: a constant of 10 GB, a Loop that doubles what it holds. All
 sessions of a process take their tensors from one arena (ONNX Runtime, "Share allocator(s) between sessions"), which
@@ -24,13 +24,13 @@ _REFUSALS = ("BFCArena", "bad_alloc", "bad allocation", "Failed to allocate memo
 
 
 def limit_graph_memory(options: ort.SessionOptions) -> None:
-    """Have a session on the CPU take its memory from the arena that is limited. Raises UserError for a bad VARIABLE."""
+    """Make a CPU session allocate from the limited arena. Raises UserError for an invalid VARIABLE."""
     _register_arena()
     options.add_session_config_entry("session.use_env_allocators", "1")
 
 
 def memory_fault(error: BaseException, *, where: str) -> UserError | None:
-    """The error for a graph that was refused memory; None for errors of another cause."""
+    """Return the error for a failed allocation; None for errors of another cause."""
     if not isinstance(error, MemoryError) and not any(words in str(error) for words in _REFUSALS):
         return None
     return UserError(
@@ -42,8 +42,11 @@ def memory_fault(error: BaseException, *, where: str) -> UserError | None:
 
 @cache
 def graph_memory() -> int:
-    """Bytes that the graphs of this process may hold together: what VARIABLE says, else half of what is free at the
-    first call, at least 1 GB. Raises UserError for a value that is no positive number."""
+    """Return the memory limit of all graphs of this process, in bytes.
+
+    It is the value of VARIABLE, else half of the memory that is free at the first call, at least 1 GB. Raises UserError
+    for an invalid value.
+    """
     said = os.environ.get(VARIABLE, "").strip()
     if said:
         if not said.isdecimal() or not 0 < int(said) < 1 << 40:
@@ -53,8 +56,10 @@ def graph_memory() -> int:
 
 
 def free_memory(root: Path = Path("/")) -> int:
-    """Bytes that this process can still take: the system's, or its control group's if that is less (cgroup v2 and v1,
-    where memory that only keeps files counts as free). A system that does not tell is taken to have 16 GB."""
+    """Return the bytes available to this process: of the system, or of its control group if that is less.
+
+    Reads cgroup v2 and v1; page cache counts as free. 16 GB where the system does not tell.
+    """
     found = [1024 * value for value in _numbers(root / "proc/meminfo", "MemAvailable:")] or [16 << 30]
     with suppress(OSError):
         for line in (root / "proc/self/cgroup").read_text().splitlines():
@@ -73,7 +78,7 @@ def free_memory(root: Path = Path("/")) -> int:
 
 
 def _numbers(path: Path, key: str) -> list[int]:
-    """The number after `key` in a file of one key a line; empty where there is none."""
+    """Return the numbers after `key` in a file with one key per line; empty if there is none."""
     try:
         rows = [line.split() for line in path.read_text().splitlines()]
     except OSError:

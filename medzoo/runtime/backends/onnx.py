@@ -1,4 +1,4 @@
-"""The default backend: ONNX Runtime on CPU or CUDA."""
+"""The ONNX Runtime backend, on CPU, CUDA or TensorRT."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from medzoo.runtime.time_limit import TimeLimitError, budget, enforce
 from medzoo.types import Array
 
 log = logging.getLogger("medzoo.runtime")
-# Said to the library too, for a program that imported it before medzoo (see medzoo/__init__.py).
+# For a program that imported onnxruntime before medzoo (see medzoo/__init__.py).
 if os.environ.get("ORT_DISABLE_TELEMETRY") == "1":
     ort.disable_telemetry_events()
 _SPIN = 1000  # microseconds
@@ -86,7 +86,7 @@ class OnnxBackend:
         self._check_metadata()
 
     def _check_metadata(self) -> None:
-        """Raises UserError where the graph is not the one that its metadata speak of."""
+        """Raise UserError if the graph's inputs, outputs or labels differ from its metadata."""
         for kind, said, values in (
             ("input", self.metadata.inputs, self.session.get_inputs()),
             ("output", self.metadata.outputs, self.session.get_outputs()),
@@ -110,7 +110,7 @@ class OnnxBackend:
                 )
 
     def digest(self) -> str:
-        """SHA-256 of the ONNX file, in hexadecimal."""
+        """Return the SHA-256 of the ONNX file in hexadecimal."""
         if isinstance(self._source, bytes):
             return hashlib.sha256(self._source).hexdigest()
         with self._source.open("rb") as file:
@@ -149,22 +149,22 @@ class OnnxBackend:
 
     @cached_property
     def canvas(self) -> Canvas | None:
-        """Height and width into which the graph fits pictures, if it does."""
+        """Height and width into which the graph fits pictures, if any."""
         return read_canvas(self._source)
 
     def with_threads(self, threads: int) -> OnnxBackend:
-        """The same graph in a session of its own on the CPU, of so many threads. Raises UserError."""
+        """Open the same graph in another CPU session with `threads` threads. Raises UserError."""
         return OnnxBackend(self._source, device="cpu", threads=threads, where=self.where)
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
-        """See Backend.run; a `time_limit` around the call ends the run, which then raises TimeLimitError."""
+        """See Backend.run. A `time_limit` around the call stops the run with TimeLimitError."""
         names = list(outputs or [output.name for output in self.session.get_outputs()])
         allowed = budget()
         try:
             if self._bound is not None:
                 return self._bound.run(inputs, names)
             arrays = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
-            options = self._emptied(arrays)
+            options = self._shrink_options(arrays)
             if allowed is None:
                 values = self.session.run(names, arrays, options)
             else:
@@ -182,17 +182,18 @@ class OnnxBackend:
         return dict(zip(names, values, strict=True))
 
     def warm_up(self) -> None:
-        """Answer one input of zeros, so that what ONNX Runtime makes at the first run alone (memory, the choice of
-        kernels, TensorRT's engine) is there when the first user asks. Raises UserError."""
+        """Run once on zeros, so that memory, kernel selection and TensorRT engines are ready before the first request.
+
+        Raises UserError.
+        """
         specs = [tensor_spec(value) for value in self.session.get_inputs()]
         shapes = {spec.name: (1, *(WARM_UP_SIZE if n == -1 else n for n in spec.shape[1:])) for spec in specs}
         self.run({spec.name: np.zeros(shapes[spec.name], DTYPES[spec.datatype]) for spec in specs})
 
-    def _emptied(self, arrays: Mapping[str, Array]) -> ort.RunOptions | None:
-        """Has the arena give back after a run what stands free in it, if the shapes are not those of the run before.
+    def _shrink_options(self, arrays: Mapping[str, Array]) -> ort.RunOptions | None:
+        """Return options that shrink the memory arena after the run, if the input shapes changed; None otherwise.
 
-        While shapes repeat it keeps what one run needs; slices and tiles that differ in size would leave in it the
-        most that any of them took, and the gaps between.
+        While shapes repeat, the arena keeps what one run needs. Slices and tiles of different sizes would fragment it.
         """
         shapes = {name: array.shape for name, array in arrays.items()}
         repeated, self._shapes = shapes == self._shapes, shapes
@@ -204,7 +205,7 @@ class OnnxBackend:
 
 
 def read_metadata(path: Path) -> Metadata:
-    """The metadata of an ONNX file alone."""
+    """Read the metadata of an ONNX file."""
     return OnnxBackend(path, device="cpu").metadata
 
 

@@ -1,4 +1,4 @@
-"""Refuses ONNX files that reach beyond themselves: a model is one file, whose digest vouches for all of it.
+"""Validation of ONNX files: rejects those that load data or code from outside the file.
 
 ONNX Runtime opens whatever path a tensor names as the place of its data, so a graph could read any file of the
 machine. The check walks the bytes as protobuf's readers do (https://protobuf.dev/programming-guides/encoding) and fails
@@ -30,12 +30,14 @@ _SETTINGS = ("ort_", "ep_")
 
 
 class NotOnnxError(ValueError):
-    """The bytes are no message of ONNX at all."""
+    """The bytes are not an ONNX model."""
 
 
 def check_onnx(source: Path | bytes, *, where: str) -> None:
-    """Walk an ONNX file. Raises UserError that names what it keeps outside itself or what is not ONNX's, and
-    NotOnnxError for bytes that are no such file."""
+    """Validate an ONNX file without loading its tensors.
+
+    Raises UserError that names the external data, operator or field, and NotOnnxError for other files.
+    """
     if isinstance(source, bytes):
         _check(memoryview(source), where)
         return
@@ -56,7 +58,7 @@ def _check(view: memoryview, where: str) -> None:
 
 
 class _Walk:
-    """One pass over the bytes of a file; offsets and names only, nothing of a tensor is read."""
+    """A single pass over the bytes of a file, which reads field offsets and names but no tensor data."""
 
     def __init__(self, view: memoryview, where: str) -> None:
         self.view, self.where = view, where
@@ -70,7 +72,7 @@ class _Walk:
 
     # The names of fields and messages are ONNX's own.
     def message(self, kind: str, at: int, end: int, depth: int) -> Mapping[str, tuple[int, int]]:
-        """Walk a message; where the values of its single fields lie. Raises UserError or NotOnnxError."""
+        """Walk a message; return the offsets of its non-repeated fields. Raises UserError or NotOnnxError."""
         if depth > _DEEPEST:
             raise self.refuse(f"messages are nested deeper than {_DEEPEST} levels")
         view, fields = self.view, MESSAGES[kind]
@@ -105,7 +107,7 @@ class _Walk:
                 single[field.name] = start, at
             if field.message and field.message not in OPAQUE:
                 inner = self.message(field.message, start, at, depth + 1)
-                self.look(kind, field.name, inner)
+                self.record(kind, field.name, inner)
             elif field.name == "data_location" and bytes(view[start:at]) != b"\0":
                 self.outside.setdefault("data_location", "another file")
         if kind == "TensorProto" and self.outside:
@@ -117,8 +119,8 @@ class _Walk:
             self.calls.add((self.text(single.get("domain")), self.text(single.get("op_type"))))
         return single
 
-    def look(self, kind: str, field: str, inner: Mapping[str, tuple[int, int]]) -> None:
-        """What a message says by standing where it stands."""
+    def record(self, kind: str, field: str, inner: Mapping[str, tuple[int, int]]) -> None:
+        """Record external data, functions and metadata keys."""
         if kind == "TensorProto" and field == "external_data":
             self.outside[self.text(inner.get("key"))] = self.text(inner.get("value"))
         elif kind == "ModelProto" and field == "functions":
@@ -132,7 +134,7 @@ class _Walk:
             self.keys.add(key)
 
     def check_operators(self) -> None:
-        """Raises UserError for an operator that neither ONNX nor ONNX Runtime nor the file itself has."""
+        """Raise UserError for an operator that is neither of ONNX, of ONNX Runtime, nor a function of the file."""
         for domain, name in sorted(self.calls - self.functions):
             if domain == RUNTIME and name in _REACHING:
                 raise self.refuse(f"the operator {name!r} of {domain!r} loads code from outside the file")
@@ -157,8 +159,8 @@ class _Walk:
         return NotOnnxError(f"truncated or damaged at byte {at}")
 
     def varint(self, at: int, end: int) -> tuple[int, int]:
-        """A tag or a length of more than one byte, and where it ends. Raises UserError for one that is longer than it
-        needs to be, which readers take differently."""
+        """Read a tag or a length; return it and its end. Raises UserError for overlong encodings, which readers treat
+        differently."""
         value = shift = 0
         for place in range(at, min(at + 5, end)):
             byte = self.view[place]
@@ -171,7 +173,7 @@ class _Walk:
         raise NotOnnxError(f"truncated or damaged at byte {at}")
 
     def skip(self, at: int, end: int) -> int:
-        """Where a number of up to ten bytes ends."""
+        """Return the end of a varint of up to ten bytes."""
         for place in range(at, min(at + 10, end)):
             if self.view[place] < 0x80:
                 return place + 1

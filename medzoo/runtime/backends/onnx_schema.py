@@ -1,4 +1,4 @@
-"""The messages of an ONNX file, field by field (onnx.proto of ONNX 1.23), as a walk over its bytes needs them.
+"""The schema of ONNX files (onnx.proto of ONNX 1.23), as the validation of their bytes needs it.
 
 A field that is not here is refused, whatever it holds (onnx_check.py). Left out on purpose: training_info,
 the segments of a tensor, and the assignment of nodes to devices; no model that answers needs them.
@@ -15,7 +15,7 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 @dataclass(frozen=True)
 class Field:
-    """One field of a message: its name, what its bytes are ("" for a value), and whether it may come again."""
+    """A field of a message: its name, the type of its message ("" for a scalar), and if it is repeated."""
 
     name: str
     message: str = ""
@@ -23,7 +23,7 @@ class Field:
 
 
 def _of(**fields: tuple[int, str]) -> Mapping[int, Field]:
-    """Fields by tag (number * 8 + wire type), from their numbers and what they are.
+    """Index fields by tag (number * 8 + wire type), from their numbers and types.
 
     "*" before it says that it is repeated; a repeated number may also be packed, several in one piece of bytes.
     """

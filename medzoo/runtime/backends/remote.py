@@ -40,12 +40,12 @@ TIMEOUT = 300.0
 
 
 def is_url(model: object) -> bool:
-    """Whether MODEL is a server's URL."""
+    """Return True if `model` is a server's URL."""
     return isinstance(model, str) and re.match(rf"({'|'.join(SCHEMES)})://", model) is not None
 
 
 class RemoteBackend:
-    """The model at `http://host:8000/NAME` or `grpc://host:8001/NAME` (`https`, `grpcs` with TLS).
+    """Runs the model at `http://host:8000/NAME` or `grpc://host:8001/NAME` (`https`, `grpcs` with TLS).
 
     `token`: sent as bearer token, by default that of the environment, as are certificates (see
     medzoo.runtime.backends.credentials). `timeout`: seconds for one answer. Raises UserError if the server cannot be
@@ -75,7 +75,7 @@ class RemoteBackend:
 
 
 def remote_members(url: str, *, token: str | None = None, timeout: float = TIMEOUT) -> dict[str, str]:
-    """The addresses of a served pipeline's members by role; none if the model at `url` is a graph. Raises UserError."""
+    """Return the URLs of a served pipeline's members by role; empty for a single model. Raises UserError."""
     pipeline = Pipeline.read(_client(url, token, timeout).properties(), where=redact_url(url))
     if pipeline is None:
         return {}
@@ -100,14 +100,14 @@ def _client(url: str, token: str | None, timeout: float) -> _Client:
 
 
 class _Client(Protocol):
-    """One protocol's way of asking."""
+    """A client of one protocol."""
 
     def properties(self) -> dict[str, str]:
-        """The parameters in the model's configuration."""
+        """Fetch the parameters of the model's configuration."""
         ...
 
     def infer(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None) -> dict[str, Array]:
-        """Outputs by name."""
+        """Run the model; return the outputs by name."""
         ...
 
 

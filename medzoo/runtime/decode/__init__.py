@@ -1,1 +1,1 @@
-"""From a graph's outputs to results on the source's own grid, one file a task."""
+"""Decoding of a graph's outputs to results on the source grid: one file a task, and the geometry they share."""

@@ -1,4 +1,4 @@
-"""Probabilities of a picture or of a measured mass: label, conformal set and contributions of features."""
+"""Decode a classifier's probabilities: label, conformal set and feature contributions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from medzoo.types import Array
 
 
 def decode_classification(predictor: Predictor, prepared: Prepared, start: float) -> Classification:
-    """Classify a prepared image or rows of features; `start` as perf_counter gave it."""
+    """Classify a prepared image or rows of features; `start` is the time.perf_counter of the call."""
     name = predictor.metadata.inputs[0]
     array = prepared.image.array
     measured = mass(prepared.extras)
@@ -43,7 +43,7 @@ def decode_classification(predictor: Predictor, prepared: Prepared, start: float
 
 
 def _label(predictor: Predictor, probabilities: dict[str, float]) -> str:
-    """The likeliest label; of two, the second ("positive") one from the operating threshold on."""
+    """Return the most probable label; of two, the second ("positive") one if it reaches the operating threshold."""
     if len(predictor.metadata.labels) == 2 and predictor.threshold > 0:
         negative, positive = predictor.metadata.labels
         return positive if probabilities[positive] >= predictor.threshold else negative
@@ -51,11 +51,11 @@ def _label(predictor: Predictor, probabilities: dict[str, float]) -> str:
 
 
 def feature_contributions(backend: Backend, features: Array, reference: Array) -> Array:
-    """(F,) how much each feature raises the log-odds of the second label over what its ordinary value would.
+    """Return (F,) by how much each feature raises the log-odds of the second label, compared with its median.
 
-    features: (F,) float32 of one input; reference: (F,) the training median of each. One at a time is put back
-    to its median and the graph asked again, all in one batch, so this holds for every kernel and backend. Where
-    features act together the parts do not add up to the whole.
+    features: (F,) float32 of one input; reference: (F,) training medians. Each feature is replaced by its median in
+    turn, and all variants run as one batch, so this works with every model and backend. Where features interact, the
+    contributions do not add up to the total.
     """
     rows = np.repeat(features[None], len(features) + 1, axis=0)
     index = np.arange(len(features))

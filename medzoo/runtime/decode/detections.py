@@ -1,4 +1,4 @@
-"""Boxes of a picture, of proposed regions or of a volume, above the operating threshold, on the source's grid."""
+"""Decode a detector's boxes: of a picture, its tiles, proposed regions or a volume, on the source grid."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from medzoo.types import Array
 
 
 def decode_detections(predictor: Predictor, prepared: Prepared, start: float) -> Detections:
-    """Detect in a prepared picture, its tiles or its proposed regions, or slice by slice in a volume.
+    """Detect in a prepared picture, its tiles or proposed regions, or slice by slice in a volume.
 
-    `start` as perf_counter gave it.
+    `start` is the time.perf_counter of the call.
     """
     array, proposed = prepared.image.array, prepared.extras.get(PROPOSED_BOXES)
     cut = 0
@@ -40,8 +40,10 @@ def decode_detections(predictor: Predictor, prepared: Prepared, start: float) ->
 
 
 def _boxes(predictor: Predictor, array: Array, proposed: Array | None = None) -> tuple[Array, Array, Array]:
-    """Boxes (N, 4), scores (N,) and classes (N,) from the threshold on, of a prepared picture (C, H, W), or of
-    regions (R, C, h, w) and the boxes (R, 4) that were proposed."""
+    """Return boxes (N, 4), scores (N,) and classes (N,) at or above the threshold.
+
+    array: a prepared picture (C, H, W), or regions (R, C, h, w) of the boxes `proposed` (R, 4).
+    """
     given = {"image": array} if proposed is None else {"regions": array, "boxes": proposed}
     raw = detection_outputs(predictor.backend.run({name: one[None] for name, one in given.items()}))
     kept = int(raw["count"][0])

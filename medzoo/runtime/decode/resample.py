@@ -1,4 +1,4 @@
-"""Labels on the source's grid from probabilities on the prepared one, where the two grids are not the same.
+"""Resampling of label maps from the prepared grid to the source grid.
 
 The nearest label would move a border by up to half a voxel; of probabilities in between, the largest is where
 the border lies. Slab by slab, so that memory is bounded by the source's slices and not by its number of labels.
@@ -15,7 +15,7 @@ _SLAB = 16  # slices of the source at once
 
 
 def is_resampled(transform: GridTransform) -> bool:
-    """Whether a prepared voxel is anything but one voxel of the source."""
+    """Return True unless every prepared voxel is exactly one voxel of the source."""
     linear = transform.matrix[:-1, :-1]
     whole = np.rint(linear)
     one_each = np.array_equal(np.abs(whole).sum(axis=0), np.ones(len(whole)))
@@ -24,7 +24,7 @@ def is_resampled(transform: GridTransform) -> bool:
 
 
 def resample_labels(maps: Array, transform: GridTransform, *, inside: Array | None = None) -> Array:
-    """Labels uint8 on the source's grid from probabilities uint8 (K, *prepared), linear in between.
+    """Return labels uint8 on the source grid from probabilities uint8 (K, *prepared), interpolated linearly.
 
     `inside`: bool on the source's grid, where there is a label at all; the others are 0. Prepared voxels without
     any probability say nothing, so a voxel at the edge takes the label of those that do.

@@ -1,4 +1,4 @@
-"""Segment a prepared image by slices or tiles, and bring its labels back to the source's grid."""
+"""Decode a segmenter's labels: by slices or tiles, resampled to the source grid."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from medzoo.types import Array, Image
 
 
 def decode_segmentation(predictor: Predictor, prepared: Prepared, start: float) -> Segmentation:
-    """Segment a prepared image and bring the labels back to the source's grid; `start` as perf_counter gave it."""
+    """Segment a prepared image on the source grid; `start` is the time.perf_counter of the call."""
     slab = 1 if predictor.backend.device == "cpu" else 8
     array, transform = prepared.image.array, prepared.transform
     if predictor.metadata.geometry.dims == 3:
@@ -35,7 +35,7 @@ def _check_volume(array: Array, where: str | None, name: str) -> None:
 
 
 def _foreground(predictor: Predictor, source: Image) -> Array | None:
-    """Where a source has anything to label, of a graph for which zeros are background; None: everywhere."""
+    """Return the foreground mask of the source for a graph that treats zeros as background; None for others."""
     if predictor.metadata.geometry.foreground != "nonzero":
         return None
     inside: Array = source.array[0] != 0

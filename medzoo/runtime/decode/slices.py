@@ -1,7 +1,7 @@
-"""Segment a volume or a picture with a graph of bounded appetite: foreground box, slices in slabs, tiles.
+"""Sliding inference of a segmentation graph over a volume or a picture: foreground box, slabs of slices, tiles.
 
-Nothing here knows of torch or files: arrays in, a label array (or one of probabilities) out, written as the
-answers come, so that peak memory does not grow with the number of slices.
+Arrays in, labels or probabilities out. Outputs are written as they are computed, so that peak memory does not grow
+with the number of slices.
 """
 
 from __future__ import annotations
@@ -21,39 +21,38 @@ Box = tuple[slice, ...]
 
 
 def segment_array(backend: Backend, array: Array, *, slab: int = 1) -> Array:
-    """Labels uint8 (*spatial) of a prepared array float32 (C, *spatial).
+    """Return labels uint8 (*spatial) of a prepared array float32 (C, *spatial).
 
-    `slab`: slices of a volume that a graph of dims 2 is given at once; 1 is fastest on a CPU, whose
-    convolutions are wide enough already, and bounds memory best. More suit a GPU: its libraries plan anew for every
-    shape that comes, so all runs then have one, that of the volume's foreground.
+    `slab`: slices of a volume per run of a 2D graph. 1 is fastest on a CPU and needs the least memory. A GPU prefers
+    more; as its libraries plan for every new shape, all runs then share one, that of the volume's foreground.
     """
     labels = np.zeros(array.shape[1:], np.uint8)
-    for place, answer in _answers(backend, array, slab=slab, output="labels"):
+    for place, answer in _predict_parts(backend, array, slab=slab, output="labels"):
         labels[place] = answer
     return labels
 
 
 def probability_maps(backend: Backend, array: Array, *, slab: int = 1) -> Array:
-    """Probabilities of every label, uint8 (K, *spatial) from 0 to 255; for a graph whose outputs have them.
+    """Return the probabilities of every label, uint8 (K, *spatial) from 0 to 255.
 
-    What is no foreground has no probability of anything: zeros.
+    Outside of the foreground all are 0.
     """
     maps = np.zeros((len(backend.metadata.labels), *array.shape[1:]), np.uint8)
-    for place, answer in _answers(backend, array, slab=slab, output="probabilities"):
+    for place, answer in _predict_parts(backend, array, slab=slab, output="probabilities"):
         maps[(slice(None), *place)] = np.rint(255 * answer)
     if backend.metadata.geometry.foreground == "nonzero":
         maps *= array[0] != 0
     return maps
 
 
-def _answers(
+def _predict_parts(
     backend: Backend, array: Array, *, slab: int, output: Literal["labels", "probabilities"]
 ) -> Iterator[tuple[Box, Array]]:
-    """Parts of the array (*spatial), and what the graph says of each: labels, or probabilities (K, *part)."""
+    """Yield parts of the array (*spatial) with their labels, or probabilities (K, *part)."""
     geometry = backend.metadata.geometry
     spatial = array.shape[1:]
     if geometry.dims == 2 and len(spatial) == 3:
-        yield from _slice_by_slice(backend, array, geometry, slab=slab, output=output)
+        yield from _predict_slices(backend, array, geometry, slab=slab, output=output)
         return
     # Every channel shares one foreground; the first stands for all.
     inside = array[0] if geometry.foreground == "nonzero" else None
@@ -76,7 +75,7 @@ def _answers(
         yield tile, answer[(*(slice(None),) * (answer.ndim - len(core)), *core)]
 
 
-def _slice_by_slice(
+def _predict_slices(
     backend: Backend, array: Array, geometry: Geometry, *, slab: int, output: Literal["labels", "probabilities"]
 ) -> Iterator[tuple[Box, Array]]:
     # Slices first: (S, C, H, W), a view.
@@ -108,7 +107,7 @@ def _slice_by_slice(
 
 
 def slice_with_neighbours(stack: Array, index: int, reach: int) -> Array:
-    """(slices * C, H, W): slice `index` with its neighbours as channels, zeros beyond the ends."""
+    """Stack slice `index` and its neighbours as channels, (slices * C, H, W), with zeros beyond the ends."""
     if reach == 0:
         single: Array = stack[index]
         return single
@@ -117,7 +116,7 @@ def slice_with_neighbours(stack: Array, index: int, reach: int) -> Array:
 
 
 def tiles(box: Box, *, limit: int | None) -> Iterator[Box]:
-    """`box` cut into parts of at most `limit` along every axis, as even as they come."""
+    """Split `box` into parts of about equal size, at most `limit` along every axis."""
     if limit is None:
         yield box
         return
@@ -130,11 +129,10 @@ def tiles(box: Box, *, limit: int | None) -> Iterator[Box]:
 
 
 def with_margin(tile: Box, shape: tuple[int, ...], *, margin: int | None, multiple: int = 1) -> tuple[Box, Box]:
-    """The part of the array to run for `tile`, and where the tile's own answer lies in what comes back.
+    """Return the part of the array to run for `tile`, and the place of the tile in the output.
 
-    The graph itself stands in zeros for what lies outside the array it is given, so the context may stop at
-    the array's edge but must otherwise reach `margin` beyond the tile; None asks for the whole array. It
-    starts at a multiple of `multiple`, as the whole array does.
+    The graph pads its input with zeros, so the part may end at the array's edge but must otherwise extend `margin`
+    beyond the tile; None means the whole array. It starts at a multiple of `multiple`, as the whole array does.
     """
     context, core = [], []
     for side, length in zip(tile, shape, strict=True):

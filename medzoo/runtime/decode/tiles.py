@@ -1,4 +1,4 @@
-"""Boxes in a picture far larger than a detector's canvas: found tile by tile, each at its own resolution."""
+"""Tiled detection in pictures that are much larger than the detector's canvas."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Boxes = tuple[Array, Array, Array]
 
 @dataclass(frozen=True)
 class Tile:
-    """Rows `top` to `bottom`, columns `left` to `right` of a picture, and its own part of it: no other tile's."""
+    """A window of a picture, and the part of it that belongs to no other tile."""
 
     top: int
     left: int
@@ -36,7 +36,7 @@ class Tile:
 
 
 def check_tile(tile: Any, canvas: Size | None) -> Size:
-    """Height and width of a tile from what was asked for: True (the canvas), or two numbers. Raises UserError."""
+    """Return height and width of a tile from True (the canvas) or two numbers. Raises UserError."""
     if tile is True:
         if canvas is None:
             raise UserError(
@@ -53,8 +53,11 @@ def check_tile(tile: Any, canvas: Size | None) -> Size:
 
 
 def tiles(size: Size, tile: Size) -> Iterator[Tile]:
-    """Tiles of a picture, row by row; neighbours overlap by half or more, so that an object of up to half a tile
-    lies whole in the tile in whose own part its centre is."""
+    """Yield the tiles of a picture, row by row.
+
+    Neighbours overlap by half or more, so that an object of up to half a tile lies entirely in the tile that owns its
+    centre.
+    """
     rows, columns = (_along(length, side) for length, side in zip(size, tile, strict=True))
     for top, bottom, y0, y1 in rows:
         for left, right, x0, x1 in columns:
@@ -62,7 +65,7 @@ def tiles(size: Size, tile: Size) -> Iterator[Tile]:
 
 
 def _along(length: int, side: int) -> list[tuple[int, int, float, float]]:
-    """First and last place of each tile along an axis, and where its own part begins and ends."""
+    """Return start and end of each tile along an axis, and of the part that it owns."""
     if length <= side:
         return [(0, length, 0.0, float(length))]
     count = 1 + -(-(length - side) // max(1, side // 2))
@@ -72,7 +75,7 @@ def _along(length: int, side: int) -> list[tuple[int, int, float, float]]:
 
 
 def detect_in_tiles(find: Callable[[Array], Boxes], picture: Array, tile: Size) -> tuple[Boxes, int]:
-    """Boxes of a picture (C, H, W) of any dtype, best first, and how many of them a seam may have cut.
+    """Detect in a picture (C, H, W) of any dtype; return boxes, best first, and how many a tile border may have cut.
 
     `find`: boxes of one tile float32 (C, h, w). One tile at a time is turned into floating point, so memory does not
     grow with the picture. A tile answers for objects whose centre lies in its own part of the picture, or close by;
@@ -105,12 +108,12 @@ def detect_in_tiles(find: Callable[[Array], Boxes], picture: Array, tile: Size) 
         cut.append((np.abs(placed[mine] - seams) <= _EDGE).any(axis=1))
     every = np.concatenate(boxes), np.concatenate(scores), np.concatenate(classes)
     halves = np.concatenate(cut)
-    kept = _best(*every, halves)
+    kept = _suppress(*every, halves)
     return (every[0][kept], every[1][kept], every[2][kept]), int(halves[kept].sum())
 
 
-def _best(boxes: Array, scores: Array, classes: Array, cut: Array) -> Array:
-    """Indices, best first, of the boxes that stay: a whole one goes before one that a seam cut."""
+def _suppress(boxes: Array, scores: Array, classes: Array, cut: Array) -> Array:
+    """Non-maximum suppression that prefers whole boxes to cut ones; return the kept indices, best first."""
     order = np.lexsort((-scores, cut))
     area = box_size(boxes)
     free, kept = np.ones(len(boxes), bool), []

@@ -1,4 +1,4 @@
-"""Boxes in a volume from a graph that looks at slices: found slice by slice, then merged. Arrays only."""
+"""Detection in volumes with a 2D graph: boxes are found slice by slice, then merged."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SLICES = 3
 
 
 def detect_volume(backend: Backend, array: Array, *, threshold: float) -> tuple[Array, Array, Array]:
-    """Boxes (N, 6) along the axes of a prepared array float32 (C, I, J, K), scores (N,), classes (N,).
+    """Return boxes (N, 6) along the axes of a prepared array float32 (C, I, J, K), scores (N,) and classes (N,).
 
     `threshold`: boxes whose score is below it are left out. Slices lie along the geometry's axis; those without any
     signal are not looked at where only nonzero values are foreground.
@@ -49,7 +49,7 @@ def detect_volume(backend: Backend, array: Array, *, threshold: float) -> tuple[
 
 
 def merge_slices(boxes: Array, scores: Array, classes: Array, places: Array) -> tuple[Array, Array, Array]:
-    """Boxes (M, 6), x0, y0, s0, x1, y1, s1 with slices s0 to s1 - 1, best first, their scores and classes.
+    """Merge boxes of slices to boxes (M, 6), x0, y0, s0, x1, y1, s1 with slices s0 to s1 - 1, best first.
 
     Weighted box clustering over slices (Jaeger et al., Retina U-Net, arXiv 1811.08661): the best box that is
     left takes those of its class that overlap it in the slices next to it, and so on while slices follow each
@@ -89,26 +89,26 @@ def merge_slices(boxes: Array, scores: Array, classes: Array, places: Array) -> 
 
 
 def _around(boxes: Array, scores: Array, places: Array, chosen: Array) -> Array:
-    """The box (4,) around the best of the `chosen` boxes of every slice."""
+    """Return the box (4,) around the best of the `chosen` boxes of every slice."""
     best = [np.flatnonzero(chosen & (places == place)) for place in np.unique(places[chosen])]
     sections = boxes[[int(rows[scores[rows].argmax()]) for rows in best]]
     return np.concatenate([sections[:, :2].min(axis=0), sections[:, 2:].max(axis=0)])
 
 
 def _mean_of_best(scores: Array, places: Array) -> float:
-    """The mean over SLICES of the best score in each slice."""
+    """Return the mean of the best scores of the best SLICES slices."""
     each = np.array([scores[places == place].max() for place in np.unique(places)])
     return float(np.sort(each)[-SLICES:].sum() / SLICES)
 
 
 def _run(found: Array, start: int) -> Array:
-    """The slices of `found` (sorted) that hang together with `start`, with at most GAP missing in between."""
+    """Return the slices of `found` (sorted) connected to `start`, with gaps of at most GAP slices."""
     pieces = np.split(found, np.flatnonzero(np.diff(found) > GAP + 1) + 1)
     return next(piece for piece in pieces if start in piece)
 
 
 def _along_axes(boxes: Array, axis: int) -> Array:
-    """x, y, slice boxes as boxes along the array's axes: y and x run along the other two, in their order."""
+    """Convert boxes of x, y, slice to the array's axes: y and x run along the other two, in this order."""
     first, second = [a for a in range(3) if a != axis]
     sides = np.empty_like(boxes)
     for source, target in ((0, second), (1, first), (2, axis)):

@@ -1,4 +1,4 @@
-"""Detections of two backends on the same images: matched first, so that equal scores may stand in either order."""
+"""Comparison of two backends' detections on the same images, matched so that their order does not matter."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from medzoo.types import Array
 def compare_confident(
     expected: Mapping[str, Array], got: Mapping[str, Array], tolerance: Tolerance, sure: float
 ) -> dict[str, float]:
-    """Of the detections that either side is sure of, the largest difference from that of the other side which
-    they meet most: `boxes` one minus the intersection over union, `scores`, and `labels`: how many meet none by
-    half."""
+    """Compare detections with a score of at least `sure` on either side with the best overlapping one of the other.
+
+    Returns the largest differences: `boxes` as one minus IoU, `scores`, and in `labels` the number of detections
+    without a partner of IoU 0.5.
+    """
     largest = dict.fromkeys(("boxes", "scores", "labels"), 0.0)
     for image in range(len(expected["count"])):
         mine, theirs = (
@@ -42,7 +44,7 @@ def compare_confident(
 def compare_detections(
     expected: Mapping[str, Array], got: Mapping[str, Array], tolerance: Tolerance
 ) -> dict[str, float]:
-    """Differences of matched detections; `labels`: how many have none, or one of another class, as partner."""
+    """Return the largest differences of matched detections; `labels` counts those without a partner of their class."""
     from scipy.optimize import linear_sum_assignment
 
     largest = dict.fromkeys(("boxes", "scores", "labels", "count"), 0.0)

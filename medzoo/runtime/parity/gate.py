@@ -1,8 +1,8 @@
-"""The gate: an export that does not answer as torch does is refused, naming output, input and difference.
+"""The parity gate: an export whose outputs differ from PyTorch's is rejected, naming output, input and difference.
 
-Golden inputs are batches of several sizes and shapes. Some come from the model's own data while it is
-trained; others are probes drawn from a seed, whose torch answers are stored in the model folder
-(`golden.npz`), so that `medzoo verify` can repeat the comparison anywhere, without torch and without data.
+Golden inputs are batches of several sizes and shapes. Some come from the model's own data during training; others are
+probes drawn from a seed, whose PyTorch outputs are stored in the model folder (`golden.npz`), so that `medzoo verify`
+can repeat the comparison anywhere, without PyTorch and without data.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Golden:
 
 @dataclass(frozen=True)
 class Difference:
-    """One output of one golden input: the largest difference and what was allowed."""
+    """The largest difference of one output on one golden input, and the allowed one."""
 
     input: str
     output: str
@@ -42,16 +42,16 @@ class Difference:
 
     @property
     def holds(self) -> bool:
-        """Whether the export passes here."""
+        """True if the difference is allowed."""
         return self.difference <= self.allowed
 
 
 def compare(
     golden: Golden, expected: Mapping[str, Array], got: Mapping[str, Array], *, precision: Precision = "fp32"
 ) -> list[Difference]:
-    """Differences by output; for a label map, the share of labels that differ where torch was sure.
+    """Compare outputs; for a label map, the share of labels that differ where PyTorch is confident.
 
-    Detections are matched image by image first, so that equal scores may stand in either order.
+    Detections are matched image by image first, so that equal scores may come in either order.
     """
     tolerance = TOLERANCES[precision]
     expected, got = detection_outputs(expected), detection_outputs(got)
@@ -82,7 +82,7 @@ def compare(
 def check_parity(
     reference: Backend, exported: Backend, goldens: Sequence[Golden], *, where: str
 ) -> tuple[dict[str, Any], list[dict[str, Array]]]:
-    """The parity report for the manifest, and the reference's answers; held to what `exported` says its precision is.
+    """Return the parity report for the manifest and the reference's outputs; tolerances follow `exported`'s precision.
 
     Raises UserError with one fault for each output of each input that differs by more than is allowed.
     """
@@ -114,7 +114,7 @@ def check_parity(
 
 
 def dump_golden(goldens: Sequence[Golden], answers: Sequence[Mapping[str, Array]]) -> bytes:
-    """Probe inputs and the reference's answers as one .npz, without pickled objects."""
+    """Serialise golden inputs and the reference's outputs as an .npz without pickled objects."""
     arrays: dict[str, Array] = {}
     for index, (golden, answer) in enumerate(zip(goldens, answers, strict=True)):
         arrays |= {f"{index}/in/{k}": _halved(v) for k, v in golden.inputs.items()}
@@ -125,7 +125,7 @@ def dump_golden(goldens: Sequence[Golden], answers: Sequence[Mapping[str, Array]
 
 
 def _halved(value: Array) -> Array:
-    """As float16 where that loses nothing."""
+    """Convert to float16 if that is lossless."""
     if value.dtype != np.float32 or np.abs(value).max(initial=0) > np.finfo(np.float16).max:
         return value
     half = value.astype(np.float16)
@@ -133,7 +133,7 @@ def _halved(value: Array) -> Array:
 
 
 def load_golden(raw: bytes) -> tuple[list[Golden], list[dict[str, Array]]]:
-    """The inverse of `dump_golden`."""
+    """Parse what `dump_golden` wrote: golden inputs and the reference's outputs."""
     goldens: dict[int, dict[str, dict[str, Array]]] = {}
     with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
         for key in arrays.files:
@@ -147,7 +147,7 @@ def load_golden(raw: bytes) -> tuple[list[Golden], list[dict[str, Array]]]:
 
 
 def check_golden_file(exported: Backend, path: Path) -> dict[str, Any]:
-    """Compare an export with the torch answers that `dump_golden` stored at `path`; needs no torch.
+    """Compare an export with the PyTorch outputs that `dump_golden` stored at `path`; needs no PyTorch.
 
     Raises UserError with one fault for each output that differs by more than is allowed.
     """
@@ -156,8 +156,10 @@ def check_golden_file(exported: Backend, path: Path) -> dict[str, Any]:
 
 
 def check_metadata(metadata: Metadata, manifest: Mapping[str, Any], *, where: str) -> None:
-    """Raises UserError where a graph's metadata decide otherwise than its model's manifest says: no comparison of
-    outputs would notice another operating threshold, or labels in another order."""
+    """Raise UserError if task, labels or operating point of a graph differ from its model's manifest.
+
+    Comparing outputs would not reveal another threshold or label order.
+    """
     said = metadata.model_dump(mode="json")
     for field in ("task", "labels", "operating_point"):
         if said[field] != manifest.get(field):
@@ -169,7 +171,7 @@ def check_metadata(metadata: Metadata, manifest: Mapping[str, Any], *, where: st
 
 
 class _Stored:
-    """Plays the backend whose answers were stored."""
+    """Replays the stored outputs of the reference backend."""
 
     name, device = "stored", "cpu"
 

@@ -1,8 +1,8 @@
-"""Golden inputs of a detector, taken where its own answer does not hang on the last bit.
+"""Golden inputs on which a detector's own output is stable under rounding.
 
-A detector decides: which of two equally good boxes suppresses the other, whether they overlap by 0.7. Where such a
-decision stands within rounding, torch does not repeat its own answer once the input moves by a millionth, and a
-comparison there says nothing about an export. Such a picture is shifted by a few pixels until it is decided.
+A detector makes discrete decisions, such as which of two equal boxes suppresses the other. Where one depends on
+rounding, PyTorch does not reproduce its own output when the input changes by a millionth, and a comparison says nothing
+about an export. Such a picture is shifted by a few pixels until its output is stable.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ _SHIFTS = 8
 
 
 def stable_inputs(reference: Backend, golden: Golden) -> tuple[Golden, int]:
-    """The batch with undecided pictures shifted, and how many were. A picture that no shift decides stays.
+    """Shift the unstable pictures of a batch; return the batch and their number. One that stays unstable is kept.
 
     Of proposed regions the pixels of each are shifted, while their boxes stay.
     """
     name = next(iter(golden.inputs))
     images, moved = golden.inputs[name].copy(), 0
-    for row in _undecided(reference, golden.inputs, name):
+    for row in _unstable(reference, golden.inputs, name):
         one = {key: value[row : row + 1] for key, value in golden.inputs.items()}
         for shift in range(1, _SHIFTS):
             shifted = np.roll(one[name], shift, axis=-1)
-            if not len(_undecided(reference, one | {name: shifted}, name)):
+            if not len(_unstable(reference, one | {name: shifted}, name)):
                 images[row], moved = shifted[0], moved + 1
                 break
     return (Golden(golden.name, {**golden.inputs, name: images}), moved) if moved else (golden, 0)
 
 
-def _undecided(reference: Backend, inputs: Mapping[str, Array], name: str) -> Array:
-    """Indices of the images whose answers change with noise of rounding's size in the input `name`."""
+def _unstable(reference: Backend, inputs: Mapping[str, Array], name: str) -> Array:
+    """Return the indices of images whose outputs change under noise of rounding size in the input `name`."""
     rng = np.random.default_rng(0)
     images = inputs[name]
     expected = reference.run(inputs)

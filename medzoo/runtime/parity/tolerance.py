@@ -1,4 +1,4 @@
-"""What an export of each precision may differ by from torch, and lose of its task's metric."""
+"""Tolerances of the parity gate, by precision."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Large tensors in gRPC messages, laid beside the message instead of through it.
+"""Raw tensors of gRPC messages, written and read beside the message to avoid copies.
 
 Protocol buffers copy a bytes field when it is set, when it is written and when it is read, megabytes each time. A
 message is a list of numbered fields in any order, so the raw tensors of ModelInfer are written in front of the others
@@ -18,7 +18,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 def join(message: bytes, number: int, tensors: Sequence[memoryview | bytes]) -> bytes:
-    """A serialised message with `tensors` as its bytes fields `number`, in front."""
+    """Prepend `tensors` to a serialised message as its bytes fields `number`."""
     parts: list[memoryview | bytes] = []
     for tensor in tensors:
         parts += [_varint(number << 3 | _BYTES), _varint(len(tensor)), tensor]
@@ -26,9 +26,9 @@ def join(message: bytes, number: int, tensors: Sequence[memoryview | bytes]) -> 
 
 
 def split(message: bytes, number: int, *, most: int | None = None) -> tuple[bytes, list[memoryview]]:
-    """A serialised message without its bytes fields `number`, and views of those.
+    """Split a serialised message into the rest and views of its bytes fields `number`.
 
-    `most`: bytes of everything else. Raises UserError.
+    `most`: largest size of the rest. Raises UserError.
     """
     view = memoryview(message)
     kept: list[memoryview] = []

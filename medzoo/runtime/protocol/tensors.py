@@ -1,6 +1,6 @@
-"""Tensors as the Open Inference Protocol writes them over HTTP: in JSON, or as bytes behind a JSON header.
+"""Requests and responses of the Open Inference Protocol over HTTP: tensors in JSON, or as bytes after a JSON header.
 
-Knows arrays and bytes, no server and no client; both use it. The protocol is KServe's "Open Inference
+Shared by server and client. The protocol is KServe's "Open Inference
 Protocol (v2)" with the binary tensor data extension: a tensor's bytes are little-endian and row-major, and
 follow the JSON header in the order in which the header lists the tensors.
 """
@@ -48,20 +48,20 @@ _MAX_TENSORS = 64
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """What a graph says of one input or output: `shape` has -1 where any length goes."""
+    """Name, datatype and shape of a graph's input or output; -1 is an axis of any length."""
 
     name: str
     datatype: str
     shape: tuple[int, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """As in a model's metadata."""
+        """Return the entry of a model's metadata."""
         return {"name": self.name, "datatype": self.datatype, "shape": list(self.shape)}
 
 
 @dataclass(frozen=True)
 class InferenceRequest:
-    """An inference request: arrays by name, and which outputs are wanted (None: all), with which as bytes."""
+    """An inference request: arrays by name, requested outputs (None for all), and those requested as binary data."""
 
     inputs: Mapping[str, Array]
     outputs: tuple[str, ...] | None = None
@@ -71,17 +71,16 @@ class InferenceRequest:
     binary_by_default: bool = False
 
     def wants_binary(self, name: str) -> bool:
-        """Whether the asker wants output `name` as bytes rather than JSON."""
+        """Return True if output `name` was requested as binary data."""
         return name in self.binary or (self.outputs is None and self.binary_by_default)
 
 
 WARM_UP_SIZE = 64
-"""Length of an axis of any length in an input that a graph is warmed up with: pixels; a multiple of every graph's
-coarsest step so far."""
+"""Length of variable axes of a warm-up input, in pixels: a multiple of the stride of every graph so far."""
 
 
 def tensor_spec(value: Any) -> TensorSpec:
-    """Of an input or output of an ONNX Runtime session. Raises UserError for what is no tensor of numbers."""
+    """Describe an input or output of an ONNX Runtime session. Raises UserError unless it is a numeric tensor."""
     kind = _ONNX_TYPES.get(value.type.removeprefix("tensor(").removesuffix(")"))
     if kind is None:
         raise UserError(f"expected a numeric tensor, got {value.type}", where=value.name)
@@ -89,7 +88,7 @@ def tensor_spec(value: Any) -> TensorSpec:
 
 
 def datatype(dtype: np.dtype[Any]) -> str:
-    """The protocol's name of a numpy dtype. Raises UserError if it has none."""
+    """Return the protocol's name of a NumPy dtype. Raises UserError if it has none."""
     for name, code in DTYPES.items():
         if np.dtype(code) == dtype:
             return name
@@ -97,7 +96,7 @@ def datatype(dtype: np.dtype[Any]) -> str:
 
 
 def check_tensor(name: str, kind: Any, shape: Any) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    """The dtype and shape that a message claims. Raises UserError where they are no dtype or shape."""
+    """Parse a message's datatype and shape. Raises UserError if they are invalid."""
     if not isinstance(kind, str) or kind not in DTYPES:
         raise UserError(
             f"unknown datatype {str(kind)[:40]!r}; expected one of {', '.join(DTYPES)}", where=f"tensor {name!r}"
@@ -112,7 +111,7 @@ def check_tensor(name: str, kind: Any, shape: Any) -> tuple[np.dtype[Any], tuple
 
 
 def from_bytes(name: str, raw: Any, kind: Any, shape: Any) -> Array:
-    """The array (a view where memory allows it) of a tensor's bytes. Raises UserError if they do not fit."""
+    """Make an array of a tensor's bytes, a view if they are aligned. Raises UserError if their number is wrong."""
     dtype, size = check_tensor(name, kind, shape)
     wanted = dtype.itemsize * math.prod(size)
     if len(raw) != wanted:
@@ -123,13 +122,13 @@ def from_bytes(name: str, raw: Any, kind: Any, shape: Any) -> Array:
 
 
 def to_bytes(array: Array) -> memoryview | bytes:
-    """Little-endian, row-major bytes of an array, without a copy where it lies so already."""
+    """Return the little-endian, row-major bytes of an array, without a copy if possible."""
     flat = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
     return flat.reshape(-1).view(np.uint8).data if flat.size else b""
 
 
 def from_json(name: str, data: Any, kind: Any, shape: Any) -> Array:
-    """The array of a tensor's JSON values, flat or nested. Raises UserError if they do not fit."""
+    """Make an array of a tensor's JSON values, flat or nested. Raises UserError if they do not match its shape."""
     dtype, size = check_tensor(name, kind, shape)
     where = f"tensor {name!r}"
     try:
@@ -149,7 +148,7 @@ def from_json(name: str, data: Any, kind: Any, shape: Any) -> Array:
 
 
 def parse_request(body: memoryview, header_length: int | None) -> InferenceRequest:
-    """A request's body; `header_length` is that of its JSON header, None if it is JSON as a whole.
+    """Parse a request body; `header_length`: bytes of its JSON header, None if the whole body is JSON.
 
     Raises UserError that names the tensor or the field.
     """
@@ -180,10 +179,10 @@ def parse_request(body: memoryview, header_length: int | None) -> InferenceReque
 def build_response(
     model: str, answers: Mapping[str, Array], *, request: InferenceRequest, listed: bool = True
 ) -> tuple[dict[str, Any], list[memoryview | bytes]]:
-    """The JSON header of an answer, and the bytes that follow it (none if everything is in JSON).
+    """Build the JSON header of a response, and the binary tensors that follow it.
 
-    `listed`: tensors in JSON are flat lists of numbers, otherwise the arrays as they are, for the caller to write.
-    Raises UserError if values that JSON cannot write (not finite) were asked for in JSON.
+    `listed`: put tensors into the header as flat lists of numbers; else as arrays, for the caller to serialise.
+    Raises UserError for NaN or infinite values that were requested as JSON.
     """
     outputs = []
     tails = []
@@ -207,7 +206,7 @@ def build_response(
 
 
 def build_request(inputs: Mapping[str, Array], outputs: Sequence[str] | None) -> tuple[bytes, list[memoryview | bytes]]:
-    """A request with every tensor as bytes: its JSON header, and the bytes that follow."""
+    """Build the JSON header of a request, and the binary tensors that follow it."""
     arrays = {name: np.asarray(array) for name, array in inputs.items()}
     document: dict[str, Any] = {
         "inputs": [
@@ -228,7 +227,7 @@ def build_request(inputs: Mapping[str, Array], outputs: Sequence[str] | None) ->
 
 
 def parse_response(body: memoryview, header_length: int | None) -> dict[str, Array]:
-    """The arrays of an answer by name. Raises UserError if they cannot be read."""
+    """Parse a response; return its arrays by name. Raises UserError if it is malformed."""
     document = _document(body if header_length is None else body[:header_length])
     rest = None if header_length is None else body[header_length:]
     tensors = document.get("outputs")

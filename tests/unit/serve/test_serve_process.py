@@ -163,7 +163,7 @@ def test_tls_on_both_ports(toy_graphs: dict[str, Path], start: Callable[..., Ser
     image = np.zeros((4, 5), np.float32)
     image[1, 2] = 200
     with pytest.MonkeyPatch.context() as patch:
-        with pytest.raises(UserError, match="does not answer"):
+        with pytest.raises(UserError, match="cannot connect to the server"):
             medzoo.load(f"https://127.0.0.1:{server.http_port}/toy-segment")
         patch.setenv("MEDZOO_CA", str(certificate))
         with pytest.raises(UserError, match="bearer token"):
