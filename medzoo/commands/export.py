@@ -6,14 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from medzoo.artifact import ModelFolder
+from medzoo.artifact import MANIFEST, ModelFolder
 from medzoo.artifact.locate import find_model
 from medzoo.artifact.pipeline import pipeline_members
 from medzoo.data.catalog import catalog
 from medzoo.errors import UserError
 from medzoo.export.checked import export_checked
 from medzoo.export.triton import write_pipeline, write_repository
-from medzoo.io.atomic import atomic_write
+from medzoo.io.atomic import atomic_write, spare
 from medzoo.loading.backend import torch_backend
 from medzoo.recipe import load_recipe
 from medzoo.report.model_folder import update_folder
@@ -48,10 +48,13 @@ def export(
         if inside:
             raise UserError("the model folder has its float32 file already", where=str(path), hint="choose another -o")
         target = home / f"{folder.name}.onnx"
+        _spare_folder(target, folder)
         return _write(target, _exported_again(folder, str(target)))
     if precision == "bf16" and not inside:
         raise UserError("bf16 has no file of its own", where=str(path), hint=f"-o {path}: the model folder says it")
     target = home / (graph_file(precision) if inside else f"{folder.name}.{precision}.onnx")
+    if not inside:
+        _spare_folder(target, folder)
     made = _fewer(folder, precision, where=str(target), say=say)
     if say is not None:
         metric = made.report["metric"]
@@ -84,6 +87,11 @@ def export_triton(model: str | Path, *, out: str | Path | None = None, precision
     else:
         write_repository(folder.file(graph_file(precision)), repository)
     return repository
+
+
+def _spare_folder(target: Path, folder: ModelFolder) -> None:
+    """Raises UserError if `target` is one of the folder's own files, through a link too."""
+    spare(target, *(folder.path / name for name in (*folder.manifest["files"], MANIFEST)))
 
 
 def _exported_again(folder: ModelFolder, where: str) -> bytes:

@@ -16,6 +16,7 @@ from medzoo.artifact import ModelFolder
 from medzoo.artifact.locate import find_model
 from medzoo.artifact.pipeline import pipeline_members
 from medzoo.errors import UserError, missing_extra
+from medzoo.escape import escaped
 from medzoo.loading.backend import PrecisionName, open_backend
 from medzoo.runtime.backends.devices import Device, GpuOptions, cuda_usable
 from medzoo.runtime.backends.onnx import OnnxBackend
@@ -70,7 +71,7 @@ def serve(
         when_orphaned(server.stop)
     for served in server.repository.models.values():
         runs = f"{served.batcher.backend.device}, {served.metadata.precision}"
-        print(f"{served.name}: asked for {device}, {precision}; runs on {runs}", file=sys.stderr, flush=True)
+        print(f"{escaped(served.name)}: asked for {device}, {precision}; runs on {runs}", file=sys.stderr, flush=True)
     server.run(ready=_say_ready, listening=listening)
     return 0
 
@@ -141,14 +142,14 @@ def _opened(
         place = path.resolve()
         if place not in graphs:  # a member may be asked for by itself as well
             if told:
-                print(f"{path.name}: starting on the GPU", file=sys.stderr, flush=True)
+                print(f"{escaped(path.name)}: starting on the GPU", file=sys.stderr, flush=True)
             start = time.perf_counter()
             opened = open_backend(path, backend="onnx", device=device, precision=precision, gpu=gpu)
             assert isinstance(opened, OnnxBackend)
             opened.warm_up()
             if told:
                 seconds = time.perf_counter() - start
-                print(f"{path.name}: first answer after {seconds:.1f} s", file=sys.stderr, flush=True)
+                print(f"{escaped(path.name)}: first answer after {seconds:.1f} s", file=sys.stderr, flush=True)
             graphs[place] = opened
         return graphs[place]
 
@@ -173,7 +174,7 @@ def _say_ready(server: object) -> None:
     settings = server.settings
     scheme = "https" if settings.certificate else "http"
     grpc = f", gRPC on port {server.grpc_port}" if server.grpc_port is not None else ""
-    models = ", ".join(server.repository.names)
+    models = ", ".join(escaped(name) for name in server.repository.names)
     print(f"serving {models} on {scheme}://{settings.host}:{server.http_port}{grpc}", file=sys.stderr, flush=True)
     from medzoo.serve.network import is_loopback
 

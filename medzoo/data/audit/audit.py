@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import combinations, pairwise
 from typing import Any
@@ -29,7 +31,8 @@ OUTLIER = 6.0  # robust standard deviations
 VOLUME_DETAIL = 0.945
 # Label maps, which have no texture, to 0.73 as wholes (16 people), copies moved and turned from 0.88 on.
 MAP_DETAIL = 0.8
-KEPT = 16  # volumes that are held while pairs of them are verified
+KEPT = 1 << 28  # bytes of images that are held while pairs of them are verified
+KEPT_AT_LEAST = 16  # images
 FEWEST = 8  # images, below which there is no telling what an outlier is
 
 
@@ -92,7 +95,7 @@ def _copies_apart(
     with_cube, volumes = list(cubes), set(cubes)
     read = data.source if isinstance(data, DerivedDataset) else data.load
 
-    @lru_cache(maxsize=KEPT)
+    @lru_cache(maxsize=_kept_images(records))
     def image(number: int) -> Image:
         return read(records[number].item).image
 
@@ -106,11 +109,19 @@ def _copies_apart(
         same = not both <= volumes and (made or same_picture(grey_view(image(near.a)), grey_view(image(near.b)), near))
         (copied if same else alike).add((near.a, near.b))
     placed = find_candidates(np.stack(list(cubes.values())), mirrored=mirrored) if cubes else []
-    for pair in placed:
-        a, b = with_cube[pair.a], with_cube[pair.b]
-        if records[a].item.files != records[b].item.files and is_copy(image(a).array[0], image(b).array[0], pair.way):
-            copied.add((a, b))
+    tried = [(with_cube[pair.a], with_cube[pair.b], pair.way) for pair in placed]
+    tried = [(a, b, way) for a, b, way in tried if records[a].item.files != records[b].item.files]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        same_content = pool.map(lambda one: is_copy(image(one[0]).array[0], image(one[1]).array[0], one[2]), tried)
+        copied |= {(a, b) for (a, b, _), same in zip(tried, same_content, strict=True) if same}
     return sorted(copied), sorted(alike - copied)
+
+
+def _kept_images(records: Sequence[ImageRecord]) -> int:
+    """How many images are held while pairs are verified; the largest file unpacks to some four times its size."""
+    paths = [record.item.files["image"] for record in records if "image" in record.item.files]
+    largest = max((path.stat().st_size for path in paths if path.is_file()), default=KEPT)
+    return max(KEPT_AT_LEAST, KEPT // (4 * max(largest, 1)))
 
 
 def _scales(records: Sequence[ImageRecord]) -> list[Finding]:

@@ -131,19 +131,26 @@ def find_candidates(cubes: Array, *, mirrored: bool = True) -> list[Candidate]:
 
     def best(pair: tuple[int, int]) -> Candidate:
         a, b = pair
-        ways = sorted(_orientations(mirrored), key=lambda way: -_highest(rough[a], way.of(halves[b])))[:FOLLOWED]
-        score, way = max(((_highest(fine[a], way.of(cubes[b])), way) for way in ways), key=lambda one: one[0])
+        ways = _orientations(mirrored)
+        scores = _highest(rough[a], np.stack([way.of(halves[b]) for way in ways]))
+        followed = [ways[k] for k in np.argsort(-scores, kind="stable")[:FOLLOWED]]
+        scores = _highest(fine[a], np.stack([way.of(cubes[b]) for way in followed]))
+        score, way = float(scores.max()), followed[int(scores.argmax())]
         return Candidate(a, b, way, score)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return [one for one in pool.map(best, pairs) if one.score > PLACED]
 
 
-def _highest(spectrum: Array, other: Array) -> float:
-    """The highest product of a volume, given by its spectrum's conjugate, and another one moved (circularly)."""
+def _highest(spectrum: Array, others: Array) -> Array:
+    """(n,) the highest product of a volume, given by its spectrum's conjugate, and each of `others` (n, I, J, K) moved
+    (circularly)."""
     from scipy.fft import irfftn, rfftn
 
-    return float(irfftn(spectrum * rfftn(other), s=other.shape).max())
+    axes = (1, 2, 3)
+    products: Array = irfftn(spectrum * rfftn(others, axes=axes), s=others.shape[1:], axes=axes)
+    highest: Array = products.reshape(len(others), -1).max(axis=1)
+    return highest
 
 
 @cache
