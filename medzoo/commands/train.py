@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.progress import track
+
 from medzoo import registry
 from medzoo.artifact import ModelFolder
 from medzoo.artifact.environment import environment, installed_version
@@ -168,6 +170,8 @@ def _train(
     halved = loaded.export.store == "fp16"
     if halved:
         round_weights(net)
+    if net.chooses_components:
+        metadata = _with_components(metadata, net, data, console=console)
     exported = export_checked(net, metadata, golden, where=str(folder / "model.onnx"), halved=halved)
 
     predictor = Predictor(OnnxBackend(exported.onnx, where="model.onnx", device="cpu"))
@@ -238,6 +242,21 @@ def _fewer_bits(
             where=str(folder / graph_file(precision)),
         )
     return found
+
+
+def _with_components(metadata: Metadata, net: Any, data: OpenData, *, console: Console) -> Metadata:
+    """The metadata with the rules on components that are best on the validation part. Raises UserError without one."""
+    from medzoo.evaluation.components import choose_rules
+    from medzoo.nn.torch_backend import TorchBackend
+
+    items = data.part("val")
+    if not items:
+        way = "give data.split.val a share, or set model.components: none"
+        raise UserError("components are chosen on the validation part, which is empty", "model.components", way)
+    predictor = Predictor(TorchBackend(net, metadata, device="cpu"))
+    rules = choose_rules(predictor, data.data, items, watch=lambda items: track(items, "components", console=console))
+    found = {"components": [rule.model_dump() for rule in rules], "components_items": len(items)}
+    return metadata.model_copy(update={"calibration": (metadata.calibration or {}) | found})
 
 
 def _metadata(recipe: Recipe, net: Any, seen: Sequence[Golden], data: OpenData) -> Metadata:

@@ -54,6 +54,8 @@ class Net(nn.Module):
     """Results of `calibrate`, for the ONNX metadata."""
     metrics: tuple[str, ...] = ()
     """Names that `metric` computes and a recipe's train.monitor may name, beside the loss."""
+    chooses_components: bool = False
+    """Rules on the connected components of its labels are chosen on the validation part after training."""
     fit_after_gradient: bool = False
     """The net is trained by gradient first, then fitted in closed form with those weights, and calibrated."""
 

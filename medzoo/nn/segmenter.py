@@ -26,6 +26,11 @@ class SegmenterParams(Params):
     foreground: Literal["nonzero", "all"] = Field(
         "all", description="nonzero: a pixel that is exactly zero is background by definition"
     )
+    components: Literal["none", "validation"] = Field(
+        "none",
+        description="validation: for each label the largest component alone, a least volume or filled holes, where "
+        "that raises Dice on the validation part",
+    )
 
     @field_validator("slices")
     @classmethod
@@ -52,6 +57,7 @@ class Segmenter(Net):
             foreground=params.foreground,
             **facts,
         )
+        self.chooses_components = params.components == "validation"
         self.steps = build_steps(spec.steps)
 
     def logits(self, x: Tensor) -> Tensor:

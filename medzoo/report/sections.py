@@ -54,7 +54,7 @@ def describe_calibration(manifest: Mapping[str, Any]) -> str:
         fitted = f", temperature {found['temperature']:.3f}" if "temperature" in found else ""
         return f"{found['method']}{fitted} ({found['items']} items)"
     general = "not calibrated: probabilities are as the training left them"
-    return task_of(manifest["task"]).calibration_words(None) or general
+    return task_of(manifest["task"]).calibration_words(found or None) or general
 
 
 def elsewhere_section(elsewhere: Mapping[str, Any] | None) -> str:

@@ -14,6 +14,7 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     StringConstraints,
+    TypeAdapter,
     ValidationError,
     field_validator,
     model_serializer,
@@ -132,6 +133,20 @@ class Conformal(BaseModel):
     coverage: Share
 
 
+class ComponentRule(BaseModel):
+    """What becomes of the connected components of one label: the largest alone is kept, those below `least_volume`
+    (mm^3, pixels of a picture) are dropped, and background inside what is left is filled."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    label: Annotated[int, Field(ge=1, le=254)]
+    largest: bool = False
+    least_volume: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    fill_holes: bool = False
+
+
+_COMPONENTS = TypeAdapter(Annotated[list[ComponentRule], Field(max_length=254)])
+
+
 class Metadata(BaseModel):
     """Description of a graph and its inputs; the same for every backend and for a server's client."""
 
@@ -166,6 +181,8 @@ class Metadata(BaseModel):
             raise ValueError("may contain only finite numbers and printable strings")
         if "conformal" in stored:
             Conformal.model_validate(stored["conformal"])
+        if "components" in stored:
+            _COMPONENTS.validate_python(stored["components"])
         reference = stored.get("reference")
         if reference is not None and not (
             isinstance(reference, list) and all(isinstance(one, int | float) for one in reference)
@@ -184,6 +201,11 @@ class Metadata(BaseModel):
         """Conformal sets of the calibration, if any."""
         stored = (self.calibration or {}).get("conformal")
         return None if stored is None else Conformal.model_validate(stored)
+
+    @property
+    def components(self) -> tuple[ComponentRule, ...]:
+        """The rules on connected components of a segmentation that were chosen on validation items."""
+        return tuple(_COMPONENTS.validate_python((self.calibration or {}).get("components", [])))
 
     @classmethod
     def read(cls, properties: Mapping[str, str], *, where: str) -> Metadata:

@@ -94,6 +94,22 @@ class Segment(Task):
         """See Task.mask_names."""
         return labels[1:]
 
+    def calibration_words(self, calibration: Mapping[str, Any] | None) -> str | None:
+        """See Task.calibration_words: the rules on components."""
+        if not calibration or "components" not in calibration:
+            return None
+        rules = calibration["components"]
+        chosen = f"chosen on {calibration['components_items']} validation items"
+        if not rules:
+            return f"every component is kept, {chosen}; probabilities are as the training left them"
+        words = []
+        for rule in rules:
+            parts = ["the largest component alone"] if rule["largest"] else []
+            parts += [f"components of {rule['least_volume']:g} mm3 or more"] if rule["least_volume"] else []
+            parts += ["holes filled"] if rule["fill_holes"] else []
+            words.append(f"label {rule['label']}: {', '.join(parts)}")
+        return f"{'; '.join(words)} ({chosen}); probabilities are as the training left them"
+
     def curves(self, scores: SegmentScores, protocol: str) -> list[str]:
         """See Task.curves: each metric by label."""
         from medzoo.report.curves import segmentation_curves

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from medzoo.errors import UserError
 from medzoo.imaging.holes import holes
 from medzoo.results import Segmentation
+from medzoo.runtime.decode.components import apply_rules
 from medzoo.runtime.decode.resample import is_resampled, resample_labels
 from medzoo.runtime.decode.slices import probability_maps, segment_array
 from medzoo.runtime.predictor import Predictor, Prepared
@@ -22,6 +25,9 @@ def decode_segmentation(predictor: Predictor, prepared: Prepared, start: float) 
         mask = resample_labels(maps, transform, inside=_foreground(predictor, prepared.source))
     else:
         mask = transform.mask_to_source(segment_array(predictor.backend, array, slab=slab))
+    affine = prepared.source.affine
+    voxel = 1.0 if affine is None else abs(float(np.linalg.det(affine[:3, :3])))
+    mask = apply_rules(mask, predictor.metadata.components, voxel=voxel)
     return Segmentation(mask=mask, labels=predictor.metadata.labels, **predictor.common_fields(prepared, start))
 
 
