@@ -1,6 +1,6 @@
-"""The command line: parses and calls. Every command imports what it needs when it runs.
+"""The command line. Every command imports what it needs when it runs.
 
-Results go to stdout; words, progress and errors go to stderr. Exit code 0, or 2 with one line a fault.
+Results go to stdout; messages, progress and errors to stderr. Exit code 0, or 2 with one line per error.
 """
 
 from __future__ import annotations
@@ -60,13 +60,15 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    _: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version, help="Print it and end.")] = False,
+    _: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version and exit.")
+    ] = False,
 ) -> None:
-    """What can stand before a command; its words are the app's."""
+    """Options before the command; the help text is that of the app."""
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
-    """The entry point; `--debug` anywhere shows tracebacks, and nothing at all shows the help."""
+    """Entry point; `--debug` anywhere shows tracebacks, and no arguments show the help."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"] or ["--help"]
@@ -85,13 +87,13 @@ def _run(given: list[str], *, debug: bool) -> NoReturn:
     except KeyboardInterrupt:
         fail("error: interrupted", code=130)
     except BrokenPipeError:
-        # The reader of stdout went away, as with `| head`; nothing is left to say to it.
+        # The reader of stdout closed it, as with `| head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:
         if debug:
             raise
         if not hasattr(error, "format_message"):
-            fail(f"error: {type(error).__name__}: {' '.join(str(error).split())} (--debug shows where)")
+            fail(f"error: {type(error).__name__}: {' '.join(str(error).split())} (use --debug for the traceback)")
         # A usage error of the command-line parser: its own message, in our one line.
         fail(f"error: {' '.join(error.format_message().split())} (medzoo --help)")

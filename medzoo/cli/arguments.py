@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share, and the values they allow."""
+"""Arguments and options shared by several commands, and validation of their values."""
 
 from __future__ import annotations
 
@@ -18,18 +18,14 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Fields to change, such as train.epochs=3."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
-Out = Annotated[Path | None, typer.Option("-o", "--out", metavar="FOLDER", help="Where the output goes.")]
+Json = Annotated[bool, typer.Option("--json", help="Print only one JSON document on stdout.")]
+Out = Annotated[Path | None, typer.Option("-o", "--out", metavar="FOLDER", help="Output folder.")]
 Backend = Annotated[str, typer.Option(help="auto, onnx or torch.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or tensorrt.")]
-Gpu = Annotated[int | None, typer.Option("--gpu", min=0, help="The number of the GPU to use.")]
-GpuMemory = Annotated[int | None, typer.Option("--gpu-memory-mb", min=1, help="Most memory taken on it.")]
-CudaGraphs = Annotated[
-    bool, typer.Option("--cuda-graphs", help="Record runs and play them again, where shapes repeat.")
-]
-Engines = Annotated[
-    Path | None, typer.Option("--engines", metavar="FOLDER", help="Where TensorRT keeps what it built.")
-]
+Gpu = Annotated[int | None, typer.Option("--gpu", min=0, help="Index of the GPU to use.")]
+GpuMemory = Annotated[int | None, typer.Option("--gpu-memory-mb", min=1, help="Limit of GPU memory.")]
+CudaGraphs = Annotated[bool, typer.Option("--cuda-graphs", help="Record and replay runs of repeated shapes.")]
+Engines = Annotated[Path | None, typer.Option("--engines", metavar="FOLDER", help="Cache folder of TensorRT engines.")]
 
 
 def gpu_options(

@@ -1,4 +1,4 @@
-"""Models leave for elsewhere: export, serve."""
+"""Commands that deploy models: export, serve, token."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def export(
     model: Model,
     out: Out = None,
     to: Annotated[str, typer.Option(help="onnx or triton.")] = "onnx",
-    precision: Annotated[str, typer.Option(help="fp32, fp16, int8; bf16 is torch's, measured.")] = "fp32",
+    precision: Annotated[str, typer.Option(help="fp32, fp16 or int8; bf16 is only measured, in PyTorch.")] = "fp32",
 ) -> None:
-    """Export a model folder's weights to ONNX again, through the parity gate; or a Triton repository.
+    """Export a model folder's weights to ONNX, checked by the parity gate, or to a Triton repository.
 
-    With the model folder itself as -o, a file of fewer bits becomes part of it.
+    With the model folder itself as -o, a lower-precision file becomes part of it.
     """
     chosen = one_of("--precision", precision, ("fp32", "fp16", "int8", "bf16"))
     if one_of("--to", to, ("onnx", "triton")) == "triton":
@@ -43,20 +43,23 @@ def export(
 
 def serve(
     models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Zoo names, model folders, .onnx files.")],
-    host: Annotated[str, typer.Option(help="Address to listen on; the default is this machine alone.")] = "127.0.0.1",
-    http_port: Annotated[int, typer.Option(min=0, max=65535, help="0 lets the system choose.")] = 8000,
-    grpc_port: Annotated[int, typer.Option(min=-1, max=65535, help="-1 for no gRPC.")] = 8001,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; by default only this machine can connect.")
+    ] = "127.0.0.1",
+    http_port: Annotated[int, typer.Option(min=0, max=65535, help="HTTP port; 0 lets the system choose.")] = 8000,
+    grpc_port: Annotated[int, typer.Option(min=-1, max=65535, help="gRPC port; -1 turns gRPC off.")] = 8001,
     tokens: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Clients' tokens, one a line (see medzoo token); may change.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Token file, one client per line (see medzoo token); reloaded when it changes."
+        ),
     ] = None,
     token_file: Annotated[
-        Path | None, typer.Option(help="One bearer token for all clients; $MEDZOO_TOKEN works as well.")
+        Path | None, typer.Option(help="File with one bearer token for all clients; or set $MEDZOO_TOKEN.")
     ] = None,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Let the network use the server without tokens.")
-    ] = False,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Allow access from the network without tokens.")] = False,
     allow_host: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Another name the server is reached by; * for any.")
+        list[str] | None, typer.Option(metavar="NAME", help="Additional host name of the server; * for any.")
     ] = None,
     tls_certificate: Annotated[
         Path | None, typer.Option("--tls-certificate", "--tls-cert", metavar="FILE", help="PEM file.")
@@ -64,42 +67,53 @@ def serve(
     tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="PEM file.")] = None,
     tls_client_ca: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="PEM file: clients must show a certificate of these authorities."),
+        typer.Option(metavar="FILE", help="PEM file of the authorities that must have signed client certificates."),
     ] = None,
     audit_log: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Append a JSON line for each request here.")
+        Path | None, typer.Option(metavar="FILE", help="Append a JSON line per request to this file.")
     ] = None,
     audit_fsync: Annotated[
-        bool, typer.Option("--audit-fsync", help="Answer once the line is on the disk (slower).")
+        bool, typer.Option("--audit-fsync", help="Sync each line to disk before the response (slower).")
     ] = False,
-    max_batch: Annotated[int, typer.Option(min=1, help="Rows that share a run.")] = 8,
-    max_delay_ms: Annotated[float, typer.Option(min=0, help="How long a request waits for company.")] = 0,
-    max_queue: Annotated[int, typer.Option(min=1, help="Requests that may wait; more are refused.")] = 64,
-    max_body_mb: Annotated[int, typer.Option(min=1, help="Largest request.")] = 256,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Rows times columns of a picture.")] = SERVER.pixels,
-    max_voxels: Annotated[int, typer.Option(min=1, help="Values of a volume, channels counted.")] = SERVER.voxels,
-    max_decoded_mb: Annotated[int, typer.Option(min=1, help="An image unpacked.")] = SERVER.decoded_bytes >> 20,
-    max_archive_mb: Annotated[int, typer.Option(min=1, help="An archive unpacked.")] = SERVER.archive_bytes >> 20,
+    max_batch: Annotated[int, typer.Option(min=1, help="Maximum batch size.")] = 8,
+    max_delay_ms: Annotated[
+        float, typer.Option(min=0, help="How long a request may wait to be batched with others.")
+    ] = 0,
+    max_queue: Annotated[int, typer.Option(min=1, help="Maximum number of waiting requests per model.")] = 64,
+    max_body_mb: Annotated[int, typer.Option(min=1, help="Maximum size of a request.")] = 256,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Maximum rows times columns of a picture.")] = SERVER.pixels,
+    max_voxels: Annotated[
+        int, typer.Option(min=1, help="Maximum number of values of a volume, over all channels.")
+    ] = SERVER.voxels,
+    max_decoded_mb: Annotated[int, typer.Option(min=1, help="Maximum size of a decoded image.")] = SERVER.decoded_bytes
+    >> 20,
+    max_archive_mb: Annotated[
+        int, typer.Option(min=1, help="Maximum size of an unpacked archive.")
+    ] = SERVER.archive_bytes >> 20,
     max_decoder_mb: Annotated[
-        int, typer.Option(min=64, help="Memory that reading and preparing one image may take.")
+        int, typer.Option(min=64, help="Memory limit for decoding and preparing one image.")
     ] = 896,
     max_decoder_seconds: Annotated[
-        float, typer.Option(min=0.1, help="Computing time that reading and preparing one image may take.")
+        float, typer.Option(min=0.1, help="CPU time limit for decoding and preparing one image.")
     ] = 60,
-    max_json_mb: Annotated[int, typer.Option(min=1, help="JSON of a request; tensors may be bytes instead.")] = 32,
-    max_connections: Annotated[int, typer.Option(min=1, help="HTTP connections.")] = 512,
-    max_client_connections: Annotated[int, typer.Option(min=1, help="HTTP connections of one address.")] = 128,
-    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds before a waiting request is refused.")] = 60,
-    drain: Annotated[float, typer.Option(min=0, help="Seconds to end what is in hand on SIGTERM.")] = 30,
+    max_json_mb: Annotated[
+        int, typer.Option(min=1, help="Maximum JSON of a request; send large tensors as binary data.")
+    ] = 32,
+    max_connections: Annotated[int, typer.Option(min=1, help="Maximum number of HTTP connections.")] = 512,
+    max_client_connections: Annotated[
+        int, typer.Option(min=1, help="Maximum number of HTTP connections per client address.")
+    ] = 128,
+    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds within which a request must be processed.")] = 60,
+    drain: Annotated[float, typer.Option(min=0, help="Seconds to finish active requests on SIGTERM.")] = 30,
     device: Device = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or int8.")] = "auto",
     gpu: Gpu = None,
     gpu_memory_mb: GpuMemory = None,
     cuda_graphs: CudaGraphs = False,
     engines: Engines = None,
-    supervise: Annotated[bool, typer.Option(help="Start the server again if it dies.")] = True,
+    supervise: Annotated[bool, typer.Option(help="Restart the server if it crashes.")] = True,
 ) -> None:
-    """Serve models by the Open Inference Protocol, HTTP and gRPC, with a page to try them."""
+    """Serve models over HTTP and gRPC with the Open Inference Protocol, and a page to try them."""
     from medzoo.commands.serve import read_token
     from medzoo.commands.serve import serve as run_server
     from medzoo.serve.settings import Settings
@@ -149,20 +163,20 @@ def serve(
 
 
 def token(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The client: letters, digits, '.', '_', '-'.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Client name: letters, digits, '.', '_', '-'.")],
     tokens: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="The server's file of tokens, which gets the line.")
+        Path | None, typer.Option(metavar="FILE", help="Token file of the server, to which the line is appended.")
     ] = None,
     revoke: Annotated[bool, typer.Option("--revoke", help="Remove the client's tokens from the file.")] = False,
 ) -> None:
-    """Make a token by which a client may use a server; printed once, the file holds a salted digest of it."""
+    """Create a client's access token; it is printed once, and the file stores only its salted digest."""
     from medzoo.serve.tokens import add_token, revoke_tokens
 
     if revoke:
         if tokens is None:
             raise UserError("needs the token file", where="--revoke", hint="add --tokens FILE")
-        say(f"{tokens}: {revoke_tokens(name, tokens)} of {name} removed; a running server needs no restart")
+        say(f"{tokens}: {revoke_tokens(name, tokens)} tokens of {name} removed; a running server needs no restart")
         return
     made, line = add_token(name, tokens)
-    say(f"written to {tokens}" if tokens is not None else f"for the file of tokens: {line}")
+    say(f"written to {tokens}" if tokens is not None else f"line for the token file: {line}")
     print(made)

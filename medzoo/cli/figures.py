@@ -1,4 +1,4 @@
-"""How good and how fast a model is: evaluate, compare, benchmark, report."""
+"""Commands that measure models: evaluate, compare, benchmark, report."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from medzoo.errors import UserError
 def evaluate(
     model: Model,
     overrides: Overrides = None,
-    data: Annotated[str | None, typer.Option(metavar="RECIPE", help="Score on this recipe's data.")] = None,
+    data: Annotated[str | None, typer.Option(metavar="RECIPE", help="Evaluate on this recipe's data.")] = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     backend: Backend = "auto",
     device: Device = "auto",
     record: Annotated[
-        bool, typer.Option("--record", help="Write its own test part's figures and card into the model folder.")
+        bool, typer.Option("--record", help="Write the metrics of its test split and the card into the model folder.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Figures of a model on its test part, or on another recipe's data."""
+    """Evaluate a model on its test split, or on another recipe's data."""
     if record:
         if data or overrides or split != "test":
             raise UserError(
@@ -35,7 +35,7 @@ def evaluate(
         from medzoo.commands.evaluate import record_evaluation
 
         folder = record_evaluation(model)
-        say(f"figures, answers, worst cases and card are in {folder.path}")
+        say(f"metrics, predictions, worst cases and card are in {folder.path}")
         show_figures(folder.manifest["metrics"], as_json=as_json)
         return
     from medzoo.commands.evaluate import evaluate as run_evaluation
@@ -55,7 +55,7 @@ def compare(
     models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Two or more zoo names or model folders.")],
     as_json: Json = False,
 ) -> None:
-    """Metrics of models on the same items, with paired intervals, and the differences of their recipes."""
+    """Compare models on the same items, with paired intervals, and list the differences of their recipes."""
     from medzoo.commands.compare import compare as run_compare
 
     found = run_compare(models)
@@ -73,12 +73,16 @@ def compare(
 def benchmark(
     model: Model,
     out: Out = None,
-    size: Annotated[int | None, typer.Option(min=8, help="Side of the inputs in pixels; 256, volumes 64.")] = None,
-    seconds: Annotated[float, typer.Option(min=0, help="About how long to measure.")] = 20,
-    record: Annotated[bool, typer.Option("--record", help="Write it into the model folder and its card.")] = False,
+    size: Annotated[
+        int | None, typer.Option(min=8, help="Side of the inputs in pixels; default 256, for volumes 64.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0, help="Approximate measuring time.")] = 20,
+    record: Annotated[
+        bool, typer.Option("--record", help="Write the results into the model folder and its card.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Latency, throughput and memory of every backend and precision here, beside parity and loss of the metric."""
+    """Measure latency, throughput and memory of every backend and precision, beside parity and loss of the metric."""
     from medzoo.commands.benchmark import benchmark as run_benchmark
     from medzoo.report.speed import speed_table, write_speed
 
@@ -106,7 +110,7 @@ def report(
     model: Model,
     out: Annotated[Path | None, typer.Option("-o", "--out", metavar="FILE.html", help="Default: NAME.html.")] = None,
 ) -> None:
-    """One self-contained page about a model: figures, curves, worst cases, its worst scan in a viewer."""
+    """Write a self-contained HTML page about a model: metrics, curves, worst cases, its worst scan in a viewer."""
     from medzoo.commands.report import report as run_report
 
     path, lacks = run_report(model, out=out)

@@ -1,4 +1,4 @@
-"""Answers to images: predict."""
+"""The command predict."""
 
 from __future__ import annotations
 
@@ -37,14 +37,16 @@ def predict(
             help="Images, scans, DICOM folders; sequences of a scan as A,B; volume N of a 4D file, from 0, as FILE#N.",
         ),
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Where masks and pictures go.")] = Path(
-        "predictions"
-    ),
-    threshold: Annotated[float | None, typer.Option(min=0, max=1, help="In place of the stored one.")] = None,
-    mask: Annotated[str | None, typer.Option(metavar="FILE", help="The outline of the mass in the one INPUT.")] = None,
-    box: Annotated[str | None, typer.Option(metavar="X0,Y0,X1,Y1", help="A box around the mass in it.")] = None,
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Output folder.")] = Path("predictions"),
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Operating threshold in place of the stored one.")
+    ] = None,
+    mask: Annotated[str | None, typer.Option(metavar="FILE", help="Mask of the mass in a single INPUT.")] = None,
+    box: Annotated[
+        str | None, typer.Option(metavar="X0,Y0,X1,Y1", help="Box around the mass in a single INPUT.")
+    ] = None,
     tile: Annotated[
-        str | None, typer.Option(metavar="H,W", help="Look at large pictures in tiles of so many pixels; or auto.")
+        str | None, typer.Option(metavar="H,W", help="Tile size for large pictures, in pixels; or auto.")
     ] = None,
     backend: Backend = "auto",
     device: Device = "auto",
@@ -53,11 +55,11 @@ def predict(
     gpu_memory_mb: GpuMemory = None,
     cuda_graphs: CudaGraphs = False,
     engines: Engines = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Inputs of one size that share a run.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Batch size, for inputs of one size.")] = None,
     time_limit: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="Most that the model may compute for one input.")
+        float | None, typer.Option(metavar="SECONDS", help="Limit of computing time per input.")
     ] = None,
-    pictures: Annotated[bool, typer.Option(help="Also draw each answer as PNG.")] = True,
+    pictures: Annotated[bool, typer.Option(help="Also draw each result as PNG.")] = True,
     surfaces: Annotated[
         bool, typer.Option("--surfaces", help="Also write the surfaces of a scan and its tissues, as GLB and PNG.")
     ] = False,
@@ -68,12 +70,16 @@ def predict(
             metavar="FILE", help="With --format coco: take the ids of this COCO file; results.json is then for loadRes."
         ),
     ] = None,
-    deidentify: Annotated[bool, typer.Option("--deidentify", help="Outputs say neither who nor when.")] = False,
+    deidentify: Annotated[
+        bool, typer.Option("--deidentify", help="Remove names, dates and identifiers from the outputs.")
+    ] = False,
     engine: Annotated[str, typer.Option(help="local, or ray: folders of scans over a Ray cluster.")] = "local",
-    explain: Annotated[bool, typer.Option("--explain", help="Draw where a classifier looked; needs torch.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Draw saliency maps of a classifier; needs PyTorch.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Answer images: masks, boxes or probabilities, and a picture of each."""
+    """Predict images: masks, boxes or probabilities, and a picture of each result."""
     from medzoo.io.table_text import is_formula
 
     options: dict[str, Any] = {"mask": mask} if mask is not None else {}
@@ -121,29 +127,29 @@ def predict(
             "annotations": annotations,
         }
         found = _answered(model, inputs, load_options, **files, **options)
-    answers: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     try:
-        _told(found, answers, as_json=as_json)
+        _told(found, results, as_json=as_json)
     except UserError:
-        if as_json and answers:  # what was answered before, as when the last file could not be written
-            print_json(answers)
+        if as_json and results:  # what was answered before, as when the last file could not be written
+            print_json(results)
         raise
     if as_json:
-        print_json(answers)
-    elif answers and not all("error" in answer for answer in answers):
+        print_json(results)
+    elif results and not all("error" in answer for answer in results):
         say("written to the folder of --out" if deidentify else f"written to {escaped(str(out))}")
     if form == "csv" and not deidentify and any(is_formula(escaped(one)) for one in inputs):
-        say("note: names that begin with =, +, - or @ stand behind an apostrophe in predictions.csv, as text")
-    if any("error" in answer for answer in answers):
+        say("note: names that begin with =, +, - or @ are prefixed by an apostrophe in predictions.csv")
+    if any("error" in answer for answer in results):
         raise typer.Exit(2)
 
 
-def _told(found: Iterator[dict[str, Any]], answers: list[dict[str, Any]], *, as_json: bool) -> None:
-    """Print each answer as it comes, and keep it in `answers`."""
+def _told(found: Iterator[dict[str, Any]], results: list[dict[str, Any]], *, as_json: bool) -> None:
+    """Print each result as it comes, and collect it in `results`."""
     from medzoo.report.summary import result_line
 
     for answer in found:
-        answers.append(answer)
+        results.append(answer)
         if "error" in answer:
             say(f"error: {answer['error']}")
             continue
@@ -173,9 +179,9 @@ def _answered(
     asked = [str(load_options[name]) for name in ("backend", "device", "precision")]
     told = f"ran on {runs.name}, {runs.device}, {runs.metadata.precision}"
     if set(asked) != {"auto"}:
-        told += f" (asked for {', '.join(asked)})"
+        told += f" (requested: {', '.join(asked)})"
     if runs.device.startswith(("cuda", "tensorrt")):  # nothing else would say what is being waited for
-        say(f"starting on {runs.device}; its first answer takes a while, which --device cpu does without")
+        say(f"starting on {runs.device}; the first prediction takes a while")
     said = False
     for number, result in enumerate(predict_files(predictor, inputs, form=chosen, **options)):
         if isinstance(result, Failure):
@@ -199,7 +205,7 @@ def _explained(
 
 
 def _debugged(result: Any) -> None:
-    """With --debug, print where an error came from that nobody foresaw."""
+    """Print the traceback of an unexpected error if --debug is set."""
     import click
 
     if isinstance(result.error, UnexpectedError) and click.get_current_context().obj:

@@ -1,4 +1,4 @@
-"""Recipes and their data before anything is trained: validate, schema, data."""
+"""Commands that check recipes and data: validate, schema, data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from medzoo.cli.terminal import print_json, say
 
 
 def validate(recipe: RecipeName, overrides: Overrides = None) -> None:
-    """Check a recipe; every error at once, as file:line:column."""
+    """Check a recipe; list all errors as file:line:column."""
     from medzoo.artifact.locate import find_recipe
     from medzoo.data.catalog import catalog, has_torch
     from medzoo.recipe import load_recipe
@@ -24,7 +24,7 @@ def validate(recipe: RecipeName, overrides: Overrides = None) -> None:
 
 
 def schema() -> None:
-    """JSON Schema of a recipe, for editors."""
+    """Print the JSON Schema of recipes, for editors."""
     from medzoo.data.catalog import Catalog, has_torch
     from medzoo.errors import missing_extra
     from medzoo.recipe import json_schema
@@ -39,7 +39,8 @@ def data(
     overrides: Overrides = None,
     as_json: Json = False,
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", metavar="FILE.html", help="Also a page with the pairs side by side.")
+        Path | None,
+        typer.Option("-o", "--out", metavar="FILE.html", help="Also write an HTML page with the pairs side by side."),
     ] = None,
 ) -> None:
     """Audit a recipe's data: geometry, labels, splits, leakage."""

@@ -1,4 +1,4 @@
-"""What a command prints: results on stdout, words on stderr, and nothing that a terminal would obey."""
+"""Terminal output of commands: results on stdout, messages on stderr, control characters escaped."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def print_json(document: Any) -> None:
 
 
 def show(line: str) -> None:
-    """Print one line of a result on stdout."""
+    """Print a line of a result on stdout."""
     typer.echo(printable(line))
 
 
 def say(line: str) -> None:
-    """Print one line of words on stderr."""
+    """Print a message on stderr."""
     typer.echo(printable(line), err=True)
 
 
@@ -37,7 +37,7 @@ def fail(*lines: str, code: int = 2) -> NoReturn:
 
 
 def show_traceback(error: BaseException) -> None:
-    """Print where an exception came from, for --debug."""
+    """Print the traceback of an exception, for --debug."""
     for line in "".join(traceback.format_exception(error)).splitlines():
         say(line)
 
@@ -50,8 +50,7 @@ class _OneLine(logging.Formatter):
 
 @contextmanager
 def printable_output() -> Iterator[None]:
-    """Within it, warnings and log lines of libraries, which quote what they read, are printed as `say` prints; a
-    character that the stream's encoding lacks is escaped instead of ending the command."""
+    """Escape warnings and log lines of libraries, which may quote a file, and characters that stdout cannot encode."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""Models come to be: train, reproduce."""
+"""Commands that train models: train, reproduce."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def train(
     recipe: RecipeName,
     overrides: Overrides = None,
     out: Out = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last state that is whole.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Resume though recipe, data or versions differ.")] = False,
-    folds: Annotated[int, typer.Option(min=0, help="Cross-validate: so many trainings.")] = 0,
-    jobs: Annotated[int, typer.Option(min=0, help="Folds at once; 0: as many as there is room for.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume from the last complete checkpoint.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Resume even if recipe, data or versions differ.")] = False,
+    folds: Annotated[int, typer.Option(min=0, help="Number of folds for cross-validation; 0 for none.")] = 0,
+    jobs: Annotated[int, typer.Option(min=0, help="Folds trained at once; 0: as many as fit.")] = 0,
     engine: Annotated[str, typer.Option(help="local, or ray: the workers of a Ray cluster.")] = "local",
 ) -> None:
-    """Train a recipe and leave a model folder."""
+    """Train a recipe and write a model folder."""
     from medzoo.report.console import Console
     from medzoo.report.summary import training_summary
 
@@ -48,7 +48,7 @@ def train(
 
 
 def reproduce(model: Model, out: Out = None, as_json: Json = False) -> None:
-    """Train a model again from its folder, and name whatever differs."""
+    """Train a model again from its folder and list the differences."""
     from medzoo.commands.reproduce import reproduce as run_again
     from medzoo.report.console import Console
 

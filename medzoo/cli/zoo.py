@@ -1,4 +1,4 @@
-"""The zoo on this machine: list, show, fetch, verify."""
+"""Commands of the zoo: list, show, fetch, verify."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from medzoo.escape import printable
 
 
 def list_(as_json: Json = False) -> None:
-    """Zoo models, recipes, model and data types."""
+    """List zoo models, recipes, model and data types."""
     from medzoo.commands.show import list_all
 
     document = list_all()
@@ -37,7 +37,7 @@ def list_(as_json: Json = False) -> None:
 
 
 def show(model: Model, as_json: Json = False) -> None:
-    """Card, inputs, outputs, metrics and provenance of a model."""
+    """Show card, inputs, outputs, metrics and provenance of a model."""
     from medzoo.commands.show import show as show_model
 
     document = show_model(model)
@@ -58,22 +58,23 @@ def show(model: Model, as_json: Json = False) -> None:
 
 
 def fetch(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Names in the index.")],
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Model names in the index.")],
     base: Annotated[
         str | None, typer.Option("--from", metavar="BASE", help="http(s)://..., a folder, or a .zip or .tar of one.")
     ] = None,
     index_sha256: Annotated[
-        str | None, typer.Option(metavar="DIGEST", help="Trust this index, not the one of this release.")
+        str | None, typer.Option(metavar="DIGEST", help="SHA-256 of the index to trust, in place of this release's.")
     ] = None,
     deadline: Annotated[
-        float, typer.Option(min=1, metavar="SECONDS", help="Most that all of it may take from a server.")
+        float, typer.Option(min=1, metavar="SECONDS", help="Time limit for all downloads from a server.")
     ] = 3600,
     min_rate: Annotated[
-        float, typer.Option(min=0, metavar="BYTES", help="A second, over 20 s: a server that sends fewer is given up.")
+        float,
+        typer.Option(min=0, metavar="BYTES", help="Minimum bytes per second, over 20 s, before a server is given up."),
     ] = 1000,
     as_json: Json = False,
 ) -> None:
-    """Bring models of the zoo index to this machine."""
+    """Download models of the zoo index."""
     from medzoo.commands.fetch import fetch as run_fetch
 
     found = run_fetch(models, base=base, index_sha256=index_sha256, deadline=deadline, min_rate=min_rate)
@@ -85,7 +86,7 @@ def fetch(
 
 
 def verify(model: Model, as_json: Json = False) -> None:
-    """Digests, parity and card of a model folder: all still true."""
+    """Check digests, parity and card of a model folder."""
     from medzoo.commands.verify import verify as run_verify
 
     checks = run_verify(model)

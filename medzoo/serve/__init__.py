@@ -1,1 +1,1 @@
-"""The server: the Open Inference Protocol over HTTP and gRPC, and a route that takes image files."""
+"""The server: the Open Inference Protocol over HTTP and gRPC, and a route for image files."""

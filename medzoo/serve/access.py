@@ -1,4 +1,4 @@
-"""The way in for both protocols: who asks, from where, whether they may, and a record of what became of it."""
+"""Access control of both protocols: request records, origin checks, authentication and the audit log."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from medzoo.serve.tokens import NAME, Tokens
 
 REQUEST_ID = "x-request-id"
 CERTIFICATE = "medzoo_certificate"
-"""Where a connection's state holds the name of the client's certificate."""
-_LONG = 256 << 10  # bytes from which on hashing them would hold up the other requests
+"""Key of the client certificate's name in a connection's state."""
+_LONG = 256 << 10  # bytes from which on hashing would block other requests
 _WANTED = (b"host", b"origin", b"sec-fetch-site", b"authorization", b"x-request-id")
 
 
 class AccessControl:
-    """What both protocols ask before they answer. Raises UserError for settings that cannot be had."""
+    """Authentication, origin checks and the audit log, shared by both protocols. Raises UserError for bad settings."""
 
     def __init__(self, repository: ModelRepository) -> None:
         settings: Settings = repository.settings
@@ -47,7 +47,7 @@ class AccessControl:
             self.audit.close()
 
     def authenticate(self, record: RequestRecord, authorization: str | None) -> None:
-        """Name the client by its token. Raises InferenceError without one that is known."""
+        """Set the client's name by its bearer token. Raises InferenceError without a valid one."""
         if self.tokens is None:
             return
         scheme, _, token = (authorization or "").partition(" ")
@@ -56,9 +56,9 @@ class AccessControl:
             raise InferenceError(ErrorCode.UNAUTHENTICATED, "missing or invalid bearer token")
         record.client = name
 
-    def refused(self, record: RequestRecord, refusal: InferenceError) -> None:
-        """Count and log a request that got no further than here."""
-        record.failed(refusal.code.label, refusal)
+    def deny(self, record: RequestRecord, error: InferenceError) -> None:
+        """Count and log a request that was denied access."""
+        record.failed(error.code.label, error)
         seconds = time.perf_counter() - record.started
         self.repository.metrics.observe_request("", record.protocol, record.outcome, seconds, client=record.client)
         log("request", model="", protocol=record.protocol, outcome=record.outcome, ms=round(seconds * 1000, 2))
@@ -67,7 +67,7 @@ class AccessControl:
 class AccessMiddleware:
     """ASGI middleware: `Host`, `Origin`, tokens, request ids, and the audit log.
 
-    The health routes and the page need no token: they hold nothing to protect.
+    The health routes and the page need no token: they contain nothing to protect.
     """
 
     def __init__(self, app: ASGIApp, access: AccessControl) -> None:
@@ -104,10 +104,10 @@ class AccessMiddleware:
             if not _is_open(scope["path"]):
                 authorization = headers.get(b"authorization")
                 access.authenticate(record, authorization.decode("latin-1") if authorization is not None else None)
-        except InferenceError as refusal:
-            access.refused(record, refusal)
-            more = {"WWW-Authenticate": "Bearer"} if refusal.code is ErrorCode.UNAUTHENTICATED else None
-            response = JSONResponse({"error": refusal.message}, refusal.code.http_status, headers=more)
+        except InferenceError as error:
+            access.deny(record, error)
+            more = {"WWW-Authenticate": "Bearer"} if error.code is ErrorCode.UNAUTHENTICATED else None
+            response = JSONResponse({"error": error.message}, error.code.http_status, headers=more)
             await response(scope, receive, answer)
             return
         if access.audit is None:
@@ -124,11 +124,11 @@ class AccessMiddleware:
         try:
             await self._app(scope, received, answer)
         finally:
-            await answer.give_up()
+            await answer.record_unanswered()
 
 
 class _RecordedSend:
-    """Sends an answer with its request's id, once the audit log has it."""
+    """ASGI send that adds the request id, and writes the audit log before a response starts."""
 
     def __init__(self, send: Send, record: RequestRecord, audit: AuditLog | None, *, quiet: bool) -> None:
         self._send, self._record, self._audit, self._quiet = send, record, audit, quiet
@@ -145,19 +145,19 @@ class _RecordedSend:
         if status >= 400 and record.outcome == "ok":
             record.outcome = ErrorCode.INTERNAL.label if status >= 500 else ErrorCode.INVALID.label
         message["headers"] = [*message["headers"], (REQUEST_ID.encode(), record.id.encode())]
-        # A probe that is answered every second is nobody's access to anything.
+        # Successful health probes are not logged.
         if self._audit is not None and not (self._quiet and status < 400):
             try:
                 await self._audit.write(record)
-            except InferenceError as refusal:
+            except InferenceError as error:
                 self._dropped = True
-                refused = JSONResponse({"error": refusal.message}, refusal.code.http_status)
+                refused = JSONResponse({"error": error.message}, error.code.http_status)
                 await refused({"type": "http"}, _nothing, self._send)
                 return
         await self._send(message)
 
-    async def give_up(self) -> None:
-        """Record a request that ends without an answer: its client went away, or the server ends."""
+    async def record_unanswered(self) -> None:
+        """Record a request that ends without a response: the client disconnected, or the server stops."""
         if self._begun or self._audit is None:
             return
         self._record.status = 499
@@ -166,20 +166,21 @@ class _RecordedSend:
         try:
             await self._audit.write(self._record)
         except InferenceError:
-            return  # nothing is answered
+            return  # there is no response to hold back
 
 
 class GrpcAccess:
-    """The same for a gRPC call: metadata for headers, and no `Host`, which no browser can choose here.
+    """Access control of gRPC calls, with metadata in place of headers.
 
-    A browser speaks HTTP/2 over TLS alone, where the certificate names the host, and always sends an origin.
+    `Host` is not checked: browsers speak HTTP/2 over TLS only, where the certificate names the host, and always send an
+    origin.
     """
 
     def __init__(self, access: AccessControl) -> None:
         self._access = access
 
-    def enter(self, context: Any) -> tuple[RequestRecord, Mapping[str, Any]]:
-        """The call as an record, and its metadata."""
+    def start_record(self, context: Any) -> tuple[RequestRecord, Mapping[str, Any]]:
+        """Start the record of a call; return it and the call's metadata."""
         metadata = dict(context.invocation_metadata() or ())
         record = RequestRecord(
             "grpc", address=grpc_address(context.peer() or ""), request_id=str(metadata.get(REQUEST_ID, ""))
@@ -192,26 +193,26 @@ class GrpcAccess:
         CURRENT_RECORD.set(record)
         return record, metadata
 
-    def admit(self, record: RequestRecord, metadata: Mapping[str, Any], *, health: bool) -> None:
-        """Raise InferenceError for a call that may not be answered; health needs no token."""
+    def check(self, record: RequestRecord, metadata: Mapping[str, Any], *, health: bool) -> None:
+        """Raise InferenceError for a call without access; health probes need no token."""
         try:
             if "origin" in metadata or "sec-fetch-site" in metadata:
                 raise InferenceError(ErrorCode.FORBIDDEN, "calls from web pages are not allowed")
             if not health:
                 self._access.authenticate(record, str(metadata.get("authorization", "")))
-        except InferenceError as refusal:
-            self._access.refused(record, refusal)
+        except InferenceError as error:
+            self._access.deny(record, error)
             raise
 
     async def write_audit(self, record: RequestRecord, status: str) -> None:
-        """Write the call's line, if the audit log is on. Raises InferenceError if it cannot be."""
+        """Write the call to the audit log, if it is on. Raises InferenceError if that fails."""
         if self._access.audit is not None:
             record.status = status
             await self._access.audit.write(record)
 
 
 async def digest(record: RequestRecord, raw: bytes) -> None:
-    """Take bytes into a request's digest, if one is wanted; many of them in a thread."""
+    """Add bytes to a request's digest, if the audit log needs it; large ones in a thread."""
     if record.digest is None:
         return
     if len(raw) > _LONG:
@@ -221,7 +222,7 @@ async def digest(record: RequestRecord, raw: bytes) -> None:
 
 
 def certificate_name(name: str) -> str:
-    """A client's name by its certificate, as it may stand in a log."""
+    """Return a client's certificate name if it is safe to log, else "certificate"."""
     return name if NAME.fullmatch(name) else "certificate"
 
 

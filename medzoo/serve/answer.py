@@ -1,4 +1,4 @@
-"""The JSON of an answer, written piece by piece."""
+"""JSON responses, serialised in chunks."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 
 from medzoo.types import Array
 
-_PIECE = 1 << 15  # numbers that are written at once
+_CHUNK = 1 << 15  # numbers per chunk
 
 
 def dump_response(document: Mapping[str, Any]) -> bytes:
-    """`document` as JSON without blanks; arrays under "data" of its outputs become flat lists.
+    """Serialise `document` to compact JSON; arrays under "data" of its outputs become flat lists.
 
-    Python's encoder lets no other thread run until it is through with a list: of millions of numbers, nobody would be
-    answered for seconds. So a long list is written in pieces, between which others run.
+    Python's encoder holds the interpreter lock for a whole list, for seconds if it has millions of numbers. A long list
+    is therefore encoded in chunks, between which other threads run.
     """
     outputs = []
     for output in document["outputs"]:
@@ -26,13 +26,13 @@ def dump_response(document: Mapping[str, Any]) -> bytes:
             outputs.append(_dump(output))
             continue
         rest = _dump({name: value for name, value in output.items() if name != "data"})
-        outputs.append(b"".join([rest[:-1], b',"data":[', b",".join(_pieces(data.reshape(-1))), b"]}"]))
+        outputs.append(b"".join([rest[:-1], b',"data":[', b",".join(_chunks(data.reshape(-1))), b"]}"]))
     rest = _dump({name: value for name, value in document.items() if name != "outputs"})
     return b"".join([rest[:-1], b"," if len(rest) > 2 else b"", b'"outputs":[', b",".join(outputs), b"]}"])
 
 
-def _pieces(flat: Array) -> list[bytes]:
-    return [_dump(flat[start : start + _PIECE].tolist())[1:-1] for start in range(0, len(flat), _PIECE)]
+def _chunks(flat: Array) -> list[bytes]:
+    return [_dump(flat[start : start + _CHUNK].tolist())[1:-1] for start in range(0, len(flat), _CHUNK)]
 
 
 def _dump(value: Any) -> bytes:

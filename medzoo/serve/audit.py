@@ -1,9 +1,8 @@
-"""The audit log: one JSON line for each request, answered or refused; no pixel, no name of a patient or a file.
+"""The audit log: one JSON line per request, whatever its outcome; no pixels, no names of patients or files.
 
-A line is written before the answer it stands for leaves: where the log cannot be written (full disk), the request is
-refused, and the server goes on once it can be. Lines are appended by one system call each, so they survive the death
-of the server; with `fsync` they are on the disk, and survive a loss of power too. A file that was renamed or removed
-(logrotate) is opened anew.
+A line is written before its response is sent: if that fails (full disk), the request fails, and the server recovers
+once the log can be written again. Each line is one write call, so it survives a crash of the server; with `fsync` it
+also survives a power failure. A file that was renamed or removed (logrotate) is reopened.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from medzoo.serve.request_record import RequestRecord
 class AuditLog:
     """Appends lines to the file at `path`. Raises UserError if it cannot be opened.
 
-    `digests`: the SHA-256 of a model's file by the model's name; of a pipeline, of each of its graphs'.
+    `digests`: returns the SHA-256 of a model's file by name; for a pipeline, those of its members.
     """
 
     def __init__(
@@ -49,7 +48,7 @@ class AuditLog:
             raise UserError(f"cannot write the audit log: {error.strerror}", where=str(path)) from error
 
     async def write(self, record: RequestRecord) -> None:
-        """Append the line of a request. Raises InferenceError if it cannot be."""
+        """Append the line of a request. Raises InferenceError if that fails."""
         line = self._line(record)
         try:
             if self._fsync:
@@ -66,7 +65,7 @@ class AuditLog:
             log("audit log written again")
 
     def close(self) -> None:
-        """Write what the system still holds to the disk, and close the file."""
+        """Sync the file to disk and close it."""
         if self._file >= 0:
             try:
                 os.fsync(self._file)
@@ -101,7 +100,7 @@ class AuditLog:
 
     def _append_alone(self, line: bytes) -> None:
         self._reopen_if_rotated()
-        # What a full disk cut off stays, so that nothing that was written is ever changed; this line begins anew.
+        # A line that a full disk cut off stays, as nothing written is ever changed; this one starts on a new line.
         whole = b"\n" + line if self._torn else line
         written = os.write(self._file, whole)
         if written < len(whole):

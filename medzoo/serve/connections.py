@@ -1,7 +1,7 @@
-"""Bounds on HTTP connections: how many there are, how long and how large a header is, how slowly an answer is read.
+"""Limits on HTTP connections: their number, size and duration of headers, and slow readers of responses.
 
-A connection that asks for nothing makes way for one that does: however many a client opens, the next one is still
-served, and health probes are answered even where every connection is at work.
+Idle connections make way for new ones: however many a client opens, the next one is still served, and health probes
+are answered even if every connection is busy.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from medzoo.serve.pieces import Pieces
 from medzoo.serve.settings import Settings
 
-_RESERVE = 64  # connections beyond the most, for health probes alone
+_RESERVE = 64  # connections beyond the limit, for health probes only
 _PER_BODY_BYTE = 8  # bytes of chunk headers that a byte of a body may bring along
 HEALTH = "/v2/health/"
 
 
 class Connections:
-    """All HTTP connections of a server, and those among them that wait for a request, the longest first."""
+    """All HTTP connections of a server, and the idle ones among them, longest idle first."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -33,7 +33,7 @@ class Connections:
         self._waiting: dict[LimitedProtocol, None] = {}
 
     def enter(self, connection: LimitedProtocol) -> bool:
-        """Count a connection, and close one that waits if there are too many; whether this one is beyond the most."""
+        """Add a connection, closing an idle one if there are too many; return True if it exceeds the limit."""
         self._total += 1
         self._of[connection.address] += 1
         beyond = self._is_over(connection.address) and not self._close_one(connection.address)
@@ -43,7 +43,7 @@ class Connections:
         return beyond
 
     def leave(self, connection: LimitedProtocol) -> None:
-        """A connection ended."""
+        """Remove a closed connection."""
         if connection.counted:
             connection.counted = False
             self._total -= 1
@@ -52,12 +52,12 @@ class Connections:
                 del self._of[connection.address]
         self._waiting.pop(connection, None)
 
-    def at_work(self, connection: LimitedProtocol) -> None:
-        """A request came whole with its header: this connection is not closed for another."""
+    def mark_busy(self, connection: LimitedProtocol) -> None:
+        """Mark a connection as busy once a request's header is complete."""
         self._waiting.pop(connection, None)
 
-    def waits(self, connection: LimitedProtocol) -> None:
-        """A request was answered."""
+    def mark_idle(self, connection: LimitedProtocol) -> None:
+        """Mark a connection as idle after a response."""
         self._waiting[connection] = None
 
     def _is_over(self, address: str) -> bool:
@@ -65,7 +65,7 @@ class Connections:
         return self._total > settings.max_connections or self._of[address] > settings.max_client_connections
 
     def _close_one(self, address: str) -> bool:
-        """Close the connection that waits longest; the client's own where it alone has too many."""
+        """Close the longest idle connection, of this client if it has too many; return True if there was one."""
         own = self._of[address] > self.settings.max_client_connections
         chosen = next((one for one in self._waiting if not own or one.address == address), None)
         if chosen is None:
@@ -76,7 +76,7 @@ class Connections:
 
 
 class LimitedProtocol(Pieces):
-    """One connection. `registry` is set by `limited_protocol`."""
+    """One HTTP connection. `registry` is set by `limited_protocol`."""
 
     registry: Connections
     counted = True
@@ -102,7 +102,7 @@ class LimitedProtocol(Pieces):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """See HttpToolsProtocol; ends a connection that sends more around its bodies than it may."""
+        """See HttpToolsProtocol; closes a connection that sends too many bytes outside of bodies."""
         self._begun, before = False, self._body
         super().data_received(data)
         if self.transport.is_closing():
@@ -128,7 +128,7 @@ class LimitedProtocol(Pieces):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """See HttpToolsProtocol; also called for what follows a chunked body."""
+        """See HttpToolsProtocol; also called for trailers."""
         self._head += len(name) + len(value) + 4
         if self._head > self.registry.settings.max_header:
             self.headers.clear()
@@ -139,7 +139,7 @@ class LimitedProtocol(Pieces):
         """See HttpToolsProtocol."""
         self._in_head = False
         self._unset("_head_timer")
-        self.registry.at_work(self)
+        self.registry.mark_busy(self)
         most = self.registry.settings.max_header
         if self._head <= most:
             super().on_headers_complete()
@@ -158,11 +158,11 @@ class LimitedProtocol(Pieces):
         if self._surplus:
             self.transport.close()
         elif not self.transport.is_closing() and not self.pipeline:
-            self.registry.waits(self)
+            self.registry.mark_idle(self)
         super().on_response_complete()
 
     def pause_writing(self) -> None:
-        """See HttpToolsProtocol; an answer that nobody reads is not kept for ever."""
+        """See HttpToolsProtocol; aborts if the client does not read the response in time."""
         super().pause_writing()
         self._unset("_write_timer")
         self._write_timer = self.loop.call_later(self.registry.settings.timeout, self.transport.abort)
@@ -173,7 +173,7 @@ class LimitedProtocol(Pieces):
         super().resume_writing()
 
     def _is_waiting(self) -> bool:
-        """Whether bytes came of a request whose header has not, and none is being answered."""
+        """Return True if a request has begun, its header is incomplete, and no other is being processed."""
         idle = self.cycle is None or self.cycle.response_complete
         return idle and self.timeout_keep_alive_task is None
 
@@ -184,7 +184,7 @@ class LimitedProtocol(Pieces):
     def _late(self) -> None:
         self._head_timer = None
         if self.cycle is not None and not self.cycle.response_complete:
-            self._watch_head()  # the request before it is still being answered
+            self._watch_head()  # the previous request is still being processed
         elif self._in_head or self._is_waiting():
             self._end(408, "timed out receiving the request header")
 
@@ -205,7 +205,7 @@ class LimitedProtocol(Pieces):
 
 
 def limited_protocol(settings: Settings) -> type[LimitedProtocol]:
-    """The protocol class of one server."""
+    """Make the protocol class of one server."""
 
     class Protocol(LimitedProtocol):
         registry = Connections(settings)
@@ -214,7 +214,7 @@ def limited_protocol(settings: Settings) -> type[LimitedProtocol]:
 
 
 class _HealthOnly:
-    """Answers health probes, and refuses everything else."""
+    """ASGI app that serves health probes and rejects everything else."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
@@ -227,7 +227,7 @@ class _HealthOnly:
 
 
 class _Refusing:
-    """Answers nothing but one error, and closes the connection."""
+    """ASGI app that responds with one error and closes the connection."""
 
     def __init__(self, status: int, message: str, *, headers: dict[str, str] | None = None) -> None:
         self._status, self._message, self._headers = status, message, headers or {}

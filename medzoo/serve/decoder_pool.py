@@ -1,4 +1,4 @@
-"""A server's decoders: processes of their own that read what clients send, each replaced once it ends.
+"""A pool of decoder processes that read uploaded files; each is replaced when it ends.
 
 One file that exhausts its decoder's memory or time, or makes it crash, costs its own request and no other.
 """
@@ -28,7 +28,7 @@ from medzoo.serve.logs import log
 
 _POLL = 0.1  # seconds between two looks at whether a request is still wanted
 _START = 30.0  # seconds
-# Of the environment; a token, for one, is none of a decoder's business.
+# Environment variables that decoders get; a token, for one, is not among them.
 _PASSED = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TZ", "SYSTEMROOT")
 _SET = {
     "OMP_NUM_THREADS": "1",
@@ -43,13 +43,13 @@ _FORK, _KILL, _NUMBER = b"f", b"k", 8
 
 
 def supported() -> bool:
-    """Whether this system can pass sockets to another process; where not, files are read in the server's own."""
+    """Return True if this system can pass sockets between processes; if not, the server's process reads the files."""
     return sys.platform != "win32" and hasattr(socket, "send_fds")
 
 
 @dataclass
 class _Decoder:
-    """One process: its number, the socket to it, and the models that it knows."""
+    """One process: its id, the socket to it, and the models that it knows."""
 
     number: int
     connection: socket.socket
@@ -57,7 +57,7 @@ class _Decoder:
 
 
 class DecoderPool:
-    """At most `count` decoders of `memory` bytes above what they need idle; `folder` is the only one they may read.
+    """At most `count` decoder processes, of `memory` bytes beyond their idle size, which can read only `folder`.
 
     `seconds`: CPU time of one request. `limits`: the largest input. Decoders start with the first request, or with
     `start`.
@@ -73,7 +73,7 @@ class DecoderPool:
         self._closed = False
 
     def start(self) -> None:
-        """Have decoders at hand before the first request."""
+        """Start the decoders before the first request."""
         with suppress(UserError):
             for decoder in [self._new() for _ in range(self.count)]:
                 self._keep(decoder)
@@ -81,7 +81,7 @@ class DecoderPool:
     def prepare(
         self, predictor: Predictor, path: Path, *, deadline: float, stopped: Callable[[], bool] = lambda: False
     ) -> Prepared:
-        """`predictor.prepare(path)`, done by a decoder.
+        """Run `predictor.prepare(path)` in a decoder.
 
         Raises UserError as `prepare` does and for a file that its decoder could not bear, DeadlineError at `deadline`
         (time.monotonic), and ClosedError once `stopped` says so.
@@ -101,7 +101,7 @@ class DecoderPool:
         return value
 
     def parse_request(self, body: Any, header: int | None, *, deadline: float) -> InferenceRequest:
-        """`parse_request`, done by a decoder. Raises UserError and DeadlineError."""
+        """Run `parse_request` in a decoder. Raises UserError and DeadlineError."""
         import numpy as np
 
         request = {"do": "parse_request", "body": np.frombuffer(body, np.uint8), "header": header}
@@ -235,7 +235,7 @@ class DecoderPool:
         self._control = ours
         said = ours.recv(1)
         if said == b"0":
-            log("decoders share this machine's network: the system gives them no namespace of their own")
+            log("decoders share the network: the system allows no network namespace")
         if not said:
             raise ConnectionResetError
 
@@ -244,7 +244,7 @@ class DecoderPool:
             self._forget(decoder)
 
     def _forget(self, decoder: _Decoder) -> None:
-        """Kill a decoder, which may be dead already."""
+        """Kill a decoder that may have ended already."""
         decoder.connection.close()
         if self._control is not None:
             with suppress(OSError):
@@ -263,14 +263,14 @@ class DecoderPool:
             self._source = None
 
     def close(self) -> None:
-        """End every decoder; whoever waits for one gets an error."""
+        """End every decoder; pending requests fail."""
         with self._lock:
             self._closed = True
             self._close_source()
 
 
 def _ended(connection: socket.socket) -> bool:
-    """Whether an idle decoder is gone: only then is there anything to read from it."""
+    """Return True if an idle decoder has ended: only then is its socket readable."""
     looking = select.poll()
     looking.register(connection, select.POLLIN)
     return bool(looking.poll(0))

@@ -1,8 +1,8 @@
-"""The program that reads files from outside for a server: `python -m medzoo.serve.decoder_process DESCRIPTOR FOLDER`.
+"""The program that decodes uploaded files for a server: `python -m medzoo.serve.decoder_process DESCRIPTOR FOLDER`.
 
-One process imports everything once and forks the decoders, so that a new one is there in milliseconds and shares its
-memory with the others. It reads nothing itself. Each decoder answers one request after the other on a socket of its
-own, confined (medzoo.serve.sandbox), and ends where the socket does.
+One process imports everything once and forks the decoders, so that a new one starts in milliseconds and shares memory
+with the others. It reads no files itself. Each decoder processes requests from its own socket in a sandbox
+(medzoo.serve.sandbox), and exits when the socket closes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _GROWN = 128 << 20  # bytes; a decoder that took more than this for a request is
 
 @dataclass
 class _Unrun:
-    """Stands for the backend in a Predictor that only prepares."""
+    """Placeholder for the backend of a Predictor that only prepares."""
 
     metadata: Metadata
     name: str = "none"
@@ -51,12 +51,12 @@ class _Preparing(Predictor):
 
     @property
     def only_pictures(self) -> bool:
-        """As the predictor says for which this one prepares."""
+        """Value of the predictor for which this one prepares."""
         return self._only_pictures
 
 
 def main(descriptor: int, folder: str) -> None:
-    """Fork decoders as the other end of socket `descriptor` asks, until it closes."""
+    """Fork and kill decoders on request from the socket `descriptor`, until it closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     control = socket.socket(fileno=descriptor)
     isolated = isolate_network()
@@ -83,7 +83,7 @@ def main(descriptor: int, folder: str) -> None:
 
 
 def _import_readers() -> None:
-    """Import what the common formats, tasks and host steps take, so that no decoder has to do so after the fork.
+    """Import the modules of common formats, tasks and host steps before forking decoders.
 
     Of scipy at least what brings OpenBLAS along: under a decoder's bound on memory it may wait for ever as it starts.
     """
@@ -105,7 +105,7 @@ def _import_readers() -> None:
 
 
 def _decode(control: socket.socket, descriptor: int, *, memory: int, folder: str, parent: int) -> None:
-    """Answer requests until the socket closes; never returns."""
+    """Process requests until the socket closes; never returns."""
     code = 1
     with suppress(BaseException):
         control.close()
@@ -127,7 +127,7 @@ def _decode(control: socket.socket, descriptor: int, *, memory: int, folder: str
 
 
 def _answer(request: dict[str, Any], models: dict[str, _Preparing]) -> dict[str, Any]:
-    """The value under "value", or what became of it: "fault" of a user, or "failed"."""
+    """Process a request; return its "value", or a user's "fault", or the cause under "failed"."""
     try:
         limit_time(request["seconds"])
         if request["do"] == "parse_request":
@@ -152,7 +152,7 @@ def _answer(request: dict[str, Any], models: dict[str, _Preparing]) -> dict[str,
 
 
 def _resident() -> int:
-    """Bytes of memory that this process has used at most."""
+    """Return the peak resident memory of this process in bytes."""
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 

@@ -1,9 +1,8 @@
-"""gRPC messages as they come in: how many are unfinished at once, and for how long.
+"""Limits on receiving gRPC messages: how many at once, and for how long.
 
-gRPC hands a message over when it is whole, and keeps what came of it until then, without a bound on all of them
-together. Nothing is read of a call whose message is not asked for, though: flow control stops its sender after some
-kilobytes (HTTP/2, RFC 9113 section 5.2). So every call is taken as a stream of requests, which looks the same to a
-client, and its message is asked for when there is room.
+gRPC buffers a message until it is complete, without a limit on all of them together. But it does not read a call whose
+message was not requested: flow control stops the sender after some kilobytes (HTTP/2, RFC 9113 section 5.2). So a call
+is handled as a request stream, which looks the same to the client, and its message is requested when there is room.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ _PATIENCE = 2.0  # seconds that a long one may take while others wait for its pl
 
 
 class MessageReceiver:
-    """The messages of a server's calls that are being received.
+    """Receives the messages of a server's calls within limits.
 
     At most `max_inflight_bytes // max_body` of them may take long, and at most `2 * max_queue` are received at once.
     Where another needs a place, the slowest gives way, once it has taken more than two seconds.
@@ -34,7 +33,7 @@ class MessageReceiver:
         self._long: dict[_Read, None] = {}
 
     async def read(self, context: Any) -> bytes:
-        """The call's message. Raises InferenceError if it does not come in time, or if there is no room for it."""
+        """Receive the message of a call. Raises InferenceError if it times out or too many are being received."""
         self._make_room(self._short, self._most)
         read = _Read()
         self._short[read] = None
@@ -42,8 +41,8 @@ class MessageReceiver:
         try:
             message = await context.read()
         except asyncio.CancelledError:
-            if read.refusal is not None and not read.task.uncancel():
-                raise read.refusal from None
+            if read.error is not None and not read.task.uncancel():
+                raise read.error from None
             raise
         finally:
             read.timer.cancel()
@@ -54,13 +53,13 @@ class MessageReceiver:
         return message
 
     def _takes_long(self, read: _Read) -> None:
-        if read.refusal is not None:  # it has lost its place already
+        if read.error is not None:  # it has lost its place already
             return
         del self._short[read]
         try:
             self._make_room(self._long, self._most_long)
-        except InferenceError as refusal:
-            read.end(refusal)
+        except InferenceError as error:
+            read.end(error)
             return
         self._long[read] = None
         late = InferenceError(ErrorCode.LATE, "timed out receiving the message")
@@ -79,7 +78,7 @@ class MessageReceiver:
 
 
 class _Read:
-    """One message that is being received, by the task that waits for it."""
+    """A message that is being received, and the task that waits for it."""
 
     timer: asyncio.TimerHandle
 
@@ -87,10 +86,10 @@ class _Read:
         task = asyncio.current_task()
         assert task is not None
         self.task, self.since = task, time.monotonic()
-        self.refusal: InferenceError | None = None
+        self.error: InferenceError | None = None
 
-    def end(self, refusal: InferenceError) -> None:
-        """Have `read` raise `refusal`."""
-        if self.refusal is None:
-            self.refusal = refusal
+    def end(self, error: InferenceError) -> None:
+        """Make `read` raise `error`."""
+        if self.error is None:
+            self.error = error
             self.task.cancel()

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol over gRPC."""
+"""The Open Inference Protocol over gRPC: the server and its handlers."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Handler = Callable[[Any, Any], Awaitable[Any]]
 
 
 def grpc_server(repository: ModelRepository, access: AccessControl) -> Any:
-    """A grpc.aio server without a port. Messages are bounded by the settings; so is what runs at once."""
+    """Make a grpc.aio server without a port; the settings limit its messages and its load."""
     settings = repository.settings
     server = grpc.aio.server(
         options=[
@@ -135,9 +135,9 @@ def _handlers(repository: ModelRepository) -> dict[str, Handler]:
 
 
 def _received(handler: Handler, kind: Any, reads: MessageReceiver, *, name: str) -> Handler:
-    """Receives the message of a call, whose bytes are bounded together with those of all others, for `handler`.
+    """Wrap `handler` to receive and parse the message of a call within the limits.
 
-    Of a health probe none is received: nothing in it matters, and it is answered whatever others send.
+    The message of a health probe is ignored, so that the probe is answered under any load.
     """
 
     async def received(_: Any, context: Any) -> Any:
@@ -160,18 +160,18 @@ def _parsed(kind: Any, message: bytes) -> Any:
 
 
 def _guarded(handler: Handler, access: GrpcAccess, *, health: bool) -> Handler:
-    """Lets in who may, records what became of the call, and turns a InferenceError into its status."""
+    """Wrap `handler` with access control, the audit log, and the conversion of InferenceError to a gRPC status."""
 
     async def guarded(request: Any, context: Any) -> Any:
-        record, metadata = access.enter(context)
+        record, metadata = access.start_record(context)
         try:
-            access.admit(record, metadata, health=health)
+            access.check(record, metadata, health=health)
             answer = await handler(request, context)
             if not health:
                 await access.write_audit(record, "OK")
             return answer
-        except InferenceError as refusal:
-            error = refusal
+        except InferenceError as caught:
+            error = caught
         except asyncio.CancelledError as cancelled:
             record.failed(ErrorCode.CANCELLED.label, cancelled)
             with suppress(InferenceError):
@@ -189,7 +189,7 @@ def _guarded(handler: Handler, access: GrpcAccess, *, health: bool) -> Handler:
 
 
 def _read(message: bytes, most: int) -> tuple[Any, list[memoryview]]:
-    """A request without its raw tensors, and those. Raises InferenceError."""
+    """Split a message into the request and its raw tensors. Raises InferenceError."""
     try:
         rest, tensors = split(message, REQUEST, most=most)
         return pb.ModelInferRequest.FromString(rest), tensors
@@ -204,13 +204,13 @@ async def _maybe_in_thread(long: bool, function: Callable[..., Any], *arguments:
 
 
 def _values(field: Any, dtype: str | None) -> Array:
-    """The numbers of a repeated field, in pieces between which other threads run."""
+    """Convert a repeated field to an array, in chunks between which other threads run."""
     parts = [np.array(field[start : start + _PIECE], dtype) for start in range(0, len(field), _PIECE)]
     return np.concatenate(parts) if parts else np.array([], dtype)
 
 
 def _parse_inference(request: Any, raw: Sequence[memoryview]) -> InferenceRequest:
-    """Raises UserError that names the tensor."""
+    """Convert a gRPC request. Raises InferenceError or UserError that names the tensor."""
     if raw and len(raw) != len(request.inputs):
         raise InferenceError(ErrorCode.INVALID, f"got {len(raw)} raw contents for {len(request.inputs)} inputs")
     arrays: dict[str, Any] = {}
@@ -239,7 +239,7 @@ def _parse_inference(request: Any, raw: Sequence[memoryview]) -> InferenceReques
 
 
 def _timeout(inference: InferenceRequest, remaining: float | None) -> float | None:
-    """The nearer of the call's deadline and Triton's parameter "timeout" (microseconds)."""
+    """Return the smaller of the call's remaining time and Triton's parameter "timeout" (microseconds), in seconds."""
     times = (remaining, read_timeout(inference.parameters))
     return min((time for time in times if time is not None), default=None)
 

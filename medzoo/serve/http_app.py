@@ -1,4 +1,4 @@
-"""The Open Inference Protocol over HTTP, metrics, the route for image files, and the page to try it."""
+"""The HTTP application: the Open Inference Protocol, metrics, the route for image files, and a test page."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from medzoo.serve.uploads import OPTIONS, Options, Upload, predict_uploads
 
 T = TypeVar("T")
 Handler = Callable[[Request], Awaitable[Response]]
-_LONG = 256 << 10  # bytes of JSON from which on reading it would hold up the other requests
-_PATIENCE = 0.005  # seconds
+_LONG = 256 << 10  # bytes of JSON from which on parsing would block other requests
+_UNWATCHED = 0.005  # seconds
 _WITH_QUERY = ("/", "/predict/{model}")
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src 'self' data: blob:; "
@@ -41,7 +41,7 @@ _PAGE_POLICY = (
 
 
 def http_app(repository: ModelRepository, access: AccessControl) -> ASGIApp:
-    """The ASGI application."""
+    """Make the ASGI application."""
     routes = [
         Route(path, handler if path in _WITH_QUERY else _without_query(handler), methods=[method])
         for method, path, handler in _routes(repository)
@@ -104,7 +104,7 @@ def _routes(repository: ModelRepository) -> list[tuple[str, str, Handler]]:
         headers = {"Content-Security-Policy": _PAGE_POLICY, "Referrer-Policy": "no-referrer"}
         return Response(text, media_type="text/html", headers=headers)
 
-    # Routes are tried in turn, so the one that is in a hurry comes first.
+    # Routes are tried in order, so the most frequent one comes first.
     found: list[tuple[str, str, Handler]] = [
         ("POST", "/v2/models/{model}/infer", infer),
         ("GET", "/", home),
@@ -128,7 +128,7 @@ def _routes(repository: ModelRepository) -> list[tuple[str, str, Handler]]:
 
 
 def page() -> str:
-    """The page to try the server with: one file, nothing from elsewhere."""
+    """Return the self-contained HTML page for trying the server."""
     return files("medzoo.serve").joinpath("page.html").read_text("utf-8")
 
 
@@ -150,7 +150,7 @@ async def _infer(repository: ModelRepository, request: Request) -> Response:
 
 
 async def _parse_inference(repository: ModelRepository, body: memoryview, header: int | None) -> InferenceRequest:
-    """The request's tensors. Long JSON is read by a decoder: Python would answer nobody else meanwhile."""
+    """Parse a request's tensors; long JSON in a decoder process, as Python's parser would block other requests."""
     length = len(body) if header is None else min(header, len(body))
     if length > repository.settings.max_json:
         raise InferenceError(
@@ -168,11 +168,11 @@ def _inference_response(model: str, outputs: Any, inference: InferenceRequest) -
     head = dump_response(document)
     if not tails:
         return Response(head, media_type="application/json")
-    return _Parts([head, *tails])
+    return _BinaryResponse([head, *tails])
 
 
-class _Parts(Response):
-    """A JSON header and the tensors behind it, sent one by one: joined, they would all be copied once more."""
+class _BinaryResponse(Response):
+    """A JSON header followed by tensors, sent in parts: joining them would copy them once more."""
 
     media_type = "application/octet-stream"
 
@@ -210,7 +210,7 @@ async def _predict(repository: ModelRepository, request: Request) -> Response:
 
 
 async def _uploads(request: Request, body: memoryview) -> tuple[list[Upload], Mapping[str, str]]:
-    """The files of a form and its other fields, or the whole body as one file. Raises InferenceError."""
+    """Parse a form into files and other fields, or take the body as one file. Raises InferenceError."""
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         if not len(body):
             raise InferenceError(ErrorCode.INVALID, "send an image file")
@@ -249,12 +249,12 @@ async def _maybe_in_thread(long: bool, function: Callable[..., T], *arguments: A
 
 
 async def _cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """What `work` returns; cancels it and raises InferenceError if the client goes away meanwhile.
+    """Await `work`; cancel it and raise InferenceError if the client disconnects.
 
-    Nobody looks for the client in the first milliseconds: most answers are there by then.
+    The connection is not watched in the first milliseconds: most responses are ready by then.
     """
-    asker = asyncio.current_task()
-    assert asker is not None
+    task = asyncio.current_task()
+    assert task is not None
     gone = False
     watching: list[asyncio.Task[None]] = []
 
@@ -263,20 +263,20 @@ async def _cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, T]) 
         # The body has been read, so the next message is that the client went away.
         await request.receive()
         gone = True
-        asker.cancel()
+        task.cancel()
 
     loop = asyncio.get_running_loop()
-    later = loop.call_later(_PATIENCE, lambda: watching.append(loop.create_task(watch())))
+    later = loop.call_later(_UNWATCHED, lambda: watching.append(loop.create_task(watch())))
     try:
         return await work
     except asyncio.CancelledError:
-        if gone and not asker.uncancel():
+        if gone and not task.uncancel():
             raise InferenceError(ErrorCode.CANCELLED, "the client disconnected") from None
         raise
     finally:
         later.cancel()
-        for task in watching:
-            task.cancel()
+        for watcher in watching:
+            watcher.cancel()
 
 
 async def _inference_error(_: Request, error: Exception) -> Response:

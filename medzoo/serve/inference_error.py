@@ -1,4 +1,4 @@
-"""Why a request was not answered: one list for HTTP and gRPC."""
+"""Errors of requests, with their HTTP and gRPC status."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class ErrorCode(Enum):
-    """A word for metrics and logs, the HTTP status, and the name of the gRPC status."""
+    """Cause of a failed request: label for metrics and logs, HTTP status, and name of the gRPC status."""
 
     INVALID = ("invalid", 400, "INVALID_ARGUMENT")
     UNKNOWN = ("unknown", 404, "NOT_FOUND")
@@ -26,7 +26,7 @@ class ErrorCode(Enum):
 
 
 class InferenceError(Exception):
-    """A request that is not answered, with the one line that its sender reads."""
+    """A request failed; `message` is the line that the client receives."""
 
     def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)

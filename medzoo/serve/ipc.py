@@ -1,4 +1,4 @@
-"""Values with arrays from one process to another over a Unix socket, without pickle.
+"""Messages with arrays between processes over a Unix socket, without pickle.
 
 A message is a JSON tree and the bytes of its arrays: behind the tree where they are few, else in a sealed memory file
 (memfd_create(2)) whose descriptor travels with it (SCM_RIGHTS), so that arrays are never copied by the receiver. The
@@ -36,7 +36,7 @@ _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_
 
 
 class IpcError(Exception):
-    """A message that cannot be read, or a value that cannot be sent."""
+    """A message is malformed, or a value cannot be sent."""
 
 
 def send(connection: socket.socket, value: Any) -> None:
@@ -72,7 +72,7 @@ def send(connection: socket.socket, value: Any) -> None:
 
 
 def receive(connection: socket.socket) -> Any:
-    """The value that the other side sent; None where it closed. Raises IpcError and OSError."""
+    """Receive a value; None if the other side closed. Raises IpcError and OSError."""
     raw, descriptors, _, _ = socket.recv_fds(connection, _HEAD.size, 1)
     try:
         if not raw:
@@ -180,7 +180,7 @@ def _decode(tree: Any, data: memoryview) -> Any:
 
 
 def _class(module: str, name: str) -> type:
-    """The dataclass of that name. Raises IpcError if there is none, or not in a room whose objects hold data."""
+    """Return a dataclass by name. Raises IpcError unless it is of a module of medzoo that defines data objects."""
     if not _is_named_ours(module):
         raise IpcError("a message names a class that is not medzoo's")
     kind = getattr(sys.modules.get(module) or import_module(module), name)

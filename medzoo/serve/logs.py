@@ -1,4 +1,4 @@
-"""Log lines as JSON on stderr: times, sizes, outcomes; never a file's name, a pixel, an answer or an error's words."""
+"""JSON log lines on stderr: times, sizes and outcomes; no file names, pixels, predictions or error messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LOGGER = logging.getLogger("medzoo.serve")
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: the record's own fields, and of an exception its class and place alone."""
+    """Formats a record as one JSON object; of an exception only its class and place."""
 
     def format(self, record: logging.LogRecord) -> str:
         """See logging.Formatter."""
@@ -34,12 +34,12 @@ class JsonLines(logging.Formatter):
 
 
 def log(event: str, *, level: int = logging.INFO, error: BaseException | None = None, **facts: Any) -> None:
-    """One line: what happened, and its facts (numbers and words of our own)."""
+    """Log an event with its fields, which must not contain a client's data."""
     LOGGER.log(level, event, extra={"facts": facts}, exc_info=error)
 
 
 def to_stderr(stream: TextIO | None = None) -> None:
-    """Send our lines, and warnings of the libraries beneath, to `stream` (stderr)."""
+    """Send medzoo's log lines and warnings of uvicorn and gRPC to `stream` (stderr)."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines())
     for name, level in ((LOGGER.name, logging.INFO), ("uvicorn", logging.WARNING), ("grpc", logging.WARNING)):

@@ -1,4 +1,4 @@
-"""The worker's own memory: what large requests leave free in its heap goes back to the system."""
+"""Memory of the worker process: returns the heap that large requests left free to the system."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _GROWN = 256 << 20  # bytes above the least seen from which on it is worth a sea
 
 
 async def release_memory(idle: Callable[[], bool]) -> None:
-    """Return free memory to the system whenever this process has grown and is `idle`; until cancelled.
+    """Return free memory to the system whenever this process has grown and is `idle`, until cancelled.
 
     glibc keeps what was freed between blocks that are still used; requests of hundreds of megabytes would stay.
     """
@@ -33,7 +33,7 @@ async def release_memory(idle: Callable[[], bool]) -> None:
 
 
 def resident() -> int:
-    """Bytes of this process that are in memory; 0 where the system does not say."""
+    """Return the resident memory of this process in bytes; 0 if unknown."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:

@@ -1,4 +1,4 @@
-"""Counts and times for Prometheus."""
+"""Prometheus metrics of the server."""
 
 from __future__ import annotations
 
@@ -10,65 +10,65 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 
 
 class ServerMetrics:
-    """The server's metrics, in a registry of their own."""
+    """The server's metrics, in their own registry."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
-            "medzoo_requests", "Requests by how they ended", ["model", "protocol", "outcome"], registry=self._registry
+            "medzoo_requests", "Requests by outcome", ["model", "protocol", "outcome"], registry=self._registry
         )
         self._clients = Counter(
             "medzoo_client_requests",
-            "Requests by the name of their token or certificate",
+            "Requests by client (name of the token or certificate)",
             ["client", "outcome"],
             registry=self._registry,
         )
         self._seconds = Histogram(
             "medzoo_request_seconds",
-            "From the end of a request's body to its answer",
+            "Time from the end of the request body to the response",
             ["model", "protocol"],
             buckets=_SECONDS,
             registry=self._registry,
         )
         self._waited = Histogram(
-            "medzoo_queue_seconds", "Waiting for the graph", ["model"], buckets=_SECONDS, registry=self._registry
+            "medzoo_queue_seconds", "Time in the queue", ["model"], buckets=_SECONDS, registry=self._registry
         )
         self._ran = Histogram(
-            "medzoo_compute_seconds", "The graph's run", ["model"], buckets=_SECONDS, registry=self._registry
+            "medzoo_compute_seconds", "Run time of the graph", ["model"], buckets=_SECONDS, registry=self._registry
         )
         self._rows = Histogram(
             "medzoo_batch_rows",
-            "Rows of the batch that a request ran in",
+            "Size of the batch that a request ran in",
             ["model"],
             buckets=(1, 2, 4, 8, 16, 32, 64),
             registry=self._registry,
         )
-        self._waiting = Gauge("medzoo_queue_requests", "Requests that wait", ["model"], registry=self._registry)
-        self._open = Gauge("medzoo_open_requests", "Requests in hand", registry=self._registry)
-        self._held = Gauge("medzoo_held_bytes", "Bytes of requests in hand", registry=self._registry)
+        self._waiting = Gauge("medzoo_queue_requests", "Waiting requests", ["model"], registry=self._registry)
+        self._open = Gauge("medzoo_open_requests", "Active requests", registry=self._registry)
+        self._held = Gauge("medzoo_held_bytes", "Bytes reserved by active requests", registry=self._registry)
 
     def track_load(self, *, active: Callable[[], float], reserved: Callable[[], float]) -> None:
-        """Where to read what is in hand now."""
+        """Register the gauges of active requests and reserved bytes."""
         self._open.set_function(active)
         self._held.set_function(reserved)
 
     def track_queue(self, model: str, length: Callable[[], float]) -> None:
-        """Where to read the length of a model's queue now."""
+        """Register the gauge of a model's queue length."""
         self._waiting.labels(model).set_function(length)
 
     def observe_request(self, model: str, protocol: str, outcome: str, seconds: float, *, client: str = "") -> None:
-        """A request ended; `client`: the name of its token or certificate."""
+        """Count a finished request; `client`: name of its token or certificate."""
         self._requests.labels(model, protocol, outcome).inc()
         if client:
             self._clients.labels(client, outcome).inc()
         self._seconds.labels(model, protocol).observe(seconds)
 
     def observe_run(self, model: str, *, queue_seconds: float, compute_seconds: float, batch_size: int) -> None:
-        """A request's graph ran."""
+        """Record the queue and compute time of a request."""
         self._waited.labels(model).observe(queue_seconds)
         self._ran.labels(model).observe(compute_seconds)
         self._rows.labels(model).observe(batch_size)
 
     def render(self) -> bytes:
-        """Everything, as Prometheus reads it."""
+        """Render all metrics in the Prometheus text format."""
         return generate_latest(self._registry)

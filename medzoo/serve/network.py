@@ -1,4 +1,4 @@
-"""Who can reach a server, and what has to stand in their way."""
+"""Network exposure of the server: loopback addresses, and protection of others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from medzoo.serve.settings import Settings
 
 
 def is_loopback_address(text: str) -> bool:
-    """Whether `text` is an IP address of this machine alone."""
+    """Return True if `text` is a loopback IP address."""
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
@@ -20,7 +20,7 @@ def is_loopback_address(text: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether everything that `host` resolves to can be reached from this machine alone; unresolved names are not."""
+    """Return True if `host` resolves to loopback addresses only."""
     if not host:
         return False  # every address of the machine
     try:
@@ -31,7 +31,7 @@ def is_loopback(host: str) -> bool:
 
 
 def require_protection(settings: Settings) -> None:
-    """Raise UserError for a network address without anything that tells clients apart."""
+    """Raise UserError for a network address without tokens or client certificates, unless `insecure` is set."""
     if settings.authenticates or settings.insecure or is_loopback(settings.host):
         return
     raise UserError(

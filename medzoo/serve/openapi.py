@@ -1,4 +1,4 @@
-"""The HTTP routes as an OpenAPI document, for generated clients and for tests that try every corner of them."""
+"""The OpenAPI document of the HTTP routes, for generated clients and property-based tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ _INFERENCE_PARAMETERS: Mapping[str, Any] = {
     "type": "object",
     "properties": {
         "binary_data_output": {"type": "boolean"},
-        "threshold": {"type": "number", "minimum": 0, "maximum": 1, "description": "Of detectors: the lowest score."},
+        "threshold": {
+            "type": "number",
+            "minimum": 0,
+            "maximum": 1,
+            "description": "For detectors: lowest score of a reported box.",
+        },
         "timeout": {"type": "integer", "minimum": 0, "description": "Microseconds."},
     },
     "additionalProperties": False,
@@ -50,7 +55,7 @@ _REQUEST: Mapping[str, Any] = {
 
 
 def openapi(models: Sequence[str], *, version: str) -> dict[str, Any]:
-    """OpenAPI 3.1 of the routes, for a server with these models."""
+    """Build the OpenAPI 3.1 document of a server with these models."""
     model = {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "enum": list(models)}}
     flag = {"type": "string", "enum": ["true", "false", "1", "0"]}
     options: dict[str, Any] = {
@@ -75,12 +80,12 @@ def openapi(models: Sequence[str], *, version: str) -> dict[str, Any]:
         "info": {"title": "medzoo", "version": version, "description": "Open Inference Protocol, and image files."},
         "paths": {
             "/v2": {"get": _route("Server metadata")},
-            "/v2/health/live": {"get": _route("Whether the process is alive")},
-            "/v2/health/ready": {"get": _route("Whether requests are taken")},
-            "/v2/repository/index": {"post": _route("The models here")},
+            "/v2/health/live": {"get": _route("Liveness probe")},
+            "/v2/health/ready": {"get": _route("Readiness probe")},
+            "/v2/repository/index": {"post": _route("List of models")},
             at: {"get": _route("Inputs and outputs of a model", [model])},
-            f"{at}/ready": {"get": _route("Whether a model is ready", [model])},
-            f"{at}/config": {"get": _route("What a client needs to prepare images", [model])},
+            f"{at}/ready": {"get": _route("Readiness of a model", [model])},
+            f"{at}/config": {"get": _route("Model configuration, with what a client needs to prepare images", [model])},
             f"{at}/infer": {
                 "post": _route("Tensors in, tensors out", [model], {"application/json": {"schema": _REQUEST}})
             },
@@ -98,11 +103,11 @@ def openapi(models: Sequence[str], *, version: str) -> dict[str, Any]:
 def _route(
     summary: str, parameters: Sequence[Mapping[str, Any]] = (), content: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    refused = {"description": "Refused, and why", "content": {"application/json": {"schema": _ERROR}}}
+    refused = {"description": "Error message", "content": {"application/json": {"schema": _ERROR}}}
     route: dict[str, Any] = {
         "summary": summary,
         "parameters": list(parameters),
-        "responses": {"200": {"description": "The answer"}, "default": refused},
+        "responses": {"200": {"description": "Success"}, "default": refused},
     }
     if content is not None:
         route["requestBody"] = {"required": True, "content": dict(content)}

@@ -1,8 +1,8 @@
-"""`Host` and `Origin` of HTTP requests: a web page from elsewhere must not use the browser of this machine's user.
+"""Checks of `Host` and `Origin`: web pages of other sites must not reach the server through a user's browser.
 
-A page can name its own host, resolve that name to 127.0.0.1 (DNS rebinding), and would then read answers as if they
-were its own; or send a form to this address without reading the answer (CSRF). Browsers tell of both: the first in
-`Host` (RFC 9110, section 7.2), the second in `Origin` (RFC 6454) and `Sec-Fetch-Site` (W3C Fetch Metadata).
+A page can resolve its own host name to 127.0.0.1 (DNS rebinding) and then read responses as its own, or send a form to
+this address without reading the response (CSRF). Browsers reveal both: the first in `Host` (RFC 9110, section 7.2), the
+second in `Origin` (RFC 6454) and `Sec-Fetch-Site` (W3C Fetch Metadata).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class OriginCheck:
     def check(self, host: bytes | None, origin: bytes | None, site: bytes | None, *, navigates: bool = False) -> None:
         """Raise InferenceError for a foreign `Host`, `Origin`, or `Sec-Fetch-Site`; None: there is no such header.
 
-        `navigates`: the page itself is asked for, which any link may do.
+        `navigates`: the request is for the page itself, to which other sites may link.
         """
         if host is not None and host not in self._known:
             self._check_host(host)
@@ -92,7 +92,7 @@ class OriginCheck:
 
 
 def _split(authority: str) -> tuple[str, str] | None:
-    """Host in lower case, without a final dot, and port ("" if none is given); None if it is neither."""
+    """Split into host, in lower case and without a final dot, and port ("" if missing); None if invalid."""
     match = _AUTHORITY.fullmatch(authority.lower())
     return (match[1].rstrip("."), match[2] or "") if match else None
 

@@ -1,7 +1,6 @@
-"""Options of a request, wherever the protocol puts them: a query, a form, JSON or gRPC parameters.
+"""Parameters of a request: from a query, a form, JSON or gRPC.
 
-An option that is not known is refused by its name: ignored, a misspelt `threshold` would give another answer than the
-one that was asked for.
+Unknown ones are rejected: with a misspelt `threshold` ignored, the result would differ from the intended one.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ INFERENCE = ("binary_data_output", "threshold", "timeout")
 
 
 def require_known(names: Iterable[str], known: Collection[str], *, kind: str) -> None:
-    """Raise InferenceError that names the first of `names` which is not in `known`, and what is."""
+    """Raise InferenceError for the first of `names` that is not in `known`; it lists the known ones."""
     for name in names:
         if name not in known:
             listed = f"known: {', '.join(sorted(known))}" if known else "none are allowed here"
@@ -25,7 +24,7 @@ def require_known(names: Iterable[str], known: Collection[str], *, kind: str) ->
 
 
 def read_timeout(parameters: Mapping[str, Any]) -> float | None:
-    """Seconds that a request may take: Triton's parameter "timeout", in microseconds; None if there is none, or 0."""
+    """Return Triton's parameter "timeout" (microseconds) in seconds; None if it is missing or 0."""
     value = parameters.get("timeout")
     if "timeout" not in parameters:
         return None
@@ -35,7 +34,7 @@ def read_timeout(parameters: Mapping[str, Any]) -> float | None:
 
 
 def read_threshold(parameters: Mapping[str, Any], *, text: bool = False) -> float | None:
-    """The operating threshold asked for; None if there is none. `text`: numbers come written out, as in a query.
+    """Return the requested operating threshold; None if there is none. `text`: numbers are strings, as in a query.
 
     Raises InferenceError unless it is a number from 0 to 1.
     """
@@ -50,7 +49,7 @@ def read_threshold(parameters: Mapping[str, Any], *, text: bool = False) -> floa
 
 
 def read_flag(parameters: Mapping[str, Any], name: str) -> bool:
-    """An option that is on or off, off by default. Raises InferenceError if it is neither."""
+    """Return a boolean option, False by default. Raises InferenceError for other values."""
     value = str(parameters.get(name, "false")).lower()
     if value not in ("true", "false", "1", "0"):
         raise InferenceError(ErrorCode.INVALID, f"{name!r} must be true or false")
@@ -58,7 +57,7 @@ def read_flag(parameters: Mapping[str, Any], name: str) -> bool:
 
 
 def unique(pairs: Iterable[tuple[str, str]], known: Collection[str], *, kind: str) -> dict[str, str]:
-    """Options by name. Raises InferenceError for one that is not known, or given twice."""
+    """Collect options by name. Raises InferenceError for unknown and duplicate ones."""
     options: dict[str, str] = {}
     for name, value in pairs:
         require_known([name], known, kind=kind)

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol without two copies of every large body, and with the name of a client's certificate."""
+"""uvicorn's HTTP protocol without two copies of every large body, and with the client certificate's name."""
 
 from __future__ import annotations
 

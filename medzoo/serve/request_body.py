@@ -1,4 +1,4 @@
-"""A request's body in memory: bounded, counted, decompressed, and laid where its tensors are aligned."""
+"""Receiving of request bodies: limited in size and time, decompressed, with aligned tensors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _STEP = 4 << 20  # bytes that are decompressed at once
 
 
 def header_length(request: Request) -> int | None:
-    """What the request says of its JSON header's length, None if it says nothing. Raises InferenceError."""
+    """Return the length of the JSON header, None if the request does not give it. Raises InferenceError."""
     text = request.headers.get(HEADER_LENGTH)
     if text is None:
         return None
@@ -35,7 +35,7 @@ async def receive_body(
 ) -> AsyncIterator[memoryview]:
     """Receive a body into memory that is reserved until the block ends; the bytes after `header` are aligned.
 
-    Raises InferenceError if it is too large, does not come in time, or is not what its headers say.
+    Raises InferenceError if it is too large, too slow, or does not match its headers.
     """
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding not in ("identity", "gzip", "deflate"):
@@ -64,7 +64,7 @@ async def receive_body(
 async def _receive(
     request: Request, repository: ModelRepository, holding: ByteReservation, size: int | None, *, offset: int
 ) -> memoryview:
-    """The body; each 64 KB of it must come within ten seconds, and the whole within the time of a request."""
+    """Receive the body; each 64 KB must arrive within ten seconds, and all of it within the request timeout."""
     most = repository.settings.max_body if size is None else size
     buffer = _aligned(min(most, _FIRST), offset)
     used = seen = 0
@@ -103,7 +103,7 @@ async def _receive(
 
 
 def _aligned(size: int, offset: int) -> memoryview:
-    """`size` bytes of which the one at `offset` (below _ALIGN) has an address that is a multiple of _ALIGN."""
+    """Allocate `size` bytes so that the one at `offset` (below _ALIGN) is aligned to _ALIGN."""
     memory = np.empty(size + 2 * _ALIGN, np.uint8)
     start = -(memory.ctypes.data + offset) % _ALIGN
     return memoryview(memory)[start : start + size]  # type: ignore[arg-type]

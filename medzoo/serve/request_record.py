@@ -1,4 +1,4 @@
-"""One request and what became of it, for the logs: set where it comes in, filled where it is worked on."""
+"""The record of a request for logs and audit: started on arrival, completed by its handlers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _REQUEST_ID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12
 class RequestRecord:
     """A request and its outcome.
 
-    `client`: the name of its token or certificate, "" if it has none. `address`: of the peer, without its port.
-    `model`: the name of a model that is served, "" otherwise. `outcome`: "ok" or a reason's word; `error`: the class
-    of the error behind it. `status`: HTTP's number or gRPC's name. `digest`: a running SHA-256 of the bytes received,
-    if they are wanted; `files`: the SHA-256 of each file among them.
+    `client`: name of the token or certificate, "" without one. `address`: the peer's, without its port. `model`: its
+    name, "" for an unknown one. `outcome`: "ok" or an error code's label; `error`: class of the underlying error.
+    `status`: HTTP status or name of the gRPC status. `digest`: running SHA-256 of the received bytes, if the audit log
+    needs it; `files`: SHA-256 of each uploaded file.
     """
 
     __slots__ = (
@@ -52,26 +52,26 @@ class RequestRecord:
         self.started = time.perf_counter()
 
     def receive(self, raw: bytes | memoryview) -> None:
-        """Count bytes of the input, and take them into its digest."""
+        """Add bytes of the input to the count and the digest."""
         if raw:
             self.digest.update(raw)
             self.received += len(raw)
 
     def failed(self, outcome: str, error: BaseException) -> None:
-        """Note why it was not answered: a reason's word, and the class of the error at its root."""
+        """Set the outcome, an error code's label, and the class of the error's cause."""
         self.outcome, self.error = outcome, type(error.__cause__ or error).__name__
 
 
-CURRENT_RECORD: ContextVar[RequestRecord | None] = ContextVar("medzoo_exchange", default=None)
-"""The request that is being worked on, where there is one."""
+CURRENT_RECORD: ContextVar[RequestRecord | None] = ContextVar("medzoo_request", default=None)
+"""Record of the current request, if any."""
 
 
 def current_record() -> RequestRecord:
-    """The request that is being worked on; outside of one, an record that nobody reads."""
+    """Return the record of the current request; outside of one, a new record."""
     return CURRENT_RECORD.get() or RequestRecord("")
 
 
 def grpc_address(peer: str) -> str:
-    """The address in what gRPC calls a peer, such as "ipv4:127.0.0.1:5000" or "ipv6:%5B::1%5D:5000"."""
+    """Return the address of a gRPC peer such as "ipv4:127.0.0.1:5000" or "ipv6:%5B::1%5D:5000"."""
     kind, _, rest = unquote(peer).partition(":")
     return rest.rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else kind

@@ -1,6 +1,6 @@
-"""What a process that decodes files from outside gives up before it reads the first: memory, time, files, network.
+"""The sandbox of decoder processes: limits on memory, CPU time, files and network.
 
-On Linux. Elsewhere what the system offers of it; the audit hook everywhere.
+Complete on Linux; elsewhere what the system offers of it, and the audit hook.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ _MESSAGES = ("socket.sendmsg",)  # of the socket that is open already, by which 
 
 
 def isolate_network() -> bool:
-    """Move this process into a network namespace of its own, which reaches nothing; whether the system allowed it.
+    """Move this process into an empty network namespace; return True if the system allowed it.
 
-    Call it before any thread was started: a user namespace takes a process of one thread.
+    Call it before any thread is started: user namespaces require a single-threaded process.
     """
     if sys.platform != "linux":
         return False
@@ -60,7 +60,7 @@ def isolate_network() -> bool:
 
 
 def die_with_parent(parent: int) -> None:
-    """Be killed once the process `parent` ends; gain no privileges by running a program."""
+    """Have the system kill this process when `parent` ends, and forbid gaining privileges."""
     if sys.platform != "linux":
         return
     library = ctypes.CDLL(None, use_errno=True)
@@ -71,7 +71,7 @@ def die_with_parent(parent: int) -> None:
 
 
 def limit_memory(memory: int) -> None:
-    """Let this process map `memory` bytes more than now, write no longer file, open few, and leave no core behind."""
+    """Limit this process to `memory` more bytes, files of that size and few descriptors, without core dumps."""
     if sys.platform == "win32":
         return
     import resource
@@ -85,7 +85,7 @@ def limit_memory(memory: int) -> None:
 
 
 def limit_time(seconds: float) -> None:
-    """Let this process compute for so many seconds more, after which the system ends it."""
+    """Limit this process to `seconds` more CPU seconds, after which the system kills it."""
     if sys.platform == "win32":
         return
     import resource
@@ -97,8 +97,10 @@ def limit_time(seconds: float) -> None:
 
 
 def restrict_access(readable: Sequence[str]) -> None:
-    """From now on refuse, in Python code, to open sockets, start programs, write files, and read any file but those
-    below the folders `readable` and the interpreter's own. Cannot be undone."""
+    """Forbid Python code, permanently, to open sockets, start programs, write files, or read files elsewhere.
+
+    Readable are files below the folders `readable` and those of the interpreter.
+    """
     below = tuple({os.path.realpath(folder) + os.sep for folder in [*readable, *_own_folders()] if folder})
 
     given = tuple(os.path.realpath(folder) + os.sep for folder in readable)
@@ -115,17 +117,17 @@ def restrict_access(readable: Sequence[str]) -> None:
             path, _mode, flags = arguments
             writes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)
             if not allowed(path) or (writes and isinstance(path, str | bytes) and os.fsdecode(path) != os.devnull):
-                raise PermissionError("this file may not be opened while a file from outside is read")
+                raise PermissionError("decoders may not open this file")
         elif event.startswith(_REFUSED) and event not in _MESSAGES:
             if event == "ctypes.dlopen" and (arguments[0] is None or allowed(arguments[0])):
                 return
-            raise PermissionError(f"{event} is refused while a file from outside is read")
+            raise PermissionError(f"decoders may not call {event}")
 
     sys.addaudithook(check)
 
 
 def _own_folders() -> list[str]:
-    """The interpreter's and the system's libraries, medzoo's own code, and what says how the machine is."""
+    """List the folders of the interpreter, system libraries, medzoo, and information about the machine."""
     paths = sysconfig.get_paths()
     named = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
     installed = [folder for folder in sys.path if folder.rstrip("/").endswith(("site-packages", "dist-packages"))]

@@ -1,4 +1,4 @@
-"""A model that a server offers: its tensors and queue as the protocol describes them; and a pipeline of models."""
+"""Models and pipelines of a server, with their metadata and configuration in the protocol's terms."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VERSION = "1"
 
 @dataclass(frozen=True)
 class ServedModel:
-    """One model: its queue, its metadata, and its tensors."""
+    """A model with its queue, metadata and tensors."""
 
     name: str
     batcher: Batcher
@@ -35,7 +35,7 @@ class ServedModel:
 
     @classmethod
     def from_backend(cls, backend: OnnxBackend, settings: Settings) -> ServedModel:
-        """A model behind a queue of its own."""
+        """Put a backend behind its own queue."""
         batcher = Batcher(
             backend,
             max_batch_size=settings.max_batch_size,
@@ -53,7 +53,7 @@ class ServedModel:
         )
 
     def describe(self) -> dict[str, Any]:
-        """The protocol's model metadata."""
+        """Return the protocol's model metadata."""
         return {
             "name": self.name,
             "versions": [VERSION],
@@ -63,7 +63,7 @@ class ServedModel:
         }
 
     def config(self) -> dict[str, Any]:
-        """The part of Triton's model configuration that carries medzoo's metadata to a client."""
+        """Return the part of Triton's model configuration that carries medzoo's metadata to a client."""
         parameters = {KEY: self.metadata.model_dump_json()}
         if (canvas := getattr(self.batcher.backend, "canvas", None)) is not None:
             parameters[CANVAS] = to_property(canvas)
@@ -104,21 +104,21 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class ServedPipeline:
-    """Models that answer an image together; each of them is served by itself as well, and takes the tensors."""
+    """A pipeline of models for image files; each member is also served by itself and takes tensors."""
 
     pipeline: Pipeline
 
     @property
     def name(self) -> str:
-        """The pipeline's own name."""
+        """Name of the pipeline."""
         return self.pipeline.name
 
     def describe(self) -> dict[str, Any]:
-        """The protocol's model metadata: of a pipeline without tensors."""
+        """Return the protocol's model metadata, without tensors."""
         return {"name": self.name, "versions": [VERSION], "platform": PIPELINE, "inputs": [], "outputs": []}
 
     def config(self) -> dict[str, Any]:
-        """Which of the models here play which part, for a client that takes the host steps itself."""
+        """Return the model configuration with the members' roles, for a client that runs the host steps itself."""
         return {
             "name": self.name,
             "platform": PIPELINE,

@@ -1,4 +1,4 @@
-"""Both protocols in one event loop, from the first port to the last answer."""
+"""The server process: HTTP and gRPC in one event loop, from start to graceful shutdown."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from medzoo.serve.tls import check_tls
 
 
 class Server:
-    """A server that runs until it is told to stop: by SIGTERM or SIGINT in a main thread, or by `stop`."""
+    """Serves models until SIGTERM or SIGINT (in the main thread), or a call of `stop`."""
 
     def __init__(self, backends: Sequence[OnnxBackend], settings: Settings, pipelines: Sequence[Pipeline] = ()) -> None:
         self.repository = ModelRepository(backends, settings, pipelines)
@@ -50,9 +50,9 @@ class Server:
     def run(
         self, *, ready: Callable[[Server], None] = lambda server: None, listening: socket.socket | None = None
     ) -> None:
-        """Serve; `ready` is called once both ports take requests. Raises UserError if a port cannot be had.
+        """Serve; `ready` is called once both ports accept requests. Raises UserError if a port cannot be opened.
 
-        `listening`: a socket that somebody else holds open for HTTP, in place of the settings' host and port.
+        `listening`: an open HTTP socket to use in place of the settings' host and port.
         """
         try:
             with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -62,7 +62,7 @@ class Server:
             self.access.close()
 
     def stop(self) -> None:
-        """Drain and end `run`; from any thread."""
+        """Finish active requests and end `run`; may be called from any thread."""
         if self._loop is not None and self._stop is not None:
             self._loop.call_soon_threadsafe(self._stop.set)
 
@@ -153,7 +153,7 @@ class Server:
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's, which reads and writes large bodies in half the time, where it is installed (not on Windows)."""
+    """Return uvloop's factory if it is installed (not on Windows): it transfers large bodies in half the time."""
     try:
         import uvloop
     except ImportError:
@@ -163,7 +163,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 class _Web(uvicorn.Server):
-    """uvicorn without signal handlers of its own: the server drains before it closes."""
+    """uvicorn without its signal handlers: the server drains before it closes."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""The socket that HTTP requests come in by, which a supervisor keeps open while its worker starts again."""
+"""Listening sockets; a supervisor keeps its own open while a worker restarts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST_FILES = 1 << 16
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening TCP socket; port 0 is chosen by the system. Raises UserError."""
+    """Open a listening TCP socket; with port 0 the system chooses. Raises UserError."""
     listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -29,7 +29,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def raise_file_limit() -> None:
-    """Let this process have as many open connections as the system lets it ask for; the usual bound is 1024 files."""
+    """Raise the limit of open files, and so of connections, from the usual 1024 as far as the system allows."""
     if sys.platform == "win32":
         return
     import resource
@@ -40,7 +40,7 @@ def raise_file_limit() -> None:
 
 
 def free_port(host: str) -> int:
-    """A port that nobody listens on now, for a server that must come back on the same one."""
+    """Find a free port, for a server that must restart on the same one."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""The folder in which a server's uploads lie while they are read, and which nobody's death leaves behind.
+"""The temporary folder of a server's uploads, which is removed even after a crash.
 
 It is the supervisor's: whatever a worker that was killed left in it is cleared at once, and what a supervisor that was
 killed left is cleared by the next server of this user, which tells by a lock that nobody holds any more.
@@ -20,7 +20,7 @@ _PREFIX, _LOCK = "medzoo-serve-", "lock"
 
 
 class Spool:
-    """A folder that this user alone can read. Made with the object, gone with `close`."""
+    """A private temporary folder, created with the object and removed by `close`."""
 
     def __init__(self, parent: Path | None = None) -> None:
         place = Path(tempfile.gettempdir() if parent is None else parent)
@@ -30,7 +30,7 @@ class Spool:
 
     @classmethod
     def shared(cls) -> Spool | None:
-        """The spool of the supervisor that started this process, None where none did."""
+        """Return the spool of the supervisor of this process; None without one."""
         given = os.environ.get(FOLDER)
         if given is None:
             return None
@@ -39,13 +39,13 @@ class Spool:
         return spool
 
     def clear(self) -> None:
-        """Remove everything that lies in it."""
+        """Remove the contents."""
         for entry in self.path.iterdir():
             if entry.name != _LOCK:
                 _remove(entry)
 
     def close(self) -> None:
-        """Clear it; remove it too, if this process made it."""
+        """Remove the contents, and the folder if this process created it."""
         with suppress(OSError):
             self.clear()
         if self._lock is not None:
@@ -54,7 +54,7 @@ class Spool:
 
 
 def clear_abandoned(parent: Path) -> None:
-    """Remove spools in `parent` whose server is gone, however it went."""
+    """Remove spools in `parent` whose server has ended."""
     for folder in parent.glob(f"{_PREFIX}*"):
         with suppress(OSError):
             lock = folder / _LOCK
@@ -71,7 +71,7 @@ def _is_own(folder: Path) -> bool:
 
 
 def _locked(path: Path) -> IO[bytes] | None:
-    """The file, locked until it is closed or this process ends; None if another process holds the lock."""
+    """Open and lock a file until it is closed; return None if another process holds the lock."""
     file = path.open("ab")
     try:
         if sys.platform == "win32":

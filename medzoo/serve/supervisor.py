@@ -1,4 +1,4 @@
-"""Keeps one worker process alive: a worker that dies is started again, a worker that is told to stop may end."""
+"""The supervisor of a worker process: restarts it if it crashes or hangs, and passes on signals to stop."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def supervise(
     keep: Sequence[int] = (),
     ended: Callable[[], None] = lambda: None,
 ) -> int:
-    """Run `command` until it ends by itself with code 0 or 2, or SIGTERM or SIGINT ends it; its exit code.
+    """Run `command`, restarting it, until it exits with code 0 or 2 or is stopped by SIGTERM or SIGINT.
+
+    Returns the exit code.
 
     The worker's stdin is a pipe from this process: its end tells the worker that it is alone. Three workers
     in a row that die within five seconds and were never ready (`notify_ready`) end it too. `keep`: file descriptors
@@ -84,8 +86,7 @@ def supervise(
 
 
 class _Ready:
-    """A pipe by which one worker says that it takes requests, then that it is alive; none on Windows, which passes no
-    descriptors."""
+    """A pipe on which a worker reports that it is ready, then that it is alive; none on Windows."""
 
     def __init__(self) -> None:
         self._ends = list(os.pipe()) if sys.platform != "win32" else []
@@ -94,7 +95,7 @@ class _Ready:
         self.is_ready = False
 
     def watch(self, worker: subprocess.Popen[bytes]) -> int:
-        """Wait for the worker's end, and bring it about if it no longer works; its exit code."""
+        """Wait for the worker, killing it if it hangs; return its exit code."""
         if not self._ends:
             return worker.wait()
         os.close(self._ends.pop())  # the worker's own is the only one now: the pipe ends with it
@@ -123,7 +124,7 @@ class _Ready:
 
 
 def _is_stopped(process: int) -> bool:
-    """Whether a process stands still because of SIGSTOP; unknown where there is no /proc."""
+    """Return True if a process was stopped by SIGSTOP; False where there is no /proc."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "T"
     except (OSError, IndexError):
@@ -131,13 +132,13 @@ def _is_stopped(process: int) -> bool:
 
 
 def notify_ready() -> None:
-    """Say to the supervisor, if there is one, that this worker takes requests."""
+    """Tell the supervisor, if there is one, that this worker accepts requests."""
     if _READY in os.environ:
         os.write(int(os.environ[_READY]), b"1")
 
 
 async def send_heartbeats() -> None:
-    """Tell the supervisor, if there is one, once a second that the event loop runs; until cancelled."""
+    """Signal the supervisor, if there is one, every second that the event loop runs, until cancelled."""
     if _READY not in os.environ:
         return
     pipe = int(os.environ[_READY])
@@ -149,7 +150,7 @@ async def send_heartbeats() -> None:
 
 
 def when_orphaned(stop: Callable[[], None]) -> None:
-    """Call `stop`, from a thread of its own, once stdin ends: the supervisor is gone."""
+    """Call `stop` from a thread when stdin closes, which means that the supervisor has ended."""
 
     def watch() -> None:
         # Not sys.stdin: the interpreter cannot end while a thread holds its lock.

@@ -1,4 +1,4 @@
-"""A request's own threshold on the tensors of a detector: boxes below it leave the answer."""
+"""The threshold of a request: drops boxes of a detector with lower scores."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from medzoo.task import task_of
 from medzoo.types import Array
 
 REQUIRED_OUTPUTS = ("scores", "count")
-"""Outputs without which boxes cannot be told apart by their scores."""
+"""Outputs that are needed to filter boxes by score."""
 
 
 def require_tensors_with_threshold(metadata: Metadata) -> None:
-    """Raise InferenceError for a model whose tensors do not depend on a threshold."""
+    """Raise InferenceError if a threshold has no effect on a model's tensors."""
     if metadata.task != "detect":
         raise InferenceError(
             ErrorCode.INVALID,
@@ -27,18 +27,18 @@ def require_tensors_with_threshold(metadata: Metadata) -> None:
 
 
 def require_threshold(metadata: Metadata) -> None:
-    """Raise InferenceError for a model whose answer to an image does not depend on a threshold."""
+    """Raise InferenceError if a threshold has no effect on a model's results."""
     if not has_threshold(metadata):
         raise InferenceError(ErrorCode.INVALID, f"'threshold' has no effect on the results of {metadata.name}: omit it")
 
 
 def has_threshold(metadata: Metadata) -> bool:
-    """Whether answers depend on a threshold: boxes found, and which of two labels is given."""
+    """Return True if results depend on a threshold: detections, and the choice between two labels."""
     return task_of(metadata.task).has_threshold(metadata)
 
 
 def above_threshold(outputs: Mapping[str, Array], threshold: float) -> dict[str, Array]:
-    """A detector's outputs with the boxes whose score is at least `threshold`, in their order, then zeros.
+    """Keep the boxes whose score is at least `threshold`, in their order, and pad with zeros.
 
     Outputs of shape (B, N, ...) hold one row a box, "count" (B,) says how many of the N are boxes.
     """

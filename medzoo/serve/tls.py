@@ -1,4 +1,4 @@
-"""The server's certificate, its key, and the authorities of its clients, checked before anything listens."""
+"""Validation of the server's TLS files before it opens a port."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from medzoo.serve.settings import Settings
 
 
 def check_tls(settings: Settings) -> None:
-    """Raise UserError for files that are not there, are none, or do not belong together."""
+    """Raise UserError for missing, invalid or mismatched certificates and keys."""
     if (settings.certificate is None) != (settings.key is None):
         raise UserError("TLS needs both a certificate and a key", where="--tls-cert, --tls-key")
     if settings.client_ca is not None and settings.certificate is None:

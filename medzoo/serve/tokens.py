@@ -1,6 +1,6 @@
-"""Bearer tokens (RFC 6750) by client, from a file that may change while the server runs.
+"""Bearer tokens (RFC 6750) of clients, from a file that may change while the server runs.
 
-One client a line: `name:sha256$SALT$DIGEST`, with the SHA-256 of the salt's bytes and the token's (both written in
+One client per line: `name:sha256$SALT$DIGEST`, with the SHA-256 of the salt's bytes and the token's (both written in
 hexadecimal), or `name:token` in plain text; `#` begins a comment. Two lines of one name let a client change its token.
 Tokens are drawn from 256 random bits, so one round of a fast hash keeps them as well as a slow one would.
 """
@@ -42,7 +42,7 @@ class Entry:
 
 
 class Tokens:
-    """The clients that may use the server: `client` says whose a token is.
+    """Tokens of the clients that may use the server.
 
     `path`: a file of tokens. `single`: one more token, of a client called "token". Raises UserError if the file cannot
     be used at the start. Later, a file that cannot be used leaves the tokens as they were, and is logged; one without
@@ -66,7 +66,7 @@ class Tokens:
             self._entries += entries
 
     def client(self, token: str) -> str | None:
-        """The name of the client whose token this is; None if it is nobody's."""
+        """Return the name of the client with this token; None if it is unknown."""
         self._reload()
         raw = token.encode("utf-8", "surrogatepass")
         key = hashlib.blake2b(raw, key=self._key, digest_size=32).digest()
@@ -89,26 +89,26 @@ class Tokens:
             mark = _mark_of(self._path)
             if mark != self._mark:
                 words = "; ".join(fault.message for fault in error.faults)
-                log("tokens unusable, those before stay", level=logging.ERROR, reason=words)
+                log("token file invalid, keeping the previous tokens", level=logging.ERROR, reason=words)
             self._mark = mark
             return
         changed = [*self._single, *entries] != self._entries
         self._entries = [*self._single, *entries]
         self._found.clear()
         if changed:
-            log("tokens read again", clients=len({entry.name for entry in self._entries}))
+            log("tokens reloaded", clients=len({entry.name for entry in self._entries}))
 
 
 def hashed(name: str, token: str, *, salt: bytes | None = None) -> Entry:
-    """The entry of a client's token, with a salt of its own."""
+    """Hash a client's token with its own salt."""
     salt = os.urandom(16) if salt is None else salt
     return Entry(name, salt, hashlib.sha256(salt + token.encode()).digest())
 
 
 def add_token(name: str, path: Path | None = None) -> tuple[str, str]:
-    """A new token for the client `name`, and its line for a file of tokens; with `path`, it is added there.
+    """Make a token for the client `name`; return it and its line for a token file, appended to `path` if given.
 
-    Raises UserError for a name that cannot be one, and a file that holds something else.
+    Raises UserError for an invalid name or file.
     """
     if not NAME.fullmatch(name):
         raise UserError(
@@ -126,7 +126,7 @@ def add_token(name: str, path: Path | None = None) -> tuple[str, str]:
 
 
 def revoke_tokens(name: str, path: Path) -> int:
-    """Remove every token of the client `name` from a file; how many there were. Raises UserError if there is none."""
+    """Remove all tokens of the client `name` from a file; return their number. Raises UserError if there are none."""
     text = _text(path)[0]
     parse_tokens(text, where=str(path))
     lines = text.splitlines()
@@ -138,7 +138,7 @@ def revoke_tokens(name: str, path: Path) -> int:
 
 
 def parse_tokens(text: str, *, where: str) -> list[Entry]:
-    """The entries of a file's text. Raises UserError that names the line, never what is in it."""
+    """Parse a token file. Raises UserError that names the line but does not quote it."""
     entries: list[Entry] = []
     plain: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -169,7 +169,7 @@ def _read(path: Path) -> tuple[list[Entry], object]:
 
 
 def _text(path: Path) -> tuple[str, os.stat_result]:
-    """What the file holds, and its status. Raises UserError if it cannot be read, or others can."""
+    """Read a token file; return its text and status. Raises UserError if it is unreadable or not private."""
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
@@ -185,7 +185,7 @@ def _text(path: Path) -> tuple[str, os.stat_result]:
 
 
 def require_private(path: Path, status: os.stat_result) -> None:
-    """Raise UserError for a file of secrets that everyone on this machine can read or write."""
+    """Raise UserError if every user of this machine can read or write a file of secrets."""
     if sys.platform != "win32" and status.st_mode & (stat.S_IROTH | stat.S_IWOTH):
         raise UserError(
             "every user of this machine can read or change this file", where=str(path), hint=f"chmod 600 {path}"

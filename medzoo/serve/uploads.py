@@ -1,4 +1,4 @@
-"""Image files that were sent: what `medzoo predict --json` answers, with masks and pictures as data URLs."""
+"""Prediction of uploaded image files, with the JSON of `medzoo predict --json`; masks and pictures as data URLs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MOST_FILES = 4096
 
 @dataclass(frozen=True)
 class Upload:
-    """One file: the name its sender gave it, and its bytes."""
+    """An uploaded file: its name and its bytes."""
 
     name: str
     raw: bytes | memoryview
@@ -36,7 +36,10 @@ class Upload:
 
 @dataclass(frozen=True)
 class Options:
-    """`series`: the files are one DICOM series. `overlay`: send a picture of each answer as well."""
+    """Options of an upload.
+
+    `series`: the files are one DICOM series. `overlay`: also return a picture of each result.
+    """
 
     series: bool = False
     overlay: bool = False
@@ -58,7 +61,7 @@ OPTIONS = tuple(field.name for field in fields(Options))
 async def predict_uploads(
     repository: ModelRepository, model: str, files: Sequence[Upload], options: Options
 ) -> tuple[list[dict[str, Any]], bool]:
-    """The list that `predict --json` prints, and whether every file was answered. Raises InferenceError."""
+    """Predict uploaded files; return the list of `predict --json` and True if all succeeded. Raises InferenceError."""
     if not 0 < len(files) <= _MOST_FILES:
         raise InferenceError(ErrorCode.INVALID, f"a request must contain 1 to {_MOST_FILES} files")
     if repository.active_uploads >= 2 * repository.settings.uploads:
@@ -89,7 +92,7 @@ async def predict_uploads(
     except ClosedError as error:
         raise InferenceError(ErrorCode.STOPPING, "the server is stopping") from error
     finally:
-        # Its decoder is killed, and the thread stops before its next call of the graph; nobody waits for it.
+        # The decoder is killed, and the thread stops before its next run of the graph.
         gone.set()
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
 
@@ -101,9 +104,9 @@ def predict_files(
     prepare: Callable[[Path], Prepared],
     spool: Path | None = None,
 ) -> tuple[list[dict[str, Any]], bool]:
-    """The list that `predict --json` prints, and whether every file was answered.
+    """Predict files; return the list of `predict --json` and True if all succeeded.
 
-    Files lie in `spool`, or where the system keeps temporary ones, meanwhile; `prepare` reads them.
+    The files are written to `spool`, or the system's temporary folder; `prepare` reads them.
     """
     with tempfile.TemporaryDirectory(prefix="upload-", dir=spool) as name:
         folder = Path(name)
@@ -128,7 +131,7 @@ def predict_files(
             except Exception as error:
                 if len(inputs) == 1:
                     raise
-                # A fault of ours with one file is no reason to leave the others; its words may quote the file.
+                # An internal error must not fail the other files; its message is not shown, as it may quote the file.
                 log("failed", error=error)
                 answers.append({"input": shown, "error": f"{shown}: could not be processed ({type(error).__name__})"})
     return answers, not any("error" in answer for answer in answers)
@@ -168,12 +171,12 @@ def _data_url(kind: str, raw: bytes) -> str:
 
 
 def _suffix(name: str) -> str:
-    """The suffix of a name from outside, if it is one that medzoo knows; nothing else of the name reaches the disk."""
+    """Return the suffix of a client's file name if it is known; nothing else of the name reaches the disk."""
     known = suffix(PurePosixPath(name))
     return known if known in SUFFIXES else ""
 
 
 def _shown(name: str) -> str:
-    """A name from outside as it comes back: no folders, no control characters, not endless."""
+    """Sanitise a client's file name for the response: no folders, no control characters, limited length."""
     last = PureWindowsPath(PurePosixPath(name).name).name
     return re.sub(r"[\x00-\x1f\x7f]", "", last)[:200] or "upload"

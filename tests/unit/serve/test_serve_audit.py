@@ -213,7 +213,7 @@ def test_an_old_log_is_continued_and_its_torn_line_left(log: Path) -> None:
 
 def test_a_log_that_cannot_be_opened_is_refused_at_the_start(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none" / "audit.log", tmp_path / ("x" * 300)):
-        with pytest.raises(UserError, match="audit log cannot be written"):
+        with pytest.raises(UserError, match="cannot write the audit log"):
             AuditLog(path)
 
 

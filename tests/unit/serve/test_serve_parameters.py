@@ -93,7 +93,7 @@ def test_an_option_given_twice_is_refused(web: httpx.Client, body: bytes) -> Non
     ):
         response = web.post(f"/predict/toy-detect{query}", files={"file": ("a.png", body)}, data=data)
         assert response.status_code == 400, (query, data)
-        assert "given" in response.json()["error"]
+        assert "set" in response.json()["error"]
 
 
 # The toy detector finds one box with a score of 0.75.

@@ -117,7 +117,7 @@ def test_a_broken_file_keeps_the_tokens_and_is_logged_once(
         for _ in range(3):
             assert tokens.client("one") == "alice"
             assert tokens.client("two") is None
-    (record,) = [one for one in caplog.records if one.getMessage() == "tokens unusable, those before stay"]
+    (record,) = [one for one in caplog.records if one.getMessage() == "token file invalid, keeping the previous tokens"]
     assert record.levelno == logging.ERROR
     assert "secret" not in json.dumps(record.facts)  # type: ignore[attr-defined]
     tokens_file(path, "alice:two\n")
