@@ -1,4 +1,4 @@
-"""What a user did that cannot be answered, said in one printable line."""
+"""Errors that a user can mend, each in one printable line with its cause, its place and the way out."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from medzoo.escape import escaped
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong: where it is (file, line, field, image), what it is, and the way out.
+    """One cause of an error: the message, its place (file, line, field, image) and the way out.
 
-    `private`: pieces of `message` that stand in the input itself and may say whose it is (descriptions, names).
+    `private`: parts of `message` quoted from the input that may identify a patient (descriptions, names).
     """
 
     message: str
@@ -28,12 +28,12 @@ class Fault:
 
 
 def _one_line(words: str) -> str:
-    """Words, such as a library's over several lines, on one."""
+    """Join lines, such as those of a message from a library."""
     return escaped(" ".join(words.split()))
 
 
 class UserError(Exception):
-    """A mistake in what medzoo was given; the command line prints it in one line a fault and exits 2."""
+    """An error in the input, recipe or options; the command line prints one line for each cause and exits 2."""
 
     def __init__(
         self, message: str, where: str | None = None, hint: str | None = None, *, private: Sequence[str] = ()
@@ -43,7 +43,7 @@ class UserError(Exception):
 
     @classmethod
     def of(cls, faults: Sequence[Fault]) -> Self:
-        """All `faults` as one error, in their order (for a recipe, whose errors come at once)."""
+        """One error with several causes, such as all mistakes of a recipe."""
         error = cls(faults[0].message, faults[0].where, faults[0].hint)
         error.faults = tuple(faults)
         error.args = ("\n".join(str(f) for f in faults),)
@@ -55,31 +55,31 @@ class UserError(Exception):
 
 
 class OffGridError(UserError):
-    """A label map or channel that does not lie on the grid of its image."""
+    """A label map or channel on another grid than its image."""
 
 
 class EmptyMaskError(UserError):
-    """A mask in which nothing is marked where something must be."""
+    """An empty mask where an object is required."""
 
 
 class UnexpectedError(UserError):
-    """An input that medzoo could not answer for a reason it did not foresee; `__cause__` is the exception."""
+    """An unexpected exception while one input was processed; `__cause__` is that exception."""
 
 
 def as_user_error(error: Exception, where: str | None = None) -> UserError:
-    """Any exception that one input caused as the error that stands in the place of its answer.
+    """Convert an exception that one input caused to the UserError reported in its place.
 
-    A UserError is returned as it is, another exception becomes the cause of a new one.
+    A UserError is returned unchanged; any other exception becomes the cause of a new one.
     """
     if isinstance(error, UserError):
         return error
     found: UserError
     if isinstance(error, MemoryError):
-        found = UserError("needs more memory than there is", where, "give it a smaller image, or fewer at once")
+        found = UserError("not enough memory", where, "use a smaller image, or fewer at once")
     else:
         said = " ".join(str(error).split())
-        hint = "this is a fault of medzoo: --debug shows where, please report it"
-        found = UnexpectedError(f"could not be answered, {type(error).__name__}: {said}", where, hint)
+        hint = "this is a bug in medzoo: --debug shows the traceback, please report it"
+        found = UnexpectedError(f"unexpected {type(error).__name__}: {said}", where, hint)
     found.__cause__ = error
     return found
 

@@ -1,4 +1,4 @@
-"""Text from outside (names of files, DICOM texts, labels, errors of libraries) as it may be printed or written.
+"""Escape text from outside (file names, DICOM text, labels, messages of libraries) before it is printed or written.
 
 A name may hold whatever a file system allows: bytes that are no UTF-8, new lines that would forge a line of output,
 ANSI escapes that a terminal obeys, marks that turn the reading direction. `escaped` shows each of them, `json_text`
@@ -20,7 +20,7 @@ _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def escaped(name: str) -> str:
-    r"""A name on one printable line; two names that differ never look the same.
+    r"""Escape a name to one printable line; two different names never look the same.
 
     A byte that is no UTF-8 (as `os.fsdecode` gives it) and an ASCII control character become \xHH, any other control,
     format or separator character of Unicode \uHHHH or \UHHHHHHHH, in lower case. A backslash stands for itself, unless
@@ -30,7 +30,7 @@ def escaped(name: str) -> str:
 
 
 def printable(line: str, *, keep: str = "") -> str:
-    """A composed line, its names escaped already, without what else a terminal would obey. `keep`: what stays."""
+    """Escape control characters of a line whose names are escaped already. `keep`: characters that stay."""
     if line.isprintable():
         return line
     return "".join(char if char in keep else _shown(char) for char in line)
@@ -49,7 +49,7 @@ def _shown(char: str) -> str:
 
 
 def json_text(document: Any, *, indent: int | None = None, ascii_only: bool = False, **options: Any) -> str:
-    """JSON (RFC 8259) that can be printed and encoded: names come back from it as they were, byte for byte.
+    """Serialise to JSON (RFC 8259) that is safe to print; names read back from it are the same, byte for byte.
 
     Lone surrogates, which stand for bytes that are no UTF-8, and characters that a terminal obeys are written as
     JSON's own escapes. `options` go to `json.dumps`.
@@ -68,5 +68,5 @@ def _in_json(char: str) -> str:
 
 
 def replaced(name: str, by: str = "_") -> str:
-    """A name for a file of our own made from one of somebody else's: `by` in place of what `escaped` would escape."""
+    """Replace every character that `escaped` would escape by `by`, for the name of an output file."""
     return name if name.isprintable() else "".join(char if _shown(char) == char else by for char in name)

@@ -1,4 +1,4 @@
-"""Text that is burnt into an image, blanked before the image is drawn for someone else's eyes."""
+"""Blank burnt-in text of an image before it is shown to others."""
 
 from __future__ import annotations
 

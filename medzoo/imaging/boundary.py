@@ -107,7 +107,7 @@ def _box_mask(shape: tuple[int, ...], box: Box) -> Array:
 def _start(
     grey: Array, seed: tuple[float, float] | None, box: Box | None, limit: Array | None, polarity: Polarity
 ) -> tuple[Array, Array] | None:
-    """The image turned so that the mass is dark, and a first guess of the mass (H, W), if there is any."""
+    """The image, inverted if the mass is bright, and a first guess of the mass (H, W); None without one."""
     if box is not None and limit is not None:
         block = bounding_box(limit)
         assert block is not None
@@ -132,7 +132,7 @@ def _start(
 def _refine(
     dark: Array, prior: Array, method: Method, seed: tuple[float, float] | None, limit: Array | None
 ) -> Array | None:
-    """The mass (H, W) that the method finds around a first guess; None where it finds nothing to speak of."""
+    """The mass (H, W) that the method finds around a first guess; None if it finds none."""
     from scipy.ndimage import gaussian_filter
     from skimage.transform import resize
 
@@ -165,7 +165,7 @@ def _refine(
 
 
 def _one_blob(mask: Array, guess: Array, at: tuple[int, int] | None) -> Array:
-    """Opened and filled; of its blobs the one at the seed, or the one that overlaps the guess most."""
+    """Open and fill a mask; return its component at the seed, or the one that overlaps the guess most."""
     from scipy.ndimage import binary_fill_holes, label
 
     opened = _opened(mask, guess)

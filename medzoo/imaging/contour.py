@@ -1,4 +1,4 @@
-"""Masks to contours: the one mass of an untidy mask, its outline, its points by arc length.
+"""Contours of masks: the largest component, its outline, resampling by arc length.
 
 Knows numpy, scipy, scikit-image and medzoo.errors.
 """
@@ -27,7 +27,7 @@ def check_contour(contour: Array) -> Array:
 
 
 def one_mass(mask: Array, *, shape: tuple[int, ...] | None = None) -> tuple[Array, tuple[str, ...]]:
-    """The largest mass of a mask (H, W), its holes filled, and what had to be done to it.
+    """The largest component of a mask (H, W), its holes filled, and notes on what was changed.
 
     Notes name several masses and a mass that touches the border. `shape`: the image's, for the check.
     Raises UserError for an empty mask and for a mask of another size than the image.

@@ -1,4 +1,4 @@
-"""Holes of a mask: what it surrounds without holding it."""
+"""Holes of a mask."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from medzoo.types import Array
 
 
 def holes(mask: Array) -> Array:
-    """Bool, like `mask` (2D or 3D): places outside it that no path along the axes joins to the array's edge.
+    """The holes of `mask` (2D or 3D) as a bool array: background not connected to the edge (face connectivity).
 
     Also those that only a leak of one or two voxels joins to it: the noise that made the hole tends to.
     """
@@ -22,7 +22,7 @@ def holes(mask: Array) -> Array:
 
 
 def _enclosed(empty: Array) -> Array:
-    """The parts of `empty` other than the one in the corner."""
+    """The components of `empty` other than the one in the corner."""
     parts, _ = label(empty)
     result: Array = empty & (parts != parts[(0,) * parts.ndim])
     return result

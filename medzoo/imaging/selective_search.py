@@ -1,4 +1,4 @@
-"""Selective search: boxes around whatever hangs together in a picture, whatever it is (opencv-contrib).
+"""Selective search: category-independent region proposals (opencv-contrib).
 
 Uijlings et al., IJCV 104:154 (2013): segments of a graph (Felzenszwalb and Huttenlocher 2004) are merged by how
 alike they are, and every segment on the way is a proposal.
@@ -55,7 +55,7 @@ def selective_search(
 
 
 def _to_bytes(picture: Array) -> Array:
-    """uint8, the middle 99 % of the values over the whole range: segments depend on contrast."""
+    """Scale the middle 99 % of the values to uint8, since segments depend on contrast."""
     values = np.nan_to_num(np.asarray(picture, np.float32))
     low, high = np.percentile(values, (0.5, 99.5))
     if low == high:

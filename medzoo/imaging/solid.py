@@ -38,7 +38,7 @@ class Solid:
 
     @classmethod
     def of(cls, outlines: Sequence[tuple[float, Array]], *, thickness: float | None = None) -> Solid:
-        """From (z, (N, 2)) outlines in any order; of several on one slice the largest counts.
+        """Build a solid from (z, (N, 2)) outlines in any order; of several on one slice the largest counts.
 
         `thickness`: used where there is one slice alone, whose thickness cannot be seen; without it the
         slice counts as thick as it is wide. Outlines of fewer than 8 points are left out where others

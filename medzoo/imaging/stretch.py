@@ -1,4 +1,4 @@
-"""An array brought to another grid, ends on ends."""
+"""Linear interpolation to another shape, corners aligned."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from medzoo.types import Array
 
 
 def stretch(field: Array, shape: tuple[int, ...]) -> Array:
-    """`field` at `shape` by linear interpolation along one axis after the other, ends on ends; float32.
+    """Resize `field` to `shape` by linear interpolation along each axis, corners aligned; float32.
 
     Not as products of matrices: how a machine adds those up depends on its threads, and a scan must not.
     """

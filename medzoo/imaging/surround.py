@@ -1,4 +1,4 @@
-"""A mass against what surrounds it: how sharp its margin is, how dark it is, what lies behind it.
+"""Features of a mass relative to its surroundings: margin sharpness, echo, posterior shadow.
 
 Knows numpy, scipy and medzoo.errors.
 """

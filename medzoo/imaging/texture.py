@@ -87,7 +87,7 @@ def texture_properties(regions: Array, *, levels: int, distance: int = 1) -> dic
 
 
 class _PairIndex:
-    """Counts the pairs of one region after another; keeps the index buffer, which is most of the cost."""
+    """Count the pairs of one region after another, reusing the index buffer, which is most of the cost."""
 
     def __init__(self, height: int, width: int, side: int, steps: Sequence[tuple[int, ...]]) -> None:
         self.side = side

@@ -38,7 +38,7 @@ class TissueLevels:
 
 
 def tissue_levels(scan: Array, spacing: tuple[float, ...]) -> TissueLevels:
-    """Of a scan (I, J, K), 0 outside the brain, voxels `spacing` mm apart, in which fluid < grey < white.
+    """Estimate the levels of a scan (I, J, K), 0 outside the brain, voxels `spacing` mm apart, fluid < grey < white.
 
     Raises ValueError where what is above 0 is nothing, or all the same.
     """
@@ -78,7 +78,7 @@ def tissue_levels(scan: Array, spacing: tuple[float, ...]) -> TissueLevels:
 
 
 def _in_order(means: Array) -> Array:
-    """Three classes stay three: one that hardly occurs keeps its place below the next."""
+    """Keep the three classes in order, also one that hardly occurs."""
     white = means[2]
     grey = np.clip(means[1], 0.45 * white, 0.9 * white)
     fluid = np.clip(means[0], 0.02 * white, grey - 0.15 * white)

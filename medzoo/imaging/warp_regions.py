@@ -1,4 +1,4 @@
-"""Regions of a picture brought to one size each, with some of what lies around them."""
+"""Warp regions of a picture to one size, with some context."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from medzoo.types import Array
 
 
 def warp_regions(picture: Array, boxes: Array, *, size: tuple[int, int], context: float) -> Array:
-    """(R, C, *size) float32: what lies in boxes (R, 4) of a picture (C, H, W), stretched to one size, aspect lost.
+    """Warp the contents of boxes (R, 4) of a picture (C, H, W) to (R, C, *size) float32; the aspect ratio is lost.
 
     The box ends `context` pixels before the edges of the result on every side, around it lies what is around the
     box in the picture (Girshick et al., CVPR 2014, appendix A); what lies beyond the picture is its mean. A pixel

@@ -1,4 +1,4 @@
-"""Between paths and Images: readers of every format, writers of masks, files that are whole or not there.
+"""Reading images of every format, writing masks, and atomic writes.
 
 Importing this package is light, since the command line takes the limits from it: a reader, and numpy with it, is
 imported when it is first used.

@@ -1,4 +1,4 @@
-"""Zip archives that are not what their directory says: found before anything of them is unpacked."""
+"""Checks of zip archives before anything is unpacked: bombs, damage, too many entries."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ENTRY = 1024  # bytes of an entry in the directory, at most, names and extra fie
 
 
 def check_archive(path: Path) -> None:
-    """Look at a .npz before it is read: sizes claimed by its directory, and by each array's own header.
+    """Check the sizes in the directory of a .npz, and in each array's header, before it is read.
 
     Raises UserError for a bomb (more bytes than medzoo reads, or than a file this small can honestly hold), for an
     array whose header claims another size than its entry has, and zipfile.BadZipFile for what is no archive.

@@ -1,4 +1,4 @@
-"""Arrays as an Image: NumPy's, and whatever turns into one (torch, xarray, pandas, memoryview)."""
+"""Convert arrays (NumPy, PyTorch, xarray, pandas, memoryview) to an Image."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _SHAPES = "a picture is (H, W), (H, W, C) or (C, H, W) with C 1, 3 or 4"
 
 
 def is_array(source: Any) -> bool:
-    """Whether `to_array` takes `source`: an array, an object with `__array__`, a memoryview of several axes."""
+    """True if `to_array` takes `source`: an array, an object with `__array__`, a memoryview of several axes."""
     if isinstance(source, memoryview):
         return source.ndim > 1
     return isinstance(source, np.ndarray) or any(hasattr(source, name) for name in ("__array__", "__array_interface__"))
 
 
 def to_array(source: Any, *, where: str = "array") -> Array:
-    """`source` as a NumPy array of native byte order. Raises UserError for values that are masked, or elsewhere."""
+    """Convert `source` to a NumPy array of native byte order. Raises UserError for masked values or a device array."""
     if isinstance(source, np.ma.MaskedArray):
         if count := int(np.ma.getmaskarray(source).sum()):
             raise UserError(f"{count} values are masked", where, "say what is there instead, as in array.filled(0)")
@@ -44,7 +44,7 @@ def to_array(source: Any, *, where: str = "array") -> Array:
 def from_array(
     array: Any, *, kind: Kind | None = None, empty: bool = False, source: str = "array", bgr: bool = False
 ) -> Image:
-    """An array as an Image. Raises UserError.
+    """Convert an array to an Image. Raises UserError.
 
     A picture is (H, W), (H, W, C) or (C, H, W), C 1, 3 (red, green, blue) or 4 (and opacity, laid over black as in a
     file); a batch of one, (1, H, W, C) or (1, C, H, W), is that picture. A shape that could be read both ways, such as

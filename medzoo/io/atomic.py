@@ -1,4 +1,4 @@
-"""Output files that are whole or not there. Knows nothing of what is written."""
+"""Atomic writes: an output file is complete or absent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BESIDE = re.compile(r"\.[0-9a-f]{12}\.(.+)")  # what `atomic_path` calls a file
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A name beside `path` (same suffix) to write to; renamed to `path` if the block ends well, else removed.
+    """Yield a temporary path beside `path` (same suffix); renamed to `path` if the block succeeds, else removed.
 
     Missing parent folders are made. A link is followed, so that it goes on pointing at the new file.
     Raises UserError naming `path` where the system refuses (full disk, no permission, a folder of that name).
@@ -44,14 +44,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def _blocking(path: str | Path) -> Path:
-    """The file that stands where a folder of `path` is wanted, else `path`."""
+    """The file in the place of one of the parent folders of `path`, else `path`."""
     return next((one for one in Path(path).parents if one.exists() and not one.is_dir()), Path(path))
 
 
 def spare(path: str | Path, *inputs: str | Path | None) -> None:
-    """Refuse to write to `path` where that is one of the files that were read, by whatever path or link.
+    """Refuse to overwrite one of `inputs`, also through another path or link.
 
-    Raises UserError naming it. None, and what is no file here, is no such file.
+    Raises UserError. Inputs that are None or no file are ignored.
     """
     for one in inputs:
         try:
@@ -59,11 +59,13 @@ def spare(path: str | Path, *inputs: str | Path | None) -> None:
         except (OSError, ValueError):
             same = False
         if same:
-            raise UserError("would be written over what it was made from", where=str(path), hint="choose another name")
+            raise UserError(
+                "is one of the inputs and would be overwritten", where=str(path), hint="choose another name"
+            )
 
 
 def forget_unfinished(bases: Iterable[Path]) -> None:
-    """Remove what killed processes left of their writing to files whose names begin as `bases` do."""
+    """Remove the temporary files that killed processes left beside files whose names begin with one of `bases`."""
     names: dict[Path, set[str]] = {}
     for base in bases:
         names.setdefault(base.parent, set()).add(base.name)
@@ -76,7 +78,7 @@ def forget_unfinished(bases: Iterable[Path]) -> None:
 
 
 def atomic_write(path: str | Path, write: Callable[[BinaryIO], object]) -> Path:
-    """Let `write` fill a new file, then put it at `path` in one step; returns `path`. Raises UserError."""
+    """Write a new file through `write` and rename it to `path`; returns `path`. Raises UserError."""
     with atomic_path(path) as beside, beside.open("wb") as handle:
         write(handle)
         handle.flush()

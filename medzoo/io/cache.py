@@ -1,4 +1,4 @@
-"""Arrays that are dear to make from a file, kept on disk by the digest of the file's bytes.
+"""A disk cache of arrays that are expensive to compute from a file, by the digest of its bytes.
 
 `$MEDZOO_CACHE` names the folder (default: medzoo in the user's cache folder; empty: nothing is kept),
 `$MEDZOO_CACHE_GB` the most it may hold (default 20). Each entry is one .npy file, written beside its place and
@@ -35,18 +35,17 @@ _written = _due = 0
 
 
 def cached(path: str | Path, key: str, make: Callable[[], Array]) -> Array:
-    """What `make` returns for the file at `path`, read-only: from disk if these bytes were met under `key` before.
+    """The read-only result of `make` for the file at `path`, from the cache if its bytes are cached under `key`.
 
-    `key` says what was done to the file and changes with everything that `make` depends on beside it (steps,
-    sizes, the version of the code). Only the bytes count, not the name or the time: a copy is a hit, a changed
-    file is none. Where nothing can be kept (no folder, a full disk) the array is made, and that is all.
-    What `make` raises is passed on, and nothing is kept.
+    `key` stands for everything else that `make` depends on (steps, sizes, the version of the code). Only the bytes of
+    the file count, not its name or time. Without a cache (no folder, a full disk) the array is computed each time.
+    Exceptions of `make` propagate and nothing is cached.
     """
     return kept(f"{file_digest(path)}\n{key}", make) if cache_folder() is not None else _frozen(make())
 
 
 def kept(key: str, make: Callable[[], Array]) -> Array:
-    """`cached` for what is made from no file, or from many: `key` holds the digests of all that counts."""
+    """`cached` for a result of no file or of several; `key` holds the digests of all inputs."""
     folder = cache_folder()
     if folder is None:
         return _frozen(make())
@@ -63,7 +62,7 @@ def kept(key: str, make: Callable[[], Array]) -> Array:
 
 
 def cache_folder() -> Path | None:
-    """The folder of the cache, None if `$MEDZOO_CACHE` is empty: nothing is kept."""
+    """The folder of the cache; None if `$MEDZOO_CACHE` is empty, which turns it off."""
     named = os.environ.get("MEDZOO_CACHE")
     if named is not None:
         return Path(named) if named else None
@@ -72,7 +71,7 @@ def cache_folder() -> Path | None:
 
 
 def file_digest(path: str | Path) -> str:
-    """SHA-256 (hex) of a file's bytes; read once by a process as long as its inode, size and time stay."""
+    """SHA-256 (hex) of a file's bytes; remembered while its inode, size and modification time stay the same."""
     path = Path(path)
     state = path.stat()
     known = (str(path), state.st_ino, state.st_size, state.st_mtime_ns)
@@ -100,7 +99,7 @@ def _frozen(array: Array) -> Array:
 
 
 def _load(entry: Path) -> Array | None:
-    """The entry as a read-only memory map; None if it is not there, or damaged (then it is made anew)."""
+    """Open an entry as a read-only memory map; None if it is missing or damaged."""
     try:
         with entry.open("rb") as handle:
             if not _is_sound(entry, handle):
@@ -114,7 +113,7 @@ def _load(entry: Path) -> Array | None:
 
 
 def _is_sound(entry: Path, handle: BinaryIO) -> bool:
-    """Whether an entry is what was written; checked once a process as long as it is the same file."""
+    """True if an entry matches its digest; checked once per process and file."""
     state = os.fstat(handle.fileno())
     known = (str(entry), state.st_ino, state.st_size)
     if known in _sound:
@@ -151,7 +150,7 @@ def _store(entry: Path, array: Array) -> None:
 
 
 class _Digested:
-    """A file to write to, and the digest of what was written."""
+    """A writable file that computes the digest of its content."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.digest = file, hashlib.blake2b(digest_size=_DIGEST)
@@ -162,7 +161,7 @@ class _Digested:
 
 
 def _trim(folder: Path) -> int:
-    """Drop what was used longest ago until the cache fits; an entry in use stays readable to who has it open.
+    """Remove the least recently used entries until the cache fits; open entries stay readable.
 
     Returns how many there were.
     """

@@ -1,4 +1,4 @@
-"""Colour to grey and grey to colour, at the depth that is stored."""
+"""Conversion between colour and grey at the stored bit depth."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def luma(array: Array) -> Array:
 
 
 def to_channels(image: Image, channels: int) -> Image:
-    """A picture with 1 channel (colour by its luma) or 3 (grey repeated); dtype kept.
+    """Convert a picture to 1 channel (luma) or 3 (grey repeated); same dtype.
 
     The channels of a volume are sequences, of which none stands for another: it is returned as it is. Raises UserError
     for what has other channels.

@@ -1,4 +1,4 @@
-"""What every reader refuses: voxels that are no numbers, volumes that are empty, grids that are no grid."""
+"""Checks that every reader makes: finite values, volumes that are not empty, usable affines, sizes within limits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHEAR = 1e-3
 
 
 def check_values(array: Array, where: str) -> None:
-    """Refuse values that are no real numbers, NaN or infinite."""
+    """Refuse NaN, infinite and complex values."""
     if array.dtype.kind not in "biuf":
         raise UserError(
             f"stores {'complex numbers' if array.dtype.kind == 'c' else f'values of type {array.dtype}'}",
@@ -105,7 +105,7 @@ def squeeze_volume(array: Array, where: str) -> Array:
 
 
 def volume_needed(image: Image, message: str, hint: str | None = None) -> UserError:
-    """The error for a picture where only a volume will do; of a single slice of a series it says what to give."""
+    """The error for a picture where a volume is required; for a single DICOM slice it names the way out."""
     if image.meta.get("single_slice"):
         return UserError(
             "is one slice, which is no volume", image.source, "give the folder with all slices of its series"

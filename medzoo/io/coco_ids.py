@@ -21,7 +21,7 @@ class CocoIds:
 
     @classmethod
     def read(cls, path: Path, labels: Sequence[str]) -> CocoIds:
-        """From an annotation file. Raises UserError for one that is none, or lacks one of the model's `labels`."""
+        """Read an annotation file. Raises UserError for one that is invalid or lacks one of the model's `labels`."""
         where = str(path)
         try:
             document = json.loads(path.read_text(encoding="utf-8-sig"))

@@ -53,7 +53,7 @@ _NO_SCALE = "a picture has no scale: a pixel is taken as a millimetre"
 
 
 def read_outline(source: Any) -> Image:
-    """An outline in place of an image: a contour file, or what `read_labels` takes, a mask picture or volume.
+    """Read an outline from a contour file, a mask picture or a mask volume.
 
     A picture has no scale: `meta["assumed"]` says what is taken for it. Raises UserError, see `read_contours` and
     `read_labels`.
@@ -111,7 +111,7 @@ def _checked(points: Any, where: str, *, columns: tuple[int, ...] = (2,)) -> Arr
 
 
 def _drawn(points: Array) -> tuple[Array, float]:
-    """A mask (H, W) uint8 of the inside with a margin of 4 pixels, and millimetres a pixel."""
+    """Draw the inside as a mask (H, W) uint8 with a margin of 4 pixels; also returns millimetres per pixel."""
     from skimage.draw import polygon
 
     extent = np.ptp(points, axis=0)

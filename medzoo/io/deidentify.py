@@ -1,4 +1,4 @@
-"""One run whose outputs say neither who nor when: the one place that decides what of an input may be said.
+"""Outputs without patient and date: the one place that decides which parts of an input may appear in them.
 
 It is an allow list throughout. An answer is called by its number; of an image's header only what a writer needs
 goes on; a word of an error stays only if medzoo itself says it somewhere; DICOM objects are derived from headers
@@ -43,13 +43,13 @@ class Deidentifier:
 
     @staticmethod
     def uid(uid: str) -> str:
-        """A UID in the place of `uid`, the same for the same one until the process ends (PS3.15 E.1, PS3.5 B.2)."""
+        """Replace a UID, consistently within this process (PS3.15 E.1, PS3.5 B.2)."""
         digest = hmac.new(_KEY, str(uid).strip().encode(), hashlib.sha256).digest()
         return f"2.25.{int.from_bytes(digest[:16], 'big')}"
 
     @staticmethod
     def name(number: int) -> PurePath:
-        """What the answer to input `number` (from 0) and its files are called."""
+        """Name of the result of input `number` (from 0) and of its files."""
         return PurePath(f"image-{number + 1:04d}")
 
     @classmethod
@@ -62,7 +62,7 @@ class Deidentifier:
 
     @staticmethod
     def image(image: Image) -> Image:
-        """The image with no more of its header than is allowed to go on."""
+        """The image with the allowed header facts alone."""
         return image.replace(meta={key: value for key, value in image.meta.items() if key in FACTS})
 
     def error(self, error: UserError, number: int | None = None) -> UserError:
@@ -82,7 +82,7 @@ def _cleaned(fault: Fault, where: str | None, own: Sequence[str], private: Seque
 
 
 def _allowed(text: str, private: Sequence[str]) -> str:
-    """`text` without the pieces of `private`, quotations, dates, and every word that medzoo does not say itself."""
+    """Remove from `text` the parts in `private`, quotations, dates, and every word that is not in medzoo's own messages."""
     for piece in sorted({one for one in private if len(one) > 2}, key=len, reverse=True):
         text = re.sub(rf"(?<!\w){re.escape(piece)}(?!\w)", HIDDEN, text, flags=re.IGNORECASE)
     text = _DATE.sub(HIDDEN, _QUOTED.sub(HIDDEN, text))
@@ -98,7 +98,7 @@ def _kept(word: re.Match[str]) -> str:
 
 @cache
 def _vocabulary() -> frozenset[str]:
-    """Every word of medzoo's source in lower case: what it can say without having been told."""
+    """Every word of medzoo's source in lower case."""
     words: set[str] = set()
     for path in Path(__file__).resolve().parents[1].rglob("*.py"):
         words.update(word.lower() for word in re.findall(r"[A-Za-z]+", path.read_text(encoding="utf-8")))
@@ -106,7 +106,7 @@ def _vocabulary() -> frozenset[str]:
 
 
 def _names(text: str) -> list[str]:
-    """The ways in which an input can be named: as typed, resolved, and the files in its folder or archive."""
+    """All names of an input: as typed, resolved, and the files in its folder or archive."""
     found = [text, *text.split(","), *text.split("#")]
     for one in tuple(found):
         path = Path(one)

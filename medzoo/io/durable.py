@@ -1,4 +1,4 @@
-"""What must outlive a crash of the machine: names in a folder that are on the disk, and folders exchanged in one step.
+"""Durable writes: sync files and folders to disk, swap folders atomically, and lock them.
 
 A file is whole after `rename` even if the process is killed, but a machine that loses power may forget the rename.
 Durable are model folders, checkpoints, the facts of a run, the index of models and what was fetched; answers to images
@@ -20,13 +20,13 @@ _RENAME_EXCHANGE = 2
 
 
 def sync_file(path: Path) -> None:
-    """Bring a file's bytes to the disk. Raises OSError."""
+    """Sync a file to disk. Raises OSError."""
     with path.open("rb") as handle:
         os.fsync(handle.fileno())
 
 
 def sync_folder(path: Path) -> None:
-    """Bring the names in a folder to the disk, where the system can (Windows and some network disks cannot)."""
+    """Sync the entries of a folder to disk; a no-op where the system cannot (Windows, some network disks)."""
     if os.name == "nt":
         return
     with suppress(OSError):
@@ -38,7 +38,7 @@ def sync_folder(path: Path) -> None:
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Let two paths change places in one step; False where the system or the disk has no such step.
+    """Swap two paths atomically; returns False where the system or file system cannot.
 
     Linux alone has it (renameat2, RENAME_EXCHANGE). Raises OSError for any other reason.
     """
@@ -55,7 +55,7 @@ def exchange(one: Path, other: Path) -> bool:
 
 @contextmanager
 def folder_lock(path: Path, *, shared: bool = False) -> Iterator[None]:
-    """Hold a folder against other processes and threads that ask; the system lets go with the process.
+    """Lock a folder against other processes and threads; released when the process ends.
 
     Nothing is written. Where folders cannot be locked nobody waits.
     """

@@ -1,4 +1,4 @@
-"""Images in memory, as bytes or behind an open file, for readers that take a path."""
+"""Images as bytes or open binary files, for readers that take a path."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OPEN = "open it with open(path, 'rb'), or give the path"
 
 
 def is_file_object(source: Any) -> bool:
-    """Whether `source` holds the bytes of a file: bytes, a flat memoryview, or anything with a `read` method."""
+    """True if `source` holds the bytes of a file: bytes, a flat memoryview, or anything with a `read` method."""
     if isinstance(source, memoryview):
         return source.ndim == 1
     return isinstance(source, bytes | bytearray) or (hasattr(source, "read") and not isinstance(source, os.PathLike))
@@ -30,7 +30,7 @@ def name_of(source: Any) -> str:
 
 
 def content_of(source: Any) -> bytes:
-    """All bytes of `source`, of an open file from its beginning wherever it stands. Raises UserError."""
+    """Read all bytes of `source`; an open file from its beginning. Raises UserError."""
     where = name_of(source)
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)
@@ -52,7 +52,7 @@ def content_of(source: Any) -> bytes:
 
 @contextmanager
 def as_path(source: Any) -> Iterator[Path]:
-    """A path to the bytes of `source`, in a folder that only this user may enter and that is removed afterwards.
+    """Yield a path to the bytes of `source` in a private temporary folder.
 
     Errors name `source` instead of the path. Raises UserError.
     """

@@ -1,4 +1,4 @@
-"""The one table of the image formats that medzoo reads, by suffix and by first bytes."""
+"""The table of image formats that medzoo reads, by suffix and by magic bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FormatName = Literal["nifti", "mgh", "nrrd", "metaimage", "dicom", "archive", "p
 
 @dataclass(frozen=True)
 class Format:
-    """One format: the suffixes it goes by, and (offset, bytes) marks of which its files bear one."""
+    """A format: its suffixes, and (offset, bytes) marks, one of which its files bear."""
 
     name: FormatName
     suffixes: tuple[str, ...]
@@ -60,7 +60,7 @@ def stem(path: str | PurePath) -> str:
 
 
 def is_image_file(path: PurePath) -> bool:
-    """Whether a file found in a folder is an image by its suffix; of a NIfTI pair the header stands for both."""
+    """True if a file in a folder is an image by its suffix; of a NIfTI pair only the header is."""
     return suffix(path) in SUFFIXES and not suffix(path).startswith(".img")
 
 

@@ -1,4 +1,4 @@
-"""The most that one input may claim, held against its header before anything is allocated.
+"""Size limits of one input, checked against its header before anything is allocated.
 
 Every reader asks `limits()`. The command line and Python read under `DEFAULT`; a server puts its own, smaller limits
 around the reading of each request: `with limited(SERVER): read_image(path)`.
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The most that one input may hold.
+    """Limits on the size of one input.
 
     `pixels`: rows times columns of a picture. `voxels`: values of a volume or of a label map, channels and frames
     counted. `decoded_bytes`: bytes of the decoded array, as stored. `archive_entries`: files in a zip archive, and
@@ -49,13 +49,13 @@ _current: ContextVar[Limits] = ContextVar("medzoo_limits", default=DEFAULT)
 
 
 def limits() -> Limits:
-    """The limits of this thread or task; a thread that was started meanwhile has `DEFAULT` of its own."""
+    """The limits of this thread or task; a new thread starts with `DEFAULT`."""
     return _current.get()
 
 
 @contextmanager
 def limited(to: Limits) -> Iterator[Limits]:
-    """Read under other limits inside the block. Applies to this thread or task alone."""
+    """Set other limits inside the block, for this thread or task alone."""
     token = _current.set(to)
     try:
         yield to

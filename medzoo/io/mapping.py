@@ -1,4 +1,4 @@
-"""Volumes that stay in their file: read where they are asked for, through a memory map, and not decoded as a whole.
+"""Memory-mapped volumes: parts are read from the file when they are used.
 
 Only where a caller says `with mapped():`, as training does: an array that lies in a file changes with the file, and is
 gone if somebody cuts the file off.
@@ -20,7 +20,7 @@ _WANTED: ContextVar[bool] = ContextVar("mapped", default=False)
 
 @contextmanager
 def mapped() -> Iterator[None]:
-    """Within it, readers give volumes of uncompressed files as read-only views of the file."""
+    """Let readers return volumes of uncompressed files as read-only memory maps inside the block."""
     token = _WANTED.set(True)
     try:
         yield
@@ -29,12 +29,12 @@ def mapped() -> Iterator[None]:
 
 
 def is_wanted() -> bool:
-    """Whether the caller asked for views of files."""
+    """True inside a `mapped` block."""
     return _WANTED.get()
 
 
 def map_of(array: Array) -> mmap.mmap | None:
-    """The memory map that an array is a view of, None if it lies in memory."""
+    """The memory map that an array is a view of; None if there is none."""
     base: object = array
     while isinstance(base, np.ndarray):
         if isinstance(base, np.memmap):
@@ -45,7 +45,7 @@ def map_of(array: Array) -> mmap.mmap | None:
 
 
 def release(array: Array) -> None:
-    """Let go of the memory that pages of a mapped array take; they are read again when they are asked for."""
+    """Free the resident pages of a mapped array; they are read again on access."""
     found = map_of(array)
     if found is not None and hasattr(mmap, "MADV_DONTNEED"):
         found.madvise(mmap.MADV_DONTNEED)

@@ -1,4 +1,4 @@
-"""Label arrays written on their image's own grid: NIfTI for volumes, PNG for pictures."""
+"""Write label arrays on the grid of their image: NIfTI for volumes, PNG for pictures."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def _given(fields: dict[str, str], name: str, where: str) -> str:
 
 
 def _flag(fields: dict[str, str], name: str, where: str, *, default: bool = False) -> bool:
-    """A truth value as MetaIO reads one, by its first letter."""
+    """Parse a boolean as MetaIO does, by its first letter."""
     if name not in fields:
         return default
     first = fields[name][:1].upper()
@@ -163,7 +163,7 @@ def _sizes(fields: dict[str, str], where: str) -> tuple[int, ...]:
 
 
 def _check_meaning(fields: dict[str, str], where: str, *, bits: int) -> None:
-    """Refuse fields by which the stored values are not the values, and what is no image."""
+    """Refuse headers whose fields change the meaning of the stored values, and objects that are not images."""
     if fields.get("ObjectType", "Image") != "Image":
         raise UserError(f"is a MetaObject of type {fields['ObjectType']!r}, not an image", where)
     for name, neutral in ((SLOPE, 1.0), (INTERCEPT, 0.0), ("ElementNBits", float(bits))):

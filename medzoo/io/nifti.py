@@ -85,7 +85,7 @@ def _mgh_place(head: bytes, affine: Array) -> tuple[Array, dict[str, Any]]:
 
 
 def from_nibabel(image: Any, *, empty: bool = False) -> Image:
-    """Any spatial nibabel image as an Image, under the rules for files. Raises UserError."""
+    """Convert a spatial nibabel image to an Image, checked as a file is. Raises UserError."""
     import nibabel  # noqa: F401  (the whole first: threads import at once)
     from nibabel.freesurfer.mghformat import MGHHeader
     from nibabel.nifti1 import Nifti1Header
@@ -243,7 +243,7 @@ def _claim(shape: tuple[int, ...], size: int) -> str:
 
 
 def _checked_packed(path: Path, size: int, shape: tuple[int, ...]) -> bool:
-    """Whether the file is gzip. Raises UserError if it cannot hold what its header claims."""
+    """True if the file is gzip. Raises UserError if it is too short for its header."""
     length = path.stat().st_size
     with path.open("rb") as raw:
         packed = raw.read(2) == b"\x1f\x8b"

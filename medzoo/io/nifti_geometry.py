@@ -40,12 +40,12 @@ class NiftiFields:
 
     @classmethod
     def of(cls, header: Any) -> NiftiFields:
-        """Those of a nibabel NIfTI header."""
+        """Read the fields from a nibabel NIfTI header."""
         version = 2 if int(header["sizeof_hdr"]) == 540 else 1
         return cls(version, int(header["dim"][0]), {name: header[name].copy() for name in FIELDS})
 
     def write_to(self, header: Any) -> None:
-        """Set them in a nibabel header of a volume (I, J, K), value by value as they were."""
+        """Set the fields in a nibabel header of a volume (I, J, K) unchanged."""
         for name, value in self.values.items():
             header[name] = value
         # A plane has no third voxel edge; the volume of one slice that it is read as needs one.
@@ -105,7 +105,7 @@ def read_geometry(header: Any, shape: tuple[int, ...], where: str) -> tuple[Arra
 
 
 def _qform(header: Any) -> tuple[Array | None, str]:
-    """The qform's matrix, or None and what is wrong with it."""
+    """The qform's matrix, or None and the reason why it is invalid."""
     try:
         with np.errstate(all="ignore"):
             matrix = np.asarray(header.get_qform(), float)
@@ -120,7 +120,7 @@ def _qform(header: Any) -> tuple[Array | None, str]:
 
 
 def unusable(matrix: Array) -> str:
-    """What is wrong with a matrix that cannot place voxels, "" if it can."""
+    """The reason why a matrix is no valid affine; "" if it is one."""
     if not np.isfinite(matrix).all():
         return "the sform in its header holds NaN or infinite values"
     lengths = np.linalg.norm(matrix[:3, :3], axis=0)
@@ -132,7 +132,7 @@ def unusable(matrix: Array) -> str:
 
 
 def _disagreements(sform: Array, qform: Array | None, header: Any, shape: tuple[int, ...], unit: float) -> list[str]:
-    """Where pixdim or the qform say another size or place than the sform, which is used."""
+    """Contradictions of pixdim or the qform with the sform, which is used."""
     known = min(int(header["dim"][0]), 3)
     stored, used = np.asarray(header["pixdim"][1:4], float), np.linalg.norm(sform[:3, :3], axis=0)
     codes = f"sform (code {int(header['sform_code'])})"

@@ -244,7 +244,7 @@ def _place(fields: dict[str, str], axes: list[int], where: str) -> tuple[Array, 
 
 
 def _spacing_and_origin(fields: dict[str, str], axes: list[int], where: str) -> tuple[Array, Array]:
-    """Of a header without directions: spacings along the diagonal, and the centre of the first voxel."""
+    """Spacing along the diagonal and the centre of the first voxel, for a header without directions."""
     count = len(fields["sizes"].split())
 
     def numbers(name: str, default: float) -> Array:

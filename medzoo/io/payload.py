@@ -1,4 +1,4 @@
-"""The values behind a text header (NRRD, MetaImage), held against what the header claims before they are read."""
+"""Read the values behind a text header (NRRD, MetaImage), checked against the header first."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _least(size: int, shape: tuple[int, ...], encoding: Encoding) -> int:
 
 
 def _skip_line(handle: BinaryIO) -> bool:
-    """Move behind the next end of a line, however long the line; False if the file ends before."""
+    """Skip to the next line; False at the end of the file."""
     while piece := handle.readline(CHUNK):
         if piece.endswith(b"\n"):
             return True
@@ -122,7 +122,7 @@ def _unpacked(handle: BinaryIO, size: int, skip: int, encoding: Encoding) -> byt
 
 
 def _pieces(handle: BinaryIO, encoding: Encoding) -> Iterator[bytes]:
-    """What a packed stream holds, `CHUNK` bytes at most at once; several gzip members in a row are one stream."""
+    """Unpack a stream in pieces of at most `CHUNK` bytes; consecutive gzip members are one stream."""
 
     def fresh() -> Any:
         return bz2.BZ2Decompressor() if encoding == "bzip2" else zlib.decompressobj(_ZLIB_OR_GZIP)
@@ -146,7 +146,7 @@ def _pieces(handle: BinaryIO, encoding: Encoding) -> Iterator[bytes]:
 
 
 def _tokens(handle: BinaryIO) -> Iterator[list[bytes]]:
-    """The words of a text, separated by white space or commas, some at a time."""
+    """Iterate over tokens separated by white space or commas, in batches."""
     rest = b""
     while piece := handle.read(_TEXT_CHUNK):
         words = (rest + piece).replace(b",", b" ").split()

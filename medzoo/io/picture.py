@@ -58,7 +58,7 @@ def read_picture(path: Path) -> Image:
 
 
 def from_pillow(picture: Any, *, source: str = "picture") -> Image:
-    """A picture that Pillow opened or made, as `read_picture` reads a file of it. Raises UserError.
+    """Convert a Pillow picture to an Image as `read_picture` does. Raises UserError.
 
     What Pillow cut to 8 bits as it opened a file (colour of 16) is lost: such a file is read by its path.
     """
@@ -72,7 +72,7 @@ def from_pillow(picture: Any, *, source: str = "picture") -> Image:
 
 
 def _check_size(opened: Any, where: str) -> None:
-    """Hold the sizes that a header claims against the limits, before anything is decoded; refuse several pages."""
+    """Check the size in the header against the limits before decoding; refuse several pages."""
     check_picture_size(opened.width, opened.height, where)
     if opened.format == "TIFF":
         tags = opened.tag_v2
@@ -87,7 +87,7 @@ def _check_size(opened: Any, where: str) -> None:
 
 
 def _pages(opened: Any) -> int:
-    """How many pages a TIFF has; not counted further than one beyond the limit."""
+    """Number of pages of a TIFF, counted to one beyond the limit."""
     pages = 1
     try:
         while pages <= limits().pages:
@@ -114,7 +114,7 @@ def _check_scans(opened: Any, handle: BinaryIO, where: str) -> None:
 
 
 def _array(opened: Any) -> Array:
-    """(C, H, W) of what Pillow decodes without loss."""
+    """The values (C, H, W) of a picture that Pillow decodes without loss."""
     inverted = opened.format == "TIFF" and opened.tag_v2.get(TIFF_PHOTOMETRIC) == 0
     turned = opened.getexif().get(EXIF_ORIENTATION, 1) != 1
     picture = ImageOps.exif_transpose(opened) if turned else opened

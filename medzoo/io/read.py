@@ -1,4 +1,4 @@
-"""Whatever a user has as an Image: a path, an open file, a DICOM folder, an array, a nibabel image, a dataset."""
+"""Read an Image from a path, an open file, a DICOM folder, an array, a nibabel image or a pydicom dataset."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def read_image(source: Any, *, kind: Kind | None = None) -> Image:
 
 
 def read_labels(source: Any, *, like: Image | None = None) -> Image:
-    """A label map or outline read as `read_image` does, but it may be all zero; (1, *spatial), whole numbers.
+    """Read a label map (1, *spatial) of whole numbers as `read_image` does; it may be all zero.
 
     `like`: the image it belongs to; another shape, or an affine that differs by more than a tenth of a
     voxel, raises OffGridError.

@@ -1,4 +1,4 @@
-"""Regular files, opened so that a named pipe or a device in their place can neither block nor be read."""
+"""Open regular files alone: a named pipe or device in their place neither blocks nor is read."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from medzoo.types import Image
 
 
 def sequence_files(source: str) -> list[str]:
-    """The inputs that stand joined by commas in one: "t1.nii.gz,flair.nii.gz". A name that is there is one input.
+    """Split "t1.nii.gz,flair.nii.gz" at its commas; an existing file with a comma in its name is not split.
 
     Raises UserError for a comma that has no name on one side.
     """
@@ -30,7 +30,7 @@ def sequence_files(source: str) -> list[str]:
 
 
 def read_sequences(source: Any, count: int) -> Image:
-    """One scan of `count` sequences as a volume (count, I, J, K), or a picture as `read_image` reads it.
+    """Read a scan of `count` sequences as a volume (count, I, J, K), or a picture as `read_image` does.
 
     `source`: what `read_image` takes; the sequences' files joined by commas; or a NIfTI file or nibabel image with
     four axes, the sequences along the last. Raises UserError, and OffGridError for sequences on different grids.
@@ -50,7 +50,7 @@ def read_sequences(source: Any, count: int) -> Image:
 
 
 def read_channels(paths: Sequence[str | Path]) -> Image:
-    """Several volumes on one grid as the channels (C, I, J, K) of one image; header facts are the first one's.
+    """Read several volumes on one grid as the channels (C, I, J, K) of an image; its header is the first one's.
 
     Raises OffGridError that names the file whose grid is another.
     """
@@ -66,7 +66,7 @@ def read_channels(paths: Sequence[str | Path]) -> Image:
 
 
 def read_stacked(path: str | Path, count: int) -> Image:
-    """A NIfTI file with `count` sequences along its fourth axis as (count, I, J, K). Raises UserError."""
+    """Read a NIfTI file with `count` sequences along its fourth axis as (count, I, J, K). Raises UserError."""
     return _stacked(_opened(path), count, str(path))
 
 

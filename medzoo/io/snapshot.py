@@ -1,4 +1,4 @@
-"""What an input holds now, whatever its owner writes into it afterwards."""
+"""Copies of inputs that their owner may overwrite later."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from medzoo.io.file_object import content_of, is_file_object, name_of
 
 
 def snapshot(source: Any) -> Any:
-    """What `read_image` reads as `source`, in memory that nobody else writes to.
+    """Copy an input in memory, so that its owner can reuse the buffer.
 
     An iterator may fill one array, Pillow picture or buffer anew for every image, and close its files, while earlier
     images still wait for their turn. Paths, medzoo's own Images, and images that nibabel reads from their files come
@@ -43,7 +43,7 @@ def snapshot(source: Any) -> Any:
 
 
 def file_version(source: Any) -> tuple[int, int, int] | None:
-    """Which content the file at a path has, by its inode, size and time of change; None of anything else.
+    """Identify the content of a file by its inode, size and modification time; None for anything else.
 
     Two versions of one size that are written within a tick of the file system's clock look the same.
     """

@@ -73,7 +73,7 @@ def _shape(page: Any) -> tuple[int, int, int]:
 
 
 def _check(page: Any, where: str) -> None:
-    """Refuse what is no plain RGB page, and claims that its bytes cannot hold."""
+    """Refuse pages that are not plain RGB, and sizes that the stored bytes cannot hold."""
     if page.photometric != RGB or page.samplesperpixel not in (3, 4) or page.dtype is None or page.imagedepth != 1:
         kind = getattr(page.photometric, "name", page.photometric)
         raise UserError(
@@ -106,7 +106,7 @@ def _check(page: Any, where: str) -> None:
 
 
 def _inflates_beyond(packed: bytes, size: int) -> bool:
-    """Whether a zlib stream holds more than `size` bytes; never holds more than a piece of them."""
+    """True if a zlib stream unpacks to more than `size` bytes; unpacked piece by piece."""
     unpacker, found = zlib.decompressobj(), 0
     while packed and not unpacker.eof and found <= size:
         found += len(unpacker.decompress(packed, 1 << 22))

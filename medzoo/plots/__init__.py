@@ -1,1 +1,1 @@
-"""Pictures of images and answers, drawn with Pillow and numpy alone; an image and arrays in, a PNG out."""
+"""Figures of images and predictions, drawn with Pillow and NumPy alone."""

@@ -1,4 +1,4 @@
-"""Pictures of what a network saw: a heat map over the image, and a sheet of feature maps."""
+"""Explanation figures: a heat map over the image, and a sheet of feature maps."""
 
 from __future__ import annotations
 

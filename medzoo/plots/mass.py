@@ -1,4 +1,4 @@
-"""A judged mass: its outline over the image, rebuilt from a few harmonics if asked, and what each feature did."""
+"""Figure of a classified mass: its outline, as reconstructed from a few harmonics if asked, and feature contributions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def draw_mass(
     title: str | None = None,
     window: tuple[float, float] | None = None,
 ) -> Pillow.Image:
-    """The image with the outline that was judged and a bar a probability; below, the features that count most.
+    """Draw the image with the outline, a bar per probability, and below the strongest features.
 
     `mask` (*spatial) bool; of a volume the slice is drawn on which the mass is largest. `harmonics`: draw in
     place of the mask's own outline the one rebuilt from the Fourier descriptors -k to k. `contributions`: by

@@ -1,4 +1,4 @@
-"""A picture with what was found in it: boxes and scores, labels, or a class with its probabilities."""
+"""Predictions drawn over a picture: boxes with scores, label masks, or a class with its probabilities."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def draw_classification(
     title: str | None = None,
     window: tuple[float, float] | None = None,
 ) -> Pillow.Image:
-    """The picture with the outline that was judged, and a bar a probability, the answer's in colour."""
+    """Draw the picture with its outline and a bar per probability, that of the label in colour."""
     picture, _ = _screen(image, window)
     if mask is not None:
         shown = Pillow.fromarray((mask > 0).astype(np.uint8)).resize(picture.size, Pillow.Resampling.NEAREST)

@@ -132,7 +132,7 @@ def surfaces(mask: Array, affine: Array, labels: Mapping[int, str], **options: A
 
 
 def scan_surface(scan: Array, affine: Array, **options: Any) -> Mesh:
-    """The surface of what a scan (I, J, K) shows, before anything is segmented: a head, or an extracted brain.
+    """The outer surface of a scan (I, J, K), such as a head or an extracted brain.
 
     The largest connected part above half of Otsu's threshold of the smoothed scan, its cavities filled.
     Raises UserError where nothing lies above it.
@@ -142,7 +142,7 @@ def scan_surface(scan: Array, affine: Array, **options: Any) -> Mesh:
 
     smooth = gaussian_filter(np.asarray(scan, np.float32), 1.0)
     if smooth.min() == smooth.max():
-        raise UserError("the scan is the same everywhere, it has no surface")
+        raise UserError("the scan is constant: it has no surface")
     parts, count = label(smooth > smooth.min() + 0.5 * (threshold_otsu(smooth) - smooth.min()))
     if not count:
         raise UserError("nothing of the scan stands out, it has no surface")

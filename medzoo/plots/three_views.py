@@ -229,7 +229,7 @@ def _names(mask: Array | None, labels: Sequence[str], classes: Array | None) -> 
 
 
 def _middle(image: Image, mask: Array | None, box: Array | None) -> Array:
-    """RAS mm of the point that the planes should cross."""
+    """The RAS point in millimetres through which the planes are cut."""
     assert image.affine is not None
     if box is not None:
         index = (box[:3] + box[3:]) / 2 - 0.5
@@ -251,7 +251,7 @@ def _largest_middle(mask: Array) -> Array:
 
 
 def _telling(mask: Array, middle: Array) -> Array:
-    """`middle` moved along each axis, by a tenth of the extent at most, to where the labels show most evenly.
+    """Move `middle` along each axis, by at most a tenth of the extent, to where the labels show most evenly.
 
     A brain cut exactly between its halves shows little but fluid.
     """

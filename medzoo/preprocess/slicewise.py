@@ -1,4 +1,4 @@
-"""A filter of planes, applied to every channel of a picture and every slice of a volume."""
+"""Apply a 2D filter to every channel of a picture and every slice of a volume."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from medzoo.types import Array, Image
 
 
 def slicewise(image: Image, function: Callable[[Array], Array]) -> Array:
-    """`function` of each (H, W) of an image (C, H, W), or (C, I, J, K) cut along its last axis.
+    """Apply `function` to each (H, W) plane of an image (C, H, W), or (C, I, J, K) cut along its last axis.
 
     Raises UserError, with the image's name where the function gave none.
     """

@@ -1,4 +1,4 @@
-"""DICOM: files, series, multi-frame objects and archives as Images, and answers as DICOM objects.
+"""DICOM: reading files, series, multi-frame objects and archives; writing predictions as DICOM objects.
 
 `read` is the way in; `place` knows where slices lie, `pixels` decodes them, `headers` finds the files of a series
 and `facts` what of a header steps may use. `segmentation` and `structured_report` write answers, `web` speaks

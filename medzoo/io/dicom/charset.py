@@ -45,7 +45,7 @@ def as_utf8(head: Any, where: str) -> Any:
 
 
 def _check(dataset: Any, inherited: Sequence[str], where: str, *, unknown: bool) -> None:
-    """Refuse decoded text that is not what was meant, in a dataset and the items of its sequences."""
+    """Refuse text that was decoded wrongly, in a dataset and the items of its sequences."""
     own = _declared(dataset)
     names = inherited if own is None else [_plain(name) for name in own]
     undeclared = (not names or names[0] in DEFAULT) and "ISO 2022 IR 100" not in names
@@ -78,7 +78,7 @@ def _declared(dataset: Any) -> list[str] | None:
 
 
 def _plain(name: str) -> str:
-    """A name without the ways in which it is misspelt: "ISO-IR 100", "iso_ir_100", "ISO IR 100"."""
+    """Normalise common misspellings of a character set's name: "ISO-IR 100", "iso_ir_100", "ISO IR 100"."""
     return re.sub(r"[\s_-]+", " ", name.strip().upper())
 
 

@@ -1,4 +1,4 @@
-"""Sizes that a DICOM header claims, held against the limits and against what is stored, before anything is decoded."""
+"""Checks of the sizes in a DICOM header against the limits and the stored bytes, before anything is decoded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What labels mean in DICOM: SNOMED CT where the label has a code there, else a code of medzoo's own."""
+"""DICOM codes of labels: SNOMED CT where it has one, else a private code of medzoo."""
 
 from __future__ import annotations
 

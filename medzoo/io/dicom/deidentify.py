@@ -1,4 +1,4 @@
-"""DICOM objects without a patient: an allow list of what they are derived from (PS3.15 Annex E, basic profile).
+"""Deidentified DICOM headers: an allow list of attributes (PS3.15 Annex E, basic profile).
 
 What is not on the list does not go on, whatever its attribute, sequence or private block. Text of the source never
 goes on: numbers are geometry, coded words are held against the words that the standard has, UIDs are exchanged.
@@ -39,7 +39,7 @@ DATED = ("ContentDate", "ContentTime")
 
 
 def deidentified(head: Any, exchange: Callable[[str], str], where: str) -> Any:
-    """A new header of what of `head` is allowed; `exchange` gives the UID in the place of one.
+    """A new header with the allowed attributes of `head`; `exchange` replaces UIDs.
 
     Raises UserError for a SOP class that is not the standard's, which could not be referred to.
     """
@@ -78,7 +78,7 @@ def deidentified(head: Any, exchange: Callable[[str], str], where: str) -> Any:
 
 
 def mark(dataset: Any) -> None:
-    """Say in a dataset that, and how, it was deidentified (PS3.3 C.7.1.1, PS3.15 E.1)."""
+    """Record in a dataset that, and how, it was deidentified (PS3.3 C.7.1.1, PS3.15 E.1)."""
     import pydicom  # noqa: F401  (the whole first: threads import at once)
     from pydicom.dataset import Dataset
 
@@ -92,7 +92,7 @@ def mark(dataset: Any) -> None:
 
 
 def without_time(dataset: Any) -> None:
-    """Take out, at any depth, when a derived object was made, which may be the day of the scan."""
+    """Remove dates and times of creation at any depth; they may be the day of the scan."""
     mark(dataset)
     _without_time(dataset)
 
@@ -136,7 +136,7 @@ def _groups(item: Any, kinds: tuple[str, ...]) -> Any:
 
 
 def _number(value: float) -> Any:
-    """A whole number as one, others in the 16 characters that a decimal string has (PS3.5 6.2)."""
+    """Format a number for a decimal string, 16 characters at most (PS3.5 6.2)."""
     import pydicom  # noqa: F401  (the whole first: threads import at once)
     from pydicom.valuerep import DSfloat
 

@@ -1,4 +1,4 @@
-"""What of a DICOM header the steps and writers may know: never who the patient is."""
+"""Facts of a DICOM header for steps and writers; never the patient's identity."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def facts_of(head: Any, heads: Sequence[Any] = ()) -> dict[str, Any]:
 
 
 def _of_series(head: Any, heads: Sequence[Any]) -> float:
-    """The one SUV factor of a series. Raises ValueError where its slices differ in what it is made of."""
+    """The SUV factor of a series. Raises ValueError if its slices differ in what the factor is computed from."""
     made_of = factor_inputs(head)
     if any(factor_inputs(other) != made_of for other in heads):
         raise ValueError("its slices differ in units, weight, dose, half life, injection or correction")

@@ -1,4 +1,4 @@
-"""What pydicom and highdicom say of a fault, without the values of the header that they quote."""
+"""Messages of pydicom and highdicom without the header values that they quote."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
 def said(error: BaseException) -> str:
-    """The words of an error in which only attributes and value representations stand in quotes; other quotes are
-    left out, since they may hold a name, a number or a date of the patient."""
+    """The message of an error with all quotations removed but attribute names and value representations; others may
+    hold a name, a number or a date of the patient."""
     return _QUOTED.sub(_known, str(error))
 
 

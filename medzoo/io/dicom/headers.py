@@ -1,4 +1,4 @@
-"""The files of a series: found in a folder or an archive, their headers read once, one series chosen."""
+"""Find the DICOM images of a folder or archive, read their headers once, and select one series."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def read_dataset(source: Path | BinaryIO, where: str, *, stop_before_pixels: boo
     last: list[Any] = []
 
     def stop(tag: Any, representation: str | None, length: int) -> bool:
-        """Whether to stop here. Padding without end would else be read element by element."""
+        """True to stop reading: endless padding would else be read element by element."""
         last[:] = [*last, tag] if tag in last else [tag]
         if len(last) == 3:  # pydicom looks at a first one twice
             raise UserError("is damaged: an element stands there again and again", where)
@@ -210,7 +210,7 @@ def _found(files: Sequence[_File]) -> Found:
 
 
 def _image(file: _File) -> Header | Unread | None:
-    """A file's header, why it cannot be read, or None for an object that is no image."""
+    """Read a file's header; returns the reason if it cannot be read, None for an object that is not an image."""
     if not file.size:
         return Unread(file.name, "is empty (0 bytes)")
     marked = _has_mark(file.start)
@@ -233,7 +233,7 @@ def _image(file: _File) -> Header | Unread | None:
 
 
 def _is_image(header: Header) -> bool:
-    """Whether an object without rows should have some by its class (PS3.4 B.5), or does not get as far as its class."""
+    """True if an object without rows is an image by its class (PS3.4 B.5), or ends before its class."""
     import pydicom  # noqa: F401  (the whole first: threads import at once)
     from pydicom.uid import UID
 
@@ -247,7 +247,7 @@ def _has_mark(start: bytes) -> bool:
 
 
 def _begins_unmarked(start: bytes) -> bool:
-    """Whether a file without DICOM's mark begins with an element of the first groups."""
+    """True if a file without DICOM's preamble begins with an element of the first groups."""
     return start[:2] in (b"\2\0", b"\x08\0") and start[3:4] == b"\0"
 
 
@@ -285,7 +285,7 @@ def _listed(series: dict[str, list[Header]]) -> str:
 
 
 def _descriptions(headers: Sequence[Header]) -> list[str]:
-    """What a list of series quotes of headers, which may name the patient."""
+    """Series descriptions quoted in an error; they may name the patient."""
     return sorted({str(one.head.get("SeriesDescription", "")).strip() for one in headers})
 
 
@@ -338,7 +338,7 @@ def _check_deflated(handle: BinaryIO, where: str) -> None:
 
 
 class _opened:  # noqa: N801 - a context manager
-    """A path opened and closed, or an open file as it is."""
+    """Open a path for the block; pass an open file through."""
 
     def __init__(self, source: Path | BinaryIO) -> None:
         self.source = source
@@ -353,7 +353,7 @@ class _opened:  # noqa: N801 - a context manager
 
 
 def walk(dataset: Any) -> Iterator[Any]:
-    """Every element of a dataset and of its sequences."""
+    """Iterate over the elements of a dataset and of its sequences."""
     for element in dataset:
         yield element
         if element.VR == "SQ":

@@ -1,4 +1,4 @@
-"""Stored pixels of DICOM images as values: decoded, rescaled, more always brighter."""
+"""Pixel values of DICOM images: decoded, rescaled, with larger values brighter."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def frames_of(dataset: Any, where: str) -> Array:
 
 
 def is_plain(head: Any) -> bool:
-    """Whether pixels lie in the file as they are: grey, uncompressed, little endian, whole bytes, all bits used
+    """True if pixels can be read from the file as they are: grey, uncompressed, little endian, whole bytes, all bits used
     in the plain way, rescaled by slope and intercept alone."""
     import pydicom  # noqa: F401  (the whole first: threads import at once)
     from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -88,7 +88,7 @@ def is_plain(head: Any) -> bool:
 
 
 def plain_dtype(head: Any) -> np.dtype[Any]:
-    """How the pixels of a header that `is_plain` lie in the file."""
+    """The dtype of uncompressed pixels in the file, of a header that `is_plain`."""
     kind = "i" if int(head.get("PixelRepresentation") or 0) else "u"
     return np.dtype(f"<{kind}{int(head.BitsAllocated) // 8}")
 
@@ -143,7 +143,7 @@ def _eight_bits(colours: Array, dataset: Any) -> Array:
 
 
 def _stored(dataset: Any, where: str) -> Array:
-    """What pydicom decodes, unused bits cleared; run lengths by its own decoder, since others abort on damaged ones."""
+    """Decode by pydicom and clear unused bits; run lengths by its own decoder, since others abort on damaged ones."""
     import pydicom  # noqa: F401  (the whole first: threads import at once)
     from pydicom.uid import RLELossless
 
@@ -163,7 +163,7 @@ def _stored(dataset: Any, where: str) -> Array:
 
 
 def _all_bits(dataset: Any) -> Array:
-    """Every bit that is allocated: pydicom takes values to begin at the lowest one, whatever High Bit says."""
+    """Read all allocated bits: pydicom ignores High Bit and starts at the lowest one."""
     own = {key: dataset[key].value for key in ("BitsStored", "HighBit")}
     try:
         dataset.BitsStored = int(dataset.BitsAllocated)
@@ -175,7 +175,7 @@ def _all_bits(dataset: Any) -> Array:
 
 
 def _check(dataset: Any, where: str) -> None:
-    """Hold what a header claims against what is stored, before anything is decoded."""
+    """Check the header against the stored bytes before anything is decoded."""
     if "Rows" not in dataset or "Columns" not in dataset or "PixelData" not in dataset:
         raise UserError("is no DICOM image (it has no pixel data)", where)
     check_claims(dataset, where)
@@ -189,7 +189,7 @@ def _check(dataset: Any, where: str) -> None:
 
 
 def _turned_over(values: Array, dataset: Any) -> Array:
-    """Lowest and highest possible value exchanged, and all between, in the dtype that came in."""
+    """Invert grey values within the range of the dtype."""
     bits, signed = int(dataset.BitsStored), bool(dataset.PixelRepresentation)
     ends = np.array([-(1 << bits - 1), (1 << bits - 1) - 1] if signed else [0, (1 << bits) - 1], float)
     if values.dtype.kind == "f":

@@ -1,4 +1,4 @@
-"""Where slices lie, and what is no straight volume. Positions and directions in LPS millimetres."""
+"""Geometry of DICOM slices and the volumes they form. Positions and directions in LPS millimetres."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Plane:
 
 
 def plane_of(dataset: Any, where: str, name: str) -> Plane:
-    """The place of an image of one frame, plain or enhanced. Raises UserError if its header does not say it."""
+    """Read the geometry of an image of one frame, plain or enhanced. Raises UserError where the header lacks it."""
     values = {key: frame_value(dataset, key) for key in SPATIAL}
     absent = [key for key, value in values.items() if not value]
     if absent:
@@ -53,7 +53,7 @@ def plane_of(dataset: Any, where: str, name: str) -> Plane:
 
 
 def planes_of(dataset: Any, where: str) -> list[Plane]:
-    """The place of each frame of an enhanced multi-frame image (PS3.3 C.7.6.16). Raises UserError."""
+    """Read the geometry of each frame of an enhanced image (PS3.3 C.7.6.16). Raises UserError."""
     frames = dataset.get(PER_FRAME) or []
     if len(frames) != frame_count(dataset):
         raise UserError("does not say where each of its frames lies", where)
@@ -68,13 +68,13 @@ def planes_of(dataset: Any, where: str) -> list[Plane]:
 
 
 def has_frame_places(dataset: Any) -> bool:
-    """Whether an enhanced image says where each of its frames lies."""
+    """True if an enhanced image states the position of each frame."""
     frames = dataset.get(PER_FRAME) or []
     return bool(frames) and "PlanePositionSequence" in frames[0]
 
 
 def is_cross_section(dataset: Any) -> bool:
-    """Whether an image of one frame is a slice through a patient: its header says where it lies."""
+    """True if an image of one frame states its position, so that it is a slice."""
     return all(frame_value(dataset, key) for key in SPATIAL)
 
 

@@ -1,4 +1,4 @@
-"""DICOM files, data sets, series folders and archives as an Image.
+"""Read DICOM files, datasets, series folders and archives as an Image.
 
 A single file is a picture (C, H, W) unless a volume is asked for. A series, or the frames of one enhanced file, is
 a volume (1, I, J, K) with i along the columns, j along the rows, k along the slices, in the direction of the slice
@@ -64,7 +64,7 @@ def read_archive(path: Path, *, series: str | None = None) -> Image:
 
 @contextmanager
 def _one_line(where: str) -> Iterator[None]:
-    """pydicom finds an element damaged only when it is used: each such fault as a UserError."""
+    """Convert exceptions that pydicom raises when a damaged element is first used to a UserError."""
     try:
         yield
     except UserError:

@@ -121,7 +121,7 @@ def read_segmentation(path: str | Path) -> tuple[Array, Array, list[str]]:
 
 
 def _segment_numbers(dataset: Any) -> list[int]:
-    """The segment of each frame; where all frames are of one, the groups that they share say it."""
+    """Segment number of each frame, from its own or the shared functional groups."""
     frames = dataset.get(PER_FRAME) or []
     found = [frame_value(dataset, "ReferencedSegmentNumber", number) for number in range(len(frames))]
     return [int(number) for number in found]
@@ -159,12 +159,12 @@ def _as_single_frames(heads: Sequence[Any]) -> str | None:
 
 
 def _series_number(heads: Sequence[Any]) -> int:
-    """One that is not the source's own."""
+    """A series number other than the source's."""
     return int(heads[0].get("SeriesNumber") or 0) % 10_000 * 100 + 1
 
 
 def _compare(path: Path, stored: Array, image: Image, *, where: str) -> None:
-    """Read what was written: every frame must lie on its slice and hold its pixels, and none may be missing."""
+    """Read the file back and compare every frame with its slice."""
     dataset = read_dataset(path, where)
     seen = np.zeros_like(stored)
     if image.affine is None:

@@ -1,4 +1,4 @@
-"""The DICOM headers that an image was read from, for objects that refer to it; with or without the patient."""
+"""Headers of the DICOM files that an image was read from, for derived objects; with or without the patient."""
 
 from __future__ import annotations
 

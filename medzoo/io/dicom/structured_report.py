@@ -178,7 +178,7 @@ def _group(hd: Any, finding: Finding, number: int, heads: Sequence[Any], algorit
 
 
 def _in_library(hd: Any, head: Any) -> bool:
-    """Whether highdicom can describe an image in the library (TID 1600, optional): no enhanced and no sparse header."""
+    """True if highdicom can describe an image in the library (TID 1600, optional): no enhanced and no sparse header."""
     try:
         hd.sr.ImageLibraryEntryDescriptors(head)
     except (ValueError, AttributeError, TypeError, KeyError):

@@ -43,7 +43,7 @@ def suvbw_factor(head: Any, heads: Sequence[Any] = ()) -> float:
 
 
 def factor_inputs(head: Any) -> tuple[str, ...]:
-    """What the factor is made of, apart from the times of the scan: one for all slices of a series."""
+    """The inputs of the factor other than times; equal for all slices of a series."""
     drugs = head.get("RadiopharmaceuticalInformationSequence") or []
     keys = ("RadionuclideTotalDose", "RadionuclideHalfLife", "RadiopharmaceuticalStartTime",
             "RadiopharmaceuticalStartDateTime")  # fmt: skip
@@ -55,7 +55,7 @@ def factor_inputs(head: Any) -> tuple[str, ...]:
 
 
 def _of_activity(head: Any, heads: Sequence[Any]) -> float:
-    """SUV of one Bq/ml."""
+    """SUV per Bq/ml."""
     correction = str(head.get("DecayCorrection") or "")
     if correction not in ("START", "ADMIN"):
         raise ValueError(f"its decay correction is {correction or 'not given'}, neither START nor ADMIN")
@@ -110,7 +110,7 @@ def _waited(head: Any, heads: Sequence[Any], drug: Any, half: float) -> float:
 
 
 def _scan_start(head: Any, heads: Sequence[Any]) -> datetime:
-    """When the scan began: the series' time unless it is after an acquisition, as it is of a series that was made
+    """Start of the scan: the series' time unless it is after an acquisition, as it is of a series that was made
     later from the same data; then GE's own time of the scan, else the earliest acquisition."""
     acquired = [time for time in map(_acquired, heads) if time is not None]
     first = min(acquired) if acquired else None
@@ -127,7 +127,7 @@ def _scan_start(head: Any, heads: Sequence[Any]) -> datetime:
 
 
 def _acquired(head: Any) -> datetime | None:
-    """When a slice was acquired; None if its header does not say it."""
+    """Acquisition time of a slice; None if its header lacks it."""
     day = str(head.get("AcquisitionDate") or head.get("SeriesDate") or "")
     time = str(head.get("AcquisitionTime") or "")
     if day and time:
@@ -147,7 +147,7 @@ def _moment(day: str, time: str, what: str) -> datetime:
 
 
 def _local(stamp: str, head: Any) -> datetime:
-    """A DT value in the time zone of the header's other times."""
+    """Convert a DT value to the time zone of the header's other times."""
     import pydicom  # noqa: F401  (the whole first: threads import at once)
     from pydicom.valuerep import DT
 

@@ -19,7 +19,7 @@ _FORM = "dicomweb://HOST:PORT/PATH/studies/UID[/series/UID] or .../studies/UID#S
 
 @dataclass(frozen=True)
 class Place:
-    """A study on a server, and which of its series is meant: by UID or by name (description or number)."""
+    """A study on a server and the selected series, by UID or by name (description or number)."""
 
     base: str
     study: str
@@ -28,12 +28,12 @@ class Place:
 
 
 def is_dicomweb(text: str) -> bool:
-    """Whether an input names a place on a DICOMweb server."""
+    """True if an input is a dicomweb:// address."""
     return text.startswith(("dicomweb://", "dicomwebs://"))
 
 
 def parse(url: str) -> Place:
-    """The place that a dicomweb:// address names. Raises UserError."""
+    """Parse a dicomweb:// address. Raises UserError."""
     match = _URL.fullmatch(url)
     if match is None:
         raise UserError("is no address of a study on a DICOMweb server", url, _FORM)
@@ -42,7 +42,7 @@ def parse(url: str) -> Place:
 
 
 def fetch(url: str, folder: Path) -> Path:
-    """The images of the one series that `url` names, as files in `folder`; returns it.
+    """Download the images of the series at `url` to `folder`; returns it.
 
     Raises UserError where the server does not answer, there is no such study, or it has several series of images
     and none is named; they are then listed.
@@ -55,7 +55,7 @@ def fetch(url: str, folder: Path) -> Path:
     except UserError:
         raise
     except Exception as error:  # of requests or of the client: each its own kind
-        raise UserError(f"the server does not give it: {_words(error)}", url) from error
+        raise UserError(f"the server did not send the series: {_words(error)}", url) from error
     if not instances:
         raise UserError("the series is empty", url)
     for number, dataset in enumerate(instances):
@@ -73,7 +73,7 @@ def store(url: str, paths: Sequence[Path]) -> list[str]:
     try:
         answer = _client(place).store_instances(datasets, study_instance_uid=place.study)
     except Exception as error:
-        raise UserError(f"the server does not take the answer: {_words(error)}", url) from error
+        raise UserError(f"the server rejected the objects: {_words(error)}", url) from error
     failed = answer.get("FailedSOPSequence")
     if failed:
         raise UserError(f"the server refused {len(failed)} of {len(datasets)} objects", url)
@@ -116,5 +116,5 @@ def _value(one: Any, tag: str) -> str:
 
 
 def _words(error: Exception) -> str:
-    """The server's own words in one line, without what an exception chain adds."""
+    """The server's message in one line."""
     return " ".join(str(error).split())[:300]

@@ -1,4 +1,4 @@
-"""`crop-foreground`: the smallest block that holds all that is not zero."""
+"""`crop-foreground`: crop to the bounding box of all nonzero values."""
 
 from __future__ import annotations
 

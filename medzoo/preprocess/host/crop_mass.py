@@ -1,4 +1,4 @@
-"""`crop-mass`: the square around a mass, for networks that look at the mass alone."""
+"""`crop-mass`: crop a picture to the square around a mass."""
 
 from __future__ import annotations
 

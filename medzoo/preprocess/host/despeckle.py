@@ -1,4 +1,4 @@
-"""`despeckle`: the speckle of ultrasound smoothed, edges kept."""
+"""`despeckle`: edge-preserving smoothing of ultrasound speckle."""
 
 from __future__ import annotations
 

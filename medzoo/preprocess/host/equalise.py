@@ -1,4 +1,4 @@
-"""`equalise`: the histogram flattened."""
+"""`equalise`: histogram equalisation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`features`: an image and the outline of a mass in it, to one row of numbers for a classifier."""
+"""`features`: features of a mass from the image and its outline, for a classifier."""
 
 from __future__ import annotations
 

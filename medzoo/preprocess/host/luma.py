@@ -1,4 +1,4 @@
-"""`luma`: a colour picture to one channel."""
+"""`luma`: convert a colour picture to one channel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`n4`: the slow field of a coil taken out of an MR volume."""
+"""`n4`: N4 bias field correction of an MR volume."""
 
 from __future__ import annotations
 

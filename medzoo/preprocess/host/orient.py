@@ -1,4 +1,4 @@
-"""`orient`: the axes of a volume exchanged and reversed until they run to the named directions. Exact."""
+"""`orient`: permute and flip the axes of a volume to named directions; exact."""
 
 from __future__ import annotations
 

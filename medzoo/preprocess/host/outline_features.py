@@ -1,4 +1,4 @@
-"""`outline-features`: a body known by its outlines alone, to one row of numbers for a classifier."""
+"""`outline-features`: features of a body from its outlines alone, for a classifier."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`rescale-percentiles`: values between two percentiles to 0 to 1."""
+"""`rescale-percentiles`: scale values between two percentiles to 0 to 1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`selective-search`: a picture to warped regions that may hold something, and their boxes."""
+"""`selective-search`: region proposals of a picture, each warped to one size."""
 
 from __future__ import annotations
 

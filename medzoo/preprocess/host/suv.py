@@ -1,4 +1,4 @@
-"""`suv`: activity of a PET as standardised uptake value by body weight."""
+"""`suv`: convert PET activity to standardised uptake values by body weight."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from medzoo.types import GridTransform, Image
 
 
 class Suv(HostStep):
-    """Bq/ml times weight in grams over the injected dose, decay corrected to the time that the images are (float32).
+    """Bq/ml times weight in grams over the injected dose, decay corrected to the time of the images (float32).
 
     Dose, half life, times, weight and correction are the DICOM header's; see medzoo.io.dicom.facts.
     """

@@ -1,4 +1,4 @@
-"""`window`: CT values cut to a window and brought to 0 to 1."""
+"""`window`: clip CT values to a window and scale them to 0 to 1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`zscore`: values to mean 0 and standard deviation 1."""
+"""`zscore`: standardise values to mean 0 and standard deviation 1."""
 
 from __future__ import annotations
 
