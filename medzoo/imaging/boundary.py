@@ -75,7 +75,7 @@ def find_boundary(
     grey = luma(image).astype(np.float64)
     low, high = float(grey.min()), float(grey.max())
     if not low < high:
-        raise UserError("the image is constant: it has no boundary to find")
+        raise UserError("the image is constant, so there is no boundary to find")
     grey = (grey - low) / (high - low)
     if seed is not None and not (0 <= seed[0] < grey.shape[1] and 0 <= seed[1] < grey.shape[0]):
         raise UserError(f"the seed {seed} lies outside of the image", "seed")
@@ -98,9 +98,7 @@ def _box_mask(shape: tuple[int, ...], box: Box) -> Array:
     mask = np.zeros(shape, bool)
     mask[max(0, round(y0)) : max(0, round(y1)), max(0, round(x0)) : max(0, round(x1))] = True
     if mask.sum() < 9:
-        raise UserError(
-            "the box holds next to nothing of the image (9 pixels as it is measured)", hint="draw it larger"
-        )
+        raise UserError("the box covers fewer than 9 pixels of the image as it is measured", hint="draw it larger")
     return mask
 
 

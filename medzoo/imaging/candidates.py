@@ -25,7 +25,7 @@ def candidate_boundaries(grey: Array, *, count: int, dark: bool = True) -> list[
     values = np.asarray(grey, np.float64)
     low, high = float(values.min()), float(values.max())
     if not low < high:
-        raise UserError("the image is constant: it has no boundary to find")
+        raise UserError("the image is constant, so there is no boundary to find")
     values = (values - low) / (high - low)
     scale = min(1.0, SIDE / max(values.shape))
     shape = tuple(max(1, round(n * scale)) for n in values.shape)

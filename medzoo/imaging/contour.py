@@ -43,7 +43,7 @@ def one_mass(mask: Array, *, shape: tuple[int, ...] | None = None) -> tuple[Arra
             hint="give the mask drawn on this image",
         )
     if not mask.any():
-        raise UserError("the mask is empty", hint="it marks no mass")
+        raise UserError("the mask is empty", hint="mark the mass in it")
     notes: list[str] = []
     parts, count = label(mask, np.ones((3, 3)))
     if count > 1:
@@ -68,7 +68,7 @@ def trace(mask: Array, *, points: int = POINTS) -> Array:
     lines = find_contours(np.pad(np.asarray(mask, np.float64), 1), 0.5)
     closed = [line for line in lines if np.array_equal(line[0], line[-1])]
     if not closed:
-        raise UserError("the mask is empty", hint="it marks no mass")
+        raise UserError("the mask is empty", hint="mark the mass in it")
     longest = max(closed, key=contour_length)
     return resample(longest[:-1, ::-1] - 1.0, points=points)
 

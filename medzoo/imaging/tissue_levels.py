@@ -49,7 +49,7 @@ def tissue_levels(scan: Array, spacing: tuple[float, ...]) -> TissueLevels:
     inside = coarse > 0
     values = coarse[inside]
     if not len(values) or np.ptp(values) <= 1e-6 * float(values.max()):
-        raise ValueError("nothing is above zero, or it is all the same")
+        raise ValueError("no value is above zero, or all are equal")
     sigma = [_REACH / (step * stride) for step, stride in zip(spacing, strides, strict=True)]
     white = float(np.quantile(values, 0.9))
     values = np.minimum(values, 1.5 * white)  # vessels and rests of fat

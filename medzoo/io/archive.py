@@ -35,7 +35,9 @@ def check_archive(path: Path) -> None:
         entries = archive.infolist()
         claimed = sum(entry.file_size for entry in entries)
         if claimed > MOST_UNPACKED or claimed > max(SMALL, HONEST * stored):
-            raise UserError(f"is {stored} bytes and would unpack to {claimed / 1e9:.1f} GB", where, "it is a bomb")
+            raise UserError(
+                f"is {stored} bytes and would unpack to {claimed / 1e9:.1f} GB", where, "it looks like a zip bomb"
+            )
         for entry in entries:
             with archive.open(entry) as handle:
                 version = np.lib.format.read_magic(handle)
@@ -43,7 +45,7 @@ def check_archive(path: Path) -> None:
                 shape, _, dtype = read(handle, max_header_size=HEAD)
                 size = int(np.prod(shape, dtype=object)) * dtype.itemsize
                 if handle.tell() + size != entry.file_size:
-                    raise UserError(f"its array {entry.filename} is not as long as its header says", where)
+                    raise UserError(f"its array {entry.filename} differs in length from what its header states", where)
 
 
 def check_directory(path: Path) -> None:

@@ -29,7 +29,7 @@ def to_array(source: Any, *, where: str = "array") -> Array:
     """Convert `source` to a NumPy array of native byte order. Raises UserError for masked values or a device array."""
     if isinstance(source, np.ma.MaskedArray):
         if count := int(np.ma.getmaskarray(source).sum()):
-            raise UserError(f"{count} values are masked", where, "say what is there instead, as in array.filled(0)")
+            raise UserError(f"{count} values are masked", where, "fill them first, for example with array.filled(0)")
         return to_array(source.data, where=where)
     try:
         array = np.asarray(source)
@@ -37,7 +37,7 @@ def to_array(source: Any, *, where: str = "array") -> Array:
         name = f"{type(source).__module__.partition('.')[0]} {type(source).__name__}"
         words = " ".join(str(error).split())[:200]
         way = "of a torch tensor give .detach().cpu().float()"
-        raise UserError(f"{name} cannot be turned into an array: {words}", where, way) from error
+        raise UserError(f"{name} cannot be converted to an array: {words}", where, way) from error
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
@@ -85,7 +85,7 @@ def _picture(array: Array, where: str, *, bgr: bool) -> Array:
         way = "give its pictures one by one: predict(list(array))"
         raise UserError(f"of {size} is a batch of {shape[0]}", where, way)
     if array.ndim != 3:
-        raise UserError(f"of {size} is no picture", where, _SHAPES)
+        raise UserError(f"of {size} is not a picture", where, _SHAPES)
     first, last = array.shape[0] in CHANNELS, array.shape[2] in CHANNELS
     if first and last:
         raise UserError(
@@ -95,7 +95,7 @@ def _picture(array: Array, where: str, *, bgr: bool) -> Array:
             "(C, H, W); of a grey one (H, W)",
         )
     if not first and not last:
-        raise UserError(f"of {size} is no picture", where, _SHAPES)
+        raise UserError(f"of {size} is not a picture", where, _SHAPES)
     rows = array.transpose(1, 2, 0) if first else array
     if bgr and rows.shape[2] > 1:
         rows = rows[..., [2, 1, 0, 3][: rows.shape[2]]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import product
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from medzoo.types import Array, Image
 
 # Cosine between two axes of a grid above which it counts as sheared; rounded headers stay far below.
 SHEAR = 1e-3
+GRID_TOLERANCE = 0.1
+"""Distance between corners, in voxels, up to which two grids count as the same."""
 
 
 def check_values(array: Array, where: str) -> None:
@@ -20,7 +23,7 @@ def check_values(array: Array, where: str) -> None:
         raise UserError(
             f"stores {'complex numbers' if array.dtype.kind == 'c' else f'values of type {array.dtype}'}",
             where,
-            "an image holds one real number a pixel and channel",
+            "an image needs one real number per pixel and channel",
         )
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         bad = ~np.isfinite(array)
@@ -28,7 +31,7 @@ def check_values(array: Array, where: str) -> None:
         raise UserError(
             f"{int(bad.sum())} values are NaN or infinite, the first at {first}",
             where,
-            "replace them, e.g. with numpy.nan_to_num",
+            "replace them, for example with numpy.nan_to_num",
         )
 
 
@@ -49,7 +52,7 @@ def check_affine(affine: Array, where: str) -> None:
     if abs(np.linalg.det(linear / lengths)) < 1e-6:
         raise UserError("the affine in its header is singular", where, "repair the header")
     if np.abs(cosines - np.eye(3)).max() > SHEAR:
-        raise UserError("the affine in its header is sheared", where, "resample it on a straight grid first")
+        raise UserError("the affine in its header is sheared", where, "resample it to a rectangular grid first")
 
 
 def check_extent(shape: tuple[int, ...], where: str, *, itemsize: int = 1) -> None:
@@ -87,6 +90,14 @@ def check_picture_size(width: int, height: int, where: str, *, itemsize: int = 1
         )
 
 
+def corner_distance(image: Image, other: Image) -> float:
+    """Largest distance in millimetres between corresponding corners of two volumes of one shape."""
+    assert image.affine is not None
+    assert other.affine is not None
+    corners = np.array([[*corner, 1] for corner in product(*((0, n - 1) for n in image.shape))], float).T
+    return float(np.linalg.norm((image.affine - other.affine)[:3] @ corners, axis=0).max())
+
+
 def squeeze_volume(array: Array, where: str) -> Array:
     """(I, J, K) from (I, J), (I, J, K) or with trailing axes of length one; refuses real 4D data."""
     shape = array.shape
@@ -97,7 +108,7 @@ def squeeze_volume(array: Array, where: str) -> Array:
         raise UserError(
             f"is a {len(shape)}D volume ({size})",
             where,
-            "medzoo reads one 3D volume: save the wanted one alone",
+            "medzoo reads one 3D volume: save the one you need as its own file",
         )
     if len(shape) < 2:
         raise UserError(f"holds a single line of {shape[0]} values, not an image", where)
@@ -108,6 +119,6 @@ def volume_needed(image: Image, message: str, hint: str | None = None) -> UserEr
     """The error for a picture where a volume is required; for a single DICOM slice it names the way out."""
     if image.meta.get("single_slice"):
         return UserError(
-            "is one slice, which is no volume", image.source, "give the folder with all slices of its series"
+            "is a single slice, not a volume", image.source, "give the folder with all slices of its series"
         )
     return UserError(message, image.source, hint)

@@ -82,7 +82,7 @@ def _cleaned(fault: Fault, where: str | None, own: Sequence[str], private: Seque
 
 
 def _allowed(text: str, private: Sequence[str]) -> str:
-    """Remove from `text` the parts in `private`, quotations, dates, and every word that is not in medzoo's own messages."""
+    """Remove from `text` the parts in `private`, quotations, dates, and words unknown to medzoo's source."""
     for piece in sorted({one for one in private if len(one) > 2}, key=len, reverse=True):
         text = re.sub(rf"(?<!\w){re.escape(piece)}(?!\w)", HIDDEN, text, flags=re.IGNORECASE)
     text = _DATE.sub(HIDDEN, _QUOTED.sub(HIDDEN, text))

@@ -17,7 +17,7 @@ def data_file(header: Path, name: str) -> Path:
     where = str(header)
     one_file = f"save it as one {'.nrrd' if header.suffix.lower() in ('.nhdr', '.nrrd') else '.mha'} file"
     if not limits().detached_data:
-        raise UserError(f"keeps its data in another file, {name!r}, which is not read here", where, one_file)
+        raise UserError(f"stores its data in another file, {name!r}, which is not read here", where, one_file)
     try:
         folder = header.parent.resolve()
         # Not strict: what lies outside is refused in the same words whether it is there or not.
@@ -26,7 +26,7 @@ def data_file(header: Path, name: str) -> Path:
     except (OSError, RuntimeError, ValueError):  # RuntimeError: a link that leads to itself, ValueError: a NUL
         raise UserError(f"its data file {name!r} cannot be found", where) from None
     if not path.is_relative_to(folder):
-        raise UserError(f"keeps its data in {name!r}, outside its own folder", where, one_file)
+        raise UserError(f"stores its data in {name!r}, outside its own folder", where, one_file)
     if not is_there:
-        raise UserError(f"its data file {name!r} is not beside it, or is no regular file", where)
+        raise UserError(f"its data file {name!r} is not beside it, or is not a regular file", where)
     return path

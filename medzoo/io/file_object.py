@@ -44,9 +44,9 @@ def content_of(source: Any) -> bytes:
     except (OSError, ValueError, io.UnsupportedOperation) as error:  # closed, or open for writing alone
         raise UserError(f"cannot be read: {error}", where, _OPEN) from error
     if isinstance(raw, str):
-        raise UserError("is open as text, an image is bytes", where, _OPEN)
+        raise UserError("is open in text mode, but an image is binary", where, _OPEN)
     if not isinstance(raw, bytes | bytearray | memoryview):
-        raise UserError(f"its read method gives {type(raw).__name__}, not bytes", where, _OPEN)
+        raise UserError(f"its read method returned {type(raw).__name__}, not bytes", where, _OPEN)
     return bytes(raw)
 
 

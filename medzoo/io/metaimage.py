@@ -69,12 +69,12 @@ def read_metaimage(path: Path, *, empty: bool = False) -> Image:
     encoding: Encoding = "raw" if _flag(fields, "BinaryData", where, default=True) else "ascii"
     if _flag(fields, "CompressedData", where):
         if encoding == "ascii":
-            raise UserError("claims compressed data that are text (BinaryData)", where, "repair the header")
+            raise UserError("declares its data as both compressed and text (BinaryData)", where, "repair the header")
         encoding = "deflate"
     data = _given(fields, "ElementDataFile", where)
     local = data.upper() == "LOCAL"
     if data.upper().startswith("LIST") or "%" in data:
-        raise UserError(f"keeps its data in several files ({data!r})", where, "save it as one .mha file")
+        raise UserError(f"stores its data in several files ({data!r})", where, "save it as one .mha file")
     source = path if local else data_file(path, data)
     offset, skip = _start(fields, where, end=end if local else 0, encoding=encoding)
     array = read_voxels(
@@ -120,7 +120,7 @@ def _header(path: Path) -> tuple[dict[str, str], int]:
             raise UserError(f"gives its field {name} twice", where, "repair the header")
         if name == "ElementDataFile":
             return fields, at
-    raise UserError("is no MetaImage, or its header is cut off", where)
+    raise UserError("is not a MetaImage, or its header is truncated", where)
 
 
 def _given(fields: dict[str, str], name: str, where: str) -> str:
@@ -155,9 +155,9 @@ def _sizes(fields: dict[str, str], where: str) -> tuple[int, ...]:
     if len(sizes) < 3 or any(n != 1 for n in sizes[3:]) or fields.get("ElementNumberOfChannels", "1") != "1":
         channels = fields.get("ElementNumberOfChannels", "1")
         raise UserError(
-            f"is no 3D volume of one channel ({fields['DimSize']!r}, {channels!r} channels)",
+            f"is not a 3D volume with one channel ({fields['DimSize']!r}, {channels!r} channels)",
             where,
-            "save the wanted one alone",
+            "save the one you need as its own file",
         )
     return tuple(sizes[:3])
 
@@ -187,7 +187,7 @@ def _start(fields: dict[str, str], where: str, *, end: int, encoding: Encoding) 
     if size == -1 and encoding == "raw":
         return end, -1
     if size < 0:
-        raise UserError(f"its field HeaderSize is {size}, which does not say where {encoding} data begin", where)
+        raise UserError(f"its field HeaderSize is {size}, which does not tell where its {encoding} data begin", where)
     if 0 < size < end:
         raise UserError(f"its field HeaderSize is {size}, its header has {end} bytes", where, "repair the header")
     return max(size, end), 0

@@ -66,7 +66,7 @@ def read_mgh(path: Path, *, volume: str | None = None, empty: bool = False) -> I
 
     head = read_head(path)
     if len(head) < 284 or struct.unpack(">i", head[:4])[0] != 1:
-        raise UserError("is no MGH file", str(path))
+        raise UserError("is not an MGH file", str(path))
     header = MGHHeader(head[:284], check=False)
     array = _voxels(path, header, 284, where=str(path), volume=volume)
     affine, said = _mgh_place(head, header.get_affine())
@@ -150,7 +150,7 @@ def _nifti_header(head: bytes, where: str) -> Any:
         header = Nifti2Header(head[:540], check=False)
         magic = bytes(header["magic"])
     else:
-        raise UserError("is no NIfTI file, or its header is cut off", where)
+        raise UserError("is not a NIfTI file, or its header is truncated", where)
     if not magic.startswith((b"n+", b"ni")):
         raise UserError(
             "is an ANALYZE header, which does not say left from right",

@@ -94,7 +94,7 @@ def read_nrrd(path: Path, *, empty: bool = False) -> Image:
     encoding = _known(fields, "encoding", ENCODINGS, where)
     lines, skip = (_wholes(fields, name, where, default="0")[0] for name in ("line skip", "byte skip"))
     if lines < 0 or (skip < 0 and encoding in ("ascii", "hex")):
-        raise UserError(f"skips {lines} lines and {skip} bytes, which does not say where its data begin", where)
+        raise UserError(f"skips {lines} lines and {skip} bytes, which does not tell where its data begin", where)
     source, end = (data_file(path, fields["data file"]), 0) if "data file" in fields else (path, end)
     stored = read_voxels(
         source,
@@ -121,7 +121,7 @@ def _header(path: Path) -> tuple[dict[str, str], int]:
     with open_regular(path) as handle:
         head = handle.read(MOST_HEADER)
     if not head.startswith(b"NRRD"):
-        raise UserError("is no NRRD file", where)
+        raise UserError("is not an NRRD file", where)
     found = re.search(rb"\r?\n\r?\n", head)
     fields: dict[str, str] = {}
     text = head[: found.start() if found else len(head)].decode("utf-8", "surrogateescape")
@@ -141,7 +141,7 @@ def _header(path: Path) -> tuple[dict[str, str], int]:
             raise UserError(f"gives its field {name!r} twice", where, "repair the header")
         fields[name] = field[3].strip()
         if name == "data file" and re.match(r"(SKIP)?LIST\b|.*%", fields[name]):
-            raise UserError(f"keeps its data in several files ({fields[name]!r})", where, "save it as one .nrrd file")
+            raise UserError(f"stores its data in several files ({fields[name]!r})", where, "save it as one .nrrd file")
     if found is None and "data file" not in fields:
         raise UserError("is truncated: its header has no end", where)
     return fields, found.end() if found else len(head)
@@ -174,7 +174,7 @@ def _byte_order(fields: dict[str, str], kind: str, encoding: Encoding, where: st
         return "<"
     order = {"little": "<", "big": ">"}.get(fields.get("endian", "").lower())
     if order is None:
-        raise UserError("does not say the order of its bytes", where, "add the field endian: little, or big")
+        raise UserError("does not state its byte order", where, "add the field endian: little, or big")
     return order
 
 
@@ -197,7 +197,7 @@ def _axes_of_space(fields: dict[str, str], sizes: tuple[int, ...], where: str) -
         raise UserError(
             f"has {len(sizes)} dimensions ({size}), {len(axes)} of them of space",
             where,
-            "medzoo reads one 3D volume: save the wanted one alone",
+            "medzoo reads one 3D volume: save the one you need as its own file",
         )
     return axes
 

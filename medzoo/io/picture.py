@@ -46,7 +46,7 @@ def read_picture(path: Path) -> Image:
     except (Pillow.DecompressionBombError, MemoryError) as error:
         raise UserError("is larger than medzoo reads", where, f"at most {limits().pixels} pixels") from error
     except UnidentifiedImageError as error:
-        raise UserError("is no picture, or is damaged", where, "PNG, JPEG, TIFF or BMP is read") from error
+        raise UserError("is not a picture, or is damaged", where, "PNG, JPEG, TIFF or BMP is read") from error
     except UserError:
         raise
     except Exception as error:  # every decoder of Pillow has its own way of failing on damaged bytes
@@ -83,7 +83,7 @@ def _check_size(opened: Any, where: str) -> None:
         pages = 1 if opened.format == "MPO" else getattr(opened, "n_frames", 1)
     if pages > 1:
         count = f"more than {limits().pages}" if pages > limits().pages else str(pages)
-        raise UserError(f"holds {count} pages", where, "save the wanted page as a picture of its own")
+        raise UserError(f"holds {count} pages", where, "save the page you need as its own file")
 
 
 def _pages(opened: Any) -> int:
@@ -110,7 +110,7 @@ def _check_scans(opened: Any, handle: BinaryIO, where: str) -> None:
         last = piece[-1:]
     handle.seek(place)
     if scans > MOST_SCANS:
-        raise UserError(f"is a JPEG of {scans} scans", where, "save it anew, a picture has some ten")
+        raise UserError(f"is a JPEG with {scans} scans", where, "save it again: usual files have about ten")
 
 
 def _array(opened: Any) -> Array:

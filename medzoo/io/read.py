@@ -11,7 +11,7 @@ import numpy as np
 
 from medzoo.errors import OffGridError, UserError
 from medzoo.io.array import Kind, from_array, is_array
-from medzoo.io.check import volume_needed
+from medzoo.io.check import GRID_TOLERANCE, corner_distance, volume_needed
 from medzoo.io.file_object import as_path, is_file_object, name_of
 from medzoo.io.formats import SUFFIXES, foreign_archive, format_of
 from medzoo.io.regular import open_regular
@@ -51,17 +51,16 @@ def read_labels(source: Any, *, like: Image | None = None) -> Image:
         raise UserError("is a colour picture, not a label map", where)
     if array.dtype.kind == "f":
         if not (array == np.rint(array)).all():
-            raise UserError("is no label map (its values are not whole numbers)", where)
+            raise UserError("is not a label map (its values are not whole numbers)", where)
         array = array.astype(np.int32)
     if like is not None:
         if image.shape != like.shape:
             have, need = (" x ".join(map(str, s)) for s in (image.shape, like.shape))
             raise OffGridError(f"has {have} pixels, its image {like.source or ''} {need}", where)
         if image.affine is not None and like.affine is not None and "assumed" not in image.meta:
-            corners = np.array([[0, 0, 0, 1], [*(n - 1 for n in like.shape), 1]], float).T
-            apart = np.abs((image.affine - like.affine)[:3] @ corners).max()
-            if apart > 0.1 * min(like.spacing):
-                raise OffGridError(f"lies {apart:.2f} mm off its image {like.source or ''}", where)
+            apart = corner_distance(image, like)
+            if apart > GRID_TOLERANCE * min(like.spacing):
+                raise OffGridError(f"is {apart:.2f} mm off the grid of its image {like.source or ''}", where)
     return image.replace(array=array)
 
 
@@ -141,7 +140,7 @@ def _read_path(path: Path, kind: Kind | None, *, empty: bool) -> Image:
         return nifti.read_mgh(path, volume=series, empty=empty)
     if series is not None and name != "archive":
         raise UserError(
-            f"holds nothing called {series!r}",
+            f"has no series or volume called {series!r}",
             where,
             "#NAME chooses a series of a DICOM folder or archive, #N a volume of a NIfTI or MGH file",
         )
@@ -165,7 +164,7 @@ def _read_path(path: Path, kind: Kind | None, *, empty: bool) -> Image:
         from medzoo.io.picture import read_picture
 
         return read_picture(path)
-    raise UserError("is no image that medzoo reads", where, f"it reads DICOM and {' '.join(SUFFIXES)}")
+    raise UserError("is not an image that medzoo reads", where, f"it reads DICOM and {' '.join(SUFFIXES)}")
 
 
 def _is_gzip(path: Path) -> bool:

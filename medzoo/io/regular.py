@@ -23,7 +23,7 @@ def open_regular(path: Path) -> BinaryIO:
     try:
         descriptor = os.open(path, _FLAGS)
     except PermissionError as error:
-        raise UserError("may not be read by this user", where, "its permissions say who may") from error
+        raise UserError("cannot be read: permission denied", where, "check its permissions") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise UserError(f"cannot be read: {getattr(error, 'strerror', None) or error}", where) from error
     try:

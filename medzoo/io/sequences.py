@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from medzoo.errors import OffGridError, UserError
-from medzoo.io.check import check_extent
+from medzoo.io.check import GRID_TOLERANCE, check_extent, corner_distance
 from medzoo.io.formats import format_of
 from medzoo.io.read import read_image
 from medzoo.types import Image
@@ -25,7 +25,7 @@ def sequence_files(source: str) -> list[str]:
         return [source]
     files = source.split(",")
     if not all(files):
-        raise UserError("has a comma with no file on one side", source, "name a file on either side of each comma")
+        raise UserError("has a comma without a file on one side", source, "name a file on either side of each comma")
     return files
 
 
@@ -58,9 +58,9 @@ def read_channels(paths: Sequence[str | Path]) -> Image:
     assert first.affine is not None
     for other in others:
         assert other.affine is not None
-        if other.shape != first.shape or not np.allclose(other.affine, first.affine, atol=1e-2):
+        if other.shape != first.shape or corner_distance(other, first) > GRID_TOLERANCE * min(first.spacing):
             raise OffGridError(
-                f"lies on another grid than {first.source}", other.source, "register it and resample it onto that grid"
+                f"is on a different grid than {first.source}", other.source, "register it and resample it to that grid"
             )
     return first.replace(array=np.concatenate([image.array for image in (first, *others)])) if others else first
 
@@ -86,6 +86,6 @@ def _opened(path: str | Path) -> Any:
 def _stacked(stored: Any, count: int, where: str) -> Image:
     if len(stored.shape) != 4 or stored.shape[3] != count:
         size = " x ".join(map(str, stored.shape))
-        raise UserError(f"has the shape {size}, {count} sequences are wanted along a fourth axis", where)
+        raise UserError(f"has the shape {size}; expected {count} sequences along a fourth axis", where)
     channels = [read_image(stored.slicer[..., c], kind="volume") for c in range(count)]
     return channels[0].replace(array=np.concatenate([channel.array for channel in channels]), source=where)

@@ -82,7 +82,7 @@ def _check(page: Any, where: str) -> None:
             "grey and RGB are read, RGB with opacity too",
         )
     if page.samplesperpixel == 4 and page.dtype.kind != "u":
-        raise UserError("has an opacity that is no whole number", where, "save it without opacity")
+        raise UserError("has an opacity channel of floating-point numbers", where, "save it without opacity")
     compression = int(page.compression)
     if compression not in COMPRESSIONS or int(page.predictor) not in PREDICTORS:
         name = getattr(page.compression, "name", compression)

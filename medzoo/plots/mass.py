@@ -1,4 +1,4 @@
-"""Figure of a classified mass: its outline, as reconstructed from a few harmonics if asked, and feature contributions."""
+"""Figure of a classified mass: its outline, or its reconstruction from harmonics, and feature contributions."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def draw_mass(
         image = Image(np.ascontiguousarray(image.array[..., index].transpose(0, 2, 1)), None, image.source)
     if harmonics is not None:
         if mask is None:
-            raise UserError("there is no outline to rebuild", "harmonics")
+            raise UserError("there is no outline to reconstruct", "harmonics")
         mask = rebuilt(mask, harmonics)
         title = f"{title or label}, outline from harmonics -{harmonics} to {harmonics}"
     picture = draw_classification(image, label, probabilities, mask=mask, title=title, window=window)

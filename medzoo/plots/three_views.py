@@ -113,7 +113,7 @@ def three_views(
     if image.affine is None:
         raise UserError("is a picture, three views need a volume", image.source)
     if convention not in ("radiological", "neurological"):
-        raise UserError(f"there is no convention {convention!r}", hint="radiological or neurological")
+        raise UserError(f"unknown convention {convention!r}", hint="radiological or neurological")
     volume = image.array[0]
     best = np.argsort(-np.asarray(scores))[:1] if scores is not None and len(scores) else [0]
     first_box = np.asarray(boxes)[best][0] if boxes is not None and len(boxes) else None

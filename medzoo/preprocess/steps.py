@@ -21,7 +21,7 @@ def parse_steps(raw: Sequence[Mapping[str, Any]], *, where: str = "preprocess.ho
     for n, options in enumerate(raw):
         place = f"{where}[{n}]"
         if not isinstance(options.get("op"), str):
-            faults.append(Fault("names no host step", place, "op: NAME"))
+            faults.append(Fault("does not name a host step", place, "op: NAME"))
             continue
         try:
             kind: type[HostStep] = registry.entry("host-step", options["op"])

@@ -191,7 +191,7 @@ def test_a_result_is_not_written_over_what_it_was_made_from(tmp_path: Path, use:
     if use == "link":
         target = tmp_path / "other.png"
         target.symlink_to(scan)
-    with pytest.raises(UserError, match="would be written over what it was made from"):
+    with pytest.raises(UserError, match="is one of the inputs and would be overwritten"):
         result.plot(target) if use == "plot" else result.save(target)
     assert scan.read_bytes() == before
     assert result.save(tmp_path / "mask.png").mask_path == tmp_path / "mask.png"

@@ -63,7 +63,7 @@ def refuse_padding(handle: BinaryIO, where: str) -> None:
     read_preamble(handle, force=True)
     _read_file_meta_info(handle)
     if handle.read(2) == b"\0\0":
-        raise UserError("is damaged: padding stands where its data set should begin", where)
+        raise UserError("is damaged: it has padding in place of its dataset", where)
     handle.seek(0)
 
 

@@ -72,7 +72,7 @@ def read_dataset(source: Path | BinaryIO, where: str, *, stop_before_pixels: boo
         """True to stop reading: endless padding would else be read element by element."""
         last[:] = [*last, tag] if tag in last else [tag]
         if len(last) == 3:  # pydicom looks at a first one twice
-            raise UserError("is damaged: an element stands there again and again", where)
+            raise UserError("is damaged: an element repeats endlessly", where)
         return stop_before_pixels and bool(tag == _PIXELS)
 
     try:
@@ -85,7 +85,7 @@ def read_dataset(source: Path | BinaryIO, where: str, *, stop_before_pixels: boo
     except UserError:
         raise
     except Exception as error:  # pydicom raises a kind of its own for every fault of a file
-        raise UserError(f"is no DICOM file, or is damaged: {said(error)}", where) from error
+        raise UserError(f"is not a DICOM file, or is damaged: {said(error)}", where) from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +109,7 @@ class Found:
         listed = "; ".join(f"{one.short} {one.why}" for one in unread[:_NAMED])
         more = f"; and {len(unread) - _NAMED} more" if len(unread) > _NAMED else ""
         count = f"{len(unread)} of its files cannot be read"
-        raise UserError(f"{count}: {listed}{more}", where, "bring them whole, or take them out")
+        raise UserError(f"{count}: {listed}{more}", where, "replace them by intact files, or remove them")
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +173,7 @@ def in_archive(path: Path) -> Found:
             files = []
             for entry in sorted(entries, key=lambda e: e.filename):
                 if entry.flag_bits & 1:
-                    raise UserError("is locked by a password", where, "unpack it first")
+                    raise UserError("is password protected", where, "unpack it first")
                 if _short(entry.filename).startswith(".") or entry.filename.startswith("__MACOSX/"):
                     continue
                 with archive.open(entry) as handle:
@@ -189,7 +189,7 @@ def _entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, where: str) -> byte
     with archive.open(entry) as handle:
         data = handle.read(entry.file_size)
     if len(data) != entry.file_size:
-        raise UserError(f"its entry {entry.filename} is not as long as the archive says", where)
+        raise UserError(f"its entry {entry.filename} differs in length from what the archive states", where)
     return data
 
 

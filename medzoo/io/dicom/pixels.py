@@ -23,9 +23,7 @@ def pixels(dataset: Any, where: str) -> Array:
     _check(dataset, where)
     frames = frame_count(dataset)
     if frames > 1:
-        raise UserError(
-            f"holds {frames} frames without a place in space", where, "save the wanted frame as a file of its own"
-        )
+        raise UserError(f"holds {frames} frames without positions", where, "save the frame you need as its own file")
     try:
         stored = _stored(dataset, where)
         if dataset.PhotometricInterpretation == "PALETTE COLOR":
@@ -69,7 +67,7 @@ def frames_of(dataset: Any, where: str) -> Array:
 
 
 def is_plain(head: Any) -> bool:
-    """True if pixels can be read from the file as they are: grey, uncompressed, little endian, whole bytes, all bits used
+    """True if pixels can be read as they are: grey, uncompressed, little endian, whole bytes, all bits used
     in the plain way, rescaled by slope and intercept alone."""
     import pydicom  # noqa: F401  (the whole first: threads import at once)
     from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -177,7 +175,7 @@ def _all_bits(dataset: Any) -> Array:
 def _check(dataset: Any, where: str) -> None:
     """Check the header against the stored bytes before anything is decoded."""
     if "Rows" not in dataset or "Columns" not in dataset or "PixelData" not in dataset:
-        raise UserError("is no DICOM image (it has no pixel data)", where)
+        raise UserError("is not a DICOM image (it has no pixel data)", where)
     check_claims(dataset, where)
     if "file_meta" not in dataset.__dict__ or "TransferSyntaxUID" not in dataset.file_meta:
         import pydicom  # noqa: F401  (the whole first: threads import at once)

@@ -41,7 +41,7 @@ def plane_of(dataset: Any, where: str, name: str) -> Plane:
     values = {key: frame_value(dataset, key) for key in SPATIAL}
     absent = [key for key, value in values.items() if not value]
     if absent:
-        raise UserError(f"does not say where it lies ({', '.join(absent)} absent)", where)
+        raise UserError(f"has no position in space ({', '.join(absent)} missing)", where)
     return _plane(
         name,
         values["ImageOrientationPatient"],
@@ -56,12 +56,12 @@ def planes_of(dataset: Any, where: str) -> list[Plane]:
     """Read the geometry of each frame of an enhanced image (PS3.3 C.7.6.16). Raises UserError."""
     frames = dataset.get(PER_FRAME) or []
     if len(frames) != frame_count(dataset):
-        raise UserError("does not say where each of its frames lies", where)
+        raise UserError("has no positions of its frames", where)
     planes = []
     for number in range(len(frames)):
         turn, position, spacing = (frame_value(dataset, key, number) for key in SPATIAL)
         if turn is None or position is None or spacing is None:
-            raise UserError(f"does not say where its frame {number + 1} lies", where)
+            raise UserError(f"has no position of frame {number + 1}", where)
         thickness = frame_value(dataset, "SliceThickness", number)
         planes.append(_plane(f"frame {number + 1}", turn, position, spacing, dataset, thickness))
     return planes
@@ -109,7 +109,7 @@ def ordered(planes: Sequence[Plane], where: str) -> tuple[list[int], Array]:
     room = max(PLACE_MM, PLACE_SHARE * step)
     for k, gap in enumerate(gaps):
         if gap < 1e-3:
-            raise UserError(f"two slices lie at the same place: {names[k]}, {names[k + 1]}", where)
+            raise UserError(f"two slices have the same position: {names[k]}, {names[k + 1]}", where)
     for k, gap in enumerate(gaps):
         if abs(gap - step) > room:
             pair = f"between {names[k]} and {names[k + 1]}"
@@ -121,7 +121,7 @@ def ordered(planes: Sequence[Plane], where: str) -> tuple[list[int], Array]:
     across = np.linalg.norm(drift - np.outer(drift @ normal, normal), axis=1)
     if across[-1] > max(PLACE_MM, PLACE_SHARE * step) * len(gaps):
         angle = np.degrees(np.arctan2(across[-1], along[-1] - along[0]))
-        raise UserError(f"its gantry was tilted by {angle:.1f} degrees", where, "resample it on a straight grid")
+        raise UserError(f"its gantry was tilted by {angle:.1f} degrees", where, "resample it to a rectangular grid")
     return [int(n) for n in order], affine_of(planes[order[0]], (places[-1] - places[0]) / len(gaps))
 
 
@@ -129,7 +129,7 @@ def _alike(planes: Sequence[Plane], where: str) -> None:
     first = planes[0]
     for plane in planes:
         if not np.allclose(plane.turn, first.turn, atol=1e-3):
-            raise UserError("its slices are turned against each other", where, f"{plane.name} is the first")
+            raise UserError("its slices differ in orientation", where, f"{plane.name} is the first")
         if plane.size != first.size or not np.allclose(plane.spacing, first.spacing, rtol=1e-3):
             raise UserError("its slices differ in size or pixel spacing", where, f"{plane.name} is the first")
 

@@ -109,7 +109,7 @@ def _read_headers(found: Found, where: str, series: str | None) -> Image:
     several = [one for one in images if frame_count(one.head) > 1]
     if several:
         told = f"{len(several)} of the {len(images)} images of its series hold several frames: {several[0].short}"
-        raise UserError(told, where, "name the wanted file itself")
+        raise UserError(told, where, "name the file itself")
     order, affine = ordered([plane_of(one.head, one.name, one.short) for one in images], where)
     slices = [images[n] for n in order]
     first = slices[0].head
@@ -139,7 +139,7 @@ def _stacked(slices: Sequence[Header]) -> Array:
         out[:] = _plain(one)
         slope, intercept = rescaling(one.head)
         if not np.isfinite([slope, intercept]).all():
-            raise UserError("its rescale slope and intercept are no numbers", one.name)
+            raise UserError("its rescale slope and intercept are not numbers", one.name)
         if slope != 1:
             out *= dtype.type(slope)
         if intercept:

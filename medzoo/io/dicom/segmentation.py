@@ -90,7 +90,7 @@ def write_segmentation(
             omit_empty_frames=bool(stored.any()),
         )
     except (ValueError, AttributeError, TypeError, KeyError) as error:  # a source header that highdicom cannot use
-        raise UserError(f"its header does not suffice for a DICOM SEG: {said(error)}", image.source) from error
+        raise UserError(f"its header lacks what a DICOM SEG needs: {said(error)}", image.source) from error
     if enhanced is not None:
         for element in walk(made):
             if element.keyword == "ReferencedSOPClassUID":
@@ -180,7 +180,7 @@ def _compare(path: Path, stored: Array, image: Image, *, where: str) -> None:
             k = int(np.rint(place[2, 0]))
             expected = np.array([[0, 0, k, 1], [values.shape[1] - 1, values.shape[0] - 1, k, 1]], float).T
             if np.abs((image.affine @ expected - affine @ corners)[:3]).max() > PLACE_MM * max(1, *image.shape):
-                raise UserError("a frame read back does not lie on a slice of its source", where, "this is a bug")
+                raise UserError("a frame read back is on none of the slices of its source", where, "this is a bug")
             seen[order[k]][values > 0] = values[values > 0]
     if not np.array_equal(seen, stored):
-        raise UserError("its pixels read back are not those that were written", where, "this is a bug")
+        raise UserError("the pixels read back differ from those written", where, "this is a bug")

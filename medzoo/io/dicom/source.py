@@ -24,7 +24,7 @@ def source_headers(image: Image, *, deidentify: Deidentifier | None = None) -> l
     """
     where = image.source or "image"
     if image.meta.get("format") != "dicom":
-        raise UserError("does not come from DICOM, so there is no study to add to", where, "choose another --format")
+        raise UserError("was not read from DICOM, so there is no study to add to", where, "choose another --format")
     heads = [at_root(_head(str(name))) for name in image.meta["files"]]
     for head in heads:
         if not head.get("StudyInstanceUID") or not head.get("SOPInstanceUID") or not head.get("SOPClassUID"):

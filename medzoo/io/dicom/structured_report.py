@@ -96,7 +96,7 @@ def write_report(
             is_complete=True,
         )
     except (ValueError, AttributeError, TypeError, KeyError) as error:  # a source header that highdicom cannot use
-        raise UserError(f"its header does not suffice for a DICOM SR: {said(error)}", image.source) from error
+        raise UserError(f"its header lacks what a DICOM SR needs: {said(error)}", image.source) from error
     if deidentify is not None:
         without_time(made)
     with atomic_path(path) as beside:
@@ -226,4 +226,4 @@ def _compare(found: Sequence[Finding], wanted: Sequence[Finding], *, where: str)
         for a, b in zip(found, wanted, strict=True)
     )
     if not same:
-        raise UserError("its findings read back are not those that were written", where, "this is a bug")
+        raise UserError("the findings read back differ from those written", where, "this is a bug")

@@ -97,14 +97,14 @@ def _waited(head: Any, heads: Sequence[Any], drug: Any, half: float) -> float:
     else:
         time = str(drug.get("RadiopharmaceuticalStartTime") or stamp[8:] or "")
         if half > LONG_LIVED:
-            raise ValueError("the day of the injection is not given (RadiopharmaceuticalStartDateTime)")
+            raise ValueError("the date of the injection is missing (RadiopharmaceuticalStartDateTime)")
         injected = _moment(f"{scan:%Y%m%d}", time, "injection (RadiopharmaceuticalStartTime)")
         if injected > scan:  # a time without a date, and midnight between the two
             injected -= timedelta(days=1)
         seconds = (scan - injected).total_seconds()
     if not 0 <= seconds <= MOST_HALF_LIVES * half:
         raise ValueError(
-            f"the injection is not in the {MOST_HALF_LIVES} half lives before the scan, their times disagree"
+            f"the injection is not within {MOST_HALF_LIVES} half-lives before the scan; the times contradict"
         )
     return seconds
 
@@ -122,7 +122,7 @@ def _scan_start(head: Any, heads: Sequence[Any]) -> datetime:
     if private:
         return _local(str(private), head)
     if first is None:
-        raise ValueError("the time of the scan is not given (SeriesDate, SeriesTime, AcquisitionDate, AcquisitionTime)")
+        raise ValueError("the time of the scan is missing (SeriesDate, SeriesTime, AcquisitionDate, AcquisitionTime)")
     return first
 
 

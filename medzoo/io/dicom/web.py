@@ -36,7 +36,7 @@ def parse(url: str) -> Place:
     """Parse a dicomweb:// address. Raises UserError."""
     match = _URL.fullmatch(url)
     if match is None:
-        raise UserError("is no address of a study on a DICOMweb server", url, _FORM)
+        raise UserError("is not the address of a study on a DICOMweb server", url, _FORM)
     scheme = "https" if match["scheme"] == "dicomwebs" else "http"
     return Place(f"{scheme}://{match['base']}", match["study"], match["series"], match["name"])
 

@@ -37,7 +37,7 @@ class CropMass(HostStep):
         """
         image, transform = state.image, state.transform
         if len(image.shape) != 2:
-            raise UserError("is a volume, a mass is cut out of a picture", image.source)
+            raise UserError("is a volume, but a mass is cropped from a picture", image.source)
         try:
             box, mask, provenance = self._find(image, transform, mass_hint(state.extras))
         except UserError as error:

@@ -67,7 +67,7 @@ class Features(HostStep):
         """
         image = state.image
         if len(image.shape) != 2:
-            raise UserError("is a volume, the features are those of a picture", image.source)
+            raise UserError("is a volume, but these features are measured on a picture", image.source)
         try:
             grey, transform = self._resize(image.array[0], state.transform)
             outlines, weights, provenance = self._outlines(grey, mass_hint(state.extras), transform)

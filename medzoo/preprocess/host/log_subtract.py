@@ -28,7 +28,7 @@ class LogSubtract(HostStep):
         """The subtracted image, one channel less; nothing moves. Raises UserError without a mask and a frame."""
         channels = len(image.array)
         if channels < 2 or self.mask >= channels:
-            raise UserError(f"has {channels} channels, a subtraction takes a mask and frames", image.source)
+            raise UserError(f"has {channels} channels, but a subtraction needs a mask and frames", image.source)
         logs = np.log(np.maximum(image.array.astype(np.float32), np.float32(self.floor)))
         return image.replace(array=logs[self.mask] - np.delete(logs, self.mask, axis=0)), transform
 

@@ -25,7 +25,7 @@ class N4(HostStep):
     def apply(self, image: Image, transform: GridTransform) -> tuple[Image, GridTransform]:
         """The corrected volume; nothing moves. Raises UserError for a picture, and without SimpleITK."""
         if image.affine is None:
-            raise volume_needed(image, "is a picture, N4 corrects volumes")
+            raise volume_needed(image, "is a picture, but N4 corrects volumes")
         try:
             import SimpleITK
         except ImportError:

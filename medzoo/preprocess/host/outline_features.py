@@ -46,13 +46,13 @@ class OutlineFeatures(HostStep):
     def __call__(self, state: StepState) -> StepState:
         """The features as the image's array, with the mass as an extra (`MASS`).
 
-        Raises UserError for an image that is no mask, an empty mask, contours of fewer than 8 points, and a feature
+        Raises UserError for an image that is not a mask, an empty mask, contours of fewer than 8 points, and a feature
         that is not finite.
         """
         image, hint = state.image, mass_hint(state.extras)
         if hint.mask is not None or hint.box is not None:
             raise UserError(
-                "this model takes outlines alone, the input itself is the outline", image.source, "leave out --mask"
+                "this model takes outlines alone: the input itself is the outline", image.source, "leave out --mask"
             )
         notes: tuple[str, ...] = ()
         try:
@@ -77,10 +77,10 @@ def _traced(image: Image) -> tuple[list[tuple[float, Array]], tuple[str, ...]]:
     mask = image.array[0]
     if len(np.unique(mask)) > 2:
         raise UserError(
-            "is no mask, it has more than two values", hint="this model takes outlines: a mask or a contour file"
+            "is not a mask: it has more than two values", hint="this model takes outlines: a mask or a contour file"
         )
     if not mask.any():
-        raise UserError("the mask is empty", hint="it marks no mass")
+        raise UserError("the mask is empty", hint="mark the mass in it")
     if mask.ndim == 2:
         tidy, notes = one_mass(mask)
         scale = image.meta.get("spacing", (1.0, 1.0))

@@ -65,7 +65,7 @@ class SelectiveSearch(HostStep):
     def on_grid(self, image: Image, transform: GridTransform) -> tuple[Array, GridTransform]:
         """The picture (C, H, W) float32 on the grid that is searched, and the transform that leads back from it."""
         if len(image.shape) != 2:
-            raise UserError("is a volume, regions are proposed on a picture", image.source)
+            raise UserError("is a volume, but regions are proposed on a picture", image.source)
         scale = self.side / max(image.shape)
         height, width = (max(1, round(n * scale)) for n in image.shape)
         picture = on_size(image.array, (height, width))

@@ -270,7 +270,7 @@ def test_uids_are_the_same_within_a_run_and_no_digest_of_the_old() -> None:
     ("message", "kept"),
     [
         ("its units are Zylinski, not BQML", "its units are ..., not BQML"),
-        ("two slices lie at the same place: Zylinski_01.dcm, Zylinski_02.dcm", "two slices lie at the same place: "),
+        ("two slices have the same position: Zylinski_01.dcm, Zylinski_02.dcm", "two slices have the same position: "),
         ("it is of 'white matter' and of 29.06.1951, number 480815", "it is of ... and of ..., number ..."),
         ("its header claims 128 x 96 pixels, 12 bytes", "its header claims 128 x 96 pixels, 12 bytes"),
     ],

@@ -73,7 +73,7 @@ def test_every_input_has_a_row(tmp_path: Path) -> None:
     assert {row["model"] for row in found} == {"finds"}
     assert [bool(row["label"]) for row in found] == [False, False, True, True, False, False]
     assert "no such file" in found[1]["error"]
-    assert "is no picture" in found[4]["error"]
+    assert "is not a picture" in found[4]["error"]
     assert [row["error"] for n, row in enumerate(found) if n not in (1, 4)] == [""] * 4
 
 
@@ -90,7 +90,7 @@ def test_a_failure_is_not_named_where_nobody_may_be(tmp_path: Path) -> None:
     assert "Doe" not in (tmp_path / "out/predictions.csv").read_text()
     (row,) = rows(tmp_path / "out")
     assert row["input"] == "image-0001"
-    assert row["error"].startswith("image-0001: is no picture")
+    assert row["error"].startswith("image-0001: is not a picture")
 
 
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "'=1", "\uff1d1", "\t=1", "\r=1", "=\x1b[2J"]

@@ -205,7 +205,7 @@ def test_the_commands_name_the_file_and_leave_no_model(tmp_path: Path, command: 
     assert done.returncode == 2
     lines = [line for line in done.stderr.splitlines() if "label.nii.gz" in line]
     assert lines
-    assert all("lies 1.50 mm off its image" in line for line in lines), done.stderr
+    assert all("is 1.50 mm off the grid of its image" in line for line in lines), done.stderr
     assert "Traceback" not in done.stderr
     assert not list((tmp_path / "model").glob("*.onnx"))
 

@@ -111,7 +111,7 @@ def test_bad_input_is_named():
         find_boundary(image, method="snake")
     with pytest.raises(UserError, match="outside"):
         find_boundary(image, seed=(500, 10))
-    with pytest.raises(UserError, match="next to nothing"):
+    with pytest.raises(UserError, match="covers fewer than 9 pixels"):
         find_boundary(image, box=(300, 10, 320, 40))
     with pytest.raises(UserError, match="60 x 49 but its image is 60 x 50"):
         boundary_of_mask(np.ones((49, 60)), shape=(50, 60))

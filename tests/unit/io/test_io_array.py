@@ -88,11 +88,11 @@ def test_a_shape_that_can_be_read_both_ways_is_refused(shape: tuple[int, ...]) -
 @pytest.mark.parametrize(
     ("shape", "words"),
     [
-        ((40,), "of 40 is no picture"),
-        ((40, 40, 20), "of 40 x 40 x 20 is no picture"),
-        ((40, 41, 2), "is no picture"),
+        ((40,), "of 40 is not a picture"),
+        ((40, 40, 20), "of 40 x 40 x 20 is not a picture"),
+        ((40, 41, 2), "is not a picture"),
         ((2, 40, 40, 3), r"is a batch of 2 .*predict\(list\(array\)\)"),
-        ((1, 1, 1, 4, 4), "is no picture"),
+        ((1, 1, 1, 4, 4), "is not a picture"),
         ((0, 40), "empty array"),
         ((), "a single value"),
     ],
@@ -128,7 +128,7 @@ def test_objects_that_turn_into_arrays_are_read() -> None:
         torch.ones((4, 5), device="meta"),
         torch.ones((4, 5)).to_sparse(),
     ):
-        with pytest.raises(UserError, match=r"torch Tensor cannot be turned into an array: .*\.detach\(\)"):
+        with pytest.raises(UserError, match=r"torch Tensor cannot be converted to an array: .*\.detach\(\)"):
             read_image(wrong)
     for odd in (pandas.DataFrame({"a": [1, 2], "b": ["x", "y"]}), GREY.astype(object), GREY.astype(complex)):
         with pytest.raises(UserError, match="stores"):
@@ -178,11 +178,11 @@ def test_what_cannot_be_read_from_is_named(files: dict[str, Path], tmp_path: Pat
     with files["a.png"].open(encoding="latin-1") as text, (tmp_path / "new.png").open("wb") as out:
         for wrong, words in (
             (closed, r"a\.png: cannot be read: .*closed file"),
-            (text, r"a\.png: is open as text, an image is bytes \(open it with open\(path, 'rb'\)"),
-            (io.StringIO("x"), "StringIO: is open as text"),
+            (text, r"a\.png: is open in text mode, but an image is binary \(open it with open\(path, 'rb'\)"),
+            (io.StringIO("x"), "StringIO: is open in text mode"),
             (out, r"new\.png: cannot be read"),
             (io.BytesIO(), r"BytesIO: is empty \(0 bytes\)"),
-            (b"hello", "bytes: is no image that medzoo reads"),
+            (b"hello", "bytes: is not an image that medzoo reads"),
             (files["a.png"].read_bytes()[:200], "bytes: is truncated or damaged"),
         ):
             with pytest.raises(UserError, match=words) as refused:

@@ -114,12 +114,12 @@ def sizes(made: list[Dataset]) -> None:
     ("spoil", "words"),
     [
         (drop, "1 of its slices are missing"),
-        (twice, "two slices lie at the same place"),
+        (twice, "two slices have the same position"),
         (uneven, "unevenly spaced"),
-        (turned, "turned against each other"),
+        (turned, "differ in orientation"),
         (tilted, "tilted by 11.3 degrees"),
         (other_series, "CT scout: 1 images; CT thorax: 5 images|CT thorax: 5 images; CT scout: 1 images"),
-        (placeless, "ImagePositionPatient absent"),
+        (placeless, "ImagePositionPatient missing"),
         (sizes, "differ in size or pixel spacing"),
     ],
 )
@@ -166,7 +166,7 @@ def test_real_files() -> None:
 
 @pytest.mark.parametrize("name", ["rtplan.dcm", "test-SR.dcm", "SC_rgb_rle_2frame.dcm"])
 def test_real_files_that_hold_no_single_picture(name: str) -> None:
-    with pytest.raises(UserError, match=f"{name}: (is no DICOM image|holds 2 frames)"):
+    with pytest.raises(UserError, match=f"{name}: (is not a DICOM image|holds 2 frames)"):
         read_image(REAL / name)
 
 

@@ -108,7 +108,7 @@ def test_one_slice_is_no_volume(tmp_path: Path) -> None:
         (folder / f"im{number}.dcm").unlink()
     for source in (folder, zipped(folder, tmp_path / "ct.zip")):
         assert read_image(source).affine is None
-        with pytest.raises(UserError, match=r"is one slice, which is no volume .give the folder with all slices"):
+        with pytest.raises(UserError, match=r"is a single slice, not a volume .give the folder with all slices"):
             read_image(source, kind="volume")
     with zipfile.ZipFile(tmp_path / "none.zip", "w") as archive:
         archive.writestr("a.txt", "nothing")

@@ -59,7 +59,7 @@ def test_data_of_another_folder_is_not_read(tmp_path: Path) -> None:
     written(tmp_path / "a.mhd", "uint8", packed=False)
     text = (tmp_path / "a.mhd").read_text()
     (tmp_path / "a.mhd").write_text(text.replace("a.raw", "../a.raw"))
-    with pytest.raises(UserError, match=r"keeps its data in '../a.raw'"):
+    with pytest.raises(UserError, match=r"stores its data in '../a.raw'"):
         read_image(tmp_path / "a.mhd")
 
 

@@ -180,7 +180,7 @@ def test_a_jpeg_of_endless_scans(tmp_path: Path) -> None:
     scan = whole[at : whole.index(b"\xff\xda", at + 2)]
     path = tmp_path / "a.jpg"
     path.write_bytes(whole[:at] + scan * 2000 + whole[at:])
-    with pytest.raises(UserError, match=r"a\.jpg: is a JPEG of 20\d\d scans"):
+    with pytest.raises(UserError, match=r"a\.jpg: is a JPEG with 20\d\d scans"):
         read_image(path)
     path.write_bytes(whole)
     assert read_image(path).shape == (64, 64)

@@ -153,7 +153,7 @@ def test_damaged_and_absurd_pictures_are_refused(tmp_path: Path) -> None:
         "cut.png": (whole[: len(whole) // 2], "truncated or damaged"),
         "head.png": (whole[:20], ""),
         "cut.jpg": (jpeg.getvalue()[: len(whole) // 3], "truncated"),
-        "words.png": (b"just words " * 50, "no picture"),
+        "words.png": (b"just words " * 50, "not a picture"),
         "empty.png": (b"", "empty"),
         "bomb.png": (bomb, "larger than medzoo reads"),
         "pages.tif": (pages.getvalue(), "2 pages"),

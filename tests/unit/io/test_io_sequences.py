@@ -10,7 +10,7 @@ import pytest
 from PIL import Image as Pillow
 
 from medzoo.errors import OffGridError, UserError
-from medzoo.io import to_channels
+from medzoo.io import read_image, read_labels, to_channels
 from medzoo.io.sequences import read_sequences, sequence_files
 from medzoo.types import Image
 
@@ -49,13 +49,13 @@ def test_what_does_not_belong_together_is_named(tmp_path: Path, files: list[str]
     moved = AFFINE.copy()
     moved[0, 3] += 1
     nib.save(nib.Nifti1Image(VALUES[1], moved), tmp_path / "moved.nii.gz")
-    with pytest.raises(OffGridError, match=r"moved\.nii\.gz: lies on another grid than .*t1\.nii\.gz"):
+    with pytest.raises(OffGridError, match=r"moved\.nii\.gz: is on a different grid than .*t1\.nii\.gz"):
         read_sequences(f"{t1},{tmp_path / 'moved.nii.gz'}", 2)
     for source, count, words in (
         (f"{t1},{flair}", 3, "names 2 sequences, the model takes 3"),
-        (both, 3, r"both\.nii\.gz: has the shape 4 x 5 x 6 x 2, 3 sequences are wanted"),
+        (both, 3, r"both\.nii\.gz: has the shape 4 x 5 x 6 x 2; expected 3 sequences"),
         (f"{t1},{tmp_path / 'absent.nii.gz'}", 2, r"absent\.nii\.gz: no such file"),
-        (f"{t1},", 2, "has a comma with no file on one side"),
+        (f"{t1},", 2, "has a comma without a file on one side"),
     ):
         with pytest.raises(UserError, match=words) as caught:
             read_sequences(source, count)
@@ -72,3 +72,27 @@ def test_no_sequence_stands_for_another(files: list[str]) -> None:
 def test_a_picture_is_read_as_ever(tmp_path: Path) -> None:
     Pillow.fromarray(VALUES[0, 0].astype(np.uint8)).save(tmp_path / "a.png")
     assert to_channels(read_sequences(tmp_path / "a.png", 3), 3).array.shape == (3, 5, 6)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        np.diag([1.0, 1, 1.1, 1]),
+        np.array([[0, 1.0, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]),
+        np.array([[1, -0.005, 0, 0], [0.005, 1.0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]),
+    ],
+    ids=["scaled", "first-axes-swapped", "turned"],
+)
+def test_a_grid_is_another_one_if_any_corner_is_elsewhere(tmp_path: Path, change: np.ndarray) -> None:
+    values = np.arange(40 * 40 * 3, dtype=np.int16).reshape(40, 40, 3) % 7
+    near = np.eye(4)
+    near[0, 3] = 0.05
+    for name, affine in (("a", np.eye(4)), ("near", near), ("far", change)):
+        nib.save(nib.Nifti1Image(values, affine), tmp_path / f"{name}.nii")
+    first = read_image(tmp_path / "a.nii")
+    assert read_sequences(f"{tmp_path / 'a.nii'},{tmp_path / 'near.nii'}", 2).array.shape == (2, 40, 40, 3)
+    assert read_labels(tmp_path / "near.nii", like=first).array.shape == (1, 40, 40, 3)
+    with pytest.raises(OffGridError, match=r"far\.nii: is on a different grid"):
+        read_sequences(f"{tmp_path / 'a.nii'},{tmp_path / 'far.nii'}", 2)
+    with pytest.raises(OffGridError, match=r"far\.nii: is \d+\.\d\d mm off the grid"):
+        read_labels(tmp_path / "far.nii", like=first)

@@ -156,7 +156,7 @@ def test_what_simpleitk_writes(tmp_path: Path, name: str, dtype: str) -> None:
         (("BinaryData = False",), TEXT.replace(b" 9 ", b" 9.5 "), "they are no int16"),
         (("CompressedData = True",), PACKED[:-5], "it ends in the middle"),
         (("CompressedData = True",), PACKED[:-1] + b"x", "incorrect data check"),
-        (("CompressedData = True", "BinaryData = False"), PACKED, "compressed data that are text"),
+        (("CompressedData = True", "BinaryData = False"), PACKED, "both compressed and text"),
         (("DistanceUnits = inch",), RAW, "DistanceUnits is 'inch'"),
     ],
 )
@@ -262,7 +262,7 @@ def test_nrrd_of_bzip2(tmp_path: Path) -> None:
         (("interleave: 2",), {}, RAW, "the field 'interleave'"),
         (("endian: big",), {}, RAW, "gives its field 'endian' twice"),
         (("byte skip: 3", "byteskip: 4"), {}, RAW, "gives its field 'byte skip' twice"),
-        ((), {"endian": ""}, RAW, "does not say the order of its bytes"),
+        ((), {"endian": ""}, RAW, "does not state its byte order"),
         ((), {"type": "block"}, RAW, "has the type 'block'"),
         ((), {"type": "char"}, RAW, "has the type 'char'"),
         ((), {"encoding": "zstd"}, RAW, "has the encoding 'zstd'"),
@@ -276,11 +276,11 @@ def test_nrrd_of_bzip2(tmp_path: Path) -> None:
         ((), {"dimension": "4", "sizes": "2 2 3 4", "space_directions": ""}, RAW * 2, "4 dimensions"),
         (("axis mins: 0 0 0", "axis maxs: 4 9 16"), {"space": "", "space_directions": ""}, RAW, "by their ends alone"),
         (("line skip: 3",), {}, b"one\n", "ends before the 3 lines"),
-        (("byte skip: -1",), {"encoding": "hex"}, RAW.hex().encode(), "does not say where its data begin"),
+        (("byte skip: -1",), {"encoding": "hex"}, RAW.hex().encode(), "does not tell where its data begin"),
         (("byte skip: 40",), {}, RAW, "is truncated"),
         (("byte skip: -40",), {}, RAW, "is truncated"),
-        (("data file: LIST\na.raw\nb.raw",), {}, b"", "keeps its data in several files"),
-        (("data file: s%03d.raw 1 4 1",), {}, b"", "keeps its data in several files"),
+        (("data file: LIST\na.raw\nb.raw",), {}, b"", "stores its data in several files"),
+        (("data file: s%03d.raw 1 4 1",), {}, b"", "stores its data in several files"),
         ((), {"encoding": "hex"}, RAW.hex().replace("0", "z").encode(), "hex values cannot be read"),
         ((), {"encoding": "gzip"}, gzip.compress(RAW)[:-6], "it ends in the middle"),
         ((), {"encoding": "gzip"}, gzip.compress(RAW)[:-8] + bytes(8), "incorrect data check"),
@@ -318,7 +318,7 @@ def test_data_elsewhere_are_not_read(tmp_path: Path) -> None:
     names = ("../secret.raw", "../none.raw", str(tmp_path / "secret.raw"), "/etc/passwd", "link.raw", "up/secret.raw")
     for name in names:
         for path in headers(folder, name):
-            with pytest.raises(UserError, match=r"a\.(nhdr|mhd): keeps its data in .*, outside its own folder"):
+            with pytest.raises(UserError, match=r"a\.(nhdr|mhd): stores its data in .*, outside its own folder"):
                 read_image(path)
 
 
@@ -335,7 +335,7 @@ def test_a_server_reads_no_data_file(tmp_path: Path) -> None:
     (tmp_path / "c.raw").write_bytes(RAW)
     for path in headers(tmp_path, "c.raw"):
         read_image(path)
-        with limited(SERVER), pytest.raises(UserError, match=r"keeps its data in another file, 'c\.raw'"):
+        with limited(SERVER), pytest.raises(UserError, match=r"stores its data in another file, 'c\.raw'"):
             read_image(path)
 
 

@@ -276,7 +276,7 @@ def test_a_name_behind_a_file_that_holds_none_is_refused(tmp_path: Path) -> None
     with pytest.raises(UserError, match=r"has no volume 1 .it holds one, 0"):
         read_image(f"{tmp_path / 'a.nii'}#1")
     Pillow.new("L", (8, 8)).save(tmp_path / "a.png")
-    with pytest.raises(UserError, match="holds nothing called '1'"):
+    with pytest.raises(UserError, match="has no series or volume called '1'"):
         read_image(f"{tmp_path / 'a.png'}#1")
     Pillow.new("L", (8, 8), 7).save(tmp_path / "a.png#1.png")
     assert read_image(tmp_path / "a.png#1.png").array.max() == 7

@@ -146,7 +146,7 @@ def test_colour_and_large_pictures_are_answered_and_sixteen_bits_by_what_learnt_
 
 
 def test_a_volume_is_refused(predictor: Predictor) -> None:
-    with pytest.raises(UserError, match="is a volume, regions are proposed on a picture"):
+    with pytest.raises(UserError, match="is a volume, but regions are proposed on a picture"):
         predictor.predict(Image(np.ones((1, 9, 9, 9), np.float32), np.eye(4), "scan"))
 
 

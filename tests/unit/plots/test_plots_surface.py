@@ -162,7 +162,7 @@ def test_a_segmentation_writes_the_surfaces_of_the_scan_and_of_its_tissues(tmp_p
 
 
 def test_a_scan_that_is_the_same_everywhere_and_a_picture_have_no_surface(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="same everywhere"):
+    with pytest.raises(UserError, match="the scan is constant"):
         scan_surface(np.zeros((5, 5, 5)), np.eye(4))
     flat = Segmentation(
         input="a.png",

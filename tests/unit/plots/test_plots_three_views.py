@@ -145,5 +145,5 @@ def test_the_scale_bar_has_the_length_it_names(tmp_path: Path) -> None:
 def test_mistakes() -> None:
     with pytest.raises(UserError, match="need a volume"):
         three_views(Image(np.ones((1, 5, 5))))
-    with pytest.raises(UserError, match="no convention 'radio'"):
+    with pytest.raises(UserError, match="unknown convention 'radio'"):
         three_views(stored((0, 1, 2), (1, 1, 1))[0], convention="radio")  # type: ignore[arg-type]

@@ -151,7 +151,7 @@ def test_contours_are_taken_as_they_are_and_readers_are_averaged() -> None:
     ("image", "words"),
     [
         (Image(np.zeros((1, 20, 20), np.uint8), source="m.png"), r"m\.png: the mask is empty"),
-        (Image(np.arange(400, dtype=np.uint16).reshape(1, 20, 20), source="m.png"), r"m\.png: is no mask"),
+        (Image(np.arange(400, dtype=np.uint16).reshape(1, 20, 20), source="m.png"), r"m\.png: is not a mask"),
         (
             Image(np.ones((1, 2, 2), np.uint8), None, "c.csv", {"outlines_mm": {0: [(0.0, np.zeros((5, 2)))]}}),
             "5 points",

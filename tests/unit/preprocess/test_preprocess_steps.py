@@ -188,7 +188,7 @@ def test_every_fault_of_a_list_of_steps_is_told() -> None:
     assert len(lines) == len(raw)
     for line, words in zip(
         lines,
-        ["'orient'", "[1].to", "[2].wher", "[3].width", "low must be below high", "names no host step"],
+        ["'orient'", "[1].to", "[2].wher", "[3].width", "low must be below high", "does not name a host step"],
         strict=True,
     ):
         assert words in line
