@@ -239,7 +239,7 @@ def test_nifti_pairs_name_what_is_wrong(pairs: Path) -> None:
     shifted = np.diag([1, 1, 2, 1.0])
     shifted[0, 3] = 3
     nib.save(nib.Nifti1Image(np.zeros((20, 22, 24), np.uint8), shifted), pairs / "b" / "lesions.nii.gz")
-    with pytest.raises(UserError, match=r"b/lesions.nii.gz: lies 3.00 mm off"):
+    with pytest.raises(UserError, match=r"b/lesions.nii.gz: is 3.00 mm off"):
         data.load(data.items()[1])
     (pairs / "b" / "lesions.nii.gz").unlink()
     with pytest.raises(UserError, match=r"b/lesions.nii.gz: no such file"):

@@ -115,7 +115,7 @@ def shorter(path: Path) -> None:
 
 
 GRIDS: list[tuple[Callable[[Path], None], str]] = [
-    (moved, r"lies 1\.50 mm off"), (mirrored, r"lies \d+\.\d\d mm off"), (coarser, r"lies \d+\.\d\d mm off"),
+    (moved, r"is 1\.50 mm off"), (mirrored, r"is \d+\.\d\d mm off"), (coarser, r"is \d+\.\d\d mm off"),
     (shorter, r"has 12 x 14 x 9 pixels, its image .* 12 x 14 x 10"),
 ]  # fmt: skip
 
