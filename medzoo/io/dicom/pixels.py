@@ -20,7 +20,7 @@ def pixels(dataset: Any, where: str) -> Array:
     import pydicom  # noqa: F401  (the whole first: threads import at once)
     from pydicom.pixels import apply_color_lut, apply_modality_lut
 
-    _check(dataset, where)
+    check_dataset(dataset, where)
     frames = frame_count(dataset)
     if frames > 1:
         raise UserError(f"holds {frames} frames without positions", where, "save the frame you need as its own file")
@@ -44,7 +44,7 @@ def pixels(dataset: Any, where: str) -> Array:
 
 def frames_of(dataset: Any, where: str) -> Array:
     """(N, H, W) grey values of all frames, each with its own rescaling. Raises UserError."""
-    _check(dataset, where)
+    check_dataset(dataset, where)
     try:
         stored = _stored(dataset, where)
     except UserError:
@@ -172,8 +172,15 @@ def _all_bits(dataset: Any) -> Array:
             setattr(dataset, key, value)
 
 
-def _check(dataset: Any, where: str) -> None:
+def check_dataset(dataset: Any, where: str) -> None:
     """Check the header against the stored bytes before anything is decoded."""
+    for keyword in ("FloatPixelData", "DoubleFloatPixelData"):
+        if keyword in dataset and "PixelData" not in dataset:
+            hint = "convert it, for example to NIfTI by dcmqi's paramap2itkimage"
+            raise UserError("is a parametric map: its values are floating point, which is not read", where, hint)
+    if len(dataset.get("SegmentSequence") or ()) > 1:
+        hint = "give the image series that it was made for"
+        raise UserError("is a DICOM segmentation of several segments, not an image", where, hint)
     if "Rows" not in dataset or "Columns" not in dataset or "PixelData" not in dataset:
         raise UserError("is not a DICOM image (it has no pixel data)", where)
     check_claims(dataset, where)

@@ -22,7 +22,15 @@ from medzoo.io.dicom.faults import said
 from medzoo.io.dicom.functional_groups import frame_count
 from medzoo.io.dicom.headers import Found, Header, in_archive, in_folder, read_dataset
 from medzoo.io.dicom.picture_spacing import picture_spacing
-from medzoo.io.dicom.pixels import frames_of, is_plain, pixels, plain_dtype, rescaling, unused_bits_cleared
+from medzoo.io.dicom.pixels import (
+    check_dataset,
+    frames_of,
+    is_plain,
+    pixels,
+    plain_dtype,
+    rescaling,
+    unused_bits_cleared,
+)
 from medzoo.io.dicom.place import has_frame_places, is_cross_section, ordered, plane_of, planes_of
 from medzoo.types import Array, Image
 
@@ -76,6 +84,7 @@ def _one_line(where: str) -> Iterator[None]:
 def _from_dataset(dataset: Any, where: str, *, volume: bool) -> Image:
     meta = {"format": "dicom", **facts_of(dataset), "files": (where,)}
     if frame_count(dataset) > 1 and has_frame_places(dataset):
+        check_dataset(dataset, where)
         order, affine = ordered(planes_of(dataset, where), where)
         array = frames_of(dataset, where)[order].transpose(2, 1, 0)[None]
         check_values(array, where)
