@@ -12,13 +12,14 @@ not cover the canvas) stay zeros.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from medzoo.data.instances import renumbered
 from medzoo.errors import UserError
 from medzoo.types import Array
 
@@ -46,11 +47,15 @@ Donors = Callable[[np.random.Generator], Sequence[Lesion]]
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """An image (C, H, W) with `boxes` (N, 4) float64 x0, y0, x1, y1 in its pixels, half open, and `labels` (N,)."""
+    """An image (C, H, W) with `boxes` (N, 4) float64 x0, y0, x1, y1 in its pixels, half open, and `labels` (N,).
+
+    `masks`: outlines of the objects as layers (L, H, W) of numbers (medzoo.data.instances); None of data without.
+    """
 
     image: Tensor
     boxes: Array
     labels: Array
+    masks: Array | None = None
 
     def with_objects(self, image: Tensor, boxes: Array, labels: Array) -> Labelled:
         """`image` with further boxes (M, 4) and their labels (M,)."""
@@ -75,8 +80,8 @@ class Augmentation(BaseModel):
         raise TypeError(f"{type(self).__name__} does not define apply")
 
     def apply_labelled(self, sample: Labelled, rng: np.random.Generator, *, donors: Donors) -> Labelled:
-        """The changed image with its boxes; where nothing moves, only the image changes."""
-        return Labelled(self.apply(sample.image, rng), sample.boxes, sample.labels)
+        """The changed image with its boxes and masks; where nothing moves, only the image changes."""
+        return replace(sample, image=self.apply(sample.image, rng))
 
     def apply_with_labels(self, image: Tensor, labels: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """The changed image (C, *spatial) with its label map uint8 (*spatial); where nothing moves, only the image
@@ -84,7 +89,7 @@ class Augmentation(BaseModel):
         return self.apply(image, rng), labels
 
     def check_boxes(self, where: str) -> None:
-        """Raise UserError if boxes would no longer be tight after this change."""
+        """Raise UserError if boxes would no longer be tight after this change; not asked where masks give the boxes."""
 
     def check_label_maps(self, where: str, *, dims: int) -> None:
         """Raise UserError if this change does not take images of `dims` axes with label maps."""
@@ -97,11 +102,16 @@ class Augmentation(BaseModel):
             raise UserError(f"{self.op} does not change label maps with the image", where, f"leave {self.op} out")
 
 
-def check_augmentations(augmentations: Sequence[Augmentation], *, boxes: bool) -> None:
-    """Raise UserError for an augmentation that does not suit images with (`boxes`) or without boxes."""
+def check_augmentations(augmentations: Sequence[Augmentation], *, boxes: bool, masks: bool = False) -> None:
+    """Raise UserError for an augmentation that does not suit images with (`boxes`) or without boxes, or boxes that
+    follow from `masks`."""
     for number, one in enumerate(augmentations):
         where = f"train.augment[{number}]"
-        if boxes:
+        if masks:
+            if one.adds_objects:
+                way = f"leave {one.op} out, or model.mask"
+                raise UserError(f"{one.op} adds objects that have no mask to learn from", where=where, hint=way)
+        elif boxes:
             one.check_boxes(where)
         elif one.adds_objects:
             raise UserError(
@@ -142,13 +152,15 @@ def augment_labelled(
     augmentations: Sequence[Augmentation],
     rng: np.random.Generator,
     *,
+    masks: Array | None = None,
     donors: Donors = lambda rng: (),
-) -> tuple[Tensor, Array, Array]:
-    """`image` (C, H, W) after each augmentation in order, the boxes (N, 4) left or added, and their labels (N,).
+) -> Labelled:
+    """`image` (C, H, W) after each augmentation in order, the boxes (N, 4) float32 left or added, and their labels.
 
-    Boxes are clipped to the image at the end; one of which less than 40 % is left is dropped.
+    Boxes are clipped to the image at the end; one of which less than 40 % is left is dropped. With `masks`, layers
+    (L, H, W), the boxes of what moved are those of the masks.
     """
-    sample = Labelled(image, boxes.astype(np.float64).reshape(-1, 4), labels.astype(np.int64))
+    sample = Labelled(image, boxes.astype(np.float64).reshape(-1, 4), labels.astype(np.int64), masks)
     height, width = image.shape[1:]
     for one in augmentations:
         if rng.random() < one.share:
@@ -156,7 +168,8 @@ def augment_labelled(
     clipped = np.clip(sample.boxes, 0, [width, height, width, height])
     left, whole = _area(clipped), _area(sample.boxes)
     kept = np.flatnonzero((left >= VISIBLE * whole) & (left >= 1))
-    return sample.image, clipped[kept].astype(np.float32), sample.labels[kept]
+    moved = None if sample.masks is None else renumbered(sample.masks, kept, len(sample.boxes))
+    return Labelled(sample.image, clipped[kept].astype(np.float32), sample.labels[kept], moved)
 
 
 def _area(boxes: Array) -> Array:

@@ -56,7 +56,8 @@ class Objects:
     into the recipe's labels.
 
     `ignored`: further objects, of which detections count neither as hits nor as false positives. `clipped`: how many
-    boxes were cut to the image; `dropped`: how many were left out because nothing of them lies in it.
+    boxes were cut to the image; `dropped`: how many were left out because nothing of them lies in it. `masks`: reads
+    the outlines of the objects as layers (L, *spatial) (medzoo.data.instances); None of data that have none.
     """
 
     boxes: Array
@@ -64,6 +65,7 @@ class Objects:
     ignored: IgnoredObjects | None = None
     clipped: int = 0
     dropped: int = 0
+    masks: Callable[[], Array] | None = None
 
     def ignoring(self, ignored: IgnoredObjects) -> Objects:
         """The same objects with others beside them that do not count."""

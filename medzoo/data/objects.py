@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -46,11 +47,13 @@ def checked_objects(
     *,
     clip: bool = False,
     hint: str | None = None,
+    masks: Callable[[Array], Array] | None = None,
 ) -> Objects:
     """`Objects` of boxes on an image of spatial `shape`.
 
     Boxes that reach at most a pixel beyond the image, as rounding makes them, are cut to it and counted; with `clip`
-    all that reach beyond, and those of which nothing is left are dropped and counted. Raises UserError that names
+    all that reach beyond, and those of which nothing is left are dropped and counted. `masks` reads the layers
+    (medzoo.data.instances) of the boxes whose indices it is given. Raises UserError that names
     `where` for a box that is inverted, empty, not finite, or beyond the image, which `hint` is a way out of.
     """
     n = len(shape)
@@ -77,4 +80,5 @@ def checked_objects(
         np.asarray(labels, np.int64).reshape(-1)[kept],
         clipped=int((outside & kept).sum()),
         dropped=int(empty.sum()),
+        masks=None if masks is None else partial(masks, np.flatnonzero(kept)),
     )

@@ -23,9 +23,11 @@ _WHOLE = 24  # uncut images among the golden inputs
 
 @dataclass(frozen=True)
 class DetectionInput(TrainingInput):
-    """Whole images padded to one `size`; targets are a list of {boxes (N, 4), labels (N,)}."""
+    """Whole images padded to one `size`; targets are a list of {boxes (N, 4), labels (N,)}, with `masks` also
+    {masks (L, H, W)} (medzoo.data.instances)."""
 
     size: tuple[int, int]
+    masks: bool = False
 
     def open(self, geometry: Geometry, recipe: Recipe, data: OpenData) -> Loaders:
         """See TrainingInput.open."""
@@ -52,7 +54,11 @@ class DetectionInput(TrainingInput):
             x, y = 10 + 5 * index, 12
             images[index, :, y : y + 30, x : x + 24] += 200
             box = torch.tensor([[x, y, x + 24, y + 30]], dtype=torch.float32)
-            targets.append({"boxes": box, "labels": torch.zeros(1, dtype=torch.int64)})
+            target = {"boxes": box, "labels": torch.zeros(1, dtype=torch.int64)}
+            if self.masks:
+                target["masks"] = torch.zeros(1, *self.size, dtype=torch.int32)
+                target["masks"][0, y : y + 30, x : x + 24] = 1
+            targets.append(target)
         return images, targets
 
     def _pictures(self, geometry: Geometry, recipe: Recipe, data: OpenData, part: Part) -> ScenePictures:
@@ -67,7 +73,9 @@ class DetectionInput(TrainingInput):
                 size=self.size,
                 key=cache_key(recipe),
             )
-        return ScenePictures(data.data, items, recipe.host_steps, channels=geometry.channels, size=self.size)
+        return ScenePictures(
+            data.data, items, recipe.host_steps, channels=geometry.channels, size=self.size, masks=self.masks
+        )
 
 
 def _golden(pictures: ScenePictures) -> list[Golden]:

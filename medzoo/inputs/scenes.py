@@ -14,17 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medzoo.augment.augmentation import Augmentation, Lesion, augment_labelled, check_augmentations
+from medzoo.augment.augmentation import Augmentation, Labelled, Lesion, augment_labelled, check_augmentations
 from medzoo.augment.ops.lesion_paste import cut_out
 from medzoo.data.dataset import Dataset, Item, Objects
+from medzoo.data.instances import NUMBER, renumbered
 from medzoo.errors import UserError
 from medzoo.inputs.batches import Batch, generator, in_order, shuffled
-from medzoo.inputs.canvas import fit
+from medzoo.inputs.canvas import fit, fitted_size
 from medzoo.inputs.shards import Shards
 from medzoo.io.channels import to_channels
 from medzoo.preprocess.step import HostStep
 from medzoo.preprocess.steps import apply_steps
-from medzoo.types import Array
+from medzoo.types import Array, GridTransform
 
 LIMIT = 512 << 20  # bytes of pictures that one process holds in memory
 log = logging.getLogger("medzoo.training")
@@ -35,13 +36,15 @@ _DONORS = 8  # pictures that are asked for a lesion before there is none
 class Scene:
     """A prepared picture (C, H, W) as stored, and its objects in that picture's own pixels.
 
-    `mask` (H, W) bool: their outlines, of data that have them and where somebody asked for them.
+    `mask` (H, W) bool: their outlines, of data that have them and where somebody asked for them. `layers` (L, H, W):
+    the outline of each (medzoo.data.instances), for a model that learns masks.
     """
 
     array: Array
     boxes: Array
     labels: Array
     mask: Array | None = None
+    layers: Array | None = None
 
 
 class ScenePictures:
@@ -64,24 +67,27 @@ class ScenePictures:
         *,
         channels: int,
         size: tuple[int, int],
+        masks: bool = False,
         limit: int = LIMIT,
     ) -> None:
         self.data, self.items, self.steps = data, items, steps
-        self.channels, self.size = channels, size
+        self.channels, self.size, self.learns_masks = channels, size, masks
         self._kept = Shards(len(items), limit=limit)
         self._masks = Shards(len(items), limit=limit // 4)
+        self._layers = Shards(len(items), limit=limit // 2)
         self._objects: dict[int, tuple[Array, Array]] = {}
 
     def __len__(self) -> int:
         return len(self.items)
 
-    def scene(self, index: int) -> tuple[Tensor, Array, Array]:
-        """Picture (C, *size) float32, boxes (N, 4) float32 in its pixels, labels (N,).
+    def scene(self, index: int) -> Labelled:
+        """Picture (C, *size) float32, boxes (N, 4) float32 in its pixels, labels (N,), and masks where they are learnt.
 
         Raises UserError that names the file if it cannot be read or its boxes are impossible.
         """
         scene = self._known(index)
-        return *self._fit(scene), scene.labels
+        image, boxes = self._fit(scene)
+        return Labelled(image, boxes, scene.labels, None if scene.layers is None else self._fit_layers(scene))
 
     def lesions(self, index: int) -> list[Lesion]:
         """The objects of a picture that have an outline, cut out of it as `scene` gives it.
@@ -103,18 +109,22 @@ class ScenePictures:
 
     def _known(self, index: int) -> Scene:
         """A scene as it is kept, or read anew and kept where there is room."""
-        array, mask = self._kept.get(index), self._masks.get(index)
-        if array is not None and (mask is not None or not self.outlines):
-            return Scene(array, *self._objects[index], mask)
+        array, mask, layers = self._kept.get(index), self._masks.get(index), self._layers.get(index)
+        whole = (mask is not None or not self.outlines) and (layers is not None or not self.learns_masks)
+        if array is not None and whole:
+            return Scene(array, *self._objects[index], mask, layers)
         scene = self.stored(index)
         image, boxes = self._fit(scene)
         if image.numel() * 4 < scene.array.nbytes:
             mask = None if scene.mask is None else self._fit_mask(scene.mask)
-            scene = Scene(image.numpy(), boxes, scene.labels, mask)
+            layers = None if scene.layers is None else self._fit_layers(scene)
+            scene = Scene(image.numpy(), boxes, scene.labels, mask, layers)
         if self.keeps:
             self._objects[index] = scene.boxes, scene.labels
             if scene.mask is not None:
                 self._masks.put(index, scene.mask)
+            if scene.layers is not None:
+                self._layers.put(index, scene.layers)
             self._kept.put(index, scene.array)
         return scene
 
@@ -133,11 +143,23 @@ class ScenePictures:
         height, width = array.shape[1:]
         boxes = np.clip(boxes, 0, [width, height, width, height]).astype(np.float32)
         # A host step may crop the picture; what it left outside is no object any more.
-        inside = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        inside: Array = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
         mask = None
         if self.outlines and sample.mask is not None:
             mask = transform.mask_from_source(sample.mask.astype(np.uint8)) > 0
-        return Scene(array, boxes[inside], sample.target.labels[inside], mask)
+        layers = self._read_layers(sample.target, transform, inside, where) if self.learns_masks else None
+        return Scene(array, boxes[inside], sample.target.labels[inside], mask, layers)
+
+    @staticmethod
+    def _read_layers(target: Objects, transform: GridTransform, inside: Array, where: str) -> Array:
+        """The masks of the objects `inside` (N,) on the prepared grid. Raises UserError where there are none."""
+        if target.masks is None:
+            if len(target.boxes):
+                hint = "leave model.mask out, or take data with instance masks"
+                raise UserError("has boxes but no masks, which the model learns", where=where, hint=hint)
+            return np.zeros((1, *transform.shape), NUMBER)
+        layers = np.stack([transform.mask_from_source(layer) for layer in target.masks()])
+        return renumbered(layers, np.flatnonzero(inside), len(inside))
 
     def decode(self, *, on_bad_image: Literal["stop", "skip"]) -> None:
         """Read every picture now, for workers that branch off and share what is kept."""
@@ -155,6 +177,22 @@ class ScenePictures:
         canvas, sizes = fit(image[None], *self.size)
         scale = (sizes[:2] / sizes[2:]).repeat(2).numpy()
         return canvas[0], scene.boxes * scale
+
+    def _fit_layers(self, scene: Scene) -> Array:
+        """The masks of a scene on the canvas: the nearest pixel, 0 beside the picture."""
+        layers = scene.layers
+        assert layers is not None
+        if layers.shape[1:] == self.size:
+            return layers
+        height, width = layers.shape[1:]
+        fitted = fitted_size((height, width), self.size)
+        rows, columns = (
+            np.minimum(((np.arange(new) + 0.5) * old / new).astype(int), old - 1)
+            for new, old in zip(fitted, (height, width), strict=True)
+        )
+        canvas = np.zeros((len(layers), *self.size), layers.dtype)
+        canvas[:, : fitted[0], : fitted[1]] = layers[:, rows[:, None], columns]
+        return canvas
 
     def _fit_mask(self, mask: Array) -> Array:
         if mask.shape == self.size:
@@ -181,7 +219,7 @@ class SceneBatches:
         augmentations: Sequence[Augmentation] = (),
         on_bad_image: Literal["stop", "skip"] = "stop",
     ) -> None:
-        check_augmentations(augmentations, boxes=True)
+        check_augmentations(augmentations, boxes=True, masks=pictures.learns_masks)
         pictures.outlines = any(one.needs_outlines for one in augmentations)
         self.pictures, self.size, self.seed = pictures, batch, seed
         self.steps = steps or -(-len(pictures) // batch)
@@ -194,11 +232,13 @@ class SceneBatches:
         """See Batches.batch."""
         order, images, targets = self._order(epoch, step), [], []
         for place in range(self.size)[rank::world]:
-            image, boxes, labels = self._readable(int(order[place]))
+            scene = self._readable(int(order[place]))
             rng = generator(self.seed, epoch, step, 1 + place)
-            image, boxes, labels = augment_labelled(image, boxes, labels, self.augmentations, rng, donors=self._lesions)
-            images.append(image)
-            targets.append(_target(boxes, labels))
+            changed = augment_labelled(
+                scene.image, scene.boxes, scene.labels, self.augmentations, rng, masks=scene.masks, donors=self._lesions
+            )
+            images.append(changed.image)
+            targets.append(_target(changed))
         return torch.stack(images), targets
 
     def names(self, epoch: int, step: int, *, rank: int = 0, world: int = 1) -> list[str]:
@@ -223,7 +263,7 @@ class SceneBatches:
                 return [found[int(k)] for k in rng.permutation(len(found))]
         return []
 
-    def _readable(self, index: int) -> tuple[Tensor, Array, Array]:
+    def _readable(self, index: int) -> Labelled:
         for ahead in range(len(self.pictures)):
             try:
                 return self.pictures.scene((index + ahead) % len(self.pictures))
@@ -254,15 +294,15 @@ class OrderedScenes:
             if index in self.bad:
                 continue
             try:
-                image, boxes, labels = self.pictures.scene(index)
+                scene = self.pictures.scene(index)
             except UserError as error:
                 if self.on_bad_image == "stop":
                     raise
                 self.bad.add(index)
                 log.warning("left out: %s", error)
                 continue
-            images.append(image)
-            targets.append(_target(boxes, labels))
+            images.append(scene.image)
+            targets.append(_target(scene))
         shape = (0, self.pictures.channels, *self.pictures.size)
         return torch.stack(images) if images else torch.zeros(shape), targets
 
@@ -271,5 +311,11 @@ class OrderedScenes:
         return [item.id for item in self.pictures.items[step * self.size : (step + 1) * self.size][rank::world]]
 
 
-def _target(boxes: Array, labels: Array) -> dict[str, Tensor]:
-    return {"boxes": torch.from_numpy(boxes.astype(np.float32)), "labels": torch.from_numpy(labels.astype(np.int64))}
+def _target(sample: Labelled) -> dict[str, Tensor]:
+    target = {
+        "boxes": torch.from_numpy(sample.boxes.astype(np.float32)),
+        "labels": torch.from_numpy(sample.labels.astype(np.int64)),
+    }
+    if sample.masks is not None:
+        target["masks"] = torch.from_numpy(sample.masks.astype(np.int32))
+    return target

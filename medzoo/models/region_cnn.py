@@ -20,6 +20,7 @@ from medzoo.nn.backbone import Backbone, FeaturePyramid
 from medzoo.nn.detection.border import BorderCurve, closeness
 from medzoo.nn.detection.boxes import Weights, clip, decode, encode, large_enough
 from medzoo.nn.detection.detector import Detector, Judged, hits_of
+from medzoo.nn.detection.mask_head import MaskHead, MaskParams, mask_loss, mask_of_class, mask_targets
 from medzoo.nn.detection.mirror import Mirror, mirror_boxes, mirror_deltas, mirror_picture
 from medzoo.nn.detection.postprocess import postprocess
 from medzoo.nn.detection.proposals import SMOOTH, ProposalNetwork
@@ -89,6 +90,9 @@ class RegionCnnParams(Params):
         description="after training, scores become chances: a logistic curve a class, of the score and of how close a "
         "box lies to the picture's border, through the answers to validation pictures",
     )
+    mask: MaskParams | None = Field(
+        None, description="a mask head (Mask R-CNN): the outline of each detection; needs data with instance masks"
+    )
     background_low: float = Field(0.0, ge=0, lt=0.5, description="background overlaps an object at least this much")
 
     @model_validator(mode="after")
@@ -105,6 +109,8 @@ class RegionCnnParams(Params):
             raise ValueError("anchor sizes and ratios must be positive")
         if self.slices % 2 == 0:
             raise ValueError("slices must be odd")
+        if self.mask is not None and self.slices > 1:
+            raise ValueError("mask is for pictures: slices must be 1")
         return self
 
 
@@ -147,7 +153,8 @@ class RegionCnn(Detector):
     def __init__(self, params: RegionCnnParams, spec: Spec) -> None:
         super().__init__()
         self.params, self.classes = params, len(spec.labels)
-        self.training_input, self.false_positives = DetectionInput(size=params.size), params.false_positives
+        self.training_input = DetectionInput(size=params.size, masks=params.mask is not None)
+        self.false_positives = params.false_positives
         self.geometry = Geometry(dims=2, channels=params.channels, slices=params.slices, axis=params.axis, margin=None)
         self.steps = build_steps(spec.steps)
         self.backbone = Backbone(
@@ -173,9 +180,16 @@ class RegionCnn(Detector):
         )
         self.later = nn.ModuleList(later)
         self.curve = BorderCurve(self.classes) if params.calibrate else None
+        self.mask_head: MaskHead | None = None
+        if params.mask is not None:
+            self.mask_head = MaskHead(params.mask, inputs=params.pyramid, classes=self.classes)
+            self.outputs = (*self.outputs, "masks")
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
-        """Boxes (B, N, 4), scores (B, N), labels (B, N), count (B,); best first, zeros after `count`."""
+        """Boxes (B, N, 4), scores (B, N), labels (B, N), count (B,); best first, zeros after `count`.
+
+        With a mask head also `masks` (B, N, m, m): probabilities, inside each box, that a point is its object's.
+        """
         canvas, valid_size, source = self._canvas(image)
         views = torch.cat([canvas, *(mirror_picture(canvas, valid_size, way) for way in self.params.views)])
         features = self.pyramid(self.backbone(views))
@@ -193,20 +207,41 @@ class RegionCnn(Detector):
         scores = torch.where(usable, scores, torch.zeros_like(scores)).transpose(1, 2)
         boxes = regions[:, None].expand(-1, self.classes, -1, -1)
         chances = None if self.curve is None else self.curve(scores, closeness(regions, valid_size))
-        return self._answer(boxes, scores, chances, source / valid_size, source)
-
-    def _answer(
-        self, boxes: Tensor, scores: Tensor, chances: Tensor | None, scale: Tensor, source: Tensor
-    ) -> dict[str, Tensor]:
-        """The output rows from boxes (B, classes, K, 4) on the canvas, their scores and chances (B, classes, K)."""
         rows = min(self.params.detections, scores.shape[1] * scores.shape[2])
         answer = postprocess(boxes, scores, chances, overlap=self.params.overlap, rows=rows)
+        if self.mask_head is not None:
+            answer["masks"] = self._masks(self.mask_head, features, answer, valid_size)
+        scale = source / valid_size
         return {**answer, "boxes": clip(answer["boxes"] * torch.cat([scale, scale]), source)}
 
-    def loss(self, image: Tensor, target: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        """`objectness`, `proposal_box`, `class`, `box` of images (B, C, H, W).
+    def _masks(
+        self, head: MaskHead, features: Sequence[Tensor], answer: Mapping[str, Tensor], valid_size: Tensor
+    ) -> Tensor:
+        """Probabilities (B, N, m, m) of the answered boxes on the canvas: the mean over all views, 0 after `count`."""
+        boxes, ways = answer["boxes"], self.params.views
+        seen = torch.cat([boxes, *(mirror_boxes(boxes, valid_size, way) for way in ways)])
+        logits = mask_of_class(
+            self._mask_logits(head, features, seen), answer["labels"].flatten().repeat(1 + len(ways))
+        )
+        first, *others = logits.sigmoid().reshape(1 + len(ways), *boxes.shape[:2], *logits.shape[1:]).unbind()
+        turned = [first]
+        for there, way in zip(others, ways, strict=True):
+            turned.append(there.flip([dim for axis, dim in (("x", 3), ("y", 2)) if axis in way]))
+        found = torch.stack(turned).mean(dim=0)
+        return found * (answer["scores"] > 0)[..., None, None]
 
-        `target`: for each image `boxes` (M, 4) in its pixels and `labels` (M,); M may be 0.
+    def _mask_logits(self, head: MaskHead, features: Sequence[Tensor], regions: Tensor) -> Tensor:
+        """Logits (B * K, classes, m, m) of regions (B, K, 4)."""
+        assert self.params.mask is not None
+        side = self.params.mask.size // 2
+        logits: Tensor = head(pool_regions(features, regions, strides=self.params.strides, side=side))
+        return logits
+
+    def loss(self, image: Tensor, target: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """`objectness`, `proposal_box`, `class`, `box` and, with a mask head, `mask` of images (B, C, H, W).
+
+        `target`: for each image `boxes` (M, 4) in its pixels and `labels` (M,); M may be 0. For a mask head also
+        `masks` (L, H, W): object k has the value k + 1 in one of the layers (medzoo.data.instances).
         """
         canvas, valid_size, source = self._canvas(image)
         features = self.pyramid(self.backbone(canvas))
@@ -223,7 +258,35 @@ class RegionCnn(Detector):
                 regions=self.params.train_regions,
             )
         labels = [item["labels"].to(image.device) for item in target]
-        return losses | self._head_loss(features, regions, valid, valid_size, objects, labels)
+        heads, hits = self._head_loss(features, regions, valid, valid_size, objects, labels)
+        if self.mask_head is not None:
+            layers = [item["masks"].to(image.device) for item in target]
+            heads["mask"] = self._mask_loss(self.mask_head, features, hits, layers, labels, 1 / scale)
+        return losses | heads
+
+    def _mask_loss(
+        self,
+        head: MaskHead,
+        features: Sequence[Tensor],
+        hits: Sequence[tuple[Tensor, Tensor]],
+        layers: Sequence[Tensor],
+        labels: Sequence[Tensor],
+        scale: Tensor,
+    ) -> Tensor:
+        """Loss of the mask head on regions with an object; `hits`: regions (P, 4) of each image and their objects
+        (P,). `scale` (4,): from pixels of the canvas to those of the layers."""
+        assert self.params.mask is not None
+        size, most = self.params.mask.size, self.params.mask.regions
+        drawn = features[0].new_zeros((len(hits), most, 4))
+        rows, kinds, targets = [], [], []
+        for row, (regions, owners) in enumerate(hits):
+            pick = torch.randperm(len(regions), device=regions.device)[:most]
+            drawn[row, : len(pick)] = regions[pick]
+            rows.append(torch.arange(len(pick), device=regions.device) + row * most)
+            kinds.append(labels[row][owners[pick]])
+            targets.append(mask_targets(layers[row], owners[pick], regions[pick] * scale, size=size))
+        logits = self._mask_logits(head, features, drawn)[torch.cat(rows)]
+        return mask_loss(mask_of_class(logits, torch.cat(kinds)), targets)
 
     def _head_loss(
         self,
@@ -233,16 +296,17 @@ class RegionCnn(Detector):
         valid_size: Tensor,
         objects: Sequence[Tensor],
         labels: Sequence[Tensor],
-    ) -> dict[str, Tensor]:
+    ) -> tuple[dict[str, Tensor], list[tuple[Tensor, Tensor]]]:
         """Mean loss of the heads: the first on regions drawn from the proposals, the objects and near misses of
-        them, each further one on the boxes of the one before it and the objects themselves."""
+        them, each further one on the boxes of the one before it and the objects themselves. And the last head's
+        regions with an object, as it moved them (P, 4), with the number of that object (P,), of each image."""
         pools = []
         for row, boxes in enumerate(objects):
             moved = jitter(boxes, valid_size, copies=self.params.near_misses)
             pools.append(torch.cat([boxes, moved, regions[row][valid[row]]]))
         totals = {"class": features[0].new_zeros(()), "box": features[0].new_zeros(())}
         for head, (weights, overlap) in self._stages():
-            drawn, wanted, coded = self._targets(pools, objects, labels, weights=weights, overlap=overlap)
+            drawn, wanted, coded, owners = self._targets(pools, objects, labels, weights=weights, overlap=overlap)
             logits, shifts = self._judge(head, features, drawn)
             for name, value in _stage_loss(logits, shifts, wanted.flatten(), coded.flatten(0, 1)).items():
                 totals[name] = totals[name] + value / self.params.stages
@@ -252,7 +316,8 @@ class RegionCnn(Detector):
                 torch.cat([boxes, moved[(mine >= 0) & large_enough(moved)]])
                 for boxes, moved, mine in zip(objects, drawn, wanted, strict=True)
             ]
-        return totals
+        usable = [(mine >= 0) & large_enough(moved) for mine, moved in zip(owners, drawn, strict=True)]
+        return totals, [(moved[one], mine[one]) for moved, mine, one in zip(drawn, owners, usable, strict=True)]
 
     def _targets(
         self,
@@ -262,12 +327,13 @@ class RegionCnn(Detector):
         *,
         weights: Weights,
         overlap: float,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Regions (B, R, 4) drawn from each image's pool, their classes (B, R), -1 of padding, and codes (B, R, 4)."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Regions (B, R, 4) drawn from each image's pool, their classes (B, R), -1 of padding, codes (B, R, 4), and
+        their objects (B, R), -1 of none."""
         size = self.params.region_batch
         drawn = pools[0].new_zeros((len(pools), size, 4))
         wanted = torch.full((len(pools), size), -1, device=drawn.device)
-        coded = torch.zeros_like(drawn)
+        coded, owners = torch.zeros_like(drawn), torch.full_like(wanted, -1)
         for row, (pool, boxes) in enumerate(zip(pools, objects, strict=True)):
             matched = match(pool, boxes, positive=overlap, negative=overlap, floor=self.params.background_low)
             pick = sample(matched, size=size, positive_share=self.params.positive_share)
@@ -277,8 +343,9 @@ class RegionCnn(Detector):
             places = torch.nonzero(hit).squeeze(1)
             owner = matched[pick][hit]
             wanted[row, places] = labels[row][owner]
+            owners[row, places] = owner
             coded[row, places] = encode(boxes[owner], pool[pick][hit], weights=weights)
-        return drawn, wanted, coded
+        return drawn, wanted, coded, owners
 
     def calibrate(self, answers: Sequence[Judged]) -> None:
         """Calibrate, where that is asked for, then choose the threshold; see Detector.calibrate.
@@ -377,4 +444,10 @@ _TINY: dict[str, Any] = {
     "norm": "batch",
 }
 
-ENTRY = Entry(task="detect", params=RegionCnnParams, learns="gradient", build=build, tiny=_TINY)
+_VARIANTS: dict[str, dict[str, Any]] = {
+    "masks": _TINY | {"mask": {"size": 12, "channels": 16, "convs": 2}, "views": ("x", "y")},
+}
+
+ENTRY = Entry(
+    task="detect", params=RegionCnnParams, learns="gradient", build=build, tiny=_TINY, tiny_variants=_VARIANTS
+)

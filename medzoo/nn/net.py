@@ -35,7 +35,8 @@ class Net(nn.Module):
     `forward(image)` always means inference: float32 (B, C, H, W) or (B, C, D, H, W) of stored values after
     the host steps -> dict of named tensors, in the order in which they become ONNX outputs:
     classify `probabilities` (B, K); segment `labels` uint8 (B, *spatial), `probabilities` (B, K, *spatial);
-    detect `boxes` (B, N, 4), `scores` (B, N), `labels` (B, N) int64, `count` (B,) int64.
+    detect `boxes` (B, N, 4), `scores` (B, N), `labels` (B, N) int64, `count` (B,) int64, of a net with masks also
+    `masks` (B, N, m, m), probabilities inside each box.
     Nets that are trained by gradient also have `loss(image, target) -> {name: scalar}` (the sum is minimised; the same
     graph steps run on `image` first), and where validation needs more than the loss `predictions`, `metric` and
     `calibrate`; nets in closed form have `partial_fit(batch, target)` and `fit()`. A graph of several inputs is given a
@@ -121,3 +122,5 @@ class Entry:
     learns: Literal["gradient", "closed-form", "both"]
     build: Callable[[Any, Spec], Net]
     tiny: Mapping[str, Any] = field(default_factory=dict)
+    tiny_variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Further tiny parameters by name, for parts of the type that `tiny` leaves out."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from medzoo.imaging.measures import Measures, measure_box
+from medzoo.imaging.instance_masks import InstanceMasks
+from medzoo.imaging.measures import Measures, measure_box, measure_mask
+from medzoo.io.run_lengths import compressed, crop_run_lengths
 from medzoo.results.result import Result
 from medzoo.types import Array, Image, boxes_to_mm
 
@@ -21,6 +23,7 @@ class Detections(Result):
     """Boxes in one image.
 
     `boxes` (N, 2n) in pixels of the source (medzoo.types), `scores` (N,), `classes` (N,) indices into `labels`.
+    `masks`: the outline of each detection, of a model that has them; pasted onto the source when they are indexed.
     `details`: more about each box, N mappings or none (a cascade's members).
     """
 
@@ -31,9 +34,38 @@ class Detections(Result):
     scores: Array
     classes: Array
     details: Sequence[Mapping[str, Any]] = ()
+    masks: InstanceMasks | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    def __iter__(self) -> Iterator[Detections]:
+        return (self[number] for number in range(len(self)))
+
+    def __getitem__(self, index: int | slice | Array | Sequence[int]) -> Detections:
+        """The detections of a number, a slice, an array of numbers or a boolean array (N,).
+
+        >>> found = medzoo.load("breast-lesion-rcnn").predict("phantom.png")
+        >>> len(found[found.scores > 0.99]) <= len(found)
+        True
+        """
+        if isinstance(index, int | np.integer):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"detection {index} of {len(self)}")
+            index = [int(index) % len(self)]
+        if not isinstance(index, slice):
+            chosen = np.asarray(index)
+            # An empty list has no type of its own, and would be one of floats.
+            index = chosen.astype(np.int64) if not chosen.size and chosen.dtype != np.bool_ else chosen
+        rows = np.arange(len(self))[index]
+        return replace(
+            self,
+            boxes=self.boxes[rows],
+            scores=self.scores[rows],
+            classes=self.classes[rows],
+            details=[self.details[n] for n in rows] if self.details else (),
+            masks=None if self.masks is None else self.masks[rows],
+        )
 
     @property
     def boxes_mm(self) -> Array | None:
@@ -43,7 +75,11 @@ class Detections(Result):
         return boxes_to_mm(np.asarray(self.boxes, float).reshape(-1, 6), self.image.affine)
 
     def measures(self, number: int) -> Measures:
-        """Measurements of the detection in row `number`, of its box."""
+        """Measurements of the detection in row `number`: of its mask, or of its box where it has none."""
+        if self.masks is not None:
+            corner, part = self.masks.crop(number)
+            if (found := measure_mask(part, self.image, corner=corner)) is not None:
+                return found
         return measure_box(self.boxes[number], self.image)
 
     @property
@@ -73,6 +109,10 @@ class Detections(Result):
             }
             if mm is not None:
                 box["box_mm"] = [[round(float(v), 3) for v in corner] for corner in mm[n]]
+            if self.masks is not None:
+                corner, part = self.masks.crop(int(n))
+                runs = crop_run_lengths(part, corner, self.masks.shape)
+                box["mask"] = {"size": list(self.masks.shape), "counts": compressed(runs)}
             box["measures"] = self.measures(int(n)).to_dict()
             detections.append(box | (dict(self.details[n]) if self.details else {}))
         return super().to_dict() | {"detections": detections}

@@ -11,7 +11,7 @@ from medzoo.errors import UserError
 from medzoo.escape import json_text
 from medzoo.io.atomic import atomic_write
 from medzoo.io.coco_ids import CocoIds
-from medzoo.io.run_lengths import run_lengths
+from medzoo.io.run_lengths import decompressed, run_lengths
 from medzoo.results import Detections, Result, Segmentation
 from medzoo.writer import Writer, WriterOptions
 
@@ -66,7 +66,10 @@ class CocoWriter(Writer):
             for one in result.to_dict()["detections"]:
                 x0, y0, x1, y1 = one["box"]
                 box = [x0, y0, x1 - x0, y1 - y0]
-                yield self._annotation(one["label"], box, (x1 - x0) * (y1 - y0), score=one["score"])
+                more, area = {"score": one["score"]}, (x1 - x0) * (y1 - y0)
+                if "mask" in one:
+                    more, area = more | {"segmentation": one["mask"]}, float(_area(one["mask"]["counts"], result.input))
+                yield self._annotation(one["label"], box, area, **more)
             return
         for value, label in enumerate(labels, 1):
             mask = result.mask == value
@@ -82,7 +85,8 @@ class CocoWriter(Writer):
             "category_id": self.labels.index(label) + 1 if self.ids is None else self.ids.category(label),
             "bbox": [round(v, 3) for v in box],
             "area": round(area, 3),
-            "iscrowd": int("segmentation" in more),
+            # Uncompressed run lengths are COCO's form of a crowd; what has a score is one object.
+            "iscrowd": int("segmentation" in more and "score" not in more),
             **more,
         }
 
@@ -98,6 +102,10 @@ class CocoWriter(Writer):
             # A mask of a label has no score of its own, and an evaluation needs one.
             rows = [{"score": 1.0} | {key: one[key] for key in kept if key in one} for one in self.annotations]
             _write_json(self.results, rows)
+
+
+def _area(counts: str, where: str) -> int:
+    return sum(decompressed(counts, where=where)[1::2])
 
 
 def _write_json(path: Path, document: Any) -> None:

@@ -21,14 +21,20 @@ from medzoo.types import Image
 from tests.contract.examples import batch, fit
 
 LABELS = {"classify": ("benign", "malignant"), "segment": ("background", "a", "b"), "detect": ("lesion",)}
-TYPES = list(registry.names("model"))
+TYPES = [
+    f"{name}{variant}"
+    for name in registry.names("model")
+    for variant in ("", *(f"-with-{one}" for one in registry.entry("model", name).tiny_variants))
+]
 
 
 def build(name: str) -> tuple[Any, Net, tuple[str, ...]]:
-    entry = registry.entry("model", name)
+    kind, _, variant = name.partition("-with-")
+    entry = registry.entry("model", kind)
     labels = LABELS[entry.task]
     torch.manual_seed(0)
-    return entry, entry.build(entry.params(**entry.tiny), Spec(entry.task, labels)), labels
+    tiny = entry.tiny_variants[variant] if variant else entry.tiny
+    return entry, entry.build(entry.params(**tiny), Spec(entry.task, labels)), labels
 
 
 def metadata(entry: Any, net: Net, labels: tuple[str, ...], name: str) -> Metadata:

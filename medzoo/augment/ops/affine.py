@@ -12,7 +12,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-from medzoo.augment.augmentation import OUTSIDE, Augmentation, Donors, Labelled, Share
+from medzoo.augment.augmentation import OUTSIDE, VISIBLE, Augmentation, Donors, Labelled, Share
+from medzoo.data.instances import areas_of, boxes_of
 from medzoo.errors import UserError
 from medzoo.types import Array
 
@@ -51,6 +52,8 @@ class Affine(Augmentation):
     def apply_labelled(self, sample: Labelled, rng: np.random.Generator, *, donors: Donors) -> Labelled:
         """See Augmentation.apply_labelled."""
         theta = self.sample(sample.image, rng)
+        if sample.masks is not None:
+            return self._with_masks(sample, sample.masks, theta)
         height, width = sample.image.shape[1:]
         sides = np.array([width, height, width, height], float)
         # Without a turn the matrix is diagonal: each side is scaled and shifted by itself.
@@ -58,13 +61,23 @@ class Affine(Augmentation):
         boxes = ((2 * sample.boxes / sides - 1 - shift) / scale + 1) / 2 * sides
         return Labelled(self.warp(sample.image, theta), boxes, sample.labels)
 
+    def _with_masks(self, sample: Labelled, masks: Array, theta: Array) -> Labelled:
+        """The image and its masks resampled, and the boxes of the masks; an object of whose mask too little is left
+        has an empty box."""
+        count = len(sample.boxes)
+        moved = self.warp_labels(masks, theta)
+        boxes = boxes_of(moved, count)
+        scale = 1 / abs(float(np.linalg.det(theta[:, :2])))
+        lost = areas_of(moved, count) < VISIBLE * scale * areas_of(masks, count)
+        return Labelled(self.warp(sample.image, theta), np.where(lost[:, None], 0, boxes), sample.labels, moved)
+
     def check_boxes(self, where: str) -> None:
         """See Augmentation.check_boxes."""
         if self.rotate:
             raise UserError(
                 "boxes cannot be rotated: the box around a rotated box is looser than the object",
                 where=f"{where}.rotate",
-                hint="set rotate: 0",
+                hint="set rotate: 0, or learn masks (model.mask)",
             )
 
     def sample(self, image: Tensor, rng: np.random.Generator) -> Array:
@@ -114,6 +127,18 @@ class Affine(Augmentation):
         torch.add(xx * x, (xy * y + x0)[:, None], out=grid[0, :, :, 0])
         torch.add(yx * x, (yy * y + y0)[:, None], out=grid[0, :, :, 1])
         return grid_sample(image[None], grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0]
+
+    @staticmethod
+    def warp_labels(layers: Array, theta: Array) -> Array:
+        """Label maps (L, H, W) resampled by what `sample` gave: the nearest pixel, 0 from outside."""
+        height, width = layers.shape[1:]
+        x, y = _middles(width).numpy(), _middles(height).numpy()
+        (xx, xy, x0), (yx, yy, y0) = theta
+        columns = np.floor((xx * x + (xy * y + x0)[:, None] + 1) / 2 * width).astype(np.int32)
+        rows = np.floor((yx * x + (yy * y + y0)[:, None] + 1) / 2 * height).astype(np.int32)
+        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        found: Array = layers[:, rows.clip(0, height - 1), columns.clip(0, width - 1)] * inside
+        return found
 
 
 def _warp(image: Tensor, grid: Tensor, *, mode: Literal["bilinear", "nearest"]) -> Tensor:

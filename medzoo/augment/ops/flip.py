@@ -32,7 +32,8 @@ class Flip(Augmentation):
         low, high, side = (0, 2, width) if self.axis == "x" else (1, 3, height)
         boxes = sample.boxes.copy()
         boxes[:, [low, high]] = side - boxes[:, [high, low]]
-        return Labelled(self.apply(sample.image, rng), boxes, sample.labels)
+        masks = None if sample.masks is None else np.flip(sample.masks, 2 if self.axis == "x" else 1)
+        return Labelled(self.apply(sample.image, rng), boxes, sample.labels, masks)
 
 
 ENTRY = Flip

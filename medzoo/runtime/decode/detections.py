@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
+from medzoo.imaging.instance_masks import InstanceMasks
 from medzoo.preprocess.extras import PROPOSED_BOXES
 from medzoo.results import Detections
 from medzoo.runtime.backends.base import detection_outputs
-from medzoo.runtime.decode.tiles import detect_in_tiles
+from medzoo.runtime.decode.tiles import Boxes, detect_in_tiles
 from medzoo.runtime.decode.volume_boxes import detect_volume
 from medzoo.runtime.predictor import Predictor, Prepared
 from medzoo.types import Array
@@ -19,13 +20,13 @@ def decode_detections(predictor: Predictor, prepared: Prepared, start: float) ->
     `start` is the time.perf_counter of the call.
     """
     array, proposed = prepared.image.array, prepared.extras.get(PROPOSED_BOXES)
-    cut = 0
+    cut, patches = 0, None
     if proposed is None and array.ndim == 4 and predictor.metadata.geometry.dims == 2:
         boxes, scores, classes = detect_volume(predictor.backend, array, threshold=predictor.threshold)
     elif prepared.tile is not None:
-        (boxes, scores, classes), cut = detect_in_tiles(partial(_boxes, predictor), array, prepared.tile)
+        (boxes, scores, classes, patches), cut = detect_in_tiles(partial(_boxes, predictor), array, prepared.tile)
     else:
-        boxes, scores, classes = _boxes(predictor, array, proposed)
+        boxes, scores, classes, patches = _boxes(predictor, array, proposed)
     facts = predictor.common_fields(prepared, start)
     if cut:
         said = f"{cut} of the boxes end where a tile does: objects larger than half a tile need a larger one"
@@ -35,12 +36,14 @@ def decode_detections(predictor: Predictor, prepared: Prepared, start: float) ->
         scores=scores,
         classes=classes,
         labels=predictor.metadata.labels,
+        masks=None if patches is None else InstanceMasks(patches, boxes, prepared.transform),
         **facts,
     )
 
 
-def _boxes(predictor: Predictor, array: Array, proposed: Array | None = None) -> tuple[Array, Array, Array]:
-    """Return boxes (N, 4), scores (N,) and classes (N,) at or above the threshold.
+def _boxes(predictor: Predictor, array: Array, proposed: Array | None = None) -> Boxes:
+    """Return boxes (N, 4), scores (N,), classes (N,) and, of a model that has them, masks (N, m, m) at or above the
+    threshold.
 
     array: a prepared picture (C, H, W), or regions (R, C, h, w) of the boxes `proposed` (R, 4).
     """
@@ -49,4 +52,4 @@ def _boxes(predictor: Predictor, array: Array, proposed: Array | None = None) ->
     kept = int(raw["count"][0])
     above = raw["scores"][0, :kept] >= predictor.threshold
     boxes, scores, classes = (raw[name][0, :kept][above] for name in ("boxes", "scores", "labels"))
-    return boxes, scores, classes
+    return boxes, scores, classes, raw["masks"][0, :kept][above] if "masks" in raw else None

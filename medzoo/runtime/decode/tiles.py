@@ -11,7 +11,8 @@ import numpy as np
 
 from medzoo.boxes import box_intersection, box_size
 from medzoo.errors import UserError
-from medzoo.types import Array
+from medzoo.imaging.instance_masks import InstanceMasks
+from medzoo.types import Array, GridTransform
 
 Size = tuple[int, int]
 OVERLAP = 0.5
@@ -19,8 +20,8 @@ OVERLAP = 0.5
 SLACK = 1 / 16
 """Of a tile: how far beyond its own part of the picture a tile still answers, so that no object falls between two."""
 _EDGE = 1.5  # pixels from a seam within which a box counts as cut by it
-Boxes = tuple[Array, Array, Array]
-"""Boxes (N, 4) as x0, y0, x1, y1, scores (N,), classes (N,)."""
+Boxes = tuple[Array, Array, Array, Array | None]
+"""Boxes (N, 4) as x0, y0, x1, y1, scores (N,), classes (N,), and masks (N, m, m) inside the boxes, None without."""
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,10 @@ def detect_in_tiles(find: Callable[[Array], Boxes], picture: Array, tile: Size) 
     height, width = picture.shape[1:]
     if height <= tile[0] and width <= tile[1]:
         return find(np.ascontiguousarray(picture, np.float32)), 0
-    boxes, scores, classes, cut = [], [], [], []
+    boxes, scores, classes, masks, cut = [], [], [], [], []
     for one in tiles((height, width), tile):
         window = picture[:, one.top : one.bottom, one.left : one.right]
-        found, how_sure, kinds = find(np.ascontiguousarray(window, np.float32))
+        found, how_sure, kinds, outlines = find(np.ascontiguousarray(window, np.float32))
         found = np.asarray(found, np.float32).reshape(-1, 4)
         placed = found + np.array([one.left, one.top, one.left, one.top], np.float32)
         x, y = (placed[:, :2] + placed[:, 2:]).T / 2
@@ -105,26 +106,54 @@ def detect_in_tiles(find: Callable[[Array], Boxes], picture: Array, tile: Size) 
         boxes.append(placed[mine])
         scores.append(how_sure[mine])
         classes.append(kinds[mine])
+        if outlines is not None:
+            masks.append(outlines[mine])
         cut.append((np.abs(placed[mine] - seams) <= _EDGE).any(axis=1))
     every = np.concatenate(boxes), np.concatenate(scores), np.concatenate(classes)
     halves = np.concatenate(cut)
-    kept = _suppress(*every, halves)
-    return (every[0][kept], every[1][kept], every[2][kept]), int(halves[kept].sum())
+    patches = np.concatenate(masks) if masks else None
+    kept = _suppress(*every, halves, patches)
+    found_masks = None if patches is None else patches[kept]
+    return (every[0][kept], every[1][kept], every[2][kept], found_masks), int(halves[kept].sum())
 
 
-def _suppress(boxes: Array, scores: Array, classes: Array, cut: Array) -> Array:
-    """Non-maximum suppression that prefers whole boxes to cut ones; return the kept indices, best first."""
+def _suppress(boxes: Array, scores: Array, classes: Array, cut: Array, masks: Array | None = None) -> Array:
+    """Non-maximum suppression that prefers whole boxes to cut ones; return the kept indices, best first.
+
+    With `masks` those are one object whose masks overlap, not their boxes: neighbours in a crowd share much of a box.
+    """
     order = np.lexsort((-scores, cut))
     area = box_size(boxes)
+    size = None
+    if masks is not None:
+        size = tuple(int(n) for n in np.ceil(boxes.max(axis=0, initial=0))[[3, 2]])
+        pasted = InstanceMasks(masks, boxes, GridTransform(size, size, np.eye(3)))
+        parts = [pasted.crop(k) for k in range(len(boxes))]
+        area = np.array([part.sum() for _, part in parts], float)
     free, kept = np.ones(len(boxes), bool), []
     for index in order:
         if not free[index]:
             continue
         kept.append(index)
         shared = box_intersection(boxes[index : index + 1], boxes)[0]
+        if size is not None:
+            for other in np.flatnonzero((shared > 0) & free):
+                shared[other] = _shared(parts[index], parts[other])
         overlap = shared / np.maximum(area + area[index] - shared, 1e-9)
         # What a seam cut off lies within the whole object.
         within = cut & (shared >= OVERLAP * np.maximum(area, 1e-9))
         free &= (classes != classes[index]) | ~((overlap >= OVERLAP) | within)
     chosen = np.array(kept, np.int64)
     return chosen[np.argsort(-scores[chosen], kind="stable")]
+
+
+def _shared(one: tuple[tuple[int, int], Array], other: tuple[tuple[int, int], Array]) -> int:
+    """Pixels that two masks share, each the corner and the part of the picture that holds it."""
+    low = np.maximum(one[0], other[0])
+    high = np.minimum(np.add(one[0], one[1].shape), np.add(other[0], other[1].shape))
+    if (high <= low).any():
+        return 0
+    first, second = (
+        part[tuple(slice(a, b) for a, b in zip(low - at, high - at, strict=True))] for at, part in (one, other)
+    )
+    return int((first & second).sum())

@@ -16,10 +16,10 @@ def compare_confident(
 ) -> dict[str, float]:
     """Compare detections with a score of at least `sure` on either side with the best overlapping one of the other.
 
-    Returns the largest differences: `boxes` as one minus IoU, `scores`, and in `labels` the number of detections
-    without a partner of IoU 0.5.
+    Returns the largest differences: `boxes` as one minus IoU, `scores`, `masks` as the mean over a mask's
+    points, and in `labels` the number of detections without a partner of IoU 0.5.
     """
-    largest = dict.fromkeys(("boxes", "scores", "labels"), 0.0)
+    largest = dict.fromkeys(("boxes", "scores", "labels"), 0.0) | _none(expected)
     for image in range(len(expected["count"])):
         mine, theirs = (
             {name: side[name][image, : int(side["count"][image])] for name in largest} for side in (expected, got)
@@ -38,7 +38,15 @@ def compare_confident(
                 partner = int(gaps.argmin())
                 largest["boxes"] = max(largest["boxes"], 1 - float(meets[partner]))
                 largest["scores"] = max(largest["scores"], float(gaps[partner]))
+                if "masks" in largest:
+                    apart = np.abs(one["masks"][index] - other["masks"][partner])
+                    largest["masks"] = max(largest["masks"], float(apart.mean()))
     return largest
+
+
+def _none(outputs: Mapping[str, Array]) -> dict[str, float]:
+    """No difference of masks, where there are any."""
+    return {"masks": 0.0} if "masks" in outputs else {}
 
 
 def compare_detections(
@@ -47,7 +55,7 @@ def compare_detections(
     """Return the largest differences of matched detections; `labels` counts those without a partner of their class."""
     from scipy.optimize import linear_sum_assignment
 
-    largest = dict.fromkeys(("boxes", "scores", "labels", "count"), 0.0)
+    largest = dict.fromkeys(("boxes", "scores", "labels", "count"), 0.0) | _none(expected)
     for image, (count, other) in enumerate(zip(expected["count"], got["count"], strict=True)):
         boxes, scores, labels = (
             [side[name][image, :n].astype(np.float64) for side, n in ((expected, int(count)), (got, int(other)))]
@@ -72,6 +80,10 @@ def compare_detections(
         # What follows the last detection is zero in both.
         mine["boxes"] = max(mine["boxes"], np.abs(got["boxes"][image, int(other) :]).max(initial=0))
         mine["scores"] = max(mine["scores"], np.abs(got["scores"][image, int(other) :]).max(initial=0))
+        if "masks" in largest:
+            one, two = (side["masks"][image].astype(np.float64) for side in (expected, got))
+            paired = np.abs(one[: int(count)][pairs[0]] - two[: int(other)][pairs[1]]).max(initial=0)
+            mine["masks"] = max(paired, np.abs(two[int(other) :]).max(initial=0))
         for name, value in mine.items():
             largest[name] = max(largest[name], float(value)) if np.isfinite(value) else float("inf")
     return largest

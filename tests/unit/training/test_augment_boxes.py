@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +20,11 @@ from medzoo.types import Array
 from tests.unit.training.scenes_toys import rectangle
 
 BOX = np.array([[30, 20, 62, 44]], np.float32)
+
+
+def augmented(*given: Any, **options: Any) -> tuple[torch.Tensor, Array, Array]:
+    found = augment_labelled(*given, **options)
+    return found.image, found.boxes, found.labels
 
 
 def bright(image: torch.Tensor) -> Array:
@@ -42,7 +49,7 @@ def bright(image: torch.Tensor) -> Array:
 def test_a_box_stays_tight(change: Augmentation) -> None:
     image = torch.from_numpy(rectangle(96, 112, BOX).astype(np.float32))
     for seed in range(8):
-        changed, boxes, kept = augment_labelled(image, BOX, np.zeros(1), [change], np.random.default_rng(seed))
+        changed, boxes, kept = augmented(image, BOX, np.zeros(1), [change], np.random.default_rng(seed))
         assert kept.tolist() == [0]
         np.testing.assert_allclose(boxes[0], bright(changed), atol=1.0)
     if isinstance(change, Affine | Flip):
@@ -55,7 +62,7 @@ def test_boxes_are_clipped_and_dropped_where_little_is_left() -> None:
     boxes = np.array([[0, 10, 40, 50], [40, 10, 80, 50], [50, 10, 100, 50], [184, 10, 224, 50]], np.float32)
     left, right = 0, 0
     for seed in range(40):
-        _, moved, kept = augment_labelled(
+        _, moved, kept = augmented(
             image, boxes, np.arange(4), [Affine(rotate=0, translate=0.25, scale=0)], np.random.default_rng(seed)
         )
         theta = Affine(rotate=0, translate=0.25, scale=0).sample(image, _after_share(seed))
@@ -85,7 +92,7 @@ def test_a_turn_is_refused_because_boxes_would_be_loose() -> None:
 
 
 def test_a_picture_without_objects_passes() -> None:
-    image, boxes, kept = augment_labelled(
+    image, boxes, kept = augmented(
         torch.ones(1, 20, 30),
         np.zeros((0, 4), np.float32),
         np.zeros(0, np.int64),

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
 from medzoo.augment.augmentation import augment_labelled
 from medzoo.augment.ops.blobs import APART, Blobs
+from medzoo.types import Array
+
+
+def augmented(*given: Any, **options: Any) -> tuple[torch.Tensor, Array, Array]:
+    found = augment_labelled(*given, **options)
+    return found.image, found.boxes, found.labels
 
 
 def scan(*, seed: int = 0) -> torch.Tensor:
@@ -49,10 +57,10 @@ def test_blobs_keep_apart_and_away_from_objects() -> None:
 def test_they_join_a_pictures_objects_as_the_first_label_and_repeat_by_seed() -> None:
     objects, labels = np.array([[5, 5, 15, 15]], np.float32), np.array([1])
     change = Blobs(count=3, share=1)
-    image, boxes, kinds = augment_labelled(scan(), objects, labels, [change], np.random.default_rng(3))
+    image, boxes, kinds = augmented(scan(), objects, labels, [change], np.random.default_rng(3))
     assert len(boxes) > 1
     assert kinds.tolist() == [1] + [0] * (len(boxes) - 1)
-    again = augment_labelled(scan(), objects, labels, [change], np.random.default_rng(3))
+    again = augmented(scan(), objects, labels, [change], np.random.default_rng(3))
     assert torch.equal(again[0], image)
     np.testing.assert_array_equal(again[1], boxes)
 

@@ -56,7 +56,8 @@ def test_canvas_and_boxes_are_those_of_the_graph() -> None:
         source = torch.from_numpy(sample.image.array.astype(np.float32))
         canvas, sizes = fit(source[None], *SIZE)
         for _ in range(2):  # read, then kept
-            image, boxes, _ = scenes.scene(index)
+            found = scenes.scene(index)
+            image, boxes = found.image, found.boxes
             assert torch.equal(image, canvas[0])
             scale = (sizes[:2] / sizes[2:]).repeat(2).numpy()
             np.testing.assert_allclose(boxes, sample.target.boxes * scale, atol=1e-4)  # type: ignore[union-attr]
@@ -98,7 +99,7 @@ def test_an_unreadable_picture_stops_or_is_left_out(caplog: pytest.LogCaptureFix
     for _ in range(2):
         assert [len(ordered.batch(0, step)[1]) for step in range(2)] == [2, 1]
     none = ToyScenes(2, broken=["s00", "s01"])
-    with pytest.raises(UserError, match="none of the training pictures"):
+    with pytest.raises(UserError, match="no training image can be read"):
         SceneBatches(pictures(none), batch=2, seed=0, on_bad_image="skip").batch(0, 0)
 
 
