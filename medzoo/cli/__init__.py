@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from medzoo.cli import deployment, figures, prediction, recipes, training, zoo
+from medzoo.cli import deployment, evaluation, prediction, recipes, training, zoo
 from medzoo.cli.terminal import fail, printable_output, show
 from medzoo.errors import UserError
 
@@ -25,15 +25,15 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "data": recipes.data,
     "train": training.train,
     "reproduce": training.reproduce,
-    "evaluate": figures.evaluate,
+    "evaluate": evaluation.evaluate,
     "predict": prediction.predict,
     "export": deployment.export,
     "verify": zoo.verify,
-    "benchmark": figures.benchmark,
+    "benchmark": evaluation.benchmark,
     "serve": deployment.serve,
     "token": deployment.token,
-    "report": figures.report,
-    "compare": figures.compare,
+    "report": evaluation.report,
+    "compare": evaluation.compare,
     "fetch": zoo.fetch,
 }
 

@@ -105,7 +105,7 @@ def predict(
         asked = (explain, surfaces, deidentify, form != "auto", batch is not None, annotations is not None)
         if options or any(asked):
             raise UserError("supports only pictures, masks and JSON", "--engine ray", "omit the other options")
-        found = _on_ray(model, inputs, **files, **load_options)
+        found = _predictions_on_ray(model, inputs, **files, **load_options)
     elif explain:
         if form != "auto" or deidentify or annotations is not None:
             raise UserError("explanations are written as pictures and JSON only", "--explain", "omit --format")
@@ -114,7 +114,7 @@ def predict(
         one_of("--device", device, ("auto", "cpu", "cuda"))
         if time_limit is not None:
             raise UserError("explanations run in PyTorch, which cannot be interrupted", "--time-limit", "omit it")
-        found = _explained(model, inputs, options, **files, device=device, threshold=threshold)
+        found = _explanations(model, inputs, options, **files, device=device, threshold=threshold)
     else:
         if deidentify:  # what libraries warn of, they quote
             logging.disable(logging.CRITICAL)
@@ -126,10 +126,10 @@ def predict(
             "deidentify": deidentify,
             "annotations": annotations,
         }
-        found = _answered(model, inputs, load_options, **files, **options)
+        found = _predictions(model, inputs, load_options, **files, **options)
     results: list[dict[str, Any]] = []
     try:
-        _told(found, results, as_json=as_json)
+        _print_results(found, results, as_json=as_json)
     except UserError:
         if as_json and results:  # what was answered before, as when the last file could not be written
             print_json(results)
@@ -144,7 +144,7 @@ def predict(
         raise typer.Exit(2)
 
 
-def _told(found: Iterator[dict[str, Any]], results: list[dict[str, Any]], *, as_json: bool) -> None:
+def _print_results(found: Iterator[dict[str, Any]], results: list[dict[str, Any]], *, as_json: bool) -> None:
     """Print each result as it comes, and collect it in `results`."""
     from medzoo.report.summary import result_line
 
@@ -164,7 +164,7 @@ def _told(found: Iterator[dict[str, Any]], results: list[dict[str, Any]], *, as_
             show(result_line(answer))
 
 
-def _answered(
+def _predictions(
     model: str, inputs: list[str], load_options: dict[str, Any], *, form: str, **options: Any
 ) -> Iterator[dict[str, Any]]:
     from medzoo import registry
@@ -185,14 +185,14 @@ def _answered(
     said = False
     for number, result in enumerate(predict_files(predictor, inputs, form=chosen, **options)):
         if isinstance(result, Failure):
-            _debugged(result)
+            _show_unexpected(result)
         elif not said:
             say(told)
             said = True
         yield Deidentifier.answer(result.to_dict(), number) if options["deidentify"] else result.to_dict()
 
 
-def _explained(
+def _explanations(
     model: str, inputs: list[str], options: dict[str, Any], *, out: Path, pictures: bool, **load_options: Any
 ) -> Iterator[dict[str, Any]]:
     from medzoo.commands.explain import Explainer, explain_files
@@ -200,11 +200,11 @@ def _explained(
     for result, explanation in explain_files(
         Explainer(model, **load_options), inputs, out=out, pictures=pictures, **options
     ):
-        _debugged(result)
+        _show_unexpected(result)
         yield result.to_dict() | ({"explanation": explanation.to_dict()} if explanation else {})
 
 
-def _debugged(result: Any) -> None:
+def _show_unexpected(result: Any) -> None:
     """Print the traceback of an unexpected error if --debug is set."""
     import click
 
@@ -212,7 +212,7 @@ def _debugged(result: Any) -> None:
         show_traceback(result.error)
 
 
-def _on_ray(model: str, inputs: list[str], **options: Any) -> Iterator[dict[str, Any]]:
+def _predictions_on_ray(model: str, inputs: list[str], **options: Any) -> Iterator[dict[str, Any]]:
     from medzoo.commands.predict import expand_folders
     from medzoo.commands.predict_ray import predict_on_ray
 

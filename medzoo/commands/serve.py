@@ -99,9 +99,8 @@ def _supervise(settings: Settings) -> int:
 
 def check_settings(settings: Settings) -> None:
     """Raise UserError for an address, certificates or tokens that cannot be used, before anything is started."""
-    from medzoo.serve.network import require_protection
+    from medzoo.serve.network import check_tls, require_protection
     from medzoo.serve.origin import OriginCheck
-    from medzoo.serve.tls import check_tls
     from medzoo.serve.tokens import Tokens
 
     require_protection(settings)

@@ -13,9 +13,10 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from medzoo.serve.pieces import Pieces
+from medzoo.serve.access import CERTIFICATE, certificate_name
 from medzoo.serve.settings import Settings
 
 _RESERVE = 64  # connections beyond the limit, for health probes only
@@ -75,7 +76,31 @@ class Connections:
         return True
 
 
-class LimitedProtocol(Pieces):
+class _StreamingProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol without two copies of every large body, and with the client certificate's name."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See HttpToolsProtocol; stores the name of the client's certificate."""
+        super().connection_made(transport)
+        secured = transport.get_extra_info("ssl_object")
+        certificate = secured.getpeercert() if secured is not None else None
+        if certificate:
+            names = [value for part in certificate["subject"] for kind, value in part if kind == "commonName"]
+            self.app_state = {**self.app_state, CERTIFICATE: certificate_name(names[0] if names else "")}
+
+    def on_body(self, body: bytes) -> None:
+        """See HttpToolsProtocol."""
+        cycle = self.cycle
+        if cycle.response_complete:
+            return
+        # Of bytes, the copy that the application is given is the piece itself.
+        cycle.body = cycle.body + body if cycle.body else body  # type: ignore[assignment]
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
+
+
+class LimitedProtocol(_StreamingProtocol):
     """One HTTP connection. `registry` is set by `limited_protocol`."""
 
     registry: Connections

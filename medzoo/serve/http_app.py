@@ -15,17 +15,17 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
-from medzoo.runtime.protocol.tensors import HEADER_LENGTH, InferenceRequest, build_response, parse_request
+from medzoo.runtime.protocol.tensors import HEADER_LENGTH, InferenceRequest, parse_request
 from medzoo.serve.access import AccessControl, AccessMiddleware
-from medzoo.serve.answer import dump_response
 from medzoo.serve.inference_error import ErrorCode, InferenceError
 from medzoo.serve.openapi import openapi
 from medzoo.serve.parameters import read_threshold, read_timeout, require_known, unique
 from medzoo.serve.repository import EXTENSIONS, ModelRepository
 from medzoo.serve.request_body import header_length, receive_body
 from medzoo.serve.request_record import current_record
+from medzoo.serve.responses import inference_response
 from medzoo.serve.served_model import ServedModel, ServedPipeline
 from medzoo.serve.uploads import OPTIONS, Options, Upload, predict_uploads
 
@@ -146,7 +146,7 @@ async def _infer(repository: ModelRepository, request: Request) -> Response:
             running = repository.infer(served, inference, timeout=timeout, threshold=threshold)
             outputs = (await _cancel_on_disconnect(request, running)).outputs
             long = any(array.nbytes > _LONG and not inference.wants_binary(name) for name, array in outputs.items())
-            return await _maybe_in_thread(long, _inference_response, served.name, outputs, inference)
+            return await _maybe_in_thread(long, inference_response, served.name, outputs, inference)
 
 
 async def _parse_inference(repository: ModelRepository, body: memoryview, header: int | None) -> InferenceRequest:
@@ -161,31 +161,6 @@ async def _parse_inference(repository: ModelRepository, body: memoryview, header
     if length <= _LONG:
         return parse_request(body, header)
     return await repository.parse_request(body, header)
-
-
-def _inference_response(model: str, outputs: Any, inference: InferenceRequest) -> Response:
-    document, tails = build_response(model, outputs, request=inference, listed=False)
-    head = dump_response(document)
-    if not tails:
-        return Response(head, media_type="application/json")
-    return _BinaryResponse([head, *tails])
-
-
-class _BinaryResponse(Response):
-    """A JSON header followed by tensors, sent in parts: joining them would copy them once more."""
-
-    media_type = "application/octet-stream"
-
-    def __init__(self, parts: Sequence[bytes | memoryview]) -> None:
-        length = sum(len(part) for part in parts)
-        super().__init__(headers={"Content-Length": str(length), HEADER_LENGTH: str(len(parts[0]))})
-        self.parts = parts
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        for part in self.parts:
-            await send({"type": "http.response.body", "body": part, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _predict(repository: ModelRepository, request: Request) -> Response:

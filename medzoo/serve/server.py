@@ -22,12 +22,11 @@ from medzoo.serve.connections import limited_protocol
 from medzoo.serve.http_app import http_app
 from medzoo.serve.logs import log
 from medzoo.serve.memory import release_memory
-from medzoo.serve.network import require_protection
+from medzoo.serve.network import check_tls, require_protection
 from medzoo.serve.repository import ModelRepository
 from medzoo.serve.settings import Settings
 from medzoo.serve.sockets import listen
 from medzoo.serve.supervisor import send_heartbeats
-from medzoo.serve.tls import check_tls
 
 
 class Server:

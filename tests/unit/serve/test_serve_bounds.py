@@ -23,7 +23,7 @@ from medzoo.runtime.protocol import open_inference_pb2 as pb
 from medzoo.runtime.protocol.messages import SERVICE
 from medzoo.runtime.protocol.raw_contents import REQUEST, join, split
 from medzoo.runtime.protocol.tensors import HEADER_LENGTH, InferenceRequest, build_request, build_response
-from medzoo.serve.answer import dump_response
+from medzoo.serve.responses import dump_response
 from medzoo.serve.server import Server
 from tests.unit.serve.test_serve_http import png, question
 

@@ -15,9 +15,9 @@ import medzoo
 from medzoo.errors import UserError
 from medzoo.runtime.backends.credentials import redact_url, tls_error
 from medzoo.runtime.backends.onnx import OnnxBackend
+from medzoo.serve.network import check_tls
 from medzoo.serve.server import Server
 from medzoo.serve.settings import Settings
-from medzoo.serve.tls import check_tls
 from tests.unit.serve.certificates import Authority, Pair
 
 BOTH = ("https", "grpcs")

@@ -36,7 +36,7 @@ def evaluate(
 
         folder = record_evaluation(model)
         say(f"metrics, predictions, worst cases and card are in {folder.path}")
-        show_figures(folder.manifest["metrics"], as_json=as_json)
+        show_metrics(folder.manifest["metrics"], as_json=as_json)
         return
     from medzoo.commands.evaluate import evaluate as run_evaluation
 
@@ -48,7 +48,7 @@ def evaluate(
         backend=one_of("--backend", backend, ("auto", "onnx", "torch")),
         device=one_of("--device", device, ("auto", "cpu", "cuda", "tensorrt")),
     )
-    show_figures(result.to_dict(), as_json=as_json)
+    show_metrics(result.to_dict(), as_json=as_json)
 
 
 def compare(
@@ -119,7 +119,7 @@ def report(
     show(str(path))
 
 
-def show_figures(document: Any, *, as_json: bool) -> None:
+def show_metrics(document: Any, *, as_json: bool) -> None:
     if as_json:
         print_json(document)
         return
