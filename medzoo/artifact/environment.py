@@ -1,4 +1,4 @@
-"""What a model was made on and with, for its manifest: versions and hardware, no names of machine or user."""
+"""The environment of a training for its manifest: versions and hardware, no names of machine or user."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def processor() -> str:
 
 
 def _cpuinfo(field: str) -> str:
-    """What Linux says of the first processor under this name; "" where it says nothing."""
+    """A field of /proc/cpuinfo for the first processor; "" where there is none."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(errors="replace").splitlines() if cpuinfo.is_file() else []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")

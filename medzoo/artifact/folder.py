@@ -1,4 +1,4 @@
-"""The model folder that every stage exchanges: its files, their digests, and how it is written and refused.
+"""Read and write model folders: the files, their digests, all or nothing.
 
 Fixed names: recipe.yaml, manifest.json, manifest.sha256, README.md (card), model.onnx, model.safetensors.
 manifest.json lists the SHA-256 of every file it vouches for; manifest.sha256 is the digest of its own bytes. A folder
@@ -92,7 +92,7 @@ class ModelFolder:
 
 
 def check(path: Path, manifest: Mapping[str, Any]) -> list[Fault]:
-    """What differs between a folder and its manifest, a fault a file; files that it does not list among them."""
+    """Compare a folder with its manifest: one fault a file, unlisted files included."""
     faults: list[Fault] = []
     absent = omitted_files(path)
     for name, facts in manifest["files"].items():
@@ -115,7 +115,7 @@ def check(path: Path, manifest: Mapping[str, Any]) -> list[Fault]:
 
 
 def unlisted(path: Path, listed: Iterable[str]) -> Iterator[str]:
-    """What lies in a model folder without being among the files `listed`, and is not ignored; links always."""
+    """Files of a model folder that are not `listed` and not ignored; links always count."""
     names = {MANIFEST, DIGEST, *listed}
     folders = {str(parent) for name in names for parent in Path(name).parents}
     pending = [""]
@@ -148,7 +148,7 @@ def _unlisted_faults(path: Path, listed: Iterable[str]) -> list[Fault]:
 
 
 def omitted_files(path: Path) -> frozenset[str]:
-    """The files that a model folder says it does without."""
+    """Files that this copy of a model folder leaves out, as it states itself."""
     listed = path / LEFT_OUT
     if not listed.is_file():
         return frozenset()

@@ -91,7 +91,7 @@ def released() -> Index:
 
 
 def is_released(folder: Path, *, named: str) -> bool:
-    """Whether the model folder `folder` is the released model `named`, as its manifest goes, which vouches for the
+    """Return True if `folder` is the released model `named` by its manifest, which vouches for the
     other files."""
     listed = {one.name: one for one in released().models[named]}[MANIFEST]
     return (folder / MANIFEST).is_file() and sha256(folder / MANIFEST) == listed.sha256

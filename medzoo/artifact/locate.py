@@ -1,4 +1,4 @@
-"""MODEL and RECIPE as they are typed: a zoo name, a folder, an ONNX file, a file, or a recipe's name."""
+"""Find models and recipes by what users type: a name, a folder, or a file."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def zoo_folders() -> list[Path]:
-    """Where released models lie, first match first: $MEDZOO_ZOO, a checkout's zoo/, what was fetched, the wheel's."""
+    """Folders of released models, the first match wins: $MEDZOO_ZOO, a checkout's zoo/, the cache, the wheel's."""
     named = os.environ.get("MEDZOO_ZOO")
     folders = [Path(named)] if named else []
     return [*folders, _PACKAGE.parent / "zoo", fetched_folder(), _PACKAGE / "zoo"]
 
 
 def fetched_folder() -> Path:
-    """Where `medzoo fetch` puts models: in the user's cache folder."""
+    """The folder of `medzoo fetch`, in the user's cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medzoo" / "models"
 
 
@@ -47,7 +47,7 @@ def recipes() -> dict[str, Path]:
 
 
 def find_model(model: str | Path) -> Path:
-    """A model folder or .onnx file.
+    """Find a model folder or .onnx file.
 
     Raises UserError that suggests what there is; and for a model that is found by its name, or among those that were
     fetched, and goes by the name of a released one without being it.
@@ -82,7 +82,7 @@ def claimed_name(path: Path) -> str | None:
 
 
 def refuse_unreleased(path: Path) -> None:
-    """Raises UserError for a folder of the zoo that goes by a released model's name and is another model."""
+    """Raise UserError for a folder of the zoo that has a released model's name but is another model."""
     name = claimed_name(path)
     if name is not None:
         raise UserError(
@@ -93,7 +93,7 @@ def refuse_unreleased(path: Path) -> None:
 
 
 def find_recipe(recipe: str | Path) -> Path:
-    """A recipe's file. Raises UserError that suggests what there is."""
+    """Find a recipe's file. Raises UserError that suggests a near name."""
     path = Path(recipe)
     if path.is_file():
         return path

@@ -1,4 +1,4 @@
-"""manifest.json as it is read: what it must hold, whoever wrote it."""
+"""Read and check manifest.json, whoever wrote it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Manifest(dict[str, Any]):
 
 
 def is_plain_name(name: str) -> bool:
-    """Whether a file's name in a manifest, an index or an archive stays inside the folder, on every system."""
+    """Return True if a name in a manifest, index or archive stays inside the folder, on every system."""
     return bool(_PLAIN.fullmatch(name)) and ".." not in name
 
 

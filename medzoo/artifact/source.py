@@ -1,4 +1,4 @@
-"""Where released models are brought from: a web server, a folder, or an archive. Nothing that they say is trusted.
+"""Sources of released models: a web server, a folder or an archive. Nothing from them is trusted.
 
 A source only hands out bytes from an offset on; who asks knows how many there must be, and their digest.
 """
@@ -68,7 +68,7 @@ class Source(Protocol):
 
 
 class FetchLimits:
-    """How long a fetch may take in all, and how slow its server may be, so that neither keeps it waiting for ever."""
+    """Limits of a fetch: the total time, and the lowest rate of its server."""
 
     def __init__(self, *, deadline: float = DEADLINE, min_rate: float = MIN_RATE, window: float = _WINDOW) -> None:
         self.deadline, self.min_rate, self.window = deadline, min_rate, window
@@ -271,7 +271,7 @@ def open_source(base: str | Path, *, pace: FetchLimits | None = None) -> HttpSou
 
 
 def _is_zip_file(entry: zipfile.ZipInfo) -> bool:
-    """Whether a member is a regular file; links and devices show in the mode that Unix zips carry."""
+    """True if a member is a regular file; links and devices show in the mode that Unix zips carry."""
     kind = (entry.external_attr >> 16) & 0o170000
     return not entry.is_dir() and kind in (0, 0o100000)
 

@@ -112,7 +112,7 @@ def read_index(source: Source, *, pin: str, where: str) -> Index:
 
 
 def _whole(target: Path, files: tuple[IndexFile, ...]) -> bool:
-    """Whether a folder holds every file of the index, byte by byte."""
+    """True if a folder holds every file of the index, byte by byte."""
     return all(_is(target / one.name, one) for one in files)
 
 

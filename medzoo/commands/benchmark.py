@@ -1,4 +1,4 @@
-"""`medzoo benchmark`: every backend and precision of a model on this machine, measured in turns."""
+"""`medzoo benchmark`: measure every backend and precision of a model on this machine, in turns."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """The rows, what they were measured on, and what could not be measured here and why.
+    """The rows, the inputs they were measured on, and what could not be measured here and why.
 
     `metric`: name, split and number of items of the rows' metric, and whether it was measured now or at the export.
     """
@@ -208,7 +208,7 @@ def _candidates(folder: ModelFolder) -> tuple[list[Key], dict[str, str]]:
 
 
 def _served(folder: ModelFolder, stack: ExitStack, absent: dict[str, str]) -> tuple[int, dict[Key, Backend]]:
-    """The number of a server's process, and the same float32 graph behind it, over HTTP and gRPC."""
+    """The process id of a server, and the same float32 graph behind it, over HTTP and gRPC."""
     if find_spec("uvicorn") is None or find_spec("grpc") is None:
         absent["server"] = "the extra serve is not installed"
         return 0, {}
@@ -276,7 +276,7 @@ def _inputs(golden: Golden, rows: int, side: int) -> dict[str, Array]:
 def _in_turns(
     backends: Mapping[Key, Backend], inputs: Mapping[str, Array], *, seconds: float
 ) -> dict[Key, list[float]]:
-    """Seconds of each run; every round asks each backend once, so that what disturbs one disturbs all."""
+    """Seconds of each run; every round runs each backend once, so that a disturbance hits all alike."""
     times: dict[Key, list[float]] = {key: [] for key in backends}
     end = time.perf_counter() + seconds
     rounds = 0

@@ -1,4 +1,4 @@
-"""`medzoo compare`: models that were scored on the same items, pair by pair, and how their recipes differ."""
+"""`medzoo compare`: paired differences of models scored on the same items, and of their recipes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Comparison:
 
 
 def compare(models: Sequence[str | Path]) -> Comparison:
-    """Compare model folders by what each answered to every test item (evaluation.json); nothing is run.
+    """Compare model folders by their predictions for every test item (evaluation.json); nothing is run.
 
     Raises UserError for fewer than two models, one without its answers, or items that are not the same.
 

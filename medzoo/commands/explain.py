@@ -1,4 +1,4 @@
-"""`medzoo predict --explain`: where a classifier looked, and what its layers made of the picture."""
+"""`medzoo predict --explain`: Grad-CAM heat maps and feature maps of a classifier."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Explainer:
 def explain_files(
     explainer: Explainer, inputs: Sequence[str], *, out: Path, pictures: bool = True, **options: Any
 ) -> Iterator[tuple[Classification | Failure, Explanation | None]]:
-    """Answer and explain `inputs` in order, one after another; files as in `predict_files`, and the two pictures.
+    """Predict and explain `inputs` in order, one after another; files as in `predict_files`, and the two pictures.
 
     A Failure, without an explanation, stands in the place of an input that cannot be answered or explained.
     """

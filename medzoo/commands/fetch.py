@@ -1,4 +1,4 @@
-"""`medzoo fetch`: released models to this machine, whoever brings them; and the index that vouches for them."""
+"""`medzoo fetch`: download released models, verified by the index; and write that index."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def fetch(
 
 
 def _folder(index: Index, name: str) -> Path:
-    """Where a model is put: another index's model of a released name apart, to be loaded by its path alone."""
+    """The folder to fetch a model to: another index's model of a released name goes apart, to be loaded by path."""
     known = released().models
     if name in known and set(known[name]) != set(index.models[name]):
         return fetched_folder().with_name(f"models-{index.digest[:12]}")

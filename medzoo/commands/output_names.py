@@ -40,7 +40,7 @@ class NameRegistry:
         return {_folded(name.with_name(name.name + one)) for one in self.added}
 
     def is_free(self, name: PurePath, wanted: frozenset[str] | set[str] = frozenset()) -> bool:
-        """Whether no file of `name` was given out, or is one of `wanted`, and none is where a folder is needed."""
+        """True if no file of `name` was given out, or is one of `wanted`, and none is where a folder is needed."""
         files = self.files_of(name)
         clear = files.isdisjoint(self.files) and files.isdisjoint(wanted) and files.isdisjoint(self.folders)
         return clear and self.files.isdisjoint(_folders(name)) and wanted.isdisjoint(_folders(name))
@@ -142,7 +142,7 @@ def refuse_overwrite(
 
 
 def _state(path: Path) -> tuple[int, int] | None:
-    """What tells a file from every other, whatever it is called; None if it is not there."""
+    """The identity of a file, whatever its name; None if it does not exist."""
     try:
         found = path.stat()
     except (OSError, ValueError):
@@ -158,7 +158,7 @@ def _entries(folder: Path) -> frozenset[str]:
 
 
 def _is_slice(place: Path, folder: Path) -> bool:
-    """Whether a file lies below the folder of a series and is DICOM."""
+    """True if a file lies below the folder of a series and is DICOM."""
     if not place.is_relative_to(os.path.realpath(folder)):
         return False
     try:

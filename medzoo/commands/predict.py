@@ -185,7 +185,7 @@ def _writer(form: str, predictor: Predictor, folder: Path, **options: Any) -> Wr
 
 
 def write_result(result: Any, base: Path, *, pictures: bool) -> Any:
-    """What `predict_files` writes of one result by default; returns it, with the path of its mask if it has one."""
+    """Write one result as `predict_files` does by default; returns it, with the path of its mask if it has one."""
     options = WriterOptions(base.parent, result.model, result.task, getattr(result, "labels", ()))
     result = open_writer("auto", options).write(result, base)
     if pictures:

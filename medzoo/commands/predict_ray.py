@@ -24,7 +24,7 @@ _INPUTS = 8  # that a worker is handed at once, and asked again if it dies
 def predict_on_ray(
     model: str, inputs: Sequence[str], *, out: Path, pictures: bool = True, workers: int | None = None, **options: Any
 ) -> Iterator[dict[str, Any]]:
-    """What `predict --json` prints for each input, in order. `options` go to `medzoo.load`.
+    """Predict on a Ray cluster: yields the documents of `predict --json` in order. `options` go to `medzoo.load`.
 
     Runs on the cluster that $RAY_ADDRESS names, else on one that is started here for as long as it takes. On a
     cluster, model, inputs and `out` are paths that every node sees. `workers`: by default one for each GPU, or

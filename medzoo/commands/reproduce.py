@@ -1,4 +1,4 @@
-"""`medzoo reproduce`: a model trained again from its own folder, beside what it was."""
+"""`medzoo reproduce`: train a model again from its own folder and compare."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Reproduction:
         }
 
     def lines(self) -> list[str]:
-        """What a person reads: differences first, then whether they mattered."""
+        """The report as lines of text: differences first, then their effect."""
         found = [f"{name}: {then}, now {now}" for name, (then, now) in self.differences.items()]
         found = found or ["recipe, data, split, versions and hardware are the same"]
         if self.weights_identical:
@@ -87,7 +87,7 @@ def reproduce(model: str | Path, *, out: str | Path | None = None, console: Cons
 
 
 def _largest(old: ModelFolder, new: ModelFolder) -> float | None:
-    """Between the weights of two folders; None where their shapes differ, or this copy has not those of the old one."""
+    """Largest difference between the weights of two folders; None if shapes differ, or this copy lacks the old ones."""
     from safetensors.numpy import load_file
 
     if _WEIGHTS in omitted_files(old.path):
@@ -99,7 +99,7 @@ def _largest(old: ModelFolder, new: ModelFolder) -> float | None:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Of two manifests: recipe, data, split, versions and hardware that are not the same, by name."""
+    """Differences of two manifests by name: recipe, data, split, versions and hardware."""
 
     def facts(manifest: Mapping[str, Any]) -> dict[str, Any]:
         made = manifest["environment"]

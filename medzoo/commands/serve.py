@@ -37,7 +37,7 @@ def serve(
     gpu: GpuOptions | None = None,
     supervised: bool = True,
 ) -> int:
-    """Serve until told to stop; the exit code.
+    """Serve until told to stop; returns the exit code.
 
     With `supervised`, this process only watches over another that serves. Raises UserError for a model or a
     port that cannot be had.
@@ -77,7 +77,7 @@ def serve(
 
 
 def _supervise(settings: Settings) -> int:
-    """Start this very command again as a worker, and again if it dies, on the same ports."""
+    """Run this command as a worker process and restart it if it dies, on the same ports."""
     from medzoo.serve.sockets import free_port, listen
     from medzoo.serve.spool import FOLDER, Spool
     from medzoo.serve.supervisor import supervise
@@ -111,7 +111,7 @@ def check_settings(settings: Settings) -> None:
 
 
 def read_token(path: Path | None) -> str | None:
-    """The bearer token: from a file, else from $MEDZOO_TOKEN, else none. Never from the command line, which
+    """Read the bearer token: from a file, else from $MEDZOO_TOKEN, else None. Never from the command line, which
     every user of the machine can read."""
     if path is None:
         return os.environ.get(TOKEN) or None
@@ -131,7 +131,7 @@ def read_token(path: Path | None) -> str | None:
 def _opened(
     models: Sequence[str], *, device: Device, precision: PrecisionName, gpu: GpuOptions | None = None
 ) -> tuple[list[OnnxBackend], list[Pipeline]]:
-    """The graphs to serve, those of pipelines among them, warmed up; and the pipelines."""
+    """Open and warm up the graphs to serve, members of pipelines included; returns them and the pipelines."""
     graphs: dict[Path, OnnxBackend] = {}
     pipelines = []
     # A GPU's first answer may take long, and nothing else would say what is being waited for.

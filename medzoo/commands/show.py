@@ -1,4 +1,4 @@
-"""`medzoo list` and `medzoo show`: what there is, and what one model says of itself."""
+"""`medzoo list` and `medzoo show`: the models on this machine, and the card of one."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def show(model: str | Path) -> dict[str, Any]:
 
 
 def describe_input(manifest: Mapping[str, Any]) -> str:
-    """What a model is given, in a few words for tables."""
+    """Describe a model's input in a few words for tables."""
     kind = manifest["data"]["type"]
     words = (registry.entry("data", kind).image if kind in registry.names("data") else "") or kind
     by_itself = any(metric["name"].startswith("machine-outline/") for metric in manifest["metrics"]["figures"])
@@ -62,6 +62,6 @@ def describe_input(manifest: Mapping[str, Any]) -> str:
 
 
 def describe_evaluation(manifest: Mapping[str, Any]) -> str:
-    """On what a model's metrics were measured, in a few words for tables."""
+    """Describe the data of a model's evaluation in a few words for tables."""
     metrics = manifest["metrics"]
     return f"{manifest['data']['type']} {metrics['split']}, {metrics['items']} items"

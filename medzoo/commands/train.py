@@ -292,7 +292,7 @@ def _split(data: OpenData) -> dict[str, Any]:
 
 
 def check_writable(folder: Path) -> None:
-    """Find out before hours of training, not after, that the folder cannot be written or holds something else."""
+    """Raise UserError before a training, not after it, if the folder cannot be written or holds other files."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"

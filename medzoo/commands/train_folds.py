@@ -34,7 +34,7 @@ _ROOM = 3 << 30  # bytes of free memory that a training is given
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """The folder with fold-0, fold-1, ... and the metrics over every item, each answered by the model of its fold."""
+    """The folder with fold-0, fold-1, ... and the metrics over all items, each predicted by the model of its fold."""
 
     folder: Path
     metrics: Sequence[Mapping[str, Any]]
@@ -110,7 +110,7 @@ def cross_validate(
 
 
 def pooled_metrics(folders: Sequence[Path]) -> list[Metric]:
-    """Metrics over the test items of all folders together, as if one model had answered them."""
+    """Metrics over the test items of all folders together, as if one model had predicted them."""
     parts = [read_scores(ModelFolder.open(folder).file(FILE)) for folder in folders]
     everything = Scores(parts[0].scope)
     for part in parts:
@@ -121,7 +121,7 @@ def pooled_metrics(folders: Sequence[Path]) -> list[Metric]:
 
 @contextmanager
 def _passed_on(running: Mapping[int, subprocess.Popen[str]]) -> Iterator[list[int]]:
-    """Passes on to the trainings what tells this process to end, and lists it; ends them if the block is left early."""
+    """Pass the signals that end this process on to the trainings, and list them; end all if the block is left early."""
     told: list[int] = []
 
     def tell(number: int, _: object) -> None:
@@ -171,7 +171,7 @@ def _last_line(place: Path) -> str:
 
 
 def _room() -> int:
-    """Trainings that fit side by side: one a GPU, else one a core, as far as free memory goes."""
+    """Number of trainings that fit side by side: one a GPU, else one a core, as far as free memory goes."""
     devices = _gpus()
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return max(1, min(devices or _cores(), free // _ROOM))

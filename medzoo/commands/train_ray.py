@@ -105,7 +105,7 @@ def train_on_ray(
 
 
 def _work(config: Mapping[str, Any]) -> None:
-    """What each worker runs; whatever it refuses is left for the process that was asked."""
+    """Run in each worker; its errors are left for the process that started the training."""
     import torch
 
     from medzoo.training.launch import ray_worker
@@ -171,7 +171,7 @@ def _cluster(ray: Any) -> Iterator[None]:
 
 
 def _share(resources: Mapping[str, float], recipe: Recipe, *, nodes: int) -> tuple[int, bool, int]:
-    """How many workers, whether each has a GPU, and the cores of each. Raises UserError for more than there are."""
+    """Number of workers, True if each has a GPU, and the cores of each. Raises UserError for more than there are."""
     gpus, cpus = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
     asked = recipe.train.devices
     count = (gpus or nodes) if asked == "auto" else asked * recipe.train.nodes
@@ -185,7 +185,7 @@ def _share(resources: Mapping[str, float], recipe: Recipe, *, nodes: int) -> tup
 
 
 def _refuse(work: Path) -> None:
-    """Raise what a worker refused, as it would have been raised here."""
+    """Raise the error of a worker as if it had been raised here."""
     path = work / _REFUSED
     if path.is_file():
         raise UserError.of([Fault(*fault) for fault in json.loads(path.read_text())])

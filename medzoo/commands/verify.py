@@ -19,14 +19,14 @@ from medzoo.runtime.metadata import PRECISIONS, graph_file
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was found to be still true."""
+    """A check that passed: its name, and a sentence."""
 
     name: str
     words: str
 
 
 def verify(model: str | Path) -> list[Check]:
-    """What was checked. Raises UserError that names the first kind of thing that is no longer true."""
+    """Check digests, card, metrics, members and parity of a model folder. Raises UserError for the first that fails."""
     from medzoo.runtime.parity.gate import check_golden_file, check_metadata
 
     path = find_model(model)
@@ -65,7 +65,7 @@ def verify(model: str | Path) -> list[Check]:
 
 
 def _same_figures(scores: Scores, folder: ModelFolder) -> None:
-    """Raises UserError if a metric of the manifest does not follow from the answers that evaluation.json holds."""
+    """Raise UserError if a metric of the manifest does not follow from the predictions in evaluation.json."""
     counted = {metric.name: metric for metric in scores.metrics()}
     for said in folder.manifest["metrics"]["figures"]:
         mine = counted.get(said["name"])

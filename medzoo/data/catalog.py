@@ -1,6 +1,8 @@
-"""What a recipe may name: joins the registry, the steps and the metrics into the catalog that recipes are
-checked against. The options of model types, graph steps and augmentations need torch; without it that part is left to
-the machine that trains."""
+"""The catalog that recipes are checked against: registered types, steps, tasks and metrics with their options.
+
+The options of model types, graph steps and augmentations need torch; without it they are checked on the machine that
+trains.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from medzoo.task import task_of
 
 
 def has_torch() -> bool:
-    """Whether the extra `train` can be there; imports nothing."""
+    """Return True if torch is installed; imports nothing."""
     return importlib.util.find_spec("torch") is not None
 
 
@@ -37,7 +39,7 @@ class Catalog:
         return task_of(task).metrics
 
     def cross_check(self, recipe: Recipe) -> Iterable[tuple[tuple[str | int, ...], str, str | None]]:
-        """What is wrong between the recipe's parts: (path of the field, what, hint)."""
+        """Check fields against each other: yields (path of the field, error, hint)."""
         entry = registry.entry("model", recipe.model.type)
         if entry.task != recipe.task:
             yield ("model", "type"), f"{recipe.model.type} is for task {entry.task}, not {recipe.task}", None
@@ -54,20 +56,20 @@ class Catalog:
 
 
 class Unchecked(BaseModel):
-    """Options that only the machine that trains can check."""
+    """Options that can only be checked on the machine that trains."""
 
     model_config = ConfigDict(extra="allow")
 
 
 class _All(tuple[str, ...]):
-    """Names of which none is known to be wrong."""
+    """Names that cannot be checked: all are accepted."""
 
     def __contains__(self, name: object) -> bool:
         return True
 
 
 class CatalogWithoutTorch(Catalog):
-    """What can be checked where torch is not installed: data, host steps and metrics whole, models by name."""
+    """The catalog where torch is not installed: data, host steps and metrics are checked whole, models by name."""
 
     def names(self, kind: Kind) -> Sequence[str]:
         """See Catalog; of steps in the graph and of augmentations all names are taken."""
@@ -85,10 +87,10 @@ class CatalogWithoutTorch(Catalog):
 def _check_task(recipe: Recipe) -> Iterable[tuple[tuple[str | int, ...], str, str | None]]:
     tasks = registry.entry("data", recipe.data.type).tasks
     if recipe.task not in tasks:
-        wrong = f"{recipe.data.type} does not serve task {recipe.task}"
-        yield ("data", "type"), wrong, f"it serves {', '.join(tasks)}"
+        wrong = f"data type {recipe.data.type} does not support task {recipe.task}"
+        yield ("data", "type"), wrong, f"it supports {', '.join(tasks)}"
 
 
 def catalog() -> Catalog:
-    """The catalog, as far as it goes where torch is not installed."""
+    """Return the catalog; without torch, the part of it that can be checked."""
     return Catalog() if has_torch() else CatalogWithoutTorch()

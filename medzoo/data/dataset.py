@@ -1,4 +1,4 @@
-"""What a data type gives to the rest of medzoo: items that can be split by group, and samples on demand."""
+"""The contract of a dataset: items that can be split by group, and samples on demand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from medzoo.types import Array, Image
 
 Part = Literal["train", "val", "test"]
-DERIVED = "made"  # key of Image.meta: which of the images made from one file this stands for
+DERIVED = "made"  # key of Image.meta: which of the images derived from one file this stands for
 
 
 class DataParams(BaseModel):
@@ -40,7 +40,7 @@ class Item:
 
 @dataclass(frozen=True, eq=False)
 class IgnoredObjects:
-    """Objects that count neither as found nor as missed, and that no training sees: boxes (M, 2n) and labels (M,).
+    """Objects that count neither as found nor as missed and are left out of training: boxes (M, 2n), labels (M,).
 
     `crowd`: each stands for a group (COCO's iscrowd), in which a detection need only lie.
     """
@@ -68,13 +68,13 @@ class Objects:
     masks: Callable[[], Array] | None = None
 
     def ignoring(self, ignored: IgnoredObjects) -> Objects:
-        """The same objects with others beside them that do not count."""
+        """Return these objects with `ignored` beside them."""
         return replace(self, ignored=ignored)
 
 
 @dataclass(frozen=True)
 class Note:
-    """Something about labels that were read, for the audit: a kind, a sentence, and the file ("": the dataset)."""
+    """A note on labels for the audit: its kind, a sentence, and the file ("": the whole dataset)."""
 
     kind: str
     text: str
@@ -84,8 +84,8 @@ class Note:
 @dataclass(frozen=True, eq=False)
 class Sample:
     """A read item: the image as stored, and its target by task: classify an index into the labels, segment a
-    label array on the image's grid (uint8), detect `Objects`; `mask`: an outline that came with it; `notes`: what an
-    audit tells of it."""
+    label array on the image's grid (uint8), detect `Objects`; `mask`: an outline that came with it; `notes`: notes for
+    the audit."""
 
     item: Item
     image: Image
@@ -106,26 +106,26 @@ class Dataset(Protocol):
 
 @runtime_checkable
 class EpochDataset(Protocol):
-    """A dataset of which a training sees other images in later epochs."""
+    """A dataset whose images differ from epoch to epoch."""
 
     def items_at_epoch(self, items: Sequence[Item], epoch: int) -> list[Item]:
-        """`items` as they are in `epoch`: some are made anew."""
+        """Return `items` as they are in `epoch`: some are made anew."""
 
 
 @runtime_checkable
 class DerivedDataset(Protocol):
-    """A dataset whose images are made from others, which an audit looks at in their place."""
+    """A dataset whose images are derived from others; the audit examines the sources."""
 
     def source(self, item: Item) -> Sample:
-        """What `item` is made from; the meta of its image says MADE."""
+        """Return the sample that `item` is derived from; its image.meta has the key DERIVED."""
 
 
 @runtime_checkable
 class NotedDataset(Protocol):
-    """A dataset that has something to tell of its files as a whole, such as images that no set lists."""
+    """A dataset with notes on its files as a whole, such as images that no set lists."""
 
     def notes(self) -> Sequence[Note]:
-        """What an audit tells of the dataset, before any item is read. Raises UserError as `items` does."""
+        """Notes for the audit, before any item is read. Raises UserError as `items` does."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A recipe's data, opened and split; shared by the commands that read data."""
+"""Open and split the data of a recipe."""
 
 from __future__ import annotations
 

@@ -253,7 +253,7 @@ class _GroupAssigner:
             open_parts = [part for part in shares if not by_group or room[part] > 0]
 
             def behind(part: str, weights: Counter[str] = weights) -> tuple[float, float]:
-                """How full `part` would be in the group's classes, then over all."""
+                """Sort key of a part: its fill in the group's classes, then over all."""
                 by_class = sum(w * (load[part][c] + w / 2) for c, w in weights.items()) / shares[part]
                 return by_class, load[part].total() / shares[part]
 

@@ -1,4 +1,4 @@
-"""Scans of several files and label maps whose values have names; shared by the data types of volumes."""
+"""Scans of several files and label maps with named values, shared by the layouts of volumes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Values = Mapping[str, tuple[int, ...]]
 
 
 class DatasetJsonParams(DataParams):
-    """Where a folder with a dataset.json lies, and how its labels are called here."""
+    """Parameters of a folder with a dataset.json: the folder, and the label values."""
 
     root: Path = Field(description="folder that holds dataset.json, imagesTr and labelsTr")
     values: Values | None = Field(
@@ -30,7 +30,7 @@ class DatasetJsonParams(DataParams):
 
 
 class DatasetJson:
-    """What the layouts share whose dataset.json names the labels."""
+    """Base of the layouts whose dataset.json names the labels."""
 
     def __init__(self, params: DatasetJsonParams, task: str, labels: Sequence[str]) -> None:
         self.params, self.labels = params, tuple(labels)

@@ -1,4 +1,4 @@
-"""A Predictor scored on the items of a dataset, and what it answered worst; needs no torch."""
+"""Evaluation of a Predictor on a dataset, and its worst cases; needs no torch."""
 
 from medzoo.evaluation.score import evaluate, protocols, sample_facts
 

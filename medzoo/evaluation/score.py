@@ -22,7 +22,7 @@ _RANKED = ("auc", "sensitivity-at-specificity-90")  # metrics that a bare rankin
 
 
 def protocols(predictor: Predictor, sample: Sample) -> Mapping[str, Mapping[str, Any]]:
-    """The ways in which a sample can be put to a model: name to the options of `Predictor.prepare`."""
+    """Evaluation protocols of a sample: name to the options of `Predictor.prepare`."""
     if any(step.outlines_only for step in predictor.steps):
         return {EXPERT: {}}
     if predictor.accepts_outline:
@@ -42,7 +42,7 @@ def evaluate(
     split_digest: str = "",
     watch: Callable[[Iterable[Item]], Iterable[Item]] = iter,
 ) -> Scores:
-    """Every item scored under every protocol. `group`: the key of Item.groups that intervals resample by.
+    """Score every item under every protocol. `group`: the key of Item.groups that intervals resample by.
 
     `split` and `split_digest` say in the scores which part of what split the items are. `watch` may wrap the
     items to show progress. Detections below the operating threshold count where every threshold does (precision,

@@ -1,4 +1,4 @@
-"""The items that a model answered worst: a sheet of pictures for its card, and one volume for the viewer."""
+"""The worst predictions of a model: a sheet of pictures for its card, and one volume for the viewer."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class WorstCases:
 def worst_cases(
     predictor: Predictor, data: Dataset, items: Sequence[Item], scores: Scores, *, most: int = _MOST
 ) -> WorstCases:
-    """The worst answered of `items`, answered and drawn again. Items without a fault are left out."""
+    """Predict and draw the worst of `items` again. Items without an error are left out."""
     ranked = sorted(zip(scores.main.errors(), scores.items, strict=True), key=lambda pair: (-pair[0][0], pair[1]))
     by_id = {item.id: item for item in items}
     cases, tiles = [], []
@@ -67,8 +67,8 @@ def worst_cases(
 
 
 def _without_text(image: Image) -> Image | None:
-    """The image as it may go with a model: text that is burnt into it is blanked. None if its header says that there is
-    some, and none is found."""
+    """The image with burnt-in text blanked, as it may be published with a model. None if its header states that text is
+    burnt in, and none is found."""
     if not image.meta.get("burnt_in") and (image.affine is not None or not has_burnt_in_text(grey_view(image))):
         return image
     try:

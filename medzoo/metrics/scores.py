@@ -102,7 +102,7 @@ class Scores:
         )
 
     def reliability(self) -> dict[str, list[dict[str, Any]]]:
-        """Of a classification, by protocol: rows of confidence against accuracy with Wilson intervals."""
+        """Reliability of a classification by protocol: rows of confidence and accuracy with Wilson intervals."""
         return {
             protocol: [row for row in reliability(scores.truth, scores.probabilities) if row["n"]]
             for protocol, scores in self.protocols.items()

@@ -1,1 +1,1 @@
-"""Pages about a model: the card, and what reads a manifest aloud."""
+"""Reports on a model: the card, pages, tables and plots."""

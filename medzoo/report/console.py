@@ -1,4 +1,4 @@
-"""rich's console, for text from outside: what a terminal would obey is shown instead."""
+"""A rich console for text from outside: control characters are shown, not obeyed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plots of an evaluation, by task, from its answers item by item."""
+"""The plots of an evaluation, by task, from its predictions item by item."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def curves(scores: Scores) -> list[str]:
 
 
 def training_curve(training: Mapping[str, Any]) -> str:
-    """Loss by step; "" where nothing was trained step by step."""
+    """Training curve, the loss by step; "" where nothing was trained step by step."""
     rows = training.get("curve") or []
     train = [(step, loss) for step, loss, _ in rows if loss is not None]
     val = [(step, loss) for step, _, loss in rows if loss is not None]

@@ -1,4 +1,4 @@
-"""A metric in words, as cards, tables and pages write it."""
+"""Format metrics for cards, tables and pages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _INTERVAL = "; 95 % interval: "  # as medzoo.metrics.accumulator writes it into 
 
 
 def metric_text(metric: Mapping[str, Any]) -> str:
-    """A metric with its interval, "0.912 (0.874 to 0.941)", or without one where there is none."""
+    """Format a metric with its interval if it has one: "0.912 (0.874 to 0.941)"."""
     if metric["value"] is None:
         return "not defined"
     value = number(metric["value"])
@@ -24,7 +24,7 @@ def number(value: float) -> str:
 
 
 def shared_interval(protocols: Sequence[str]) -> tuple[list[str], str]:
-    """Protocols without what all that have an interval say of it, and that; as they are, and "", where they differ."""
+    """Split off the words on the interval that all protocols share; unchanged protocols and "" where they differ."""
     parts = [protocol.partition(_INTERVAL) for protocol in protocols]
     said = {after for _, mark, after in parts if mark}
     if len(said) != 1:

@@ -40,13 +40,13 @@ Pair = tuple[ImageRecord, ImageRecord]
 
 
 def audit(data: Dataset, split: Split, *, mirrored: bool = True) -> Audit:
-    """Read all items of `data` and report what would spoil a training.
+    """Read all items of `data` and report everything that would spoil a training.
 
-    Leaks are pairs across the sides of `split`: the same person, the same bytes, the same content (also mirrored,
+    Leaks are pairs across the parts of `split`: the same person, the same bytes, the same content (also mirrored,
     and turned by 90 degrees, if `mirrored`; see near_duplicates.py and picture_copies.py, for volumes
     volume_copies.py). Images that look alike and do not agree pixel by pixel are no leak, but a finding: look-alike.
     Further findings: unreadable, label-conflict (one content, two labels),
-    duplicate and near-duplicate (on one side), label-noise (see
+    duplicate and near-duplicate (in one part), label-noise (see
     medzoo.data.audit.label_noise), off-grid, empty-mask, class-balance, spacing, intensity, burnt-in-text, header; of
     boxes clipped, repeated-box and box-scale; and what the dataset itself notes (medzoo.data.dataset.Note). Time
     grows as n log n.
@@ -86,10 +86,10 @@ def audit(data: Dataset, split: Split, *, mirrored: bool = True) -> Audit:
 def _copies_apart(
     data: Dataset, records: Sequence[ImageRecord], found: Sequence[NearPair], *, mirrored: bool
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """Pairs of records that are copies, and pairs that only look alike, both sorted.
+    """Separate pairs of records that are copies from pairs that only look alike, both sorted.
 
-    Pictures and volumes are candidates by their looks, and copies where they agree pixel by pixel, for which the
-    candidates are read again. Images that are made from label maps have no detail: their `found` pairs are copies.
+    Pictures and volumes that look alike are candidates: they are read again, and are copies where they agree pixel by
+    pixel. Images that are made from label maps have no detail: their `found` pairs are copies.
     """
     cubes = {k: record.thumbnail for k, record in enumerate(records) if record.thumbnail is not None}
     with_cube, volumes = list(cubes), set(cubes)
@@ -125,7 +125,7 @@ def _kept_images(records: Sequence[ImageRecord]) -> int:
 
 
 def _scales(records: Sequence[ImageRecord]) -> list[Finding]:
-    """Boxes of a whole set that are of another scale than its images."""
+    """Findings on boxes whose scale does not fit their images, over the whole set."""
     found = [record.boxes for record in records if record.boxes is not None and len(record.boxes)]
     if not found:
         return []
@@ -140,7 +140,7 @@ def _scales(records: Sequence[ImageRecord]) -> list[Finding]:
 
 
 def _identical(records: Sequence[ImageRecord]) -> Iterator[Pair]:
-    """Pairs of images with the same bytes; of very many copies each with the next alone."""
+    """Pairs of identical images; of more than 31 copies each is paired with the next only."""
     by_digest: dict[str, list[ImageRecord]] = defaultdict(list)
     for record in records:
         if record.digest:
@@ -150,7 +150,7 @@ def _identical(records: Sequence[ImageRecord]) -> Iterator[Pair]:
 
 
 def _persons(records: Sequence[ImageRecord], side: dict[str, Any]) -> Iterator[Pair]:
-    """For each person and each two sides that hold images of them, the first image of either."""
+    """One pair of images for each person and each two parts that hold images of them: the first image of either."""
     first: dict[tuple[str, str], dict[str, ImageRecord]] = defaultdict(dict)
     for record in records:
         part = side.get(record.item.id)
@@ -166,7 +166,7 @@ def _leaks(
     pairs: Sequence[Pair] | Iterator[Pair],
     side: dict[str, Any],
 ) -> Iterator[Leak]:
-    """The pairs that lie on two sides."""
+    """The pairs that lie in two parts."""
     for a, b in pairs:
         sides = side.get(a.item.id), side.get(b.item.id)
         if sides[0] is not None and sides[1] is not None and sides[0] != sides[1]:
@@ -174,7 +174,7 @@ def _leaks(
 
 
 def _same_thing(record: ImageRecord, pair: NearPair) -> bool:
-    """Whether a near pair, `record` being one of it, is more than two people's likeness."""
+    """True if a near pair, one of which is `record`, agrees more than the scans of two people do."""
     if record.made:
         return pair.whole and pair.detail > MAP_DETAIL
     return pair.whole or not record.spacing or pair.detail > VOLUME_DETAIL
@@ -206,7 +206,7 @@ def _repeats(
 
 
 def _unlikely(records: Sequence[ImageRecord], prints: Fingerprints | None) -> list[Finding]:
-    """Images that look like those of another class."""
+    """Findings on images that look like those of another class."""
     if prints is None:
         return []
     found = find_label_issues(prints, [record.item.stratum for record in records[: len(prints)]])
@@ -221,7 +221,7 @@ def _unlikely(records: Sequence[ImageRecord], prints: Fingerprints | None) -> li
 
 
 def _balance(items: Sequence[Item], side: dict[str, Any]) -> list[Finding]:
-    """Classes that are rare, or absent from one side."""
+    """Findings on classes that are rare, or absent from a part."""
     classes = Counter(item.stratum for item in items if item.stratum)
     found = []
     if len(classes) > 1:
@@ -237,7 +237,7 @@ def _balance(items: Sequence[Item], side: dict[str, Any]) -> list[Finding]:
 
 
 def _outliers(records: Sequence[ImageRecord]) -> list[Finding]:
-    """Images whose spacing or intensities are far from the set's."""
+    """Findings on images whose spacing or intensities are outliers."""
     found = []
     placed = [r for r in records if r.spacing]
     spacings = np.log([max(r.spacing) for r in placed]), np.log([min(r.spacing) for r in placed])
@@ -253,7 +253,7 @@ def _outliers(records: Sequence[ImageRecord]) -> list[Finding]:
 
 
 def _far(values: Array, *, least: float) -> Array:
-    """Which values lie OUTLIER robust standard deviations (at least `least` each) from the median."""
+    """(n,) bool: values that lie OUTLIER robust standard deviations (at least `least` each) from the median."""
     if len(values) < FEWEST:
         return np.zeros(len(values), bool)
     off = np.abs(values - np.median(values))

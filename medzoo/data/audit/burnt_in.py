@@ -1,4 +1,4 @@
-"""Whether letters are burnt into a picture. Arrays only."""
+"""Detect text that is burnt into a picture. Arrays only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MOST = 400  # bright specks, beyond which they are texture
 
 
 def has_burnt_in_text(picture: Array) -> bool:
-    """Whether a grey picture (H, W) holds a row of at least four bright, sharp marks of one height.
+    """Return True if a grey picture (H, W) has a row of at least four bright, sharp marks of one height.
 
     Letters of a scanner are drawn with the brightest value, are 6 to 40 pixels high, have dark around
     them, stand on one line and close together; tissue that is as bright seldom does all of that.
@@ -42,7 +42,7 @@ def _ends(rows: slice, columns: slice) -> tuple[int, int, int, int]:
 
 
 def _sharp(picture: Array, mark: Array, rows: slice, columns: slice) -> bool:
-    """Whether grey values fall from the mark's to the surroundings' within two pixels."""
+    """True if grey values fall from the mark's to the surroundings' within two pixels."""
     from scipy.ndimage import binary_dilation
 
     window = np.s_[max(rows.start - 4, 0) : rows.stop + 4, max(columns.start - 4, 0) : columns.stop + 4]

@@ -48,7 +48,7 @@ def image_name(item: Item) -> str:
 
 
 def examine_all(data: Dataset, items: Sequence[Item]) -> tuple[list[ImageRecord], Fingerprints | None]:
-    """Records and fingerprints of all items that can be read, in their order; the others' records follow."""
+    """Read all items: records and fingerprints of those that can be read, in order; records of the others follow."""
     # Volumes are few and slow to read: work for every thread.
     size = max(1, min(BATCH, len(items) // (4 * (os.cpu_count() or 1))))
     batches = [items[start : start + size] for start in range(0, len(items), size)]

@@ -1,4 +1,4 @@
-"""What near-duplicates are recognised by: a small picture and upright local features. Arrays only."""
+"""Image fingerprints for near-duplicate search: a small picture and upright local features. Arrays only."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PER_LEVEL = (36, 26, 18, 12, 8, 6)  # features kept on each level
 
 @dataclass(frozen=True, eq=False)
 class Fingerprints:
-    """Of n pictures.
+    """Fingerprints of n pictures.
 
     `grids` (n, 64, 64) uint8, the picture squashed; `canvas` (n, 128, 128) uint8, its aspect kept and its
     edges repeated beyond `extent` (n, 2), height and width in canvas pixels; `features` (n, K, 35) int8
@@ -42,7 +42,7 @@ class Fingerprints:
 
     @classmethod
     def join(cls, parts: list[Fingerprints]) -> Fingerprints:
-        """Fingerprints of several batches, one behind the other."""
+        """Concatenate the fingerprints of several batches."""
         return cls(*[np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)])
 
 
@@ -124,7 +124,7 @@ def _features(canvas: Array, extent: Array, level: int) -> tuple[Array, Array]:
 
 
 def _peak(response: Array, rows: Array, columns: Array) -> tuple[Array, Array]:
-    """Where between the pixels the peaks lie, by row and by column: the top of a parabola, within 0.5."""
+    """Sub-pixel offsets of peaks by row and by column: the top of a parabola, within 0.5."""
     n = np.arange(len(response))[:, None]
     here = response[n, rows, columns]
     parts = []

@@ -1,4 +1,4 @@
-"""Fields of a file's header that say who a patient is; their names, never what they say."""
+"""Header fields that identify a patient: their names, never their values."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def _nifti(path: Path) -> list[str]:
 
 
 def _lines(path: Path) -> list[str]:
-    """Of a header in lines (NRRD `key:=value`, MetaImage `key = value`): fields of a DICOM header that ITK took along
-    (0010|0010), and what is called after a patient."""
+    """Identifying fields of a header in lines (NRRD `key:=value`, MetaImage `key = value`): DICOM fields copied by ITK
+    (0010|0010), and keys that name a patient."""
     import pydicom  # noqa: F401  (the whole first: threads import at once)
     from pydicom.datadict import keyword_for_tag
 

@@ -1,4 +1,4 @@
-"""Where one picture may lie in another: local features that hash alike vote for a scaling and a shift."""
+"""Propose placements of one picture in another: local features that hash alike vote for a scaling and a shift."""
 
 from __future__ import annotations
 

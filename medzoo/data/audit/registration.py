@@ -1,4 +1,4 @@
-"""Whether a picture really lies where local features put it: aligned by least squares, then compared.
+"""Verify proposed placements of one picture in another: align by least squares, then compare.
 
 The alignment is Lucas-Kanade (IJCAI 1981) with gain and offset of the grey values, residuals weighted down
 where text is burnt into one of the two; it starts at half size, and what fails there goes no further. All
@@ -55,7 +55,7 @@ def verify_placements(prints: Fingerprints, guesses: Sequence[Placement]) -> Ite
 
 @dataclass(frozen=True, eq=False)
 class _Alignment:
-    """Of p pairs: a rectangle of picture a, `middle` +- `radius` (p, 2), lies at `centre` +- `reach` of b."""
+    """Alignment of p pairs: a rectangle of picture a, `middle` +- `radius` (p, 2), lies at `centre` +- `reach` of b."""
 
     middle: Array
     radius: Array

@@ -14,7 +14,7 @@ LeakKind = Literal["patient", "identical", "near"]
 
 @dataclass(frozen=True)
 class Leak:
-    """The same thing on two sides of a split: the images `a` and `b`, their sides and their labels."""
+    """The same patient or content in two parts of a split: the images `a` and `b`, their parts and their labels."""
 
     kind: LeakKind
     a: str
@@ -25,7 +25,7 @@ class Leak:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something about one image ("" for the whole set): a kind, a sentence, and the image it is compared with."""
+    """A finding on one image ("": on the whole dataset): its kind, a sentence, and the image it is compared with."""
 
     kind: str
     image: str
@@ -35,8 +35,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Audit:
-    """`images`: how many there are; `splits`: images by side; `unread`: ids of the items that cannot be read, or not
-    with their labels, about each of which there is a finding."""
+    """The result of an audit.
+
+    `images`: number of images; `splits`: number by part; `unread`: ids of the items that cannot be read, or not with
+    their labels; there is a finding on each.
+    """
 
     images: int
     splits: dict[str, int]
@@ -56,7 +59,7 @@ class Audit:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Audit:
-        """The audit that gave this document."""
+        """Read back the document of `to_json`."""
         leaks = tuple(
             Leak(leak["kind"], leak["a"], leak["b"], tuple(leak["splits"]), tuple(leak["labels"]))
             for leak in document["leaks"]
@@ -65,14 +68,14 @@ class Audit:
         return cls(document["images"], document["splits"], leaks, findings, tuple(document["unread"]))
 
     def warnings(self) -> list[str]:
-        """What a training says before it begins: findings about the labels of the whole set, and look-alikes."""
+        """Warnings before a training: findings on the labels of the whole set, and look-alikes."""
         whole = [f.text for f in self.findings if f.kind in WARNED and (not f.image or f.kind == "sets")]
         alike = sum(f.kind == "look-alike" for f in self.findings)
         many = [f"{alike} pairs of images look alike without being copies; medzoo data lists them"] if alike else []
         return [*whole, *many]
 
     def counts(self) -> dict[str, Any]:
-        """How many images there are, leaks by kind and findings by kind: what a manifest says; no names."""
+        """Counts for a manifest: images, leaks by kind and findings by kind; no names."""
         leaks = Counter(leak.kind for leak in self.leaks)
         return {
             "images": self.images,

@@ -206,7 +206,7 @@ def agreement(a: Array, b: Array, way: Orientation) -> tuple[float, float]:
 
 
 def _common(shape: Sequence[int], moved: Array) -> tuple[slice, ...]:
-    """Where a volume and one that was moved by so many voxels both lie."""
+    """The overlap of a volume and one that was moved by so many voxels."""
     return tuple(
         slice(max(0, int(np.ceil(-m))), max(1, n - max(0, int(np.ceil(m))))) for m, n in zip(moved, shape, strict=True)
     )
@@ -222,7 +222,7 @@ def _displacement(x: Array, y: Array, size: Sequence[int]) -> Array:
 
 
 def _top(both: Array, peak: Sequence[np.intp], axis: int) -> float:
-    """Where along an axis a peak lies, between the voxels, counted from the nearest end (below 0: before the first)."""
+    """Sub-voxel place of a peak along an axis, counted from the nearest end (below 0: before the first)."""
     count, at = both.shape[axis], int(peak[axis])
     line = both[tuple(slice(None) if k == axis else int(p) for k, p in enumerate(peak))]
     before, here, after = line[at - 1], line[at], line[(at + 1) % count]
@@ -232,7 +232,7 @@ def _top(both: Array, peak: Sequence[np.intp], axis: int) -> float:
 
 
 def is_copy(a: Array, b: Array, way: Orientation) -> bool:
-    """Whether two volumes agree voxel by voxel."""
+    """Return True if two volumes agree voxel by voxel."""
     whole, detail = agreement(a, b, way)
     return whole > SAME and detail > SAME_DETAIL
 

@@ -1,4 +1,4 @@
-"""What a scanner does to an image: bias field, point spread, thick slices, noise, contrast curve."""
+"""Artefacts of a scanner: bias field, point spread, thick slices, noise, contrast curve."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How bright each structure is: like a T1-weighted or FLAIR scan, or anything at all. Knows bytes, no images."""
+"""Brightness of each structure: as in a T1-weighted or FLAIR scan, or random. Knows label bytes, no images."""
 
 from __future__ import annotations
 

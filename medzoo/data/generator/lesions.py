@@ -41,7 +41,7 @@ class _Blob:
 def draw_lesions(
     labels: Array, rng: np.random.Generator, *, count: tuple[int, int], bright: float = 0.5
 ) -> tuple[Array, Array]:
-    """What lesions add to the scan (*shape) float32, white matter being 1, and their mask (*shape) bool.
+    """Draw lesions: their addition to the scan (*shape) float32, white matter being 1, and their mask (*shape) bool.
 
     Some scans have lesions in bands along the ventricles' walls beside the drawn number of single ones.
 

@@ -1,4 +1,4 @@
-"""What is bright in anybody's FLAIR scan and is no lesion: rims and caps of ventricles, septum, plexus, flow."""
+"""Lesion mimics, bright in healthy FLAIR scans: rims and caps of ventricles, septum, plexus, flow."""
 
 from __future__ import annotations
 

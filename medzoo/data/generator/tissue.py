@@ -1,4 +1,4 @@
-"""What varies within one tissue: noise of its own, slow changes, and the gradual passage from grey to white."""
+"""Variation within one tissue: noise, slow changes, and the gradual passage from grey to white."""
 
 from __future__ import annotations
 

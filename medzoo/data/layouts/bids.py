@@ -21,7 +21,7 @@ _NAME = re.compile(r"(?P<entities>(?:[a-zA-Z0-9]+-[a-zA-Z0-9+]+_)+)(?P<suffix>[a
 
 
 class Params(DataParams):
-    """Which images of a BIDS dataset are read, and where their label maps are."""
+    """Parameters of `bids`: the images that are read, and the folder of their label maps."""
 
     root: Path = Field(description="the folder that holds dataset_description.json")
     images: tuple[str, ...] = Field(("T1w",), min_length=1, description="suffixes that become the channels")

@@ -44,7 +44,7 @@ _MARGIN = 18  # millimetres kept around grey and white matter, for what deformat
 
 
 class RealScans(DataParams):
-    """Real scans that what is learned from synthetic ones is tested on; `image` and `label` as in `nifti-pairs`.
+    """Real scans to test on after training on synthetic ones; `image` and `label` as in `nifti-pairs`.
 
     With `test`, they are cut into `slabs`, of which those are tested on and the others learned from, `repeat` times.
     """
@@ -65,7 +65,7 @@ class RealScans(DataParams):
 
 
 class BrainGeneratorParams(DataParams):
-    """Where the label maps are, and what the scans made from them look like."""
+    """Parameters of `brain-generator`: the label maps, and the look of the scans made from them."""
 
     root: Path = Field(description="folder of label maps (.nii.gz, .nii, .mgz) with FreeSurfer's numbers")
     pattern: str = Field("*.nii.gz", min_length=1, description="which files of the folder are label maps")

@@ -29,7 +29,7 @@ _ALIKE = 0.8  # share of areas that are those of two corners
 
 
 class Params(DataParams):
-    """Where the files lie: one file that the recipe splits, or one a part, which then are the parts."""
+    """Parameters of `coco`: one annotation file that the recipe splits, or one for each part."""
 
     root: Path = Field(description="folder that the annotation files and the images lie below")
     annotations: dict[Part, str] | str = Field(

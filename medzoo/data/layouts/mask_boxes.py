@@ -20,7 +20,7 @@ from medzoo.types import Array
 
 
 class Params(DataParams):
-    """Where images and masks lie, and what a value of a mask is."""
+    """Parameters of `mask-boxes`: places of images and masks, and the meaning of mask values."""
 
     root: Path = Field(description="folder that the patterns are below")
     image: str = Field(description='pattern of the images, such as "{patient}/{name}.png"; every place is a group')

@@ -28,7 +28,7 @@ _NAMED = 3  # files that a note names
 
 
 class Params(DataParams):
-    """Where the data lie, and which of their objects and boxes are taken."""
+    """Parameters of `voc`: the folder, and the objects and boxes that are read."""
 
     root: Path = Field(description="folder that holds Annotations/ and JPEGImages/")
     clip: bool = Field(
@@ -281,7 +281,7 @@ def _annotation(path: Path) -> _Annotation:
 
 
 def _flag(entry: ElementTree.Element, place: str, where: str) -> bool:
-    """Whether an object is marked difficult."""
+    """True if an object is marked difficult."""
     text = (entry.findtext("difficult") or "0").strip().lower()
     if text not in ("", "0", "1", "false", "true", "unspecified"):
         raise UserError(f"difficult of {place} is {text!r}", where, "0 and 1 are read")

@@ -25,7 +25,7 @@ _FOLDER = re.compile(r"IBSR_(\d\d)")
 
 
 class IbsrParams(DataParams):
-    """Which of the repository's files are read."""
+    """Parameters of `ibsr`: the files of the repository that are read."""
 
     root: Path = Field(description="folder that holds IBSR_01 to IBSR_18")
     image: Literal["ana", "ana_strip"] = Field("ana_strip", description="the whole head, or the brain alone")
