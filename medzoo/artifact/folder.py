@@ -86,7 +86,7 @@ class ModelFolder:
             raise UserError(
                 f"this copy of the model has no {name}",
                 where=str(self.path),
-                hint=f"medzoo fetch {self.name} --from BASE brings it",
+                hint=f"download it with medzoo fetch {self.name} --from BASE",
             )
         return self.path / name
 
@@ -102,7 +102,7 @@ def check(path: Path, manifest: Mapping[str, Any]) -> list[Fault]:
         elif name in absent and not file.exists():
             continue
         elif not file.is_file():
-            faults.append(Fault("is missing, the manifest lists it", str(file), "fetch or train the model again"))
+            faults.append(Fault("is missing, but the manifest lists it", str(file), "fetch or train the model again"))
         elif file.stat().st_size != facts["bytes"] or sha256(file) != facts["sha256"]:
             faults.append(
                 Fault(
@@ -144,7 +144,7 @@ def _unlisted_faults(path: Path, listed: Iterable[str]) -> list[Fault]:
     if not found:
         return []
     words = f"holds {', '.join(map(repr, found[:_SHOWN]))}{more}, which its manifest does not list"
-    return [Fault(words, str(path), "move it elsewhere; nothing vouches for it")]
+    return [Fault(words, str(path), "move it elsewhere, as its content is not verified")]
 
 
 def omitted_files(path: Path) -> frozenset[str]:
@@ -216,7 +216,7 @@ def refuse_foreign_files(path: Path, files: Iterable[str]) -> None:
     found = list(unlisted(path, [*before, *files]))
     if found:
         raise UserError(
-            f"holds {', '.join(map(repr, found[:_SHOWN]))}, which is no part of a model, so none is written here",
+            f"holds {', '.join(map(repr, found[:_SHOWN]))}, which is not part of a model, so no model is written here",
             where=str(path),
             hint="choose another -o, or move it elsewhere",
         )
@@ -231,9 +231,9 @@ def finish_replacing(path: Path) -> None:
             _finish(path)
     except OSError as error:
         raise UserError(
-            f"was being replaced when that was interrupted, and cannot be finished: {error.strerror or error}",
+            f"an interrupted write cannot be completed: {error.strerror or error}",
             where=str(path),
-            hint="make it writable once",
+            hint="make the folder writable",
         ) from error
 
 

@@ -50,7 +50,7 @@ class Index:
         found = hashlib.sha256(raw).hexdigest()
         if found != pin:
             raise UserError(
-                f"has the SHA-256 {found[:16]}..., this medzoo was released with {pin[:16]}...",
+                f"has the SHA-256 {found[:16]}..., but this version of medzoo expects {pin[:16]}...",
                 where=where,
                 hint="fetch from the zoo of this release, or give --index-sha256 of the one you trust",
             )
@@ -86,7 +86,7 @@ def released() -> Index:
         if place.is_file():
             return Index.read(place.read_bytes(), pin=pinned(), where=str(place))
     raise UserError(
-        "the index of released models is missing from this installation", where=str(package), hint="install it again"
+        "the index of released models is missing from the installation", where=str(package), hint="install it again"
     )
 
 

@@ -63,9 +63,9 @@ def find_model(model: str | Path) -> Path:
         return known[str(model)]
     if str(model) in recipes():
         raise UserError(
-            "its recipe is here, the trained model is not",
+            "only its recipe is here, not the trained model",
             where=str(model),
-            hint=f"medzoo fetch {model} --from BASE brings it from a zoo, medzoo train {model} trains it",
+            hint=f"download it with medzoo fetch {model} --from BASE, or train it with medzoo train {model}",
         )
     raise _not_found("model", str(model), known)
 
@@ -86,9 +86,9 @@ def refuse_unreleased(path: Path) -> None:
     name = claimed_name(path)
     if name is not None:
         raise UserError(
-            f"goes by the name of the released model {name!r}, but its digest is not the one of this release",
+            f"has the name of the released model {name!r}, but its digest is not that of this release",
             where=str(path),
-            hint=f"medzoo fetch {name} brings the released one; a model of your own loads by its folder's path",
+            hint=f"download the released one with medzoo fetch {name}; load your own model by the path of its folder",
         )
 
 
@@ -106,4 +106,4 @@ def find_recipe(recipe: str | Path) -> Path:
 def _not_found(kind: str, name: str, known: dict[str, Path]) -> UserError:
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known) or 'none'}"
-    return UserError(f"there is no such {kind} (neither a file, a folder nor a name)", where=name, hint=hint)
+    return UserError(f"no such {kind}: not a file, a folder or a known name", where=name, hint=hint)

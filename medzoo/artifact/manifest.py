@@ -55,9 +55,9 @@ def read_manifest(path: Path) -> Manifest:
                 hint=f"it holds model folders: {', '.join(inside)}" if inside else "medzoo train writes one",
             )
         if (path / name).is_symlink():
-            raise UserError("is a link, not a file of the folder", where=str(path / name))
+            raise UserError("is a link; a regular file was expected", where=str(path / name))
     if (path / MANIFEST).stat().st_size > _LARGEST or (path / DIGEST).stat().st_size > 1000:
-        raise UserError("is larger than any manifest", where=str(path / MANIFEST), hint=_AGAIN)
+        raise UserError("is too large for a manifest", where=str(path / MANIFEST), hint=_AGAIN)
     raw = (path / MANIFEST).read_bytes()
     if (path / DIGEST).read_bytes() != digest_line(raw):
         raise UserError(
@@ -73,15 +73,15 @@ def parse_manifest(raw: bytes, *, where: str) -> Manifest:
     try:
         document = json.loads(raw.decode(), object_pairs_hook=_once, parse_int=_number, parse_constant=_no_number)
     except RecursionError as error:
-        raise UserError("is no manifest: it is nested too deep", where=where, hint=_AGAIN) from error
+        raise UserError("is not a manifest: it is nested too deeply", where=where, hint=_AGAIN) from error
     except UnicodeDecodeError as error:
-        raise UserError("is no manifest: it is not UTF-8", where=where, hint=_AGAIN) from error
+        raise UserError("is not a manifest: it is not UTF-8", where=where, hint=_AGAIN) from error
     except ValueError as error:
-        raise UserError(f"is no manifest: {error}", where=where, hint=_AGAIN) from error
+        raise UserError(f"is not a manifest: {error}", where=where, hint=_AGAIN) from error
     try:
         _check(document)
     except ValueError as error:
-        raise UserError(f"is no manifest of a model: {error}", where=where, hint=_AGAIN) from error
+        raise UserError(f"is not the manifest of a model: {error}", where=where, hint=_AGAIN) from error
     return Manifest(document, where=where)
 
 

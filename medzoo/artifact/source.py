@@ -93,7 +93,7 @@ class FetchLimits:
             raise UserError(
                 f"was not fetched within {self.deadline:g} seconds",
                 where=where,
-                hint=f"--deadline allows more; {_AGAIN}",
+                hint=f"raise --deadline; {_AGAIN}",
             )
         spent = now - self._since
         if spent < self.window:
@@ -101,9 +101,9 @@ class FetchLimits:
         rate = self._bytes / spent
         if rate < self.min_rate:
             raise UserError(
-                f"came at {rate:.3g} bytes a second, less than {self.min_rate:g}",
+                f"arrived at {rate:.3g} bytes a second, which is less than {self.min_rate:g}",
                 where=where,
-                hint=f"--min-rate takes slower ones; {_AGAIN}",
+                hint=f"lower --min-rate; {_AGAIN}",
             )
         self._since, self._bytes = now, 0
 
@@ -135,9 +135,9 @@ class _SameHost(urllib.request.HTTPRedirectHandler):
         same = new.hostname == old.hostname and (new.port == old.port or new.scheme != old.scheme)
         if new.scheme not in ("http", "https") or (old.scheme == "https" and new.scheme == "http") or not same:
             raise UserError(
-                f"redirects to {newurl[:200]!r}, which is not on the same host; it was not followed",
+                f"redirects to {newurl[:200]!r}, which is on another host; it was not followed",
                 where=req.full_url,
-                hint="give that address to --from, if you trust it",
+                hint="pass that address to --from if you trust it",
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
@@ -158,7 +158,9 @@ class HttpSource:
         try:
             answer = self._asked(urllib.request.Request(where, headers=headers))
         except urllib.error.HTTPError as error:
-            raise UserError(f"answers {error.code} {error.reason}", where=where, hint="is the base right?") from error
+            raise UserError(
+                f"the server replied {error.code} {error.reason}", where=where, hint="check the address"
+            ) from error
         except _BROKEN as error:
             reason = getattr(error, "reason", None) or error
             raise UserError(f"the connection failed: {reason}", where=where, hint=_AGAIN) from error
@@ -224,7 +226,7 @@ class ArchiveSource:
                 self.archive = tarfile.open(path)  # noqa: SIM115, the source's lifetime is the command's
                 entries = [(one.name, one.isdir(), one.isreg()) for one in self.archive.getmembers()]
         except _BROKEN as error:
-            raise UserError(f"is not an archive that can be read: {error}", where=str(path)) from error
+            raise UserError(f"cannot be read as an archive: {error}", where=str(path)) from error
         self.members: dict[str, str] = {}
         root = _root([name for name, is_dir, _ in entries if not is_dir])
         for name, is_dir, is_file in entries:
@@ -264,7 +266,7 @@ def open_source(base: str | Path, *, pace: FetchLimits | None = None) -> HttpSou
     if path.is_file() and text.lower().endswith(ARCHIVES):
         return ArchiveSource(path)
     raise UserError(
-        "is no zoo to fetch from",
+        "is not a source of models",
         where=text,
         hint=f"give http(s)://..., a folder, or an archive ({', '.join(ARCHIVES)})",
     )

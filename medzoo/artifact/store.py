@@ -142,13 +142,15 @@ def _bring(source: Source, name: str, one: IndexFile, path: Path, *, watch: Watc
             break
     size = part.stat().st_size
     if size < one.bytes:
-        raise UserError(f"ends after {size} of {one.bytes} bytes", where=name, hint="the same command goes on there")
+        raise UserError(
+            f"ends after {size} of {one.bytes} bytes", where=name, hint="run the same command again to continue"
+        )
     if not _is(part, one):
         part.unlink()
         raise UserError(
-            "has another SHA-256 than the index says, so it was thrown away",
+            "its SHA-256 differs from the index, so it was discarded",
             where=name,
-            hint="fetch again; if it stays so, the source is damaged",
+            hint="fetch again; if it fails again, the source is damaged",
         )
     part.replace(path)
 
@@ -166,7 +168,7 @@ def _append(source: Source, name: str, one: IndexFile, part: Path, had: int, wat
         while piece := stream.read(min(_PIECE, left + 1)):
             if len(piece) > left:
                 out.truncate(0)
-                raise UserError(f"is longer than the {one.bytes} bytes of the index; it was thrown away", where=name)
+                raise UserError(f"is longer than the {one.bytes} bytes in the index, so it was discarded", where=name)
             out.write(piece)
             watch(len(piece))
             left -= len(piece)

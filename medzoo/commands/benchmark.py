@@ -103,11 +103,13 @@ def benchmark(
     """
     path = find_model(model)
     if not path.is_dir():
-        raise UserError("is no model folder, which holds the answers to compare with", where=str(path))
+        raise UserError("is not a model folder, so it holds no outputs to compare with", where=str(path))
     folder = ModelFolder.open(path)
     if "members" in folder.manifest:
         names = ", ".join(member["name"] for member in folder.manifest["members"].values())
-        raise UserError("is a pipeline, which runs no graph of its own", where=str(path), hint=f"measure {names}")
+        raise UserError(
+            "is a pipeline, which has no graph of its own", where=str(path), hint=f"benchmark its members: {names}"
+        )
     candidates, absent = _candidates(folder)
     with ExitStack() as stack:
         return _measured(folder, candidates, absent, stack, size=size, seconds=seconds, say=say)

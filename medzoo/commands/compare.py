@@ -46,7 +46,7 @@ def compare(models: Sequence[str | Path]) -> Comparison:
     126
     """
     if len(models) < 2:
-        raise UserError("one model alone cannot be compared", hint="name two or more")
+        raise UserError("a comparison needs at least two models", hint="give two or more")
     folders = [_opened(model) for model in models]
     names = _names([folder.name for folder in folders])
     scores = [read_scores(folder.file(FILE)) for folder in folders]
@@ -80,7 +80,7 @@ def compare(models: Sequence[str | Path]) -> Comparison:
 def _opened(model: str | Path) -> ModelFolder:
     path = find_model(model)
     if not path.is_dir():
-        raise UserError("an ONNX file alone was scored on nothing", str(path), "give the model folder")
+        raise UserError("is an ONNX file, which holds no evaluation", str(path), "give the model folder")
     return ModelFolder.open(path)
 
 

@@ -78,7 +78,7 @@ def evaluate(
     console = console or Console(stderr=True)
     path = find_model(model)
     if not path.is_dir():
-        raise UserError("an ONNX file alone does not say what it is evaluated on", where=str(path),
+        raise UserError("is an ONNX file, which does not say which data to evaluate on", where=str(path),
                         hint="give the model folder")  # fmt: skip
     folder = ModelFolder.open(path)
     source = find_recipe(data) if data else folder.file("recipe.yaml")
@@ -87,7 +87,7 @@ def evaluate(
     opened = unseen_data(recipe, pipeline_members(folder)) if recipe.members else open_data(recipe)
     if tuple(recipe.labels) != predictor.metadata.labels:
         raise UserError(
-            f"the data have the labels {', '.join(recipe.labels)}, the model answers "
+            f"the data have the labels {', '.join(recipe.labels)}, but the model predicts "
             f"{', '.join(predictor.metadata.labels)}",
             where=str(source),
         )

@@ -43,13 +43,13 @@ class Explainer:
     def __init__(self, model: str | Path, *, device: Any = "auto", threshold: float | None = None) -> None:
         hint = "give the model folder, with medzoo[train] installed"
         if is_url(model):
-            raise UserError("explanations need the network itself, a server only answers", str(model), hint)
+            raise UserError("explanations need the network itself, but this is a server", str(model), hint)
         path = find_model(model)
         if path.is_file():
-            raise UserError("explanations need the network itself, an ONNX file only answers", str(path), hint)
+            raise UserError("explanations need the network itself, but this is an ONNX file", str(path), hint)
         if not has_torch():
             raise UserError(
-                "explanations need the network itself, and torch is not installed: ONNX Runtime only answers",
+                "explanations need the network itself, and PyTorch is not installed",
                 str(path),
                 'pip install "medzoo[train]", or leave --explain out',
             )
@@ -58,7 +58,9 @@ class Explainer:
 
         if not isinstance(backend.net, Classifier):
             raise UserError(
-                "Grad-CAM explains picture classifiers, this model is none", where=str(path), hint="leave --explain out"
+                "Grad-CAM works on picture classifiers, and this model is not one",
+                where=str(path),
+                hint="leave --explain out",
             )
         self.net = backend.net
         self.predictor = Predictor(backend, threshold=threshold)

@@ -40,18 +40,22 @@ def export(
     """
     path = find_model(model)
     if not path.is_dir():
-        raise UserError("only a model folder can be exported again", where=str(path))
+        raise UserError("is not a model folder, so it cannot be exported", where=str(path))
     folder = ModelFolder.open(path)
     home = Path(out or ".")
     inside = home.resolve() == path.resolve()
     if precision == "fp32":
         if inside:
-            raise UserError("the model folder has its float32 file already", where=str(path), hint="choose another -o")
+            raise UserError("the model folder already has its float32 file", where=str(path), hint="choose another -o")
         target = home / f"{folder.name}.onnx"
         _spare_folder(target, folder)
         return _write(target, _exported_again(folder, str(target)))
     if precision == "bf16" and not inside:
-        raise UserError("bf16 has no file of its own", where=str(path), hint=f"-o {path}: the model folder says it")
+        raise UserError(
+            "bf16 is not written as a file of its own",
+            where=str(path),
+            hint=f"record it in the model folder: -o {path}",
+        )
     target = home / (graph_file(precision) if inside else f"{folder.name}.{precision}.onnx")
     if not inside:
         _spare_folder(target, folder)
@@ -113,7 +117,7 @@ def _fewer(folder: ModelFolder, precision: Precision, *, where: str, say: Callab
     data = open_data(recipe)
     if data.split.digest != folder.manifest["split"]["digest"]:
         raise UserError(
-            "the data now split differently than when the model was trained, so they cannot say what it loses",
+            "the data are now split differently from the training, so the loss of precision cannot be measured on them",
             where=str(folder.path),
         )
     data = as_trained(recipe, data, say=say or (lambda _: None))

@@ -41,7 +41,7 @@ def fetch(
     place = base or os.environ.get(BASE)
     if not place:
         raise UserError(
-            "no zoo to fetch from is known",
+            "no zoo to fetch from is configured",
             where="--from",
             hint=f"give an address, a folder or an archive, or set {BASE}",
         )

@@ -138,7 +138,7 @@ def refuse_overwrite(
             over = Path(os.path.realpath(one)) in written or _state(one) in held
             if over or (one.is_dir() and any(_is_slice(place, one) for place in held.values())):
                 way = "choose another -o" + (", or --no-pictures" if one.suffix == ".png" and pictures else "")
-                raise UserError("an answer would be written over this input", where=text, hint=way)
+                raise UserError("a result would overwrite this input", where=text, hint=way)
 
 
 def _state(path: Path) -> tuple[int, int] | None:
@@ -181,7 +181,7 @@ def _place(text: str) -> tuple[Path, str]:
 def _path(text: str) -> PurePath:
     """The path that an input is called by, without suffix, in printable characters. Raises UserError for ""."""
     if not text.strip():
-        raise UserError("is empty, where a file or a folder is to be named", where="INPUT")
+        raise UserError("is empty; give a file or a folder", where="INPUT")
     # Sequences of one scan are called as the first of them.
     text = sequence_files(text)[0]
     if is_dicomweb(text):

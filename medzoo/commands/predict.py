@@ -59,10 +59,12 @@ def predict_files(
         yield from _predict_files(predictor, inputs, surfaces=surfaces, hidden=None, **common, **options)
         return
     if surfaces:
-        raise UserError("the surface of a head shows whose it is", "--surfaces", "leave it out with --deidentify")
+        raise UserError(
+            "the surface of a head can identify the patient", "--surfaces", "leave it out with --deidentify"
+        )
     inputs = [str(one) for one in inputs]  # what none of them may be called by must be known
     if any(is_dicomweb(one) for one in inputs):
-        raise UserError("an answer that is stored in a patient's study belongs to the patient", "--deidentify")
+        raise UserError("a result stored in a patient's study cannot be deidentified", "--deidentify")
     hidden = Deidentifier(inputs)
     try:
         yield from _predict_files(predictor, inputs, surfaces=False, hidden=hidden, **common, **options)
@@ -72,7 +74,7 @@ def predict_files(
         raise UserError(
             f"failed ({type(error).__name__})",
             "--deidentify",
-            "without it the error says what of, which may name a patient",
+            "run without --deidentify to see the error, which may name a patient",
         ) from None
 
 

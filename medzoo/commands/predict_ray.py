@@ -83,13 +83,13 @@ def in_order(rows: Iterator[dict[str, Any]], count: int) -> Iterator[dict[str, A
     for row in rows:
         number = int(row["number"])
         if number < wanted or number in early:
-            raise UserError("was answered twice", where=json.loads(row["answer"])["input"])
+            raise UserError("has two results", where=json.loads(row["answer"])["input"])
         early[number] = json.loads(row["answer"])
         while wanted in early:
             yield early.pop(wanted)
             wanted += 1
     if wanted != count:
-        raise UserError(f"{count - wanted - len(early)} of {count} inputs were not answered", where="--engine ray")
+        raise UserError(f"{count - wanted - len(early)} of {count} inputs have no result", where="--engine ray")
 
 
 class Worker:

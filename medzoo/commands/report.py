@@ -19,7 +19,9 @@ def report(model: str | Path, *, out: str | Path | None = None) -> tuple[Path, s
     """
     path = find_model(model)
     if not path.is_dir():
-        raise UserError("an ONNX file alone has no figures to report", where=str(path), hint="give the model folder")
+        raise UserError(
+            "is an ONNX file, which has no metrics to report", where=str(path), hint="give the model folder"
+        )
     folder = ModelFolder.open(path)
     target = Path(out or f"{folder.name}.html")
     spare(target, *(path / name for name in (*folder.manifest["files"], MANIFEST)))

@@ -44,18 +44,18 @@ class Reproduction:
     def lines(self) -> list[str]:
         """The report as lines of text: differences first, then their effect."""
         found = [f"{name}: {then}, now {now}" for name, (then, now) in self.differences.items()]
-        found = found or ["recipe, data, split, versions and hardware are the same"]
+        found = found or ["recipe, data, split, versions and hardware are unchanged"]
         if self.weights_identical:
-            found.append("weights: identical, to the bit")
+            found.append("weights: bit-identical")
         elif self.largest_weight_difference is None:
-            found.append("weights: not those of then, and not to be compared (another shape, or not in this copy)")
+            found.append("weights: cannot be compared (other shapes, or not in this copy)")
         else:
             found.append(f"weights: differ by up to {self.largest_weight_difference:.3g}")
         for name, (then, now) in self.metrics.items():
             if then != now:
                 found.append(f"{name}: {_number(then)}, now {_number(now)}")
         if all(then == now for then, now in self.metrics.values()):
-            found.append("every figure is the same")
+            found.append("every metric is the same")
         return [*found, f"the new model is in {self.folder}"]
 
 
@@ -69,14 +69,14 @@ def reproduce(model: str | Path, *, out: str | Path | None = None, console: Cons
     console = console or Console(stderr=True)
     path = find_model(model)
     if not path.is_dir():
-        raise UserError("an ONNX file does not say how it was made", str(path), "give the model folder")
+        raise UserError("is an ONNX file, which does not hold its recipe", str(path), "give the model folder")
     old = ModelFolder.open(path)
     if "members" in old.manifest:
         names = ", ".join(member["name"] for member in old.manifest["members"].values())
-        raise UserError("is a pipeline, nothing in it was trained", str(path), f"reproduce its members: {names}")
+        raise UserError("is a pipeline, which has no training of its own", str(path), f"reproduce its members: {names}")
     target = Path(out) if out is not None else Path("runs") / f"{old.name}-again"
     if target.resolve() == path.resolve():
-        raise UserError("is the model itself", str(target), "choose another -o")
+        raise UserError("is the folder of the model itself", str(target), "choose another -o")
     for name, (then, now) in differences(old.manifest, {**old.manifest, "environment": environment()}).items():
         console.print(f"{name}: {then}, now {now}", markup=False)
     run = train(old.file("recipe.yaml"), out=target, console=console)

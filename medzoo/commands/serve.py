@@ -123,7 +123,7 @@ def read_token(path: Path | None) -> str | None:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError("the token cannot be read", where=str(path)) from error
     if not token:
-        raise UserError("holds no token", where=str(path))
+        raise UserError("is empty, a token was expected", where=str(path))
     require_private(path, status)
     return token
 

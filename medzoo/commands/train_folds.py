@@ -96,7 +96,9 @@ def cross_validate(
         raise SystemExit(INTERRUPTED if by_hand else REQUEUE)
     if failed:
         k, said = next(iter(failed.items()))
-        raise UserError(f"fold {k} of {folds} failed: {said}", str(places[k]), "mend it, then the same with --resume")
+        raise UserError(
+            f"fold {k} of {folds} failed: {said}", str(places[k]), "fix it, then run the same command with --resume"
+        )
     metrics = [metric.to_dict() for metric in pooled_metrics(places)]
     document = {
         "recipe": loaded.name,

@@ -60,7 +60,9 @@ def train_on_ray(
     folder = (Path(out) if out is not None else Path("runs") / loaded.name).absolute()
     check_writable(folder)
     if loaded.members:
-        raise UserError("a pipeline of models trains nothing", where=loaded.source, hint="--engine local")
+        raise UserError(
+            "a pipeline trains nothing, so it needs no cluster", where=loaded.source, hint="use --engine local"
+        )
     work = folder / "training"
     with lock_run(folder), _cluster(ray):
         if not resume:
@@ -97,7 +99,7 @@ def train_on_ray(
                 raise UserError(
                     f"the workers failed {RESTARTS + 1} times, the last state is kept: {_last_line(error)}",
                     where=str(work / _WORDS),
-                    hint="mend it, then the same with --resume",
+                    hint="fix it, then run the same command with --resume",
                 ) from error
         _refuse(work)
         shutil.rmtree(work / "ray", ignore_errors=True)
@@ -177,9 +179,9 @@ def _share(resources: Mapping[str, float], recipe: Recipe, *, nodes: int) -> tup
     count = (gpus or nodes) if asked == "auto" else asked * recipe.train.nodes
     if count > (gpus or cpus):
         raise UserError(
-            f"{count} workers are asked for, the cluster has {gpus or cpus} {'GPUs' if gpus else 'cores'}",
+            f"{count} workers were requested, but the cluster has {gpus or cpus} {'GPUs' if gpus else 'cores'}",
             where="train.devices",
-            hint="ask for fewer, or join a larger cluster by $RAY_ADDRESS",
+            hint="request fewer, or set $RAY_ADDRESS to a larger cluster",
         )
     return count, bool(gpus), max(1, cpus // count)
 

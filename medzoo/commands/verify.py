@@ -31,19 +31,19 @@ def verify(model: str | Path) -> list[Check]:
 
     path = find_model(model)
     if not path.is_dir():
-        raise UserError("only a model folder can be verified", where=str(path))
+        raise UserError("is not a model folder, so it cannot be verified", where=str(path))
     folder = ModelFolder.open(path)
     absent = omitted_files(path)
-    said = f"{len(set(folder.manifest['files']) - absent)} files are as the manifest lists them"
+    said = f"{len(set(folder.manifest['files']) - absent)} files match the manifest"
     checks = [Check("digests", said + (f"; not in this copy: {', '.join(sorted(absent))}" if absent else ""))]
     card = folder.file("README.md")
     if card.read_text(encoding="utf-8") != render_card(folder.manifest):
-        raise UserError("the card does not say what the manifest says", where=str(card))
-    checks.append(Check("card", "every figure is the manifest's"))
+        raise UserError("the card does not match the manifest", where=str(card))
+    checks.append(Check("card", "every metric matches the manifest"))
     if EVALUATION in folder.manifest["files"]:
         scores = read_scores(folder.file(EVALUATION))
         _same_figures(scores, folder)
-        checks.append(Check("figures", f"counted again from the answers to {len(scores.items)} items"))
+        checks.append(Check("figures", f"recomputed from the predictions for {len(scores.items)} items"))
     if "members" in folder.manifest:
         names = [member.name for member in pipeline_members(folder).values()]
         checks.append(Check("members", f"{', '.join(names)} are the versions that the manifest names"))
@@ -53,13 +53,13 @@ def verify(model: str | Path) -> list[Check]:
             continue
         backend = OnnxBackend(folder.file(name), device="cpu")
         if backend.metadata.recipe_digest != folder.manifest["recipe_digest"]:
-            raise UserError("was exported from another recipe than the folder's", where=str(path / name))
+            raise UserError("was exported from another recipe than that of the folder", where=str(path / name))
         if backend.metadata.precision != precision:
             raise UserError(f"is a file of {backend.metadata.precision}", where=str(path / name))
         check_metadata(backend.metadata, folder.manifest, where=str(path / name))
         report = check_golden_file(backend, folder.file("golden.npz"))
-        within = "as torch answered them" if precision == "fp32" else f"within what {precision} is allowed"
-        words = f"{report['inputs']} stored inputs are answered {within}"
+        within = "as in PyTorch" if precision == "fp32" else f"within the tolerance of {precision}"
+        words = f"{report['inputs']} stored inputs give the same outputs {within}"
         checks.append(Check("parity" if precision == "fp32" else f"parity {precision}", words))
     return checks
 
@@ -73,6 +73,6 @@ def _same_figures(scores: Scores, folder: ModelFolder) -> None:
             found = getattr(mine, part, None)
             if (found is None) != (said[part] is None) or (found is not None and abs(found - said[part]) > 1e-6):
                 raise UserError(
-                    f"{said['name']} does not follow from the stored answers: {part} is {found}, not {said[part]}",
+                    f"{said['name']} does not follow from the stored predictions: {part} is {found}, not {said[part]}",
                     where=str(folder.path / EVALUATION),
                 )

@@ -23,6 +23,4 @@ def is_hidden(path: PurePath | str, *, root: PurePath | None = None) -> bool:
 def refuse_hidden(name: str, where: str) -> None:
     """Raises UserError, placed at `where`, for a listed file that `is_hidden`."""
     if is_hidden(name):
-        raise UserError(
-            f"lists {name!r}, which is a hidden copy and no sample", where, "take the entry out of the list"
-        )
+        raise UserError(f"lists {name!r}, which is a hidden file and not a sample", where, "remove it from the list")

@@ -67,13 +67,13 @@ def checked_objects(
         if not np.isfinite(box).all():
             raise UserError(f"{text} is not finite", where)
         if (box[n:] < box[:n]).any():
-            raise UserError(f"{text} is inverted", where, "the low corner comes first")
+            raise UserError(f"{text} is inverted", where, "give the low corner first")
         if (box[n:] == box[:n]).any():
             raise UserError(f"{text} is empty", where)
         beyond = max(float(-box[:n].min()), float((box[n:] - limit).max()))
         if not clip and (beyond > ROUNDING or (outside[number - 1] and empty[number - 1])):
             size = " x ".join(f"{v:g}" for v in limit)
-            raise UserError(f"{text} reaches beyond the image of {size}", where, hint)
+            raise UserError(f"{text} extends beyond the image of {size}", where, hint)
     kept = ~empty
     return Objects(
         cut[kept].astype(np.float32),

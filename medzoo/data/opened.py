@@ -38,12 +38,12 @@ def open_data(recipe: Recipe) -> OpenData:
     params = data_params(recipe)
     root = getattr(params, "root", None)
     if isinstance(root, Path) and not root.exists():
-        way = "data.root=FOLDER names another; of the recipes that come with medzoo, MEDZOO_DATA the folder around it"
-        raise UserError("there is no such folder of data", where=str(root), hint=way)
+        way = "set data.root=FOLDER, or for the recipes of medzoo MEDZOO_DATA=PARENT_FOLDER"
+        raise UserError("the data folder does not exist", where=str(root), hint=way)
     data: Dataset = entry.open(params, recipe.task, recipe.labels)
     items = data.items()
     if not items:
-        raise UserError("the data set is empty", where=f"{recipe.source}: data")
+        raise UserError("the dataset is empty", where=f"{recipe.source}: data")
     split = recipe.data.split
     # With what the section means where it says nothing: a tenth for validation, a fifth for the test.
     return OpenData(data, items, make_split(items, split.model_copy(update=split.amounts)))
@@ -51,12 +51,12 @@ def open_data(recipe: Recipe) -> OpenData:
 
 def require_same_split(folder: ModelFolder, split: Split) -> None:
     """Raise UserError for data that changed since training: their test part may hold what was trained on."""
-    hint = "the data changed; evaluate with --data RECIPE to say which data are meant"
+    hint = "the data changed; name the data to evaluate on with --data RECIPE"
     if SPLIT_FILE in folder.manifest["files"]:
         path = folder.file(SPLIT_FILE)
         split.require_same(Split.read(path), where=str(path), hint=hint)
     elif split.digest != folder.manifest["split"]["digest"]:  # a folder without a split file
-        raise UserError("the data are now split differently than at the training", str(folder.path), hint)
+        raise UserError("the data are now split differently from the training", str(folder.path), hint)
 
 
 def data_params(recipe: Recipe) -> DataParams:

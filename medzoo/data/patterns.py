@@ -22,7 +22,7 @@ def check_placeholders(image: str, others: Mapping[str, str], *, example: str) -
     one that it has not."""
     names = placeholders(image)
     if not names:
-        raise UserError("has no place in braces", "data.image", f'write "{example}"')
+        raise UserError("has no placeholder in braces", "data.image", f'write "{example}"')
     for field, pattern in others.items():
         unknown = set(placeholders(pattern)) - set(names)
         if unknown:
@@ -53,5 +53,5 @@ def match_files(root: Path, pattern: str, *, beside: str | None = None) -> dict[
     others = {fill_pattern(beside, values) for values in found.values()} if beside else set()
     found = {name: values for name, values in found.items() if name not in others}
     if not found:
-        raise UserError(f"no file fits {pattern!r}", str(root), "see data.image")
+        raise UserError(f"no file matches {pattern!r}", str(root), "check data.image")
     return found

@@ -33,11 +33,11 @@ def stated_size(width: Any, height: Any, where: str) -> Size | None:
             raise TypeError
         size = float(width), float(height)
     except (TypeError, ValueError):
-        raise UserError(f"states a size of {width!r} x {height!r}", where, "width and height are pixels") from None
+        raise UserError(f"gives a size of {width!r} x {height!r}", where, "width and height are pixels") from None
     if not any(size):
         return None
     if not all(np.isfinite(value) and value > 0 for value in size):
-        raise UserError(f"states a size of {width} x {height}", where, "width and height are pixels")
+        raise UserError(f"gives a size of {width} x {height}", where, "width and height are pixels")
     return size
 
 
@@ -59,7 +59,7 @@ def on_picture(boxes: Array, image: Image, *, stated: Size | None, pixels: Pixel
         raise UserError(
             f"is of a picture of {_words(stated)}, {image.source or 'the picture'} has {_words(asked)}{turned}",
             where,
-            "mend width and height, or the picture that they belong to",
+            "correct width and height, or the picture",
         )
     if orientation == 1 or not len(boxes):
         return boxes

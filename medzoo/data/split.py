@@ -94,10 +94,10 @@ class Split:
         new, gone = [i for i in now if i not in then], [i for i in then if i not in now]
         words = [
             f"{len(items)} items {text} (the first is {items[0]})"
-            for items, text in ((moved, "are on another side"), (new, "are new"), (gone, "are gone"))
+            for items, text in ((moved, "are in another part"), (new, "are new"), (gone, "are gone"))
             if items
         ]
-        raise UserError(f"the data now split differently than when it was written: {', '.join(words)}", where, hint)
+        raise UserError(f"the data are now split differently from this file: {', '.join(words)}", where, hint)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any] | str, *, where: str | None = None) -> Split:
@@ -115,7 +115,7 @@ class Split:
         if twice:
             raise UserError(f"item {twice[0]!r} is listed more than once", where)
         if split_digest(lists) != digest:
-            raise UserError("the split's digest is not that of its lists", where, "it was changed by hand")
+            raise UserError("the digest does not match the lists: the file was edited", where, "restore it")
         return cls(**lists, digest=digest, group=group, given=given, fold=fold)
 
 
@@ -146,7 +146,7 @@ def make_split(items: Sequence[Item], section: SplitSection, *, fold: int | None
     if section.folds:
         chosen = drawer.refold(chosen, section.folds, fold, val=section.val is None or section.val > 0)
     elif fold is not None:
-        raise UserError("a fold is named, but the split has no folds", "data.split.fold", "set data.split.folds")
+        raise UserError("a fold is given, but the split has no folds", "data.split.fold", "set data.split.folds")
     side = {item.id: chosen[name] for name, members in groups.items() for item in members}
     lists = {part: tuple(item.id for item in items if side[item.id] == part) for part in PARTS}
     return Split(**lists, digest=split_digest(lists), group=section.group, given=section.given, fold=fold)
@@ -155,7 +155,7 @@ def make_split(items: Sequence[Item], section: SplitSection, *, fold: int | None
 def _groups(items: Sequence[Item], key: str) -> dict[str, list[Item]]:
     """Items by the name of their group; with "none" each item is its own."""
     if not items:
-        raise UserError("there is nothing to split: the data set has no items", "data")
+        raise UserError("the dataset has no items to split", "data")
     repeated = [item for item, n in Counter(item.id for item in items).items() if n > 1]
     if repeated:
         raise UserError("two items have the same id", repeated[0])
@@ -175,7 +175,7 @@ def _amounts(section: SplitSection, *, folds: bool) -> dict[str, Amount]:
         return {"train": None, "val": 0, "test": section.test or 0}
     amounts: dict[str, Amount] = {"train": section.train, "val": section.val or 0, "test": section.test or 0}
     if not section.val and not section.test and section.train is None:
-        raise UserError("the split has no val and no test part", "data.split", "name val and test, or folds")
+        raise UserError("the split has neither a val nor a test part", "data.split", "set val and test, or folds")
     return amounts
 
 
@@ -196,15 +196,15 @@ class _GroupAssigner:
             for item in members:
                 if item.part is None:
                     raise UserError(
-                        f"the data set gives no part for {item.id}",
+                        f"the dataset assigns no part to {item.id}",
                         "data.split.given",
-                        "name train, val, test",
+                        "set train, val and test",
                     )
                 if chosen.setdefault(name, item.part) != item.part:
                     raise UserError(
-                        f"the data's own parts divide the group {name!r} ({chosen[name]} and {item.part})",
+                        f"the dataset's own parts divide the group {name!r} ({chosen[name]} and {item.part})",
                         "data.split.given",
-                        "choose another group, or name train, val and test",
+                        "choose another group, or set train, val and test",
                     )
         return chosen
 
@@ -215,7 +215,7 @@ class _GroupAssigner:
             return self._assign(names, self._counts(len(names), amounts), by_group=True)
         if any(isinstance(a, int) for a in asked):
             raise UserError(
-                "counts of groups and fractions of items are mixed", "data.split", "use one kind: 12 or 0.7"
+                "counts of groups and fractions of items cannot be mixed", "data.split", "use one kind: 12 or 0.7"
             )
         return self._assign(names, self._fractions(amounts), by_group=False)
 
@@ -225,9 +225,9 @@ class _GroupAssigner:
         beside = "" if rest < 0 else " beside train"
         if rest < 0 or (rest == 0 and any(a is None for a in amounts.values())):
             raise UserError(
-                f"{wanted} groups are asked for{beside}, the data has {available}",
+                f"{wanted} groups were requested{beside}, but the data have {available}",
                 "data.split",
-                "ask for fewer",
+                "request fewer",
             )
         targets = {part: float(rest if a is None else a) for part, a in amounts.items()}
         return targets if None in amounts.values() else targets | {UNUSED: float(rest)}
@@ -235,7 +235,7 @@ class _GroupAssigner:
     def _fractions(self, amounts: Mapping[str, Amount]) -> dict[str, float]:
         total = sum(a for a in amounts.values() if a is not None)
         if total > 1 + 1e-9 or any(a is not None and a < 0 for a in amounts.values()):
-            raise UserError(f"the fractions sum to {total:g}", "data.split", "at most 1 is possible")
+            raise UserError(f"the fractions sum to {total:g}, which is more than 1", "data.split", "lower them")
         rest = round(1 - total, 9)
         targets = {part: rest if a is None else float(a) for part, a in amounts.items()}
         return targets if None in amounts.values() else targets | {UNUSED: rest}
@@ -263,16 +263,16 @@ class _GroupAssigner:
             chosen[name] = part
         empty = [part for part in shares if part != UNUSED and part not in chosen.values()]
         if empty:
-            raise UserError(f"{len(names)} groups are too few: {empty[0]} stays empty", "data.split")
+            raise UserError(f"{len(names)} groups are too few: the {empty[0]} part would be empty", "data.split")
         return chosen
 
     def refold(self, chosen: Mapping[str, str], folds: int, fold: int | None, *, val: bool) -> dict[str, str]:
         """Divide all but test into `folds` and put fold number `fold` on the side that is measured."""
         if fold is None or not 0 <= fold < folds:
-            raise UserError(f"fold {fold} is not one of 0 to {folds - 1}", "data.split.fold")
+            raise UserError(f"fold {fold} is not between 0 and {folds - 1}", "data.split.fold")
         inner = [name for name, part in chosen.items() if part in ("train", "val")]
         if folds < 2 or len(inner) < folds:
-            raise UserError(f"{len(inner)} groups do not make {folds} folds", "data.split.folds")
+            raise UserError(f"{len(inner)} groups cannot be divided into {folds} folds", "data.split.folds")
         numbers = self._assign(inner, {str(k): 1.0 for k in range(folds)}, by_group=False)
         result = dict(chosen) | dict.fromkeys(inner, "train")
         if "test" in chosen.values():

@@ -67,9 +67,9 @@ def label_table(labels: Sequence[str], named: Mapping[str, Sequence[int]], *, wh
             near = difflib.get_close_matches(_plain(label), known, n=1)
             names = ", ".join(named)
             raise UserError(
-                f"the data set has no label {label!r}; it has {names}",
+                f"the dataset has no label {label!r}; its labels are {names}",
                 where,
-                f"did you mean {near[0]!r}?" if near else "or name the values in data.values",
+                f"did you mean {near[0]!r}?" if near else "set data.values",
             )
         table[label] = known[_plain(label)]
     return table
@@ -81,7 +81,9 @@ def index_labels(stored: Array, labels: Sequence[str], table: Values, *, where: 
     result = np.zeros(stored.shape, np.uint8)
     for value in np.unique(stored):
         if int(value) not in indices and value != 0:
-            raise UserError(f"the value {value} is no label of the recipe", where, "see labels or data.values")
+            raise UserError(
+                f"the value {value} belongs to no label of the recipe", where, "check labels and data.values"
+            )
         result[stored == value] = indices.get(int(value), 0)
     return result
 
@@ -119,7 +121,7 @@ def values_by_label(document: Mapping[str, Any], where: str) -> dict[str, list[i
     for key, value in raw.items():
         name, number = (key, value) if isinstance(value, int) else (value, key)
         if not isinstance(name, str) or not str(number).isdigit():
-            raise UserError(f"the label {key!r}: {value!r} is not a name and a number", where)
+            raise UserError(f"the label {key!r}: {value!r} is not a pair of name and number", where)
         named.setdefault(name, []).append(int(number))
     return named
 
@@ -128,7 +130,7 @@ def file_inside(root: Path, name: str, where: str) -> Path:
     """A file that a dataset names below its own folder. Raises UserError if it is elsewhere, or not there."""
     path = root / name
     if not path.resolve().is_relative_to(root.resolve()):
-        raise UserError(f"names a file outside the data set: {name}", where)
+        raise UserError(f"lists a file outside the dataset: {name}", where)
     if not path.is_file():
         raise UserError("no such file", str(path), f"named in {where}")
     return path

@@ -110,13 +110,13 @@ class Accumulator(ABC):
     def metrics(self) -> list[Metric]:
         """Every measure with its interval. Raises UserError if nothing was added."""
         if not self.items:
-            raise UserError("no item was scored, so there is nothing to report", hint="is the split empty?")
+            raise UserError("no item was scored", hint="check that the split is not empty")
         draws: dict[Statistic, Array] = {}
         return [self._metric(measure, draws) for measure in self.measures()]
 
     def _register(self, item: str, group: str | None) -> None:
         if item in self._seen:
-            raise UserError("this item was scored twice", item)
+            raise UserError("the item was scored twice", item)
         self._seen.add(item)
         self.items.append(item)
         self.groups.append(group)
@@ -155,9 +155,7 @@ def paired(first: Accumulator, second: Accumulator) -> list[Metric]:
     """
     if set(first.items) != set(second.items):
         odd = sorted(set(first.items) ^ set(second.items))[0]
-        raise UserError(
-            "the two models were not scored on the same items", odd, "evaluate both on the same data and split"
-        )
+        raise UserError("the models were not scored on the same items", odd, "evaluate both on the same data and split")
     group_of = dict(zip(first.items, first.resampling_units, strict=True))
     groups, others = first.resampling_units, {measure.name: measure for measure in second.measures()}
     same_groups = np.array([group_of[item] for item in second.items])

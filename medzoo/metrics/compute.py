@@ -47,7 +47,7 @@ def compute(
         spacing or [None] * n,
     )
     if any(len(column) != n for column in (predictions, *columns)):
-        raise UserError("truth, answers, items, groups and spacing must have one entry an item each")
+        raise UserError("truth, predictions, items, groups and spacing must have the same length")
     for true, prediction, item, group, steps in zip(truth, predictions, *columns, strict=True):
         scores.add(true, prediction, item=item, group=group, spacing=steps)
     return scores.metrics()

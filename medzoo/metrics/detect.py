@@ -151,7 +151,7 @@ class DetectScores(Accumulator):
         there, found = np.asarray(truth.boxes, float), np.asarray(prediction.boxes, float)
         dims = max(there.shape[-1] if there.size else 0, found.shape[-1] if found.size else 0) // 2
         if dims and self.dims not in (0, dims):
-            raise UserError(f"boxes of {dims} axes among boxes of {self.dims}", item)
+            raise UserError(f"has boxes of {dims} axes, earlier items boxes of {self.dims}", item)
         self.dims = dims or self.dims
         dims = dims or 2
         there, found = there.reshape(-1, 2 * dims), found.reshape(-1, 2 * dims)

@@ -154,7 +154,7 @@ class Scores:
         try:
             said = json.loads(raw)
             if said["format"] != FORMAT:
-                raise UserError(f"has format {said['format']}, this medzoo reads {FORMAT}", where)
+                raise UserError(f"has format {said['format']}, but this version of medzoo reads format {FORMAT}", where)
             tuples = {
                 name: tuple(said[name]) for name in ("labels", "metrics", "conformal") if said.get(name) is not None
             }

@@ -68,7 +68,7 @@ class SegmentScores(Accumulator):
         truth, prediction = np.asarray(truth), np.asarray(prediction)
         if truth.shape != prediction.shape:
             raise UserError(
-                f"the answer has shape {prediction.shape} but the truth {truth.shape}",
+                f"the prediction has shape {prediction.shape}, but the truth has {truth.shape}",
                 item,
                 "both must be on the image's own grid",
             )

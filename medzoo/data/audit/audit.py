@@ -71,7 +71,7 @@ def audit(data: Dataset, split: Split, *, mirrored: bool = True) -> Audit:
     findings = [finding for record in records for finding in record.findings]
     findings += _conflicts([*same, *near]) + _repeats(same, near, side) + _unlikely(records, prints)
     findings += [
-        Finding("look-alike", a.name, f"looks like {b.name}, but agrees with it in no fine detail", b.name)
+        Finding("look-alike", a.name, f"looks like {b.name}, but their fine detail differs", b.name)
         for a, b in looks
         if (a.item.id, b.item.id) not in known
     ]
@@ -132,7 +132,7 @@ def _scales(records: Sequence[ImageRecord]) -> list[Finding]:
     boxes = np.concatenate(found)
     n = boxes.shape[1] // 2
     if boxes.max() <= 1:
-        text = f"all {len(boxes)} boxes lie within 0 to 1: they look normalised, boxes are read in pixels"
+        text = f"all {len(boxes)} boxes lie between 0 and 1; they look normalised, but boxes are read in pixels"
         return [Finding("box-scale", "", text)]
     if (boxes[:, n:] - boxes[:, :n] < 1).all():
         return [Finding("box-scale", "", f"all {len(boxes)} boxes are smaller than a pixel")]
@@ -183,7 +183,10 @@ def _same_thing(record: ImageRecord, pair: NearPair) -> bool:
 def _conflicts(pairs: Sequence[Pair]) -> list[Finding]:
     return [
         Finding(
-            "label-conflict", a.name, f"is labelled {a.item.stratum}, its duplicate {b.name} {b.item.stratum}", b.name
+            "label-conflict",
+            a.name,
+            f"is labelled {a.item.stratum}, but its duplicate {b.name} is labelled {b.item.stratum}",
+            b.name,
         )
         for a, b in pairs
         if a.item.stratum != b.item.stratum
@@ -196,7 +199,7 @@ def _repeats(
     side: dict[str, Any],
 ) -> list[Finding]:
     """Pairs on one side."""
-    kinds = (("duplicate", "has the same bytes as", same), ("near-duplicate", "shows what is shown by", near))
+    kinds = (("duplicate", "is identical to", same), ("near-duplicate", "is a near-duplicate of", near))
     return [
         Finding(kind, a.name, f"{words} {b.name}", b.name)
         for kind, words, pairs in kinds
@@ -214,7 +217,8 @@ def _unlikely(records: Sequence[ImageRecord], prints: Fingerprints | None) -> li
         Finding(
             "label-noise",
             records[one.image].name,
-            f"is labelled {records[one.image].item.stratum}, looks like {one.label} ({one.share:.0%} to {one.own:.0%})",
+            f"is labelled {records[one.image].item.stratum}, but looks like {one.label} "
+            f"({one.share:.0%} against {one.own:.0%})",
         )
         for one in found
     ]
@@ -243,11 +247,11 @@ def _outliers(records: Sequence[ImageRecord]) -> list[Finding]:
     spacings = np.log([max(r.spacing) for r in placed]), np.log([min(r.spacing) for r in placed])
     for k in np.flatnonzero(_far(spacings[0], least=0.1) | _far(spacings[1], least=0.1)):
         size = " x ".join(f"{s:.3g}" for s in placed[k].spacing)
-        found.append(Finding("spacing", placed[k].name, f"its spacing of {size} mm is far from the others'"))
+        found.append(Finding("spacing", placed[k].name, f"its spacing of {size} mm is an outlier"))
     read = [r for r in records if r.digest]
     for what, values in (("mean", [r.level for r in read]), ("contrast", [r.contrast for r in read])):
         for k in np.flatnonzero(_far(np.array(values), least=1e-6)):
-            text = f"its {what} of {values[k]:.4g} is far from the others' {np.median(values):.4g}"
+            text = f"its {what} of {values[k]:.4g} is an outlier (median {np.median(values):.4g})"
             found.append(Finding("intensity", read[k].name, text))
     return found
 

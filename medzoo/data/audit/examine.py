@@ -96,9 +96,9 @@ def _examine(item: Item, sample: Sample, view: Array) -> ImageRecord:
         text.append(Finding("intensity", name, f"every pixel is {view.flat[0]:g}"))
     empty = isinstance(sample.target, np.ndarray) and not sample.target.any()
     if empty or (isinstance(sample.target, Objects) and not len(sample.target.boxes) and not sample.target.ignored):
-        text.append(Finding("empty-mask", name, "nothing is marked in it"))
+        text.append(Finding("empty-mask", name, "its mask is empty"))
     if sample.image.meta.get("burnt_in"):
-        text.append(Finding("burnt-in-text", name, "its header says that the patient's data are burnt into it"))
+        text.append(Finding("burnt-in-text", name, "its header states that patient data are burnt into it"))
     elif sum(n > 1 for n in sample.image.shape) < 3 and has_burnt_in_text(view):
         text.append(Finding("burnt-in-text", name, "letters or marks are burnt into the picture"))
     text += [Finding(note.kind, name, note.text) for note in sample.notes]
@@ -114,8 +114,8 @@ def _of_boxes(objects: Objects) -> Iterator[tuple[str, str]]:
     """Findings about the boxes of one image: kind and sentence."""
     boxes, n = objects.boxes, objects.boxes.shape[1] // 2
     if objects.clipped or objects.dropped:
-        words = [f"boxes that reach beyond it and were cut to it: {objects.clipped}"] if objects.clipped else []
-        words += [f"boxes that lie beside it and were left out: {objects.dropped}"] if objects.dropped else []
+        words = [f"boxes clipped to the image: {objects.clipped}"] if objects.clipped else []
+        words += [f"boxes outside the image that were left out: {objects.dropped}"] if objects.dropped else []
         yield "clipped", "; ".join(words)
     if repeated := len(boxes) - len(np.unique(np.column_stack([boxes, objects.labels]), axis=0)):
         yield "repeated-box", f"{repeated} of {len(boxes)} boxes repeat another of the same label"

@@ -71,7 +71,7 @@ class Audit:
         """Warnings before a training: findings on the labels of the whole set, and look-alikes."""
         whole = [f.text for f in self.findings if f.kind in WARNED and (not f.image or f.kind == "sets")]
         alike = sum(f.kind == "look-alike" for f in self.findings)
-        many = [f"{alike} pairs of images look alike without being copies; medzoo data lists them"] if alike else []
+        many = [f"{alike} pairs of images look alike but are not copies; medzoo data lists them"] if alike else []
         return [*whole, *many]
 
     def counts(self) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class Bids:
         """Every subject and session with one image of each suffix and a label map. Raises UserError by name."""
         root = self.params.root
         if not (root / "dataset_description.json").is_file():
-            raise UserError("is no BIDS data set (no dataset_description.json)", str(root), "see data.root")
+            raise UserError("is not a BIDS dataset (it has no dataset_description.json)", str(root), "check data.root")
         maps = self._maps()
         items = []
         for folder in sorted(root.glob("sub-*")) if root.is_dir() else []:
@@ -69,7 +69,7 @@ class Bids:
                 groups = {"subject": folder.name, "scan": key}
                 items.append(Item(key, {**files, "label": label}, groups))
         if not items:
-            raise UserError(f"holds no subject with {self.params.datatype}/", str(root), "sub-LABEL/anat/...")
+            raise UserError(f"has no subject with a folder {self.params.datatype}/", str(root), "sub-LABEL/anat/...")
         return items
 
     def _maps(self) -> Path:
@@ -113,10 +113,10 @@ def _only(folder: Path, suffix: str, wanted: Mapping[str, str], field: str) -> P
     if not found:
         there = f"; there are {_choices(entities)}" if entities else ""
         raise UserError(
-            f"holds no image {suffix}{asked}{there}", str(folder), f"see data.{field}" if entities else None
+            f"has no image {suffix}{asked}{there}", str(folder), f"check data.{field}" if entities else None
         )
     choices = _choices({path: entities[path] for path in found})
-    raise UserError(f"holds {len(found)} images {suffix}{asked}: {choices}", str(folder), f"choose one by data.{field}")
+    raise UserError(f"has {len(found)} images {suffix}{asked}: {choices}", str(folder), f"choose one with data.{field}")
 
 
 def _choices(entities: Mapping[Path, Mapping[str, str]]) -> str:

@@ -108,14 +108,14 @@ class BrainGenerator:
 
     def __init__(self, params: BrainGeneratorParams, task: str, labels: Sequence[str]) -> None:
         if task == "detect" and params.lesions is None:
-            raise UserError("there is nothing to detect in scans without lesions", "data.lesions", "lesions: [10, 100]")
+            raise UserError("scans without lesions have nothing to detect", "data.lesions", "lesions: [10, 100]")
         if task == "detect" and params.renew:
-            raise UserError("a detector sees every scan from the first epoch on", "data.renew", "use variants")
+            raise UserError("a detector needs every scan from the first epoch on", "data.renew", "use variants")
         known: tuple[str, ...] = (*LABELS, LESION_LABEL) if params.lesions else LABELS
         if task == "detect":
             known = (LESION_LABEL,)
         if tuple(labels) != known:
-            raise UserError(f"brain-generator has the labels {', '.join(known)}", where="labels")
+            raise UserError(f"the labels of brain-generator must be {', '.join(known)}", where="labels")
         self.params, self.task = params, task
         self.look = Look(
             contrast=params.contrast,
@@ -142,7 +142,7 @@ class BrainGenerator:
         files = sorted(root.glob(self.params.pattern)) if root.is_dir() else []
         files = [path for path in files if not is_hidden(path, root=root)]
         if not files:
-            raise UserError(f"no label maps {self.params.pattern} here", where=str(self.params.root))
+            raise UserError(f"no label map matches {self.params.pattern}", where=str(self.params.root))
         names = distinct_names(files, root, short=lambda path: path.name.split(".")[0])
         alone = len({file.name for file in files}) == len(files)
         return [
@@ -226,7 +226,7 @@ def label_map(path: Path) -> tuple[Array, Array]:
     tissue = tissues()[labels] > 1
     box = bounding_box(tissue, margin=[round(_MARGIN / step) for step in image.spacing])
     if box is None:
-        raise UserError("has no grey and no white matter by FreeSurfer's numbers", where=str(path))
+        raise UserError("has neither grey nor white matter by FreeSurfer's label numbers", where=str(path))
     assert image.affine is not None
     affine = image.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ [side.start for side in box]

@@ -80,7 +80,7 @@ class Coco:
     def __init__(self, params: Params, labels: Sequence[str]) -> None:
         self.params, self.labels = params, tuple(labels)
         if isinstance(params.annotations, dict) and not params.annotations:
-            raise UserError("names no file", "data.annotations")
+            raise UserError("lists no file", "data.annotations")
 
     @cached_property
     def found(self) -> dict[str, _Listed]:
@@ -102,25 +102,27 @@ class Coco:
         images = _by_id(document["images"], "image", "file_name", where)
         folder = self.params.images if isinstance(self.params.images, str) else self.params.images.get(part or "train")
         if folder is None:
-            raise UserError(f"names no folder for {part}", "data.images")
+            raise UserError(f"has no folder for {part}", "data.images")
         rows: dict[Hashable, list[_Annotation]] = {number: [] for number in images}
         known: set[Hashable] = set()
         for row in document["annotations"]:
             ident = _number(row["id"], "id of an annotation", where) if isinstance(row, dict) and "id" in row else None
             place = f"annotation {row['id'] if ident is not None else str(row)[:60]}"
             if ident in known:
-                raise UserError(f"two annotations have the id {ident}", where, "give each one of its own")
+                raise UserError(f"two annotations have the id {ident}", where, "give each its own id")
             known |= {ident} if ident is not None else set()
             number = _number(_field(row, "image_id", where), f"image_id of {place}", where)
             kind = _number(_field(row, "category_id", where), f"category_id of {place}", where)
             if number not in images:
-                raise UserError(f"{place} is of image {number}, which is not listed", where)
+                raise UserError(f"{place} belongs to image {number}, which is not listed", where)
             if kind not in names:
-                raise UserError(f"{place} is of category {kind}, which is not listed", where)
+                raise UserError(f"{place} belongs to category {kind}, which is not listed", where)
             if names[kind] not in self.labels:
                 raise UserError(f"the label {names[kind]!r} is not one of {', '.join(self.labels)}", where)
             if "bbox" not in row:
-                raise UserError(f"{place} has no bbox", where, "bbox: [x, y, width, height]; outlines are not read")
+                raise UserError(
+                    f"{place} has no bbox", where, "add bbox: [x, y, width, height]; segmentations are not read"
+                )
             crowd = _flag(row.get("iscrowd"), f"iscrowd of {place}", where)
             rows[number].append(_Annotation(names[kind], row["bbox"], row.get("area"), crowd, place))
         return [self._listed(row, tuple(rows[number]), folder, part, where) for number, row in images.items()]
@@ -128,7 +130,7 @@ class Coco:
     def _listed(self, row: Any, rows: tuple[_Annotation, ...], folder: str, part: Part | None, where: str) -> _Listed:
         name = _field(row, "file_name", where)
         if not isinstance(name, str) or not name:
-            raise UserError(f"the image {row['id']} has the file_name {name!r}", where)
+            raise UserError(f"the image {row['id']} has an invalid file_name: {name!r}", where)
         refuse_hidden(name, where)
         ident = f"{part}/{name}" if part else name
         groups = {"image": ident}
@@ -212,14 +214,14 @@ class Coco:
         if left_out.any():
             crowds = chosen(left_out)
             target = target.ignoring(IgnoredObjects(crowds.boxes, crowds.labels, crowd=True))
-            notes = [Note("crowd", f"{int(left_out.sum())} of {len(left_out)} boxes are of crowds and do not count")]
+            notes = [Note("crowd", f"{int(left_out.sum())} of {len(left_out)} boxes mark crowds and do not count")]
         return Sample(item, image, target, notes=tuple(notes))
 
 
 def _document(path: Path) -> Any:
     data = path.read_bytes()
     if data[:2] == b"\x1f\x8b":
-        raise UserError("is packed by gzip", str(path), "unpack it")
+        raise UserError("is compressed with gzip", str(path), "decompress it")
     try:
         document = json.loads(data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"))
     except (ValueError, RecursionError) as error:
@@ -237,7 +239,7 @@ def _by_id(rows: Iterable[Any], what: str, name: str, where: str) -> dict[Hashab
         number = _number(_field(row, "id", where), f"id of an entry of {what}", where)
         if number in found:
             both = f"{found[number].get(name)!r} and {row.get(name)!r}"
-            raise UserError(f"the {what} id {number} is given twice, to {both}", where, "give each one of its own")
+            raise UserError(f"the {what} id {number} is used twice, for {both}", where, "give each its own id")
         found[number] = row
     return found
 
@@ -257,7 +259,7 @@ def _number(value: Any, what: str, where: str) -> Hashable:
         return int(text) if text.isascii() and text.isdigit() and str(int(text)) == text else value
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    raise UserError(f"the {what} is {value!r}", where, "ids are whole numbers")
+    raise UserError(f"the {what} is {value!r}", where, "ids must be whole numbers")
 
 
 def _flag(value: Any, what: str, where: str) -> bool:
@@ -265,7 +267,7 @@ def _flag(value: Any, what: str, where: str) -> bool:
     key = value.strip().lower() if isinstance(value, str) else value
     if isinstance(key, Hashable) and key in _FLAGS:
         return _FLAGS[key]
-    raise UserError(f"the {what} is {value!r}", where, "0 and 1 are read")
+    raise UserError(f"the {what} is {value!r}", where, "write 0 or 1")
 
 
 def _is_number(value: Any) -> bool:

@@ -53,7 +53,7 @@ class CsvManifest:
         found = []
         for line in table:
             if None in line or None in line.values():
-                raise UserError("has another number of columns than the first line", f"{where}:{table.line_num}")
+                raise UserError("does not have as many columns as the first line", f"{where}:{table.line_num}")
             found.append((table.line_num, {key.strip(): value.strip() for key, value in line.items()}))
         if not found:
             raise UserError("has no rows", where)
@@ -68,7 +68,7 @@ class CsvManifest:
         path = self.path.parent / name
         refuse_hidden(Path(name).name if Path(name).is_absolute() else name, f"{self.path}:{line}")
         if not name or not path.is_file():
-            raise UserError(f"names {name!r}, which is not there", f"{self.path}:{line}")
+            raise UserError(f"lists {name!r}, which does not exist", f"{self.path}:{line}")
         return path
 
     def items(self) -> Sequence[Item]:
@@ -80,7 +80,7 @@ class CsvManifest:
             files = {"image": self._file(line, name)}
             # Not resolved: a link is a file of its own, and telling copies is up to the audit.
             if (other := lines.setdefault(os.path.normpath(files["image"]), line)) != line:
-                raise UserError(f"names {name!r}, which line {other} names too", where, "give each image one row")
+                raise UserError(f"lists {name!r}, which line {other} lists as well", where, "give each image one row")
             label = row.get("label", "")
             if self.task == "classify" and label not in self.labels:
                 raise UserError(f"the label {label!r} is not one of {', '.join(self.labels)}", where)
@@ -92,7 +92,7 @@ class CsvManifest:
             groups = {key: value for key, value in row.items() if key not in KNOWN}
             empty = [key for key, value in groups.items() if not value]
             if empty:
-                raise UserError(f"the column {empty[0]!r} is empty", where, "give each row a group of its own")
+                raise UserError(f"the column {empty[0]!r} is empty", where, "fill it in every row")
             known = NearGroups({"image": name, **groups}, name, lambda: self.near)
             items.append(Item(name, files, known, label, part))
         return items
@@ -105,7 +105,7 @@ class CsvManifest:
         stored = read_labels(item.files["mask"], like=image).array[0]
         if stored.min() < 0 or stored.max() >= len(self.labels):
             bad = stored.min() if stored.min() < 0 else stored.max()
-            raise UserError(f"holds the value {bad}, which is no label", str(item.files["mask"]), "see labels")
+            raise UserError(f"has the value {bad}, which is not a label", str(item.files["mask"]), "see labels")
         return Sample(item, image, stored.astype(np.uint8))
 
 

@@ -32,9 +32,9 @@ class ImageFolder:
         try:
             self.patient = re.compile(params.patient) if params.patient else None
         except re.error as error:
-            raise UserError(f"is no regular expression: {error}", "data.patient") from None
+            raise UserError(f"is not a regular expression: {error}", "data.patient") from None
         if self.patient is not None and not self.patient.groups:
-            raise UserError("has no group", "data.patient", "put brackets about the patient: ^([^_]+)_")
+            raise UserError("has no capture group", "data.patient", "put parentheses around the patient: ^([^_]+)_")
 
     @cached_property
     def images(self) -> dict[str, tuple[Path, str, Part | None]]:
@@ -48,7 +48,9 @@ class ImageFolder:
             classes = sorted(p.name for p in top.iterdir() if p.is_dir() and not is_hidden(p.name))
             others = [name for name in classes if name not in self.labels]
             if others:
-                raise UserError("is a folder of no label", str(top / others[0]), f"labels: {', '.join(self.labels)}")
+                raise UserError(
+                    "does not belong to any label", str(top / others[0]), f"labels: {', '.join(self.labels)}"
+                )
             for label in self.labels:
                 paths = sorted(p for p in (top / label).rglob("*") if is_image_file(p))
                 images = [path for path in paths if not is_hidden(path, root=top)]
@@ -71,7 +73,7 @@ class ImageFolder:
                 below = path.relative_to(self.root / (part or "") / label).as_posix()
                 match = self.patient.search(below)
                 if match is None or not match[1]:
-                    raise UserError(f"does not match {self.patient.pattern!r}", str(path), "see data.patient")
+                    raise UserError(f"does not match {self.patient.pattern!r}", str(path), "check data.patient")
                 known["patient"] = match[1]
             items.append(Item(name, {"image": path}, NearGroups(known, name, lambda: self.near), label, part))
         return items

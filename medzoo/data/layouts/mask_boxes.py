@@ -41,7 +41,9 @@ class MaskBoxes:
         self.params, self.labels = params, tuple(labels)
         check_placeholders(params.image, {"mask": params.mask}, example="{name}.png")
         if params.values != "label" and len(self.labels) > 1:
-            raise UserError("several labels need values: label", "data.values", "or name one label")
+            raise UserError(
+                "must map mask values to labels if there are several labels", "data.values", "set it, or use one label"
+            )
 
     @cached_property
     def found(self) -> dict[str, dict[str, str]]:
@@ -58,7 +60,7 @@ class MaskBoxes:
                 files["mask"] = mask
             items.append(Item(name, files, {**places, "image": name}))
         if not any("mask" in item.files for item in items):
-            raise UserError(f"no image has a mask {self.params.mask!r}", str(self.params.root), "see data.mask")
+            raise UserError(f"no image has a mask {self.params.mask!r}", str(self.params.root), "check data.mask")
         return items
 
     def load(self, item: Item) -> Sample:
@@ -71,7 +73,7 @@ class MaskBoxes:
         stored = read_labels(item.files["mask"], like=image).array[0]
         highest = len(self.labels) if self.params.values == "label" else None
         if (bad := _outside(stored, highest)) is not None:
-            raise UserError(f"the value {bad} is no label", where, f"1 to {len(self.labels)}: see labels")
+            raise UserError(f"the value {bad} is not a label", where, f"labels have the values 1 to {len(self.labels)}")
         numbers = stored if self.params.values == "label" else stored > 0
         return Sample(item, image, self._objects(stored, image.shape, where), numbers.astype(np.uint8))
 

@@ -51,7 +51,9 @@ class NiftiPairs:
         check_placeholders(params.image, {"label": params.label, **others}, example="{patient}/t1.nii.gz")
         check_values(self.labels, params.values or {})
         if task == "detect" and params.values is None and len(self.labels) > 1:
-            raise UserError("several labels need data.values", "data.values", "values: {lesion: [1]}")
+            raise UserError(
+                "must map mask values to labels if there are several labels", "data.values", "values: {lesion: [1]}"
+            )
 
     @cached_property
     def found(self) -> dict[str, dict[str, str]]:
@@ -70,7 +72,7 @@ class NiftiPairs:
                 files[f"channel-{number}"] = self.params.root / fill_pattern(channel, places)
             missing = [path for path in files.values() if not path.is_file()]
             if missing:
-                raise UserError("no such file", str(missing[0]), f"it belongs to {name}")
+                raise UserError("no such file", str(missing[0]), f"it is listed for {name}")
             if self.params.slabs == 1:
                 items.append(Item(name, files, {**places, "image": name}))
             else:
@@ -83,7 +85,9 @@ class NiftiPairs:
         axis, count = self.params.slab_axis, self.params.slabs
         inside = np.flatnonzero((array != 0).any(axis=tuple(a for a in range(3) if a != axis)))
         if len(inside) < count * (self.params.gap + 1):
-            raise UserError(f"has too few slices with signal for {count} slabs", str(files["image"]), "see data.slabs")
+            raise UserError(
+                f"has too few slices with signal for {count} slabs", str(files["image"]), "lower data.slabs"
+            )
         edges = np.linspace(inside[0], inside[-1] + 1, count + 1).round().astype(int)
         found = []
         for number, (start, stop) in enumerate(pairwise(edges)):
@@ -121,7 +125,7 @@ class NiftiPairs:
             return index_labels(stored, self.labels, own, where=where)
         if values is None:
             if stored.min(initial=0) < 0:
-                raise UserError(f"the value {stored.min()} is no label", where, "what is above 0 is a lesion")
+                raise UserError(f"the value {stored.min()} is not a label", where, "values above 0 are lesion")
             return (stored > 0).astype(np.uint8)
         return index_labels(stored, ("", *self.labels), values, where=where)
 

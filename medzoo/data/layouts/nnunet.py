@@ -27,7 +27,7 @@ class Nnunet(DatasetJson):
         found = sorted(path for path in folder.glob(f"*{ending}") if path.is_file())
         labels = [path for path in found if not is_hidden(path.name)]
         if not labels:
-            raise UserError(f"holds no label map *{ending}", str(folder))
+            raise UserError(f"has no label map *{ending}", str(folder))
         assert self.table
         items = []
         for label in labels:

@@ -92,9 +92,11 @@ class Voc:
             if suffix(path) not in _SUFFIXES or is_hidden(path.name):
                 continue
             if (other := found.setdefault(stem(path), path)) != path:
-                raise UserError(f"has the same name as {other.name}", str(path), "an annotation belongs to one image")
+                raise UserError(
+                    f"has the same name as {other.name}", str(path), "an annotation belongs to one image; rename one"
+                )
         if not found:
-            raise UserError("holds no images", str(folder), "a VOC folder has JPEGImages and Annotations")
+            raise UserError("has no images", str(folder), "a VOC folder has JPEGImages and Annotations")
         return found
 
     @cached_property
@@ -117,7 +119,7 @@ class Voc:
                 continue
             annotation = self.root / "Annotations" / f"{name}.xml"
             if not annotation.is_file():
-                raise UserError("has no annotation", str(image), f"it would be {annotation.name}")
+                raise UserError("has no annotation", str(image), f"{annotation.name} is missing")
             groups = NearGroups({"image": name}, name, lambda: self.near)
             files = {"image": image, "annotation": annotation}
             items.append(Item(name, files, groups, part=None if parts is None else parts[name]))
@@ -144,7 +146,7 @@ class Voc:
             paths = [self.main / (name if name.endswith(".txt") else f"{name}.txt") for name in names]
             for path in paths:
                 if not path.is_file():
-                    raise UserError("no such file", str(path), "see data.sets")
+                    raise UserError("no such file", str(path), "check data.sets")
             members[part] = [(name, path) for path in paths for name in self._members(path)]
         return _Sets(_parts(members))
 
@@ -165,14 +167,14 @@ class Voc:
         both = members.get("trainval", [])
         beyond = [(name, path) for name, path in both if parts.get(name) not in ("train", "val")]
         if beyond and members.get("train") and members.get("val"):
-            raise UserError(f"names {beyond[0][0]!r}, which neither train nor val names", str(beyond[0][1]))
+            raise UserError(f"lists {beyond[0][0]!r}, which neither train nor val lists", str(beyond[0][1]))
         rest: Part = "val" if members.get("train") else "train"
         parts |= _parts({"test": members.get("test", []), rest: beyond})
         if beyond:
             text = f"{len({name for name, _ in beyond})} images of {beyond[0][1].name} are taken as {rest}"
             notes.append(Note("sets", text, str(beyond[0][1])))
         if not parts:
-            raise UserError("name no image", str(self.main), "list images, or take the set files away")
+            raise UserError("the set files list no image", str(self.main), "list images, or remove the set files")
         return _Sets(parts, tuple(notes))
 
     def _members(self, path: Path) -> list[str]:
@@ -186,7 +188,7 @@ class Voc:
             known = (self._stem(text) for text in (name, *([flagged["name"]] if flagged else [])))
             found = next((one for one in known if one is not None), None)
             if found is None:
-                raise UserError(f"names {name!r}, which is not in JPEGImages", str(path))
+                raise UserError(f"lists {name!r}, which is not in JPEGImages", str(path))
             members.append(found)
         return members
 
@@ -219,7 +221,7 @@ class Voc:
             notes.append(Note("difficult", text))
         named = stem(PureWindowsPath(annotation.filename).name)
         if named and named != item.id:
-            notes.append(Note("filename", f"its annotation says that it is of {annotation.filename}"))
+            notes.append(Note("filename", f"its annotation names the file {annotation.filename}"))
         return Sample(item, image, target, notes=tuple(notes))
 
 
@@ -229,7 +231,7 @@ def _parts(members: dict[Part, list[tuple[str, Path]]]) -> dict[str, Part]:
     for part, named in members.items():
         for name, path in named:
             if parts.setdefault(name, part) != part:
-                raise UserError(f"names {name!r}, which is in {parts[name]} too", str(path))
+                raise UserError(f"lists {name!r}, which is also in {parts[name]}", str(path))
     return parts
 
 
@@ -261,20 +263,20 @@ def _annotation(path: Path) -> _Annotation:
     where = str(path)
     root = _root(path)
     if root.tag != "annotation":
-        raise UserError(f"is no VOC annotation: its root is <{root.tag}>", where)
+        raise UserError(f"is not a VOC annotation: its root is <{root.tag}>", where)
     objects = []
     for number, entry in enumerate(root.findall("object"), 1):
         label = (entry.findtext("name") or "").strip()
         place = f"object {number} ({label or 'without a name'})"
         if entry.find("bndbox") is None:
             others = ", ".join(sorted({child.tag for child in entry} - {"name", "part", "pose"}))
-            raise UserError(f"{place} has no bndbox; it has {others or 'nothing else'}", where, "boxes are read alone")
+            raise UserError(f"{place} has no bndbox; it has {others or 'nothing else'}", where, "only boxes are read")
         corners = [(entry.findtext(f"bndbox/{side}") or "").strip() for side in ("xmin", "ymin", "xmax", "ymax")]
         try:
             x0, y0, x1, y1 = map(float, corners)
         except ValueError:
             text = ", ".join(corners)
-            raise UserError(f"is no VOC annotation: the box of {place} is {text}", where, "numbers are read") from None
+            raise UserError(f"is not a VOC annotation: the box of {place} is {text}", where, "write numbers") from None
         objects.append(_Object(label, (x0, y0, x1, y1), _flag(entry, place, where)))
     width, height = (root.findtext(f"size/{side}") for side in ("width", "height"))
     return _Annotation(tuple(objects), (root.findtext("filename") or "").strip(), stated_size(width, height, where))
@@ -284,7 +286,7 @@ def _flag(entry: ElementTree.Element, place: str, where: str) -> bool:
     """True if an object is marked difficult."""
     text = (entry.findtext("difficult") or "0").strip().lower()
     if text not in ("", "0", "1", "false", "true", "unspecified"):
-        raise UserError(f"difficult of {place} is {text!r}", where, "0 and 1 are read")
+        raise UserError(f"difficult of {place} is {text!r}", where, "write 0 or 1")
     return text in ("1", "true")
 
 
@@ -303,10 +305,10 @@ def _root(path: Path) -> ElementTree.Element:
         text = re.sub(r"^\s*<\?xml[^>]*\?>", "", text)
         # Entities can make a small file huge; annotations have no use for them.
         if "<!DOCTYPE" in text or "<!ENTITY" in text:
-            raise UserError("has a document type, which annotations have not", str(path))
+            raise UserError("has a document type declaration, which an annotation must not have", str(path))
         return ElementTree.fromstring(text)
     except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise UserError(f"is no VOC annotation: {error}", str(path)) from None
+        raise UserError(f"is not a VOC annotation: {error}", str(path)) from None
 
 
 def _open(params: Params, task: str, labels: Sequence[str]) -> Voc:

@@ -47,10 +47,12 @@ class Busi:
         if (unknown and not self.merged_class) or not wanted:
             choice = " or lesion" if task != "classify" else ""
             raise UserError(
-                f"{unknown[0] if unknown else 'none'!r} is no class of busi", "labels", f"{', '.join(CLASSES)}{choice}"
+                f"{unknown[0] if unknown else 'none'!r} is not a class of busi",
+                "labels",
+                f"{', '.join(CLASSES)}{choice}",
             )
         if params.masks == "apart" and task != "classify":
-            raise UserError("masks apart are for classify alone", "data.masks", "leave it out")
+            raise UserError("applies to classify only", "data.masks", "leave it out")
         self.wanted = wanted
 
     @cached_property
@@ -64,11 +66,11 @@ class Busi:
                 match = NAME.fullmatch(name)
                 path = self.params.root / label / name
                 if match is None or match["label"] != label:
-                    raise UserError("is not named as BUSI names its files", str(path), f"{label} (N).png")
+                    raise UserError("does not have a BUSI file name", str(path), f"{label} (N).png")
                 files = found.setdefault(f"{label}/{match['stem']}.png", {})
                 files[match["mask"][1:] if match["mask"] else "image"] = path
         if not found:
-            raise UserError("holds no BUSI images", str(self.params.root), "benign/, malignant/, normal/")
+            raise UserError("has no BUSI images", str(self.params.root), "benign/, malignant/, normal/")
         for name, files in found.items():
             if "image" not in files:
                 raise UserError("is a mask without its image", str(self.params.root / name))

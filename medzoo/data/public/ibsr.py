@@ -39,7 +39,7 @@ class Ibsr:
 
     def __init__(self, params: IbsrParams, task: str, labels: Sequence[str]) -> None:
         if tuple(labels) != LABELS:
-            raise UserError(f"ibsr has the labels {', '.join(LABELS)}", where="labels")
+            raise UserError(f"the labels of ibsr must be {', '.join(LABELS)}", where="labels")
         self.params = params
 
     def items(self) -> Sequence[Item]:
@@ -47,7 +47,7 @@ class Ibsr:
         folders = sorted(root.glob("IBSR_*")) if root.is_dir() else []
         folders = [folder for folder in folders if _FOLDER.fullmatch(folder.name)]
         if not folders:
-            raise UserError("holds no folder IBSR_01 to IBSR_18", str(root))
+            raise UserError("has none of the folders IBSR_01 to IBSR_18", str(root))
         items = []
         for folder in folders:
             files = {
@@ -57,7 +57,7 @@ class Ibsr:
             }
             for path in files.values():
                 if not path.is_file():
-                    raise UserError("no such file", str(path), "IBSR V2.0 has it under this name")
+                    raise UserError("no such file", str(path), "IBSR V2.0 has a file of this name")
             spacing = "x".join(f"{step:.2f}" for step in read_nifti(files["label"], empty=True).spacing)
             items.append(
                 Item(
@@ -75,7 +75,7 @@ class Ibsr:
         target = read_labels(item.files["label"], like=image).array[0]
         if int(target.max()) >= len(LABELS) or int(target.min()) < 0:
             bad = int(target.min()) if int(target.min()) < 0 else int(target.max())
-            raise UserError(f"holds the value {bad}, a tissue map 0 to 3", str(item.files["label"]))
+            raise UserError(f"has the value {bad}; a tissue map has 0 to 3", str(item.files["label"]))
         mask = read_labels(item.files["mask"], like=image).array[0] > 0
         return Sample(item, image, target.astype(np.uint8), mask)
 

@@ -85,7 +85,7 @@ class LidcContours:
 
     def __init__(self, params: Params, labels: Sequence[str]) -> None:
         if tuple(labels) != LABELS:
-            raise UserError("labels of lidc-contours are others", "labels", f"write [{', '.join(LABELS)}]")
+            raise UserError("does not match lidc-contours", "labels", f"write [{', '.join(LABELS)}]")
         self.params = params
         self.path = params.file or _installed()
         if not self.path.is_file():
@@ -148,7 +148,7 @@ class LidcContours:
         widest = max(levels, key=lambda z: sum(r.area(z) for r in readings))
         mask = _rasterised([r.on(widest) for r in readings], self.params.pixel)
         if not mask.any():
-            raise UserError("has an outline too small to be drawn", item.id, "take a smaller data.pixel")
+            raise UserError("has an outline that is too small to draw", item.id, "set a smaller data.pixel")
         largest = max((o for r in readings for o in r.on(widest)), key=lambda o: _area(o.points))
         meta = {
             "spacing": (self.params.pixel,) * 2,

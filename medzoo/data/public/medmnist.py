@@ -45,16 +45,18 @@ class MedMnist:
                 names = [f"{part}_{kind}" for part in get_args(Part) for kind in ("images", "labels")]
                 found: dict[str, Array] = {name: stored[name] for name in names}
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-            raise UserError(f"is no MedMNIST file, or is damaged: {error}", where) from None
+            raise UserError(f"is not a MedMNIST file, or is damaged: {error}", where) from None
         for part in get_args(Part):
             images, labels = found[f"{part}_images"], found[f"{part}_labels"]
             if len(images) != len(labels) or images.ndim not in (3, 4, 5):
-                raise UserError(f"its {part} images and labels do not fit together", where)
+                raise UserError(f"its {part} images and labels do not match", where)
             if labels.reshape(len(labels), -1).shape[1] != 1:
-                raise UserError("has several labels an image", where, "medzoo classifies into one")
+                raise UserError("has several labels per image", where, "use a set with one label per image")
             if len(labels) and not 0 <= labels.min() <= labels.max() < len(self.labels):
                 count = int(labels.max()) + 1
-                raise UserError(f"has {count} classes, the recipe {len(self.labels)} labels", where, "see labels")
+                raise UserError(
+                    f"has {count} classes, but the recipe has {len(self.labels)} labels", where, "check labels"
+                )
         return found
 
     def items(self) -> Sequence[Item]:

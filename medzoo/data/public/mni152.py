@@ -38,7 +38,7 @@ class Mni152:
 
     def __init__(self, params: Params, labels: Sequence[str]) -> None:
         if tuple(labels) != LABELS:
-            raise UserError("labels of mni152 are others", "labels", f"write [{', '.join(LABELS)}]")
+            raise UserError("does not match mni152", "labels", f"write [{', '.join(LABELS)}]")
         self.params = params
         # Found, not imported: nilearn is only the box that the images come in.
         found = importlib.util.find_spec("nilearn")
@@ -68,7 +68,7 @@ class Mni152:
             if parts[k : k + 2] != [parts[k]] * len(parts[k : k + 2]):
                 stop -= self.params.gap
             if stop <= start:
-                raise UserError(f"a gap of {self.params.gap} leaves nothing of a block", "data.gap")
+                raise UserError(f"a gap of {self.params.gap} leaves no slice in a block", "data.gap")
             facts = {"start": int(start), "stop": int(stop)}
             name = f"block-{k:02d}"
             items.append(Item(name, self.files, {"block": name}, part=parts[k], facts=facts))

@@ -269,8 +269,8 @@ def test_faults_of_the_user_are_named(zoo: Zoo, tmp_path: Path) -> None:
     for models, options, words in (
         (["frist"], {"base": base, "index_sha256": pin}, "did you mean 'first'"),
         (["first"], {"index_sha256": pin}, "MEDZOO_FETCH_FROM"),
-        (["first"], {"base": tmp_path / "nothing", "index_sha256": pin}, "is no zoo to fetch from"),
-        (["first"], {"base": base}, "this medzoo was released with"),
+        (["first"], {"base": tmp_path / "nothing", "index_sha256": pin}, "is not a source of models"),
+        (["first"], {"base": base}, "but this version of medzoo expects"),
         (["first"], {"base": "http://127.0.0.1:9", "index_sha256": pin}, "the connection failed"),
     ):
         with pytest.raises(UserError, match=words):

@@ -82,7 +82,7 @@ def silence(to: http.server.BaseHTTPRequestHandler) -> None:
 
 @pytest.mark.parametrize(
     ("answer", "said"),
-    [(trickle, "bytes a second, less than"), (trickled_head, "no answer came"), (silence, "timed out")],
+    [(trickle, "bytes a second, which is less than"), (trickled_head, "no answer came"), (silence, "timed out")],
 )
 def test_a_server_that_trickles_is_given_up(served: Any, answer: Answer, said: str) -> None:
     with pytest.raises(UserError, match=said):

@@ -133,7 +133,7 @@ def test_a_manifest_that_is_none_is_refused_in_one_line(folder: Path, kind: str)
     (folder / "manifest.json").write_bytes(raw)
     (folder / "manifest.sha256").write_bytes(digest_line(raw))
     words = refused(folder)
-    assert words.startswith(f"{folder / 'manifest.json'}: is no manifest")
+    assert words.startswith(f"{folder / 'manifest.json'}: is not")
     assert words.isprintable()
 
 

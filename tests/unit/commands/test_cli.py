@@ -241,7 +241,7 @@ def test_a_card_that_says_other_figures_than_the_manifest_is_refused(
     write_folder(tmp_path / "forged", files, manifest)
     code, _, err = run("verify", tmp_path / "forged")
     assert code == 2
-    assert "the card does not say what the manifest says" in err
+    assert "the card does not match the manifest" in err
 
 
 def test_a_figure_that_does_not_follow_from_the_stored_answers_is_refused(
@@ -263,13 +263,13 @@ def test_a_figure_that_does_not_follow_from_the_stored_answers_is_refused(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["predict", "brain-tisue", "x.nii"], "there is no such model"),
+        (["predict", "brain-tisue", "x.nii"], "no such model: not a file"),
         (["predict", "nodule-svm-shape", "x.nii"], "medzoo fetch nodule-svm-shape --from BASE"),
         (["predict", "{model}", "{scan}", "--device", "gpu"], "--device: 'gpu' is not one of auto, cpu, cuda"),
         (["predict", "{model}", "{scan}", "--device", "cuda"], "device cuda was requested"),
         (["predict", "{model}"], "Missing argument"),
         (["frobnicate"], "No such command"),
-        (["train", "no-such-recipe"], "there is no such recipe"),
+        (["train", "no-such-recipe"], "no such recipe: not a file"),
         (["predict", "{scan}", "{scan}"], "cannot load the ONNX model"),
         (["evaluate", "{model}", "--split", "tset"], "--split: 'tset' is not one of train, val, test"),
     ],
@@ -424,7 +424,7 @@ def test_data_that_are_not_here_are_asked_for_by_the_names_that_say_where(
     monkeypatch.chdir(tmp_path)
     code, _, err = run("data", "breast-mass-svm")
     assert code == 2
-    assert err.startswith("error: data/busi: there is no such folder of data (")
+    assert err.startswith("error: data/busi: the data folder does not exist (")
     assert "data.root=FOLDER" in err
     assert "MEDZOO_DATA" in err
 

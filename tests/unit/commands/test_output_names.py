@@ -170,7 +170,7 @@ def test_an_input_is_not_written_over_through_a_link(kind: str, tmp_path: Path) 
     picture(tmp_path / "scan.png")
     OVER[kind](tmp_path)
     before = (tmp_path / "scan.png").read_bytes()
-    with pytest.raises(UserError, match=r"scan\.png: an answer would be written over this input"):
+    with pytest.raises(UserError, match=r"scan\.png: a result would overwrite this input"):
         list(predict_files(Predictor(Finds()), [str(tmp_path / "scan.png")], out=tmp_path / "out"))
     assert (tmp_path / "scan.png").read_bytes() == before
 
@@ -181,7 +181,7 @@ def test_a_summary_is_not_written_over_an_input(tmp_path: Path, form: str) -> No
     other = picture(tmp_path / "a.png")
     scan = picture(tmp_path / name)
     before = scan.read_bytes()
-    with pytest.raises(UserError, match=f"{name}: an answer would be written over this input"):
+    with pytest.raises(UserError, match=f"{name}: a result would overwrite this input"):
         list(predict_files(Predictor(Finds()), [str(other), str(scan)], out=tmp_path, form=form, pictures=False))  # type: ignore[arg-type]
     assert scan.read_bytes() == before
 
@@ -199,5 +199,5 @@ def test_a_slice_is_not_written_over(tmp_path: Path) -> None:
     series = as_dicom(tmp_path, *body())
     shutil.copy(series / "00.dcm", series / "series_seg.dcm")
     found = predict_files(Predictor(Through("segment")), [str(series)], out=series, form="dicom-seg", pictures=False)
-    with pytest.raises(UserError, match="series: an answer would be written over this input"):
+    with pytest.raises(UserError, match="series: a result would overwrite this input"):
         list(found)

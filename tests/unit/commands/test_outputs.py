@@ -194,7 +194,7 @@ def test_an_input_is_never_written_over(name: str, pictures: bool, tmp_path: Pat
     before = scan.read_bytes()
     inputs = [str(other), str(scan)]
     found = predict_files(Predictor(Through("detect")), inputs, out=tmp_path / "x" / "..", pictures=pictures)
-    with pytest.raises(UserError, match=f"{name}: an answer would be written over this input .choose another -o"):
+    with pytest.raises(UserError, match=f"{name}: a result would overwrite this input .choose another -o"):
         list(found)
     assert scan.read_bytes() == before
     assert {path.name for path in tmp_path.iterdir()} == {"scan.png", "scan.bmp", name}

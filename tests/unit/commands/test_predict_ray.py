@@ -29,9 +29,9 @@ def row(number: int) -> dict[str, Any]:
 def test_answers_come_in_order_and_each_once() -> None:
     found = list(in_order(iter([row(2), row(0), row(1)]), 3))
     assert [one["input"] for one in found] == ["0.png", "1.png", "2.png"]
-    with pytest.raises(UserError, match=r"1\.png: was answered twice"):
+    with pytest.raises(UserError, match=r"1\.png: has two results"):
         list(in_order(iter([row(0), row(1), row(1)]), 3))
-    with pytest.raises(UserError, match="1 of 3 inputs were not answered"):
+    with pytest.raises(UserError, match="1 of 3 inputs have no result"):
         list(in_order(iter([row(0), row(2)]), 3))
 
 

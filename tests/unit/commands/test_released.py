@@ -50,25 +50,25 @@ def test_a_fetched_folder_by_a_released_name_is_the_released_one(cache: Path, so
     shutil.rmtree(cache / source)
     forged(cache / source, source)
     for model in (source, cache / source):
-        with pytest.raises(UserError, match=f"goes by the name of the released model '{source}'"):
+        with pytest.raises(UserError, match=f"has the name of the released model '{source}'"):
             medzoo.load(model, device="cpu")
 
 
 def test_a_fetched_folder_whose_manifest_claims_a_released_name(cache: Path) -> None:
     forged(cache / "other")
-    with pytest.raises(UserError, match="goes by the name of the released model 'breast-mass-svm-classic'"):
+    with pytest.raises(UserError, match="has the name of the released model 'breast-mass-svm-classic'"):
         find_model("other")
 
 
 def test_a_fetched_folder_of_a_released_name_whose_manifest_says_another(cache: Path) -> None:
     forged(cache / "breast-mass-svm", name="mine")
-    with pytest.raises(UserError, match="goes by the name of the released model 'breast-mass-svm'"):
+    with pytest.raises(UserError, match="has the name of the released model 'breast-mass-svm'"):
         find_model("breast-mass-svm")
 
 
 def test_a_link_in_the_cache_is_no_way_around(cache: Path, tmp_path: Path) -> None:
     (cache / "breast-mass-svm-classic").symlink_to(forged(tmp_path / "elsewhere"))
-    with pytest.raises(UserError, match="goes by the name of the released model"):
+    with pytest.raises(UserError, match="has the name of the released model"):
         find_model("breast-mass-svm-classic")
 
 

@@ -124,8 +124,8 @@ def test_a_model_trained_again_is_the_same_and_what_differs_is_named(trained: Pa
     found = reproduce(trained, out=tmp_path / "again", console=QUIET)
     assert found.weights_identical
     assert not found.differences
-    assert found.lines()[0] == "recipe, data, split, versions and hardware are the same"
-    assert "every figure is the same" in found.lines()
+    assert found.lines()[0] == "recipe, data, split, versions and hardware are unchanged"
+    assert "every metric is the same" in found.lines()
     with pytest.raises(UserError, match="is the model itself"):
         reproduce(trained, out=trained)
 

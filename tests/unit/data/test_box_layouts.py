@@ -69,7 +69,7 @@ def test_coco_files_a_part_are_the_parts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("box", "message"),
     [
-        ([35, 2, 10, 4], "annotation 10 of a.png: box 1 .* reaches beyond the image of 40 x 30"),
+        ([35, 2, 10, 4], "annotation 10 of a.png: box 1 .* extends beyond the image of 40 x 30"),
         ([3, 2, 0, 4], "is empty"),
         ([3, 2, -1, 4], "is inverted"),
         ([3, 2, 4], "its bbox is .*, not"),
@@ -95,7 +95,7 @@ def test_clipped_coco_boxes_are_cut_or_dropped(tmp_path: Path) -> None:
         ("{", "is not JSON"),
         ("[]", "has no list 'images'"),
         ({**DOCUMENT, "images": DOCUMENT["images"][1:]}, "is of image 1, which is not listed"),
-        ({**DOCUMENT, "categories": [{"id": 3, "name": "speck"}]}, "is of category 7, which is not listed"),
+        ({**DOCUMENT, "categories": [{"id": 3, "name": "speck"}]}, "belongs to category 7, which is not listed"),
         ({**DOCUMENT, "categories": [{"id": 3, "name": "x"}, {"id": 7, "name": "cell"}]}, "'x' is not one of"),
         ({**DOCUMENT, "images": [*DOCUMENT["images"], {"id": 3, "file_name": "../c.png"}]}, "c.png"),
         ({**DOCUMENT, "images": [{"id": 1}]}, "has no"),

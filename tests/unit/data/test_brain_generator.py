@@ -212,7 +212,7 @@ def test_some_scans_are_new_in_each_epoch_and_a_resumed_run_has_the_same(maps: P
 
 
 def test_folders_and_files_that_hold_no_label_maps(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no label maps"):
+    with pytest.raises(UserError, match="no label map"):
         opened(tmp_path).items()
     nib.save(nib.Nifti1Image(np.full((4, 4, 4), 7777, np.int32), np.eye(4)), tmp_path / "a.nii.gz")
     data = opened(tmp_path)

@@ -57,7 +57,7 @@ def each(key: str, change: Callable[[dict[str, Any]], Any]) -> Change:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda d: d["images"][1].update(id=1), "the image id 1 is given twice, to '0.png' and '1.png'"),
+        (lambda d: d["images"][1].update(id=1), "the image id 1 is used twice, for '0.png' and '1.png'"),
         (lambda d: d["images"][1].update(id="1"), "the image id 1 is given twice"),
         (lambda d: d["images"][1].update(id=1.0), "the image id 1 is given twice"),
         (lambda d: d["categories"].append({"id": 1, "name": "speck"}), "the category id 1 is given twice"),
@@ -66,17 +66,20 @@ def each(key: str, change: Callable[[dict[str, Any]], Any]) -> Change:
         (lambda d: d["annotations"][0].update(image_id=True), "image_id of annotation 1 is True"),
         (lambda d: d["annotations"][0].update(image_id=1.5), "image_id of annotation 1 is 1.5"),
         (lambda d: d["annotations"][0].update(image_id=99), "annotation 1 is of image 99, which is not listed"),
-        (lambda d: d["annotations"][0].update(category_id=9), "annotation 1 is of category 9, which is not listed"),
+        (
+            lambda d: d["annotations"][0].update(category_id=9),
+            "annotation 1 belongs to category 9, which is not listed",
+        ),
         (lambda d: d["annotations"][0].update(iscrowd="maybe"), "iscrowd of annotation 1 is 'maybe'"),
         (lambda d: d["annotations"][0].update(iscrowd=[0]), "iscrowd of annotation 1 is .0."),
         (lambda d: d["annotations"][0].update(iscrowd=2), "iscrowd of annotation 1 is 2"),
         (lambda d: d["annotations"][0].pop("bbox"), "annotation 1 has no bbox"),
         (lambda d: d["annotations"].append(None), "an entry has no 'image_id': None"),
-        (lambda d: d["images"][0].update(file_name=None), "the image 1 has the file_name None"),
+        (lambda d: d["images"][0].update(file_name=None), "the image 1 has an invalid file_name: None"),
         (lambda d: d["images"][0].update(file_name="._0.png"), "lists '._0.png', which is a hidden copy"),
         (lambda d: d["images"][0].update(file_name="zz.png"), "zz.png: no such file"),
-        (lambda d: d["images"][0].update(width="wide"), "states a size of 'wide' x 64"),
-        (lambda d: d["images"][0].update(width=-80), "states a size of -80 x 64"),
+        (lambda d: d["images"][0].update(width="wide"), "gives a size of 'wide' x 64"),
+        (lambda d: d["images"][0].update(width=-80), "gives a size of -80 x 64"),
         (each("images", lambda row: row.update(file_name="images/" + row["file_name"])), "set data.images=."),
     ],
 )

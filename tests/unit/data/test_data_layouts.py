@@ -80,7 +80,7 @@ def test_busi_segments_by_lesion_or_by_class(small_busi: Path) -> None:
 
 
 def test_busi_names_what_is_wrong(small_busi: Path) -> None:
-    with pytest.raises(UserError, match="'cyst' is no class of busi"):
+    with pytest.raises(UserError, match="'cyst' is not a class of busi"):
         opened(busi.ENTRY, "classify", ["cyst"], root=small_busi)
     write(small_busi / "malignant" / "malignant (1)_mask.png", SPECKLE[:20])
     data = opened(busi.ENTRY, "segment", ["background", "lesion"], root=small_busi)
@@ -89,7 +89,7 @@ def test_busi_names_what_is_wrong(small_busi: Path) -> None:
     write(small_busi / "benign" / "scan.png", SPECKLE)
     with pytest.raises(UserError, match=r"scan.png: is not named"):
         opened(busi.ENTRY, "detect", ["lesion"], root=small_busi).items()
-    with pytest.raises(UserError, match="holds no BUSI images"):
+    with pytest.raises(UserError, match="has no BUSI images"):
         opened(busi.ENTRY, "detect", ["lesion"], root=small_busi / "empty").items()
 
 
@@ -167,9 +167,9 @@ VOC = "<annotation><object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin>
         (VOC.format("RBC", 20, 1, 10, 40), "is inverted"),
         (VOC.format("RBC", 10, 5, 9, 40), "is empty"),
         (VOC.format("cell", 1, 1, 5, 5), "'cell' is not one of RBC"),
-        (VOC.format("RBC", 1, 1, 5, "five"), "is no VOC annotation"),
+        (VOC.format("RBC", 1, 1, 5, "five"), "is not a VOC annotation"),
         ('<!DOCTYPE a [<!ENTITY b "c">]><annotation/>', "document type"),
-        ("<annotation>", "is no VOC annotation"),
+        ("<annotation>", "is not a VOC annotation"),
     ],
 )
 def test_bad_annotations_are_named(tmp_path: Path, text: str, said: str) -> None:
@@ -192,7 +192,7 @@ def test_image_folders_give_classes_patients_and_parts(tmp_path: Path) -> None:
         ("train/cat/p0_train.png", "cat", "train", "p0"),
     ]
     assert [data.load(i).target for i in items] == [0, 1, 0, 1]
-    with pytest.raises(UserError, match=r"dog: is a folder of no label"):
+    with pytest.raises(UserError, match=r"dog: does not belong to any label"):
         opened(image_folder.ENTRY, "classify", ["cat"], root=tmp_path).items()
     with pytest.raises(UserError, match="the class 'cow' has no images"):
         opened(image_folder.ENTRY, "classify", ["cat", "dog", "cow"], root=tmp_path).items()

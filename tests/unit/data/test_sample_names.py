@@ -149,10 +149,10 @@ def test_label_maps_are_chosen_by_desc_and_space(tmp_path: Path, params: dict[st
 @pytest.mark.parametrize(
     ("params", "said"),
     [
-        ({}, r"holds 6 images dseg: .*desc-aseg_dseg.nii.gz \(desc: aseg, .*choose one by data.desc, data.space"),
+        ({}, r"has 6 images dseg: .*desc-aseg_dseg.nii.gz \(desc: aseg, .*choose one with data.desc, data.space"),
         ({"desc": "none"}, r"holds 3 images dseg desc-none: .*space: MNI, res: 2"),
         ({"space": "MNI"}, r"holds 2 images dseg space-MNI: .*res: none.*res: 2"),
-        ({"desc": "other"}, r"holds no image dseg desc-other; there are .*desc: aseg"),
+        ({"desc": "other"}, r"has no image dseg desc-other; there are .*desc: aseg"),
     ],
 )
 def test_ambiguous_label_maps_are_refused_with_the_choices(tmp_path: Path, params: dict[str, Any], said: str) -> None:
@@ -162,7 +162,7 @@ def test_ambiguous_label_maps_are_refused_with_the_choices(tmp_path: Path, param
 
 def test_images_are_chosen_by_their_entities(tmp_path: Path) -> None:
     images = ("acq-mprage_T1w", "acq-space_run-1_T1w", "acq-space_run-2_T1w")
-    with pytest.raises(UserError, match=r"holds 3 images T1w: .*acq: mprage.*choose one by data.image_entities"):
+    with pytest.raises(UserError, match=r"has 3 images T1w: .*acq: mprage.*choose one with data.image_entities"):
         bids(tmp_path, ["dseg"], images).items()
     data = bids(tmp_path, ["dseg"], images, image_entities={"acq": "space", "run": "2"})
     assert data.items()[0].files["T1w"].name == "sub-1_acq-space_run-2_T1w.nii.gz"

@@ -43,7 +43,7 @@ def test_a_table_of_masks(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("image,patient\n0.png,a\n", r"data.csv:1: has no column 'label'"),
-        ("image,label\n0.png,cat\n9.png,cat\n", r"data.csv:3: names '9.png', which is not there"),
+        ("image,label\n0.png,cat\n9.png,cat\n", r"data.csv:3: lists '9.png', which does not exist"),
         ("image,label\n0.png,cow\n", r"data.csv:2: the label 'cow' is not one of cat, dog"),
         ("image,label,patient\n0.png,cat,\n", r"data.csv:2: the column 'patient' is empty"),
         ("image,label,split\n0.png,cat,dev\n", r"data.csv:2: the split 'dev'"),
@@ -120,5 +120,5 @@ def test_medmnist_in_its_own_parts(tmp_path: Path, shape: tuple[int, ...]) -> No
     assert sample.target == arrays["val_labels"][1, 0]
     arrays["test_labels"][0] = 7
     np.savez(tmp_path / "set.npz", **arrays)
-    with pytest.raises(UserError, match="has 8 classes, the recipe 2 labels"):
+    with pytest.raises(UserError, match="has 8 classes, but the recipe has 2 labels"):
         medmnist.ENTRY.open(params, "classify", ["a", "b"]).items()

@@ -247,7 +247,7 @@ def test_mistakes_are_named():
     with pytest.raises(UserError, match="no item"):
         ClassifyScores(BINARY).metrics()
     scores = filled([0], [[0.5, 0.5]], BINARY)
-    with pytest.raises(UserError, match="0: this item was scored twice"):
+    with pytest.raises(UserError, match="0: the item was scored twice"):
         scores.add(0, [0.5, 0.5], item="0")
     with pytest.raises(UserError, match="not scored on the same items"):
         paired(scores, ClassifyScores(BINARY))

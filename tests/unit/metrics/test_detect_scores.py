@@ -295,7 +295,7 @@ def test_detect_records_restore_the_same_figures_and_pair():
 def test_pictures_and_volumes_do_not_mix():
     scores = DetectScores(("lesion",))
     scores.add(*scene(np.random.default_rng(1), classes=1), item="a")
-    with pytest.raises(UserError, match="b: boxes of 3 axes among boxes of 2"):
+    with pytest.raises(UserError, match="b: has boxes of 3 axes, earlier items boxes of 2"):
         scores.add(*scene(np.random.default_rng(1), classes=1, dims=3), item="b")
 
 

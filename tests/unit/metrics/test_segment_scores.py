@@ -176,7 +176,7 @@ def test_segment_records_restore_the_same_figures_and_pair():
 
 
 def test_two_grids_are_refused():
-    with pytest.raises(UserError, match=r"case7: the answer has shape \(3, 4\)"):
+    with pytest.raises(UserError, match=r"case7: the prediction has shape \(3, 4\)"):
         SegmentScores(LABELS).add(np.zeros((4, 3)), np.zeros((3, 4)), item="case7")
 
 
