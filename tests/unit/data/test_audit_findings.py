@@ -129,7 +129,7 @@ def test_exchanged_labels_are_doubted_and_no_others() -> None:
     found = audit(data, make_split(data.items(), Section()))  # type: ignore[arg-type]
     assert {int(f.image) for f in found.findings if f.kind == "label-noise"} == set(exchanged)
     words = next(f.text for f in found.findings if f.image == "6")
-    assert words.startswith("is labelled fine, looks like coarse")
+    assert words.startswith("is labelled fine, but looks like coarse")
 
 
 def test_labels_that_looks_do_not_tell_are_not_doubted() -> None:
