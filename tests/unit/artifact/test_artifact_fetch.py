@@ -153,7 +153,7 @@ def test_any_flipped_byte_of_any_file_is_refused_by_name(zoo: Zoo) -> None:
             continue
         right = path.read_bytes()
         path.write_bytes(bytes([right[0] ^ 1]) + right[1:])
-        with pytest.raises(UserError, match=r"index\.json|was thrown away") as caught:
+        with pytest.raises(UserError, match=r"index\.json|was discarded") as caught:
             fetch([], base=base, index_sha256=pin)
         assert path.relative_to(base).as_posix() in str(caught.value)
         path.write_bytes(right)

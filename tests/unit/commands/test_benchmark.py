@@ -58,5 +58,5 @@ def test_inputs_are_repeated_and_cut() -> None:
 
 
 def test_an_onnx_file_alone_holds_nothing_to_compare_with(tiny_model: Path) -> None:
-    with pytest.raises(UserError, match="is no model folder"):
+    with pytest.raises(UserError, match="is not a model folder"):
         benchmark(tiny_model / "model.onnx")

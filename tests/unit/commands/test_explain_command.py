@@ -46,8 +46,8 @@ def test_an_answer_comes_with_heat_maps_and_the_set_that_cannot_be_ruled_out(
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (str(MODEL / "model.onnx"), "an ONNX file only answers"),
-        ("http://127.0.0.1:9/x", "a server only answers"),
+        (str(MODEL / "model.onnx"), "but this is an ONNX file"),
+        ("http://127.0.0.1:9/x", "but this is a server"),
         (str(MODEL.parent / "breast-mass-svm"), "this model is none"),
     ],
 )
@@ -59,5 +59,5 @@ def test_what_cannot_be_explained_is_refused_in_a_line(model: str, words: str) -
 
 def test_without_torch_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(explain, "has_torch", lambda: False)
-    with pytest.raises(UserError, match="torch is not installed: ONNX Runtime only answers"):
+    with pytest.raises(UserError, match="PyTorch is not installed"):
         Explainer(MODEL)

@@ -189,7 +189,7 @@ def test_a_summary_is_not_written_over_an_input(tmp_path: Path, form: str) -> No
 def test_files_that_are_read_besides_are_spared_too(tmp_path: Path) -> None:
     scan, mask = picture(tmp_path / "a.bmp"), picture(tmp_path / "a_mask.png")
     found = predict_files(Predictor(Finds()), [str(scan)], out=tmp_path, pictures=False, mask=str(mask))
-    with pytest.raises(UserError, match=r"a_mask\.png: an answer would be written over"):
+    with pytest.raises(UserError, match=r"a_mask\.png: a result would overwrite"):
         list(found)
 
 

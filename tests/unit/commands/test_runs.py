@@ -126,7 +126,7 @@ def test_a_model_trained_again_is_the_same_and_what_differs_is_named(trained: Pa
     assert not found.differences
     assert found.lines()[0] == "recipe, data, split, versions and hardware are unchanged"
     assert "every metric is the same" in found.lines()
-    with pytest.raises(UserError, match="is the model itself"):
+    with pytest.raises(UserError, match="is the folder of the model itself"):
         reproduce(trained, out=trained)
 
 
@@ -172,7 +172,7 @@ def test_each_thing_that_differs_has_its_name(change: dict[str, Any], name: str)
 
 
 def test_a_pipeline_is_no_training() -> None:
-    with pytest.raises(UserError, match=r"nothing in it was trained .*reproduce its members: breast-lesion-rcnn, "):
+    with pytest.raises(UserError, match=r"has no training of its own .*reproduce its members: breast-lesion-rcnn, "):
         reproduce("breast-cascade")
 
 
@@ -208,7 +208,7 @@ def test_models_are_compared_on_the_same_items(recipe: Path, trained: Path, tmp_
     again = compare([trained, trained]).to_dict()
     assert again["models"] == ["toy-1", "toy-2"]
     assert {f["value"] for f in again["differences"]["toy-2"]} == {0}
-    with pytest.raises(UserError, match="one model alone"):
+    with pytest.raises(UserError, match="at least two models"):
         compare([trained])
     split = train(recipe, ["data.split.seed=3", "name=else"], out=tmp_path / "else", console=QUIET).folder
     with pytest.raises(UserError, match="not scored on the same items"):

@@ -95,7 +95,7 @@ def test_a_split_file_changed_by_hand_is_refused(tmp_path: Path) -> None:
     document = json.loads(path.read_text())
     document["train"], document["test"] = ["a"], ["b", "c"]
     path.write_text(json.dumps(document))
-    with pytest.raises(UserError, match="digest is not that of its lists"):
+    with pytest.raises(UserError, match="digest does not match the lists"):
         Split.read(path)
 
 

@@ -219,7 +219,7 @@ def test_folders_and_files_that_hold_no_label_maps(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a\.nii\.gz.*label numbers"):
         data.load(data.items()[0])
     nib.save(nib.Nifti1Image(np.full((4, 4, 4), 24, np.int32), np.eye(4)), tmp_path / "a.nii.gz")
-    with pytest.raises(UserError, match="no grey and no white"):
+    with pytest.raises(UserError, match="neither grey nor white"):
         label_map(tmp_path / "a.nii.gz")
     with pytest.raises(UserError, match="labels"):
         BrainGenerator(data.params, "segment", LABELS[:2])

@@ -58,14 +58,14 @@ def each(key: str, change: Callable[[dict[str, Any]], Any]) -> Change:
     ("change", "said"),
     [
         (lambda d: d["images"][1].update(id=1), "the image id 1 is used twice, for '0.png' and '1.png'"),
-        (lambda d: d["images"][1].update(id="1"), "the image id 1 is given twice"),
-        (lambda d: d["images"][1].update(id=1.0), "the image id 1 is given twice"),
-        (lambda d: d["categories"].append({"id": 1, "name": "speck"}), "the category id 1 is given twice"),
+        (lambda d: d["images"][1].update(id="1"), "the image id 1 is used twice"),
+        (lambda d: d["images"][1].update(id=1.0), "the image id 1 is used twice"),
+        (lambda d: d["categories"].append({"id": 1, "name": "speck"}), "the category id 1 is used twice"),
         (lambda d: d["annotations"][3].update(id=1), "two annotations have the id 1"),
         (lambda d: d["annotations"][0].update(image_id=[1]), "image_id of annotation 1 is .1."),
         (lambda d: d["annotations"][0].update(image_id=True), "image_id of annotation 1 is True"),
         (lambda d: d["annotations"][0].update(image_id=1.5), "image_id of annotation 1 is 1.5"),
-        (lambda d: d["annotations"][0].update(image_id=99), "annotation 1 is of image 99, which is not listed"),
+        (lambda d: d["annotations"][0].update(image_id=99), "annotation 1 belongs to image 99, which is not listed"),
         (
             lambda d: d["annotations"][0].update(category_id=9),
             "annotation 1 belongs to category 9, which is not listed",
@@ -76,7 +76,7 @@ def each(key: str, change: Callable[[dict[str, Any]], Any]) -> Change:
         (lambda d: d["annotations"][0].pop("bbox"), "annotation 1 has no bbox"),
         (lambda d: d["annotations"].append(None), "an entry has no 'image_id': None"),
         (lambda d: d["images"][0].update(file_name=None), "the image 1 has an invalid file_name: None"),
-        (lambda d: d["images"][0].update(file_name="._0.png"), "lists '._0.png', which is a hidden copy"),
+        (lambda d: d["images"][0].update(file_name="._0.png"), "lists '._0.png', which is a hidden file"),
         (lambda d: d["images"][0].update(file_name="zz.png"), "zz.png: no such file"),
         (lambda d: d["images"][0].update(width="wide"), "gives a size of 'wide' x 64"),
         (lambda d: d["images"][0].update(width=-80), "gives a size of -80 x 64"),
@@ -127,7 +127,7 @@ def test_windows_separators(tmp_path: Path) -> None:
         (
             each("annotations", lambda r: r.update(bbox=[v / s for v, s in zip(r["bbox"], (80, 64) * 2, strict=True)])),
             "box-scale",
-            "all 6 boxes lie within 0 to 1",
+            "all 6 boxes lie between 0 and 1",
         ),
         (each("annotations", lambda r: r.update(bbox=[40.2, 30.1, 0.3, 0.4])), "box-scale", "smaller than a pixel"),
         (
@@ -136,9 +136,9 @@ def test_windows_separators(tmp_path: Path) -> None:
             "1 of 1 boxes are narrower than a pix",
         ),
         (lambda d: d["annotations"].append(dict(d["annotations"][0], id=50)), "repeated-box", "1 of 2 boxes repeat"),
-        (lambda d: d["annotations"][0].update(bbox=[-0.6, 10, 5, 5]), "clipped", "were cut to it: 1"),
-        (lambda d: d["annotations"][0].update(bbox=[70.4, 10, 9.7, 20]), "clipped", "were cut to it: 1"),
-        (lambda d: d["annotations"][0].update(bbox=[70, 10, 5, 55]), "clipped", "were cut to it: 1"),
+        (lambda d: d["annotations"][0].update(bbox=[-0.6, 10, 5, 5]), "clipped", "clipped to the image: 1"),
+        (lambda d: d["annotations"][0].update(bbox=[70.4, 10, 9.7, 20]), "clipped", "clipped to the image: 1"),
+        (lambda d: d["annotations"][0].update(bbox=[70, 10, 5, 55]), "clipped", "clipped to the image: 1"),
         (
             each(
                 "annotations", lambda r: r.update(bbox=[*r["bbox"][:2], *np.add(r["bbox"][:2], r["bbox"][2:]).tolist()])
@@ -146,7 +146,7 @@ def test_windows_separators(tmp_path: Path) -> None:
             "box-form",
             "look like two corners",
         ),
-        (lambda d: d["annotations"][0].update(iscrowd="1"), "crowd", "1 of 1 boxes are of crowds"),
+        (lambda d: d["annotations"][0].update(iscrowd="1"), "crowd", "1 of 1 boxes mark crowds"),
     ],
 )
 def test_the_audit_tells(tmp_path: Path, change: Change, kind: str, said: str) -> None:
@@ -179,4 +179,4 @@ def test_a_training_says_what_is_wrong_with_all_boxes(tmp_path: Path) -> None:
     change = each("annotations", lambda row: row.update(bbox=[0.2, 0.3, 0.1, 0.2]))
     assert audited(opened(tmp_path)).warnings() == []
     (warning,) = audited(opened(tmp_path, change)).warnings()
-    assert "all 6 boxes lie within 0 to 1" in warning
+    assert "all 6 boxes lie between 0 and 1" in warning

@@ -108,13 +108,13 @@ def test_mistakes_are_named() -> None:
         make_split(HUNDRED, Section(group="subject"))
     with pytest.raises(UserError, match="120 groups were requested, but the data have 100"):
         make_split(HUNDRED, Section(train=100, val=10, test=10))
-    with pytest.raises(UserError, match="stays empty"):
+    with pytest.raises(UserError, match="would be empty"):
         make_split(make_items([50, 50], ["a", "b"]), Section())
     with pytest.raises(UserError, match=r"fold 7 is not between 0 and 4"):
         make_split(HUNDRED, Section(folds=5), fold=7)
     with pytest.raises(UserError, match=r"sum to 1.4"):
         make_split(HUNDRED, Section(val=0.7, test=0.7))
-    with pytest.raises(UserError, match="no part for"):
+    with pytest.raises(UserError, match="assigns no part to"):
         make_split(HUNDRED, Section(given=True))
 
 

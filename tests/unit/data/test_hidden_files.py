@@ -134,7 +134,7 @@ def test_hidden_copies_are_no_samples(
 def test_a_table_that_lists_one_is_refused(tmp_path: Path, name: str) -> None:
     picture(tmp_path / name)
     (tmp_path / "table.csv").write_text(f"image,label\n{name},cat\n")
-    with pytest.raises(UserError, match=r"table.csv:2: lists .* which is a hidden copy"):
+    with pytest.raises(UserError, match=r"table.csv:2: lists .* which is a hidden file"):
         opened("csv-manifest", "classify", ("cat",), root=tmp_path / "table.csv").items()
 
 
@@ -142,7 +142,7 @@ def test_a_table_that_lists_one_is_refused(tmp_path: Path, name: str) -> None:
 def test_a_description_that_lists_one_is_refused(tmp_path: Path, name: str) -> None:
     volume(tmp_path / name)
     described(tmp_path, modality={"0": "MR"}, training=[{"image": name, "label": name}])
-    with pytest.raises(UserError, match=r"dataset.json: lists .* which is a hidden copy"):
+    with pytest.raises(UserError, match=r"dataset.json: lists .* which is a hidden file"):
         opened("msd", "segment", ("background", "lesion"), root=tmp_path).items()
 
 

@@ -89,7 +89,7 @@ def test_a_row_that_is_there_twice_is_named(tmp_path: Path, again: str) -> None:
     (tmp_path / "a").mkdir()
     Pillow.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / "a" / "1.png")
     (tmp_path / "t.csv").write_text(f"image,label\na/1.png,cat\n{again},cat\n")
-    with pytest.raises(UserError, match=r"t.csv:3: names .*, which line 2 names too"):
+    with pytest.raises(UserError, match=r"t.csv:3: lists .*, which line 2 lists as well"):
         opened("csv-manifest", "classify", ("cat",), root=tmp_path / "t.csv").items()
 
 
@@ -150,8 +150,8 @@ def test_label_maps_are_chosen_by_desc_and_space(tmp_path: Path, params: dict[st
     ("params", "said"),
     [
         ({}, r"has 6 images dseg: .*desc-aseg_dseg.nii.gz \(desc: aseg, .*choose one with data.desc, data.space"),
-        ({"desc": "none"}, r"holds 3 images dseg desc-none: .*space: MNI, res: 2"),
-        ({"space": "MNI"}, r"holds 2 images dseg space-MNI: .*res: none.*res: 2"),
+        ({"desc": "none"}, r"has 3 images dseg desc-none: .*space: MNI, res: 2"),
+        ({"space": "MNI"}, r"has 2 images dseg space-MNI: .*res: none.*res: 2"),
         ({"desc": "other"}, r"has no image dseg desc-other; there are .*desc: aseg"),
     ],
 )

@@ -47,7 +47,7 @@ def test_a_table_of_masks(tmp_path: Path) -> None:
         ("image,label\n0.png,cow\n", r"data.csv:2: the label 'cow' is not one of cat, dog"),
         ("image,label,patient\n0.png,cat,\n", r"data.csv:2: the column 'patient' is empty"),
         ("image,label,split\n0.png,cat,dev\n", r"data.csv:2: the split 'dev'"),
-        ("image,label\n0.png,cat,more\n", r"data.csv:2: has another number of columns"),
+        ("image,label\n0.png,cat,more\n", r"data.csv:2: does not have as many columns"),
         ("image,label\n", r"has no rows"),
     ],
 )
@@ -90,7 +90,7 @@ def test_bids_names_what_is_missing_or_twice(tmp_path: Path) -> None:
     root = scans(tmp_path)
     twice = root / "sub-01/anat/sub-01_run-2_T1w.nii.gz"
     twice.write_bytes((root / "sub-01/anat/sub-01_T1w.nii.gz").read_bytes())
-    with pytest.raises(UserError, match=r"anat: holds 2 images T1w sub-01_T1w.nii.gz, sub-01_run-2_T1w|holds 2 images"):
+    with pytest.raises(UserError, match=r"anat: has 2 images T1w sub-01_T1w.nii.gz, sub-01_run-2_T1w|has 2 images"):
         opened(root).items()
     twice.unlink()
     (root / "derivatives/other").mkdir()
@@ -98,7 +98,7 @@ def test_bids_names_what_is_missing_or_twice(tmp_path: Path) -> None:
         opened(root).items()
     assert len(opened(root, derivative="manual").items()) == 3
     (root / "dataset_description.json").unlink()
-    with pytest.raises(UserError, match="is no BIDS data set"):
+    with pytest.raises(UserError, match="is not a BIDS dataset"):
         opened(root).items()
 
 

@@ -99,11 +99,11 @@ def test_sets_of_other_names_are_told_and_can_be_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sets", "said"),
     [
-        ({"train": "abx"}, "names 'x', which is not in JPEGImages"),
-        ({"train": "ab", "test": "b"}, "names 'b', which is in train too"),
+        ({"train": "abx"}, "lists 'x', which is not in JPEGImages"),
+        ({"train": "ab", "test": "b"}, "lists 'b', which is also in train"),
         ({"trainval": "abc", "test": "c"}, "test"),
         ({"trainval": "abcd", "train": "a", "val": "b"}, "lists 'c', which neither train nor val lists"),
-        ({"train": ""}, "name no image"),
+        ({"train": ""}, "the set files list no image"),
     ],
 )
 def test_sets_that_contradict_are_named(tmp_path: Path, sets: dict[str, str], said: str) -> None:
@@ -152,7 +152,7 @@ def test_two_images_of_one_annotation_are_refused(tmp_path: Path) -> None:
         ("<annotation><object><name>cell</name><polygon/></object></annotation>", "has no bndbox; it has polygon"),
         ("<html/>", "its root is <html>"),
         ("<annotation><size><width>x</width><height>4</height></size></annotation>", "gives a size of 'x' x '4'"),
-        (f"<annotation><object><name>cell</name>{BOX.format(-5, 1, 9, 9)}</object></annotation>", "reaches beyond"),
+        (f"<annotation><object><name>cell</name>{BOX.format(-5, 1, 9, 9)}</object></annotation>", "extends beyond"),
         (f"<annotation><object><name>cell</name>{BOX.format('nan', 1, 9, 9)}</object></annotation>", "not finite"),
     ],
 )

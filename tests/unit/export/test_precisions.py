@@ -147,7 +147,7 @@ def test_a_file_of_fewer_bits_becomes_part_of_the_folder(model: Path, mni_t1: Pa
         masks[precision] = predictor.predict(scan).mask
     assert (masks["fp16"] != masks["fp32"]).mean() < 0.002
     assert (masks["int8"] != masks["fp32"]).mean() < 0.05
-    with pytest.raises(UserError, match="is a file of fp16, asked for was int8"):
+    with pytest.raises(UserError, match="is in fp16, not in int8 as requested"):
         medzoo.load(model / "model.fp16.onnx", precision="int8")
 
 
@@ -201,7 +201,7 @@ def test_bf16_is_torch_s_once_its_loss_is_known(
     half = medzoo.load(model, precision="bf16", device="cpu")
     assert half.metadata.precision == "bf16"
     assert (half.predict(scan).mask != medzoo.load(model, device="cpu").predict(scan).mask).mean() < 0.03
-    with pytest.raises(UserError, match="bf16 is computed by torch, not by ONNX Runtime"):
+    with pytest.raises(UserError, match="bf16 runs in torch, not in ONNX Runtime"):
         medzoo.load(model, precision="bf16", backend="onnx")
-    with pytest.raises(UserError, match="bf16 has no file of its own"):
+    with pytest.raises(UserError, match="bf16 is not written as a file of its own"):
         export(model, out=tmp_path, precision="bf16")

@@ -251,7 +251,7 @@ def test_mistakes_are_named():
         scores.add(0, [0.5, 0.5], item="0")
     with pytest.raises(UserError, match="not scored on the same items"):
         paired(scores, ClassifyScores(BINARY))
-    with pytest.raises(UserError, match="one entry an item"):
+    with pytest.raises(UserError, match="must have the same length"):
         compute("classify", None, [0, 1], [[0.5, 0.5]], labels=BINARY)
 
 
