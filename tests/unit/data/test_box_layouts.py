@@ -128,7 +128,7 @@ def test_masks_give_a_box_a_part_an_instance_or_a_label(tmp_path: Path) -> None:
     labelled = objects(masks_of(tmp_path, ("x", "y"), values="label", smallest=11), "a.png")
     assert labelled.boxes.tolist() == [[3, 2, 9, 6], [30, 20, 38, 28]]
     assert labelled.labels.tolist() == [0, 1]
-    with pytest.raises(UserError, match="the value 2 (is not a|belongs to no) label"):
+    with pytest.raises(UserError, match=r"the value 2 (is not a|belongs to no) label"):
         objects(masks_of(tmp_path, ("x",), values="label"), "a.png")
 
 

@@ -123,7 +123,7 @@ def test_msd_faults_name_the_file_and_the_label(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="did you mean 'anterior'"):
         data("msd", root, ["background", "anteroir"]).items()
     one = data("msd", root, ["background", "anterior"])
-    with pytest.raises(UserError, match="the value 2 (is not a|belongs to no) label"):
+    with pytest.raises(UserError, match=r"the value 2 (is not a|belongs to no) label"):
         one.load(one.items()[0])
     both = data("msd", root, ["background", "hippocampus"], values={"hippocampus": (1, 2)})
     assert np.array_equal(both.load(both.items()[0]).target, (tissue_map(1, 2) > 0).astype(np.uint8))
