@@ -167,7 +167,7 @@ def test_nnunet_says_which_channel_is_missing_or_elsewhere(tmp_path: Path) -> No
     root = nnunet(tmp_path, version=2)
     save(root / "imagesTr" / "case_02_0001.nii", scan(1), (1.0, 1.0, 1.0))
     opened = data("nnunet", root, TISSUES)
-    with pytest.raises(UserError, match=r"case_02_0001.*another grid"):
+    with pytest.raises(UserError, match=r"case_02_0001.*different grid"):
         opened.load(opened.items()[1])
     (root / "imagesTr" / "case_01_0001.nii").unlink()
     with pytest.raises(UserError, match="case_01_0001"):
