@@ -48,7 +48,7 @@ def test_an_answer_comes_with_heat_maps_and_the_set_that_cannot_be_ruled_out(
     [
         (str(MODEL / "model.onnx"), "but this is an ONNX file"),
         ("http://127.0.0.1:9/x", "but this is a server"),
-        (str(MODEL.parent / "breast-mass-svm"), "this model is none"),
+        (str(MODEL.parent / "breast-mass-svm"), "this model is not one"),
     ],
 )
 def test_what_cannot_be_explained_is_refused_in_a_line(model: str, words: str) -> None:
