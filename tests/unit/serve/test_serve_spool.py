@@ -7,7 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -69,15 +70,31 @@ def _children(process: int, task: Path) -> list[int]:
     return [int(n) for n in (task / "children").read_text().split()]
 
 
+@pytest.fixture
+def stop_decoders() -> Iterator[Callable[[int], None]]:
+    """Stop the decoders of a worker; at the end they are killed, since a stopped process outlives all others."""
+    stopped: list[int] = []
+
+    def stop(process: int) -> None:
+        for number in decoders_of(process):
+            stopped.append(os.pidfd_open(number))
+            os.kill(number, signal.SIGSTOP)
+
+    yield stop
+    for descriptor in stopped:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        os.close(descriptor)
+
+
 @pytest.mark.parametrize("form", [False, True])
 def test_a_killed_worker_leaves_nothing_of_an_upload(
-    supervised: tuple[subprocess.Popen[bytes], int, Path, Path], form: bool
+    supervised: tuple[subprocess.Popen[bytes], int, Path, Path], stop_decoders: Callable[[int], None], form: bool
 ) -> None:
     supervisor, port, temporary, _ = supervised
     first = worker(supervisor.pid)
     assert first is not None
-    for number in decoders_of(first):
-        os.kill(number, signal.SIGSTOP)
+    stop_decoders(first)
     with upload_that_stays(port, temporary, form=form):
         os.kill(first, signal.SIGKILL)
         wait_for(lambda: not files(temporary))
@@ -85,13 +102,12 @@ def test_a_killed_worker_leaves_nothing_of_an_upload(
 
 
 def test_what_a_killed_supervisor_leaves_goes_with_its_worker_or_at_the_next_start(
-    supervised: tuple[subprocess.Popen[bytes], int, Path, Path],
+    supervised: tuple[subprocess.Popen[bytes], int, Path, Path], stop_decoders: Callable[[int], None]
 ) -> None:
     supervisor, port, temporary, _ = supervised
     first = worker(supervisor.pid)
     assert first is not None
-    for number in decoders_of(first):
-        os.kill(number, signal.SIGSTOP)
+    stop_decoders(first)
     with upload_that_stays(port, temporary, form=False):
         os.kill(first, signal.SIGSTOP)
         supervisor.kill()
