@@ -134,8 +134,11 @@ class Conformal(BaseModel):
 
 
 class ComponentRule(BaseModel):
-    """What becomes of the connected components of one label: the largest alone is kept, those below `least_volume`
-    (mm^3, pixels of a picture) are dropped, and background inside what is left is filled."""
+    """Postprocessing of one label's connected components.
+
+    `largest`: keep only the largest. `least_volume`: drop smaller ones (mm^3, or pixels of a picture). `fill_holes`:
+    fill background that the rest encloses.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     label: Annotated[int, Field(ge=1, le=254)]

@@ -26,7 +26,7 @@ _BYTES = 256 << 20  # of prepared arrays in hand, beyond the first two
 
 @dataclass(frozen=True)
 class StreamConfig:
-    """How a stream uses a backend.
+    """Batching and threading of a stream.
 
     `rows`: inputs per batch. `runs`: concurrent batches. `readers`: additional threads that read and decode. `delay`:
     seconds that an input waits for others to batch with.

@@ -43,7 +43,7 @@ EXTENSIONS = ("binary_tensor_data", "model_repository", "model_configuration")
 
 @dataclass
 class TrackedRequest:
-    """How a request ended, for metrics and logs: "ok", or the label of an ErrorCode."""
+    """Outcome of a request, for metrics and logs: "ok", or the label of an ErrorCode."""
 
     outcome: str = "ok"
 

@@ -10,7 +10,7 @@ from medzoo.runtime.metadata import Precision
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far an export of one precision may be from torch.
+    """Allowed differences of an export of one precision from PyTorch.
 
     `allowed`: largest absolute difference by output; of a label map the share of pixels. `close`: a label may
     differ where torch's two best probabilities are closer than this. `sure`: detections below this score are not
