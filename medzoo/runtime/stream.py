@@ -20,8 +20,8 @@ from medzoo.runtime.backends.concurrent_onnx import ConcurrentOnnxBackend
 from medzoo.runtime.backends.onnx import OnnxBackend
 
 T = TypeVar("T")
-_MOST = 64  # inputs in hand, however small they are
-_BYTES = 256 << 20  # of prepared arrays in hand, beyond the first two
+_MOST = 64  # inputs in progress, however small they are
+_BYTES = 256 << 20  # of prepared arrays in progress, beyond the first two
 
 
 @dataclass(frozen=True)
