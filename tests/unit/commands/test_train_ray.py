@@ -65,7 +65,7 @@ def test_folds_are_no_work_for_ray(recipe: Path, capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit) as ended:
         main(["train", str(recipe), "--engine", "ray", "--folds", "2"])
     assert ended.value.code == 2
-    assert "--engine ray: folds are jobs of their own" in capsys.readouterr().err
+    assert "--engine ray: cross-validation runs its folds on this machine" in capsys.readouterr().err
 
 
 def train(recipe: Path, folder: Path, *options: str) -> subprocess.Popen[bytes]:

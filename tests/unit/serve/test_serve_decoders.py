@@ -306,7 +306,7 @@ def test_a_decoder_that_dies_costs_its_own_file(
     killer = threading.Timer(0.3, os.kill, (first, number))
     killer.start()
     threading.Timer(0.4, os.kill, (first, signal.SIGCONT)).start() if number != signal.SIGKILL else None
-    with pytest.raises(UserError, match=r"a\.png: could not be read: its decoder failed on it"):
+    with pytest.raises(UserError, match=r"a\.png: the decoder failed on this file"):
         pool.prepare(predictor, good, deadline=soon())
     assert pool.prepare(predictor, good, deadline=soon()).source.shape == (9, 9)
     (second,) = processes(pool)
