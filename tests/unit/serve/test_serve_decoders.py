@@ -274,7 +274,7 @@ def test_a_file_that_takes_more_memory_than_it_may_is_refused_alone(
     pool = decoders(memory=48 << 20)
     good = write_png(tmp_path / "a.png", 9)
     for width, height in ((4000, 4000), (30_000, 500), (2000, 8000)):
-        with pytest.raises(UserError, match=r"(48 MB of memory|larger than medzoo reads|the decoder failed on this file)"):
+        with pytest.raises(UserError, match=r"(48 MB of memory|larger than medzoo reads|the decoder failed)"):
             pool.prepare(predictor, write_bomb(tmp_path / "bomb.png", width, height), deadline=soon())
         assert pool.prepare(predictor, good, deadline=soon()).source.array.max() == 200
 
