@@ -257,7 +257,7 @@ def test_a_figure_that_does_not_follow_from_the_stored_answers_is_refused(
     write_folder(tmp_path / "better", files | {"README.md": render_card(manifest).encode()}, manifest)
     code, _, err = run("verify", tmp_path / "better")
     assert code == 2
-    assert "evaluation.json: dice does not follow from the stored answers" in err
+    assert "evaluation.json: dice does not follow from the stored predictions" in err
 
 
 @pytest.mark.parametrize(
