@@ -134,7 +134,7 @@ class _Sure:
         return self.answer
 
 
-@pytest.mark.parametrize(("params", "words"), [({"slices": 4}, "odd"), ({"dims": 3, "slices": 3}, "dims 2")])
+@pytest.mark.parametrize(("params", "words"), [({"slices": 4}, "odd"), ({"dims": 3, "slices": 3}, "dims: 2")])
 def test_parameters_that_do_not_fit_together(params: dict[str, int], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         UNetParams.model_validate(params)
