@@ -43,7 +43,7 @@ def verify(model: str | Path) -> list[Check]:
     if EVALUATION in folder.manifest["files"]:
         scores = read_scores(folder.file(EVALUATION))
         _same_figures(scores, folder)
-        checks.append(Check("figures", f"recomputed from the predictions for {len(scores.items)} items"))
+        checks.append(Check("metrics", f"recomputed from the predictions for {len(scores.items)} items"))
     if "members" in folder.manifest:
         names = [member.name for member in pipeline_members(folder).values()]
         checks.append(Check("members", f"{', '.join(names)} are the versions that the manifest names"))
