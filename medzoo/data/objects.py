@@ -25,14 +25,20 @@ def mask_box(mask: Array) -> Array | None:
 
 def component_boxes(mask: Array, *, smallest: int = 1) -> Array:
     """(N, 2n) float32 boxes of the connected parts of a mask with at least `smallest` pixels, largest first."""
+    places = (_in_order(place) for place, _ in component_parts(mask, smallest=smallest))
+    boxes = [[s.start for s in axes] + [s.stop for s in axes] for axes in places]
+    return np.array(boxes, np.float32).reshape(-1, 2 * mask.ndim)
+
+
+def component_parts(mask: Array, *, smallest: int = 1) -> list[tuple[tuple[slice, ...], Array]]:
+    """As `component_boxes`, the block that holds each part, and the part's own mask in it."""
     from scipy.ndimage import find_objects, label
 
     numbers, _ = label(mask > 0, np.ones((3,) * mask.ndim))
     sizes = np.bincount(numbers.ravel())[1:]
     places = find_objects(numbers)
-    order = [k for k in np.argsort(-sizes, kind="stable") if sizes[k] >= smallest]
-    boxes = [[s.start for s in axes] + [s.stop for s in axes] for axes in (_in_order(places[k]) for k in order)]
-    return np.array(boxes, np.float32).reshape(-1, 2 * mask.ndim)
+    order = [int(k) for k in np.argsort(-sizes, kind="stable") if sizes[k] >= smallest]
+    return [(places[k], numbers[places[k]] == k + 1) for k in order]
 
 
 def _in_order(place: tuple[slice, ...]) -> tuple[slice, ...]:

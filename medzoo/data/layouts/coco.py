@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,8 +14,10 @@ import numpy as np
 from pydantic import Field
 
 from medzoo.data.audit.groups import NearGroups, near_duplicate_groups
+from medzoo.data.coco_segmentation import segmentation_mask
 from medzoo.data.dataset import DataEntry, DataParams, IgnoredObjects, Item, Note, Part, Sample
 from medzoo.data.hidden import refuse_hidden
+from medzoo.data.instances import layered
 from medzoo.data.objects import ROUNDING, checked_objects
 from medzoo.data.picture_size import PIXELS, Pixels, Size, on_picture, stated_size
 from medzoo.data.volumes import file_inside
@@ -54,11 +56,12 @@ class Params(DataParams):
 
 @dataclass(frozen=True)
 class _Annotation:
-    """One row of `annotations`: label, bbox and area as written, iscrowd, and how it is called in errors."""
+    """One row of `annotations`: label, bbox, area and segmentation as written, iscrowd, and its name in errors."""
 
     label: str
     bbox: Any
     area: Any
+    segmentation: Any
     crowd: bool
     place: str
 
@@ -120,11 +123,11 @@ class Coco:
             if names[kind] not in self.labels:
                 raise UserError(f"the label {names[kind]!r} is not one of {', '.join(self.labels)}", where)
             if "bbox" not in row:
-                raise UserError(
-                    f"{place} has no bbox", where, "add bbox: [x, y, width, height]; segmentations are not read"
-                )
+                raise UserError(f"{place} has no bbox", where, "add bbox: [x, y, width, height]")
             crowd = _flag(row.get("iscrowd"), f"iscrowd of {place}", where)
-            rows[number].append(_Annotation(names[kind], row["bbox"], row.get("area"), crowd, place))
+            rows[number].append(
+                _Annotation(names[kind], row["bbox"], row.get("area"), row.get("segmentation"), crowd, place)
+            )
         return [self._listed(row, tuple(rows[number]), folder, part, where) for number, row in images.items()]
 
     def _listed(self, row: Any, rows: tuple[_Annotation, ...], folder: str, part: Part | None, where: str) -> _Listed:
@@ -196,6 +199,7 @@ class Coco:
                 raise UserError(f"its bbox is {row.bbox!r}, not [x, y, width, height]", place)
             x, y, w, h = map(float, row.bbox)
             boxes[k] = [x, y, x + w, y + h]
+        stated = boxes
         boxes = on_picture(boxes, image, stated=one.size, pixels=self.params.pixels, where=where)
         for row, box in zip(one.rows, boxes, strict=True):
             place = f"{one.where}: {row.place} of {item.id}"
@@ -206,11 +210,26 @@ class Coco:
         left_out = np.array([row.crowd and not self.params.crowds for row in one.rows], bool)
         numbers = np.array([self.labels.index(row.label) for row in one.rows], np.int64)
 
-        def chosen(which: Array) -> Any:
+        def chosen(which: Array, masks: Callable[[Array], Array] | None = None) -> Any:
             rows, labels = boxes[which].tolist(), numbers[which].tolist()
-            return checked_objects(rows, labels, image.shape, where, clip=self.params.clip)
+            return checked_objects(rows, labels, image.shape, where, clip=self.params.clip, masks=masks)
 
-        target, notes = chosen(~left_out), []
+        def masks(kept: Array) -> Array:
+            if not np.array_equal(boxes, stated):
+                raise UserError("its outlines are of the picture before it was turned", where, "save it upright")
+            rows = [row for row, crowd in zip(one.rows, left_out, strict=True) if not crowd]
+            everywhere = (slice(None), slice(None))
+            found = (
+                segmentation_mask(
+                    rows[k].segmentation,
+                    (image.shape[0], image.shape[1]),
+                    where=f"{one.where}: {rows[k].place} of {item.id}",
+                )
+                for k in kept
+            )
+            return layered(((n, everywhere, mask) for n, mask in enumerate(found)), image.shape)
+
+        target, notes = chosen(~left_out, masks), []
         if left_out.any():
             crowds = chosen(left_out)
             target = target.ignoring(IgnoredObjects(crowds.boxes, crowds.labels, crowd=True))

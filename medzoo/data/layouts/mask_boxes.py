@@ -12,7 +12,8 @@ from pydantic import Field
 
 from medzoo.boxes import mask_to_box
 from medzoo.data.dataset import DataEntry, DataParams, Item, Objects, Sample
-from medzoo.data.objects import checked_objects, component_boxes
+from medzoo.data.instances import layered
+from medzoo.data.objects import checked_objects, component_boxes, component_parts
 from medzoo.data.patterns import check_placeholders, fill_pattern, match_files
 from medzoo.errors import UserError
 from medzoo.io import read_image, read_labels
@@ -85,12 +86,23 @@ class MaskBoxes:
                 for value in np.unique(stored[stored > 0])
                 if (stored == value).sum() >= smallest and (box := mask_to_box(stored == value)) is not None
             ]
-            return checked_objects(boxes, [0] * len(boxes), shape, where)
+            masks = [stored == value for value in np.unique(stored[stored > 0]) if (stored == value).sum() >= smallest]
+            everywhere = (slice(None),) * len(shape)
+
+            def whole(kept: Array) -> Array:
+                return layered(((n, everywhere, masks[k]) for n, k in enumerate(kept)), shape)
+
+            return checked_objects(boxes, [0] * len(boxes), shape, where, masks=whole)
         values = range(1, len(self.labels) + 1) if self.params.values == "label" else (1,)
         source = stored if self.params.values == "label" else stored > 0
         found = [component_boxes(source == value, smallest=smallest) for value in values]
         labels = [number for number, boxes in enumerate(found) for _ in boxes]
-        return checked_objects(np.concatenate(found).tolist(), labels, shape, where)
+
+        def parts(kept: Array) -> Array:
+            every = [part for value in values for part in component_parts(source == value, smallest=smallest)]
+            return layered(((n, *every[k]) for n, k in enumerate(kept)), shape)
+
+        return checked_objects(np.concatenate(found).tolist(), labels, shape, where, masks=parts)
 
 
 def _outside(stored: Array, highest: int | None) -> int | None:

@@ -14,7 +14,8 @@ import numpy as np
 from medzoo.data.audit.groups import NearGroups, near_duplicate_groups
 from medzoo.data.dataset import DataEntry, DataParams, Item, Objects, Sample
 from medzoo.data.hidden import is_hidden
-from medzoo.data.objects import checked_objects, mask_box
+from medzoo.data.instances import layered
+from medzoo.data.objects import checked_objects, component_parts, mask_box
 from medzoo.errors import EmptyMaskError, UserError
 from medzoo.io import read_image, read_labels
 from medzoo.types import Array
@@ -129,8 +130,14 @@ class Busi:
     def _boxes(
         self, masks: Sequence[Array], paths: Sequence[Path], number: int | None, shape: tuple[int, ...]
     ) -> Objects:
-        boxes = [box.tolist() for box in map(mask_box, masks) if box is not None and number is not None]
-        return checked_objects(boxes, [number or 0] * len(boxes), shape, str(paths[0]) if paths else "")
+        wanted = [mask for mask in masks if number is not None and mask.any()]
+        boxes = [box.tolist() for box in map(mask_box, wanted) if box is not None]
+
+        def layers(kept: Array) -> Array:
+            parts = (component_parts(wanted[k])[0] for k in kept)
+            return layered(((n, *part) for n, part in enumerate(parts)), shape)
+
+        return checked_objects(boxes, [number or 0] * len(boxes), shape, str(paths[0]) if paths else "", masks=layers)
 
 
 def _number(name: str) -> tuple[int, str]:
