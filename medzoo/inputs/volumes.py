@@ -251,7 +251,7 @@ def sample_foreground(
     counts = volumes.sizes if isinstance(volumes, Volumes) else np.array([[len(p) for p in v.places] for v in volumes])
     usable = np.flatnonzero(counts.any(axis=1))
     if not len(usable):
-        raise UserError("no voxel of any label lies in the foreground of the training scans")
+        raise UserError("no labelled voxel lies in the foreground of any training scan")
     which = rng.choice(usable, size=count)
     wanted = rng.permutation(count) < int(np.ceil(share * count))
     flat = np.empty(count, np.int64)

@@ -75,6 +75,7 @@ def read_mgh(path: Path, *, volume: str | None = None, empty: bool = False) -> I
 
 def _mgh_place(head: bytes, affine: Array) -> tuple[Array, dict[str, Any]]:
     """The affine of an MGH file, and that it was assumed where goodRASFlag says that none is stored."""
+    import nibabel  # noqa: F401
     from nibabel.freesurfer.mghformat import MGHHeader
 
     if struct.unpack(">h", head[28:30])[0] > 0:

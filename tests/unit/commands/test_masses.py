@@ -163,7 +163,7 @@ def test_wrong_outlines_are_answered_in_their_place(model: Path, made: Path, run
         (("flat.png",), "constant"),
         ((picture, "--box", "90,10,30,75"), "the box"),
         ((picture, "--box", "1,2,3"), "--box"),
-        ((picture, picture, "--mask", "empty.png"), "one INPUT"),
+        ((picture, picture, "--mask", "empty.png"), "a single INPUT"),
         ((picture, "--mask", "empty.png", "--box", "1,2,30,40"), "both"),
     ):
         code, _, err = run("predict", model, *arguments, "-o", "out")
@@ -186,7 +186,7 @@ def test_a_recipe_without_features_is_told_what_is_missing(made: Path, tmp_path:
     path = tmp_path / "made.yaml"
     text = RECIPE.format(root=made).splitlines()
     path.write_text("\n".join(line for line in text if "host" not in line and line != "preprocess:"))
-    with pytest.raises(UserError, match=r"preprocess\.host: .*no host step measures"):
+    with pytest.raises(UserError, match=r"preprocess\.host: .*no host step computes"):
         train(path, out=tmp_path / "model")
 
 

@@ -130,7 +130,7 @@ def test_what_has_no_such_form_is_told(series: Path, tmp_path: Path) -> None:
         (Predictor(Through("detect")), series, "dicom-seg", "takes a mask, this model is of task detect"),
         (Predictor(Through("segment")), series, "coco", "COCO holds boxes and masks of pictures alone"),
         (Predictor(Through("detect")), series, "nifti", "only the mask of a volume"),
-        (Predictor(Flat()), picture, "dicom-sr", "does not come from DICOM"),
+        (Predictor(Flat()), picture, "dicom-sr", "was not read from DICOM"),
     ]
     for predictor, source, form, words in cases:
         if "dicom" in form:
@@ -168,8 +168,10 @@ def test_coco_and_csv_hold_all_answers_in_order(tmp_path: Path) -> None:
     answers(Predictor(Flat()), inputs, tmp_path / "out", form="csv")
     rows = list(csv.DictReader((tmp_path / "out/predictions.csv").open()))
     assert len(rows) == 10
-    assert rows[1] == {"input": str(inputs[0]), "model": "flat", "label": "lesion", "score": "0.4",
-                       "x0": "0.0", "y0": "0.0", "x1": "2.5", "y1": "3.0"}  # fmt: skip
+    box = {"x0": "0.0", "y0": "0.0", "x1": "2.5", "y1": "3.0"}
+    wanted = {"input": str(inputs[0]), "model": "flat", "label": "lesion", "score": "0.4", **box}
+    assert {key: rows[1][key] for key in wanted} == wanted
+    assert (rows[1]["long_px"], rows[1]["area_px"], rows[1]["cut_by_border"]) == ("3.0", "7.5", "true")
 
 
 def test_run_lengths_are_cocos() -> None:

@@ -14,7 +14,7 @@ from medzoo.commands.export import export
 from medzoo.errors import UserError
 
 ZOO = Path(__file__).resolve().parents[3] / "zoo"
-OVER = "would be written over what it was made from"
+OVER = "would be overwritten"
 RECIPE = """
 medzoo: 1
 name: pets

@@ -256,7 +256,7 @@ def test_slabs_to_test_that_are_not_there(maps: Path, chosen: dict[str, object])
     [
         ({"lesions": None}, "nothing to detect"),
         ({"renew": 2}, r"data\.renew"),
-        ({"labels": ("tumour",)}, "labels lesion"),
+        ({"labels": ("tumour",)}, "must be lesion"),
     ],
 )
 def test_what_a_detector_cannot_learn_from_is_refused(maps: Path, options: dict[str, object], text: str) -> None:

@@ -184,7 +184,7 @@ def test_bf16_is_torch_s_once_its_loss_is_known(
 ) -> None:
     import nibabel
 
-    with pytest.raises(UserError, match="what bf16 loses was not measured for this model"):
+    with pytest.raises(UserError, match="the loss of this model in bf16 was never measured"):
         medzoo.load(model, precision="bf16")
     figures = iter([("dice", 0.9), ("dice", 0.894), ("dice", 0.9), ("dice", 0.897)])
     monkeypatch.setattr("medzoo.export.precision.primary_metric", lambda *_: next(figures))

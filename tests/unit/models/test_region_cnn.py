@@ -396,7 +396,7 @@ def test_the_same_seed_gives_the_same_net_and_leaves_the_generator_alone() -> No
         ({"size": (64, 70)}, "multiples of 16"),
         ({"strides": (16, 8)}, "strides must increase"),
         ({"anchor_sizes": ((8.0,),)}, "one tuple for each of the 2 strides"),
-        ({"anchor_sizes": ((8.0,), (8.0, 9.0))}, "as many sizes"),
+        ({"anchor_sizes": ((8.0,), (8.0, 9.0))}, "the same number of sizes"),
         ({"anchor_sizes": ((8.0,), (0.0,))}, "must be positive"),
         ({"slices": 2}, "must be odd"),
         ({"region": 50}, "Extra inputs"),

@@ -61,7 +61,7 @@ def folder(path: Path, task: str, *, volume: bool = False) -> ModelFolder:
         grey = 40 + 100 * ball(14).astype(np.float32)
         image = Image(grey[None], np.diag([1.0, 1, 1, 1]), "scan")
         result = Segmentation(input="scan", model="made", mask=ball(10), labels=LABELS, image=image)
-        files |= _volumes(Sample(Item("scan", {}), image, ball(12)), result)
+        files |= _volumes(Sample(Item("scan", {}), image, ball(12)), result.mask, ball(12))
         cases = [{"item": "scan <b>", "words": "Dice ball 0.72"}]
     zeros = "0" * 64
     manifest = {

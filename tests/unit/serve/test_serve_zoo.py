@@ -116,8 +116,8 @@ def test_wrong_names_shapes_and_types_are_said(http: Any, grpc: Any, module: Any
     first, array = next(iter(inputs.items()))
     wrong = {
         "has no input": {f"{first}s": array},
-        "has shape": {**inputs, first: array[..., None]},
-        "it must be FP32": {**inputs, first: array.astype(np.float64)},
+        "must have shape": {**inputs, first: array[..., None]},
+        "must be FP32": {**inputs, first: array.astype(np.float64)},
     }
     for words, mistaken in wrong.items():
         with pytest.raises(InferenceServerException, match=words) as caught:
@@ -158,7 +158,7 @@ def test_a_pipeline_answers_images_and_names_its_members(server: Server, shared_
         assert {**answer, "seconds": 0, "input": ""} == {**here, "seconds": 0, "input": ""}
     refused = httpx.post(f"{address}/v2/models/breast-cascade/infer", json={"inputs": []})
     assert refused.status_code == 400
-    assert "is a pipeline and takes no tensors: ask its members (breast-lesion-rcnn, " in refused.json()["error"]
+    assert "is a pipeline and takes no tensors: use its members (breast-lesion-rcnn, " in refused.json()["error"]
     described = httpx.get(f"{address}/v2/models/breast-cascade").json()
     assert (described["inputs"], described["outputs"]) == ([], [])
     with by_grpc.InferenceServerClient(f"127.0.0.1:{server.grpc_port}") as client:

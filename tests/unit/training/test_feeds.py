@@ -117,7 +117,7 @@ def test_crops_come_in_full_batches_whatever_their_number(volume: Volume) -> Non
 
 def test_drawing_needs_something_to_draw() -> None:
     empty = Volume(np.zeros((1, 2, 2, 2)), np.zeros((2, 2, 2), np.uint8), (np.array([], int),) * 2)
-    with pytest.raises(UserError, match="no voxel of any label"):
+    with pytest.raises(UserError, match="no labelled voxel"):
         sample_places([empty], np.random.default_rng(0), 4)
 
 
@@ -147,7 +147,7 @@ def test_a_share_of_the_places_lies_in_the_foreground_of_their_own_scan() -> Non
 
 def test_without_any_voxel_to_draw_there_is_no_place() -> None:
     empty = Volume(np.zeros((1, 4, 4, 4), np.float32), np.full((4, 4, 4), 255, np.uint8), (np.zeros(0, int),) * 2)
-    with pytest.raises(UserError, match="no voxel of any label"):
+    with pytest.raises(UserError, match="no labelled voxel"):
         sample_foreground([empty], np.random.default_rng(0), 2, share=0.3)
 
 

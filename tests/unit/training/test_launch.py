@@ -52,7 +52,7 @@ def test_fsdp_by_name_shards_over_gpus_and_is_refused_without(monkeypatch: pytes
         False,
     ]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match=r"train\.strategy: fsdp shards over GPUs"):
+    with pytest.raises(UserError, match=r"train\.strategy: fsdp needs GPUs"):
         local(TrainSection(strategy="fsdp"))
 
 
