@@ -86,7 +86,7 @@ def measured_bf16(
     golden: Sequence[Golden],
     where: str,
 ) -> Mapping[str, Any]:
-    """What the manifest says of torch in bfloat16 (`fewer`), held against torch in float32 as an export is.
+    """The report on torch in bfloat16 (`fewer`) for the manifest, checked against float32 as an export is.
 
     Raises UserError that names output, input and difference, or the metric and what was lost, if it is refused.
     """
@@ -139,7 +139,7 @@ def _named(raw: bytes, metadata: Metadata) -> bytes:
 
 
 def graph_inputs(backend: Backend, data: OpenData, items: Sequence[Item], *, runs: int) -> list[dict[str, Array]]:
-    """What the graph is given for `items`: of each at most `runs` of its slices or tiles, the same every time."""
+    """Inputs of the graph for `items`: of each at most `runs` of its slices or tiles, the same every time."""
     rng = np.random.default_rng(0)
     overheard = _Overheard(backend)
     predictor = Predictor(overheard)

@@ -118,7 +118,7 @@ def _copies_apart(
 
 
 def _kept_images(records: Sequence[ImageRecord]) -> int:
-    """How many images are held while pairs are verified; the largest file unpacks to some four times its size."""
+    """The number of images held while pairs are verified; the largest file unpacks to some four times its size."""
     paths = [record.item.files["image"] for record in records if "image" in record.item.files]
     largest = max((path.stat().st_size for path in paths if path.is_file()), default=KEPT)
     return max(KEPT_AT_LEAST, KEPT // (4 * max(largest, 1)))

@@ -40,7 +40,7 @@ def _grid(size: Array, longest: int) -> tuple[int, int]:
 
 
 def same_picture(a: Array, b: Array, pair: NearPair) -> bool:
-    """Whether two grey pictures (H, W) agree in their fine detail all over what they share."""
+    """True if two grey pictures (H, W) agree in fine detail all over the part that they share."""
     return agreement(a, b, pair) > SAME
 
 

@@ -165,7 +165,7 @@ def _box(place: tuple[slice, ...]) -> list[float]:
 
 
 def _notes(places: Sequence[tuple[slice, ...]], masks: Sequence[Array], shape: tuple[int, ...]) -> list[Note]:
-    """What an audit tells of the masks of one image: objects in pieces, and objects that the border cuts."""
+    """Audit findings on the masks of one image: objects in pieces, and objects cut by the border."""
     from scipy.ndimage import label
 
     split = sum(label(mask, np.ones((3,) * mask.ndim))[1] > 1 for mask in masks)
