@@ -246,7 +246,7 @@ def test_a_killed_command_that_is_resumed_leaves_the_same_weights(recipe: Path, 
     first.wait()
     done = subprocess.run(command("--resume"), env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "goes on from step" in done.stderr
+    assert "resumes from step" in done.stderr
     assert ModelFolder.open(tmp_path / "cut").manifest["files"]["model.safetensors"]["sha256"] == whole
 
 
@@ -291,4 +291,4 @@ def test_sigterm_reaches_the_folds_which_go_on_later(recipe: Path, tmp_path: Pat
             pass
     done = subprocess.run([*command, "train.epochs=60", "--resume"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert all("goes on from step" in (out / f"fold-{k}" / "training" / "log.txt").read_text() for k in range(2))
+    assert all("resumes from step" in (out / f"fold-{k}" / "training" / "log.txt").read_text() for k in range(2))

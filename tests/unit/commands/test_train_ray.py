@@ -94,7 +94,7 @@ def test_a_killed_worker_starts_again_and_the_run_ends_right(recipe: Path, tmp_p
         assert process.wait(400) == 0, log.read_text()
     finally:
         process.kill()
-    assert "goes on from step" in log.read_text()
+    assert "resumes from step" in log.read_text()
     one, two = (ModelFolder.open(tmp_path / name) for name in ("one", "two"))
     weights = [load_file(folder.file("model.safetensors")) for folder in (one, two)]
     for name, array in weights[0].items():
