@@ -30,7 +30,7 @@ from medzoo.io.durable import folder_lock, sync_file, sync_folder
 # for torch). What is there must still be what the manifest says.
 LEFT_OUT = "left-out.txt"
 TRAINING = "training"
-"""What a training keeps in its model folder to go on from: checkpoints, logs, what it was begun with."""
+"""Folder of a training inside its model folder: checkpoints, logs, and the record that `--resume` compares."""
 IGNORED = frozenset({LEFT_OUT, ".DS_Store", "Thumbs.db", "desktop.ini"})
 """Files that a model folder may hold besides those of its manifest: the list above, and what desktops leave. Files
 whose names begin with "._" (macOS) and the folder `TRAINING` are passed over too; nothing of them is ever read."""

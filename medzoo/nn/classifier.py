@@ -65,7 +65,7 @@ class Classifier(Net):
     outputs = ("probabilities",)
     metrics = ClassifyScores.known
     calibrated_on = "validation items"
-    """What `calibrate` is handed, in words."""
+    """The items that `calibrate` is given, in words for the card."""
     temperature: Tensor
 
     def __init__(self, params: ClassifierParams, spec: Spec) -> None:

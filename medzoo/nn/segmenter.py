@@ -62,7 +62,7 @@ class Segmenter(Net):
 
     def logits(self, x: Tensor) -> Tensor:
         """(B, C, *spatial) after the graph steps -> (B, K, *spatial); a model type's network."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} does not define logits")
 
     def whole(self, x: Tensor) -> Tensor:
         """`logits` of every pixel, where a network needs something around the image for that."""
