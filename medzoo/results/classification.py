@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from medzoo.errors import UserError
 from medzoo.results.result import Result
@@ -23,7 +23,7 @@ class Classification(Result):
     to the log-odds of the last label.
     """
 
-    task: ClassVar[str] = "classify"
+    task: str = "classify"
     image: Image | None = None
     label: str
     probabilities: Mapping[str, float]

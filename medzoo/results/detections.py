@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +27,7 @@ class Detections(Result):
     `details`: more about each box, N mappings or none (a cascade's members).
     """
 
-    task: ClassVar[str] = "detect"
+    task: str = "detect"
     image: Image
     labels: Sequence[str]
     boxes: Array

@@ -19,13 +19,13 @@ from medzoo.types import Image
 class Result(ABC):
     """A prediction of one image.
 
-    `input`: the source as it was given; `model`: the model's name; `image`: the source image, where it was kept;
+    `input`: the source as it was given; `model`, `task`: the model's; `image`: the source image, where it was kept;
     `seconds`: the time that the prediction took; `notes`: how the image was changed or what to watch out for.
     `error` is None; that of a `Failure` is not.
     """
 
-    task: ClassVar[str]
     error: ClassVar[None] = None
+    task: str
     input: str
     model: str
     image: Image | None

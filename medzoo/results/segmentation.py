@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +23,7 @@ class Segmentation(Result):
     The first label is the background. `mask_path` is set on the copy that `save` returns.
     """
 
-    task: ClassVar[str] = "segment"
+    task: str = "segment"
     image: Image
     mask: Array
     labels: Sequence[str]

@@ -339,6 +339,7 @@ class Predictor:
         return {
             "input": prepared.name,
             "model": self.metadata.name,
+            "task": self.metadata.task,
             "image": prepared.source,
             "seconds": time.perf_counter() - start,
             "notes": (*prepared.source.meta.get("notes", ()), *self._downscale_notes(prepared)),

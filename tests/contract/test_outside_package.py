@@ -192,11 +192,11 @@ from PIL import Image
 run = medzoo.train("outside.yaml", out="run", force=True)
 model = medzoo.load(run.folder)
 found = model.predict(np.full((16, 16), 200, np.uint8))
-print(model.metadata.task, sorted(found.probabilities))
+print(found.task, sorted(found.probabilities))
 Image.fromarray(np.full((16, 16), 200, np.uint8)).save("bright.png")
 from medzoo.commands.predict import predict_files
 list(predict_files(model, ["bright.png"], out=Path("out"), pictures=False, form="outside-text"))
-print(Path("out/bright.txt").read_text().strip() == f"classify: {found.label}")
+print(Path("out/bright.txt").read_text().strip() == f"outside-grade: {found.label}")
 """
     done = python(program, site, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
