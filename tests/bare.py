@@ -43,6 +43,11 @@ def first_touch(here: Path) -> None:
     said = medzoo("predict", "breast-lesion-rcnn", "image.png")
     assert said.startswith("image.png: "), said
     assert (here / "predictions" / "image.png").stat().st_size > 10_000, "no overlay"
+    missing = [str(BARE / "bin" / "medzoo"), "predict", "breast-lesion-rcnn", "image.png", "missing.png"]
+    failed = subprocess.run(missing, capture_output=True, text=True, cwd=here, env=clean)
+    assert failed.returncode == 2, failed.stderr
+    assert "error: missing.png: no such file" in failed.stderr, failed.stderr
+    assert failed.stdout.startswith("image.png: "), failed.stdout
     for model in sorted(models):
         medzoo("show", model)
         assert "ok  digests" in medzoo("verify", model)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from medzoo.cli import deployment, evaluation, prediction, recipes, training, zoo
-from medzoo.cli.terminal import fail, printable_output, show
+from medzoo.cli.terminal import debugging, fail, printable_output, show
 from medzoo.errors import UserError
 
 # In the order of `medzoo --help`.
@@ -77,8 +77,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
 
 
 def _run(given: list[str], *, debug: bool) -> NoReturn:
+    debugging.set(debug)
     try:
-        code = app(given, prog_name="medzoo", standalone_mode=False, obj=debug)
+        code = app(given, prog_name="medzoo", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except UserError as error:
         if debug:

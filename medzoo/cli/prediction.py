@@ -23,7 +23,7 @@ from medzoo.cli.arguments import (
     numbers,
     one_of,
 )
-from medzoo.cli.terminal import print_json, say, show, show_traceback
+from medzoo.cli.terminal import debugging, print_json, say, show, show_traceback
 from medzoo.errors import UnexpectedError, UserError
 from medzoo.escape import escaped
 
@@ -206,9 +206,7 @@ def _explanations(
 
 def _show_unexpected(result: Any) -> None:
     """Print the traceback of an unexpected error if --debug is set."""
-    import click
-
-    if isinstance(result.error, UnexpectedError) and click.get_current_context().obj:
+    if isinstance(result.error, UnexpectedError) and debugging.get():
         show_traceback(result.error)
 
 

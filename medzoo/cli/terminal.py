@@ -8,11 +8,15 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NoReturn, TextIO
 
 import typer
 
 from medzoo.escape import json_text, printable
+
+debugging: ContextVar[bool] = ContextVar("debugging", default=False)
+"""True while a command runs with --debug."""
 
 
 def print_json(document: Any) -> None:
