@@ -20,6 +20,10 @@ class Task(ABC):
     name: ClassVar[str]
     least_labels: ClassVar[int] = 1
     """Labels that a recipe must name, at least."""
+    gives_mask: ClassVar[bool] = False
+    """Its result is a label for every pixel; the first label of a recipe is then the background."""
+    gives_boxes: ClassVar[bool] = False
+    """Its result is boxes with scores, also in the graph's outputs."""
     composes: ClassVar[bool] = False
     """A recipe of this task can be a pipeline of members."""
     primary_metric: ClassVar[str]

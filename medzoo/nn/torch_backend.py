@@ -14,6 +14,7 @@ from medzoo.errors import UserError
 from medzoo.nn.bfloat16 import SLOW, emulated
 from medzoo.nn.net import Net
 from medzoo.runtime.metadata import Metadata
+from medzoo.task import task_of
 from medzoo.types import Array
 
 log = logging.getLogger("medzoo.nn")
@@ -43,7 +44,7 @@ class TorchBackend:
     def canvas(self) -> tuple[int, int] | None:
         """Height and width into which the net fits pictures, if it does."""
         found = getattr(self.net, "canvas", None)
-        if found is None and self.metadata.task == "detect":
+        if found is None and task_of(self.metadata.task).gives_boxes:
             found = getattr(getattr(self.net, "params", None), "size", None)
         return (int(found[0]), int(found[1])) if isinstance(found, tuple) and len(found) == 2 else None
 

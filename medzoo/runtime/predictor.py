@@ -228,7 +228,7 @@ class Predictor:
         return Prepared(_name(source), image, prepared, state.transform, size, state.extras)
 
     def _tile_size(self, tile: Any) -> tuple[int, int]:
-        if self.metadata.task != "detect" or not self.only_pictures or self.metadata.inputs != ("image",):
+        if not self.task.gives_boxes or not self.only_pictures or self.metadata.inputs != ("image",):
             way = "only detectors of unprocessed pictures do"
             raise UserError(f"{self.metadata.name} does not support tiles", "tile", way)
         return check_tile(tile, self.canvas)
@@ -251,7 +251,7 @@ class Predictor:
         if prepared.tile is not None:
             seen = tuple(min(pair) for pair in zip(seen, prepared.tile, strict=True))
         factor = by_steps * (1.0 if canvas is None else downscale_factor(seen, canvas))
-        plain = self.metadata.task == "detect" and not self.steps
+        plain = self.task.gives_boxes and not self.steps
         if factor <= (_REDUCED if plain else 2 * _REDUCED):
             return ()
         if self.accepts_outline and max(prepared.source.shape) <= _LARGE:

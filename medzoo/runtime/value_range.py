@@ -16,6 +16,7 @@ from medzoo.errors import UserError
 from medzoo.preprocess.step import HostStep
 from medzoo.preprocess.steps import parse_steps
 from medzoo.runtime.metadata import Metadata
+from medzoo.task import task_of
 from medzoo.types import Array, Image
 
 FAINT = 16
@@ -145,7 +146,7 @@ def trained_range(metadata: Metadata, steps: Sequence[HostStep]) -> ValueRange |
         return None
     if metadata.values is not None:
         return ValueRange(metadata.name, *metadata.values, stored=False)
-    if metadata.task == "segment":  # it says nothing of the depth of its pictures
+    if task_of(metadata.task).gives_mask:  # it says nothing of the depth of its pictures
         return None
     return ValueRange(metadata.name, 0, 255 if metadata.bits == 8 else 65535)
 
@@ -161,7 +162,7 @@ def check_tensors(metadata: Metadata, inputs: Mapping[str, Array]) -> None:
     if name == "features" or name not in inputs:
         return
     values = trained_range(metadata, parse_steps(metadata.host))
-    if values is not None and (metadata.values is None or metadata.task != "segment"):
+    if values is not None and (metadata.values is None or not task_of(metadata.task).gives_mask):
         values.check_tensor(inputs[name], where=f"tensor {name!r}", resampled=name == "regions")
 
 

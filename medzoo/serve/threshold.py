@@ -18,7 +18,7 @@ REQUIRED_OUTPUTS = ("scores", "count")
 
 def require_tensors_with_threshold(metadata: Metadata) -> None:
     """Raise InferenceError if a threshold has no effect on a model's tensors."""
-    if metadata.task != "detect":
+    if not task_of(metadata.task).gives_boxes:
         raise InferenceError(
             ErrorCode.INVALID,
             f"'threshold' has no effect on the tensors of {metadata.name} ({', '.join(metadata.outputs)}): omit it"

@@ -25,6 +25,7 @@ class Detect(Task):
     """See Task."""
 
     name = "detect"
+    gives_boxes = True
     composes = True
     primary_metric = "ap50"
     headline = ("ap50", "ap10", "cpm", "cpm-centre", "sensitivity", "false-positives")

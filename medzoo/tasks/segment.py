@@ -23,6 +23,7 @@ class Segment(Task):
     """See Task."""
 
     name = "segment"
+    gives_mask = True
     least_labels = 2
     primary_metric = "dice"
     validation_items = 8

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medzoo.results import Result, Segmentation
+from medzoo.task import task_of
 from medzoo.writer import Writer
 
 
@@ -15,7 +16,7 @@ class AutoWriter(Writer):
     @classmethod
     def suffixes(cls, task: str) -> Sequence[str]:
         """See Writer.suffixes."""
-        return ("_mask.png", "_mask.nii.gz") if task == "segment" else (".json",)
+        return ("_mask.png", "_mask.nii.gz") if task_of(task).gives_mask else (".json",)
 
     def write(self, result: Result, base: Path) -> Result:
         """See Writer.write."""

@@ -13,6 +13,7 @@ from medzoo.io.atomic import atomic_write
 from medzoo.io.coco_ids import CocoIds
 from medzoo.io.run_lengths import decompressed, run_lengths
 from medzoo.results import Detections, Result, Segmentation
+from medzoo.task import task_of
 from medzoo.writer import Writer, WriterOptions
 
 
@@ -35,7 +36,7 @@ class CocoWriter(Writer):
         if options.annotations is not None:
             if options.deidentify is not None:
                 raise UserError("says which image each result is of", "--annotations", "leave it out with --deidentify")
-            labels = options.labels[1:] if options.task == "segment" else options.labels
+            labels = options.labels[1:] if task_of(options.task).gives_mask else options.labels
             self.ids = CocoIds.read(options.annotations, labels)
         self.images: list[Mapping[str, Any]] = []
         self.annotations: list[dict[str, Any]] = []
