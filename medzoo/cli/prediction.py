@@ -34,7 +34,8 @@ def predict(
         list[str],
         typer.Argument(
             metavar="INPUT...",
-            help="Images, scans, DICOM folders; sequences of a scan as A,B; volume N of a 4D file, from 0, as FILE#N.",
+            help="Images, scans, DICOM folders; sequences of a scan as A,B; volume or frame N of a file, from 0, as "
+            "FILE#N.",
         ),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Output folder.")] = Path("predictions"),

@@ -23,7 +23,7 @@ from medzoo.types import Image
 # What writers and pictures need of an image's header: numbers, fixed words, and the files that a DICOM object is
 # derived from, which are opened and not told.
 FACTS = (
-    "format", "bits", "assumed", "notes", "blanked", "burnt_in", "modality", "window", "files", "frames",
+    "format", "bits", "assumed", "notes", "blanked", "burnt_in", "modality", "window", "files", "frames", "frame",
     "qform", "qform_code", "sform_code", "nifti", "exif_orientation",
 )  # fmt: skip
 HIDDEN = "..."

@@ -28,7 +28,8 @@ def read_image(source: Any, *, kind: Kind | None = None) -> Image:
       (I, J, K) a volume, whose place `meta["assumed"]` then tells (see `from_array` for all shapes);
     - a single DICOM file is a picture, unless its frames say where they lie;
     - FOLDER#NAME (or ARCHIVE.zip#NAME) is the DICOM series of that description or number in it;
-    - FILE.nii.gz#N (or .mgz) is volume N, counted from 0, of a file with four axes.
+    - FILE.nii.gz#N (or .mgz) is volume N, counted from 0, of a file with four axes;
+    - FILE.dcm#N is frame N, counted from 0, of a DICOM loop.
     Raises UserError in one line that names the file for whatever cannot be answered.
 
     >>> image = read_image("phantom.png")
@@ -87,7 +88,7 @@ def _read(source: Any, kind: Kind | None, *, empty: bool) -> Image:
         from medzoo.io.dicom import from_dataset
 
         where = str(getattr(source, "filename", None) or "DICOM dataset")
-        return from_dataset(source, where=where, volume=kind == "volume")
+        return from_dataset(source, where=where, volume=kind == "volume", labels=empty)
     if "PIL.Image" in sys.modules and isinstance(source, sys.modules["PIL.Image"].Image):
         from medzoo.io.picture import from_pillow
 
@@ -112,7 +113,7 @@ def _read_path(path: Path, kind: Kind | None, *, empty: bool) -> Image:
         if path.is_dir():
             from medzoo.io.dicom import read_series
 
-            return read_series(path, series=series)
+            return read_series(path, series=series, labels=empty)
         if not path.exists():
             raise UserError("no such file", where)
         if not path.is_file():
@@ -138,11 +139,11 @@ def _read_path(path: Path, kind: Kind | None, *, empty: bool) -> Image:
         return nifti.read_nifti(path, volume=series, empty=empty)
     if name == "mgh":
         return nifti.read_mgh(path, volume=series, empty=empty)
-    if series is not None and name != "archive":
+    if series is not None and name not in ("archive", "dicom"):
         raise UserError(
             f"has no series or volume called {series!r}",
             where,
-            "#NAME chooses a series of a DICOM folder or archive, #N a volume of a NIfTI or MGH file",
+            "#NAME chooses a series of a DICOM folder or archive, #N a volume of a NIfTI or MGH file, or a DICOM frame",
         )
     if name == "nrrd":
         from medzoo.io.nrrd import read_nrrd
@@ -155,11 +156,11 @@ def _read_path(path: Path, kind: Kind | None, *, empty: bool) -> Image:
     if name == "archive":
         from medzoo.io.dicom import read_archive
 
-        return read_archive(path, series=series)
+        return read_archive(path, series=series, labels=empty)
     if name == "dicom":
         from medzoo.io.dicom import read_dicom
 
-        return read_dicom(path, volume=kind == "volume")
+        return read_dicom(path, volume=kind == "volume", labels=empty, frame=series)
     if name == "picture":
         from medzoo.io.picture import read_picture
 

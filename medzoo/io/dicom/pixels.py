@@ -10,27 +10,29 @@ from medzoo.errors import UserError
 from medzoo.io.dicom.claims import check_claims
 from medzoo.io.dicom.faults import said
 from medzoo.io.dicom.functional_groups import PER_FRAME, SHARED, frame_count, frame_value
+from medzoo.io.dicom.palette import palette_colours
 from medzoo.types import Array
 
 HINT = "for compressed files: pip install 'medzoo[dicom]'"
 
 
-def pixels(dataset: Any, where: str) -> Array:
-    """(1 or 3, H, W) values of a single frame, after the modality LUT. Raises UserError."""
+def pixels(dataset: Any, where: str, *, frame: int | None = None) -> Array:
+    """(1 or 3, H, W) values of a single frame, or of `frame` from 0 on, after the modality LUT. Raises UserError."""
     import pydicom  # noqa: F401  (the whole first: threads import at once)
-    from pydicom.pixels import apply_color_lut, apply_modality_lut
+    from pydicom.pixels import apply_modality_lut
 
     check_dataset(dataset, where)
     frames = frame_count(dataset)
-    if frames > 1:
-        raise UserError(f"holds {frames} frames without positions", where, "save the frame you need as its own file")
+    if frames > 1 and frame is None:
+        way = f"choose one of them, counted from 0: {where}#0"
+        raise UserError(f"holds {frames} frames without positions", where, way)
     try:
-        stored = _stored(dataset, where)
+        stored = _stored(dataset, where, frame=frame)
         if dataset.PhotometricInterpretation == "PALETTE COLOR":
-            stored = _eight_bits(apply_color_lut(stored, dataset), dataset)
+            return palette_colours(stored, dataset)
         if stored.ndim == 3:
             return np.ascontiguousarray(stored.transpose(2, 0, 1))
-        values = _rescaled(apply_modality_lut(stored, dataset), stored, dataset)
+        values = _rescaled(apply_modality_lut(stored, dataset), stored, dataset, frame or 0)
     except UserError:
         raise
     except Exception as error:  # a missing decoder, a short buffer, a wrong tag: each its own kind
@@ -121,34 +123,25 @@ def unused_bits_cleared(stored: Array, head: Any, where: str) -> Array:
     return values
 
 
-def _rescaled(values: Array, stored: Array, dataset: Any) -> Array:
+def _rescaled(values: Array, stored: Array, dataset: Any, frame: int) -> Array:
     """Values after pydicom's modality LUT, or by the slope of functional groups, which it does not look at."""
     if values is not stored or not any(dataset.get(key) for key in (SHARED, PER_FRAME)):
         return values
-    slope, intercept = rescaling(dataset)
+    slope, intercept = rescaling(dataset, frame)
     return stored if (slope, intercept) == (1.0, 0.0) else stored * slope + intercept
 
 
-def _eight_bits(colours: Array, dataset: Any) -> Array:
-    """Colours of a palette of 16 bits as 8 where it has no more: repeated, in the upper byte or in the lower
-    (PS3.3 C.7.6.3.1.6)."""
-    if colours.dtype != np.uint16:
-        return colours
-    high, low = colours >> 8, colours & 0xFF
-    if not high.any():
-        return low.astype(np.uint8)
-    return high.astype(np.uint8) if not low.any() or np.array_equal(high, low) else colours
+def _stored(dataset: Any, where: str, *, frame: int | None = None) -> Array:
+    """Decode by pydicom and clear unused bits; run lengths by its own decoder, since others abort on damaged ones.
 
-
-def _stored(dataset: Any, where: str) -> Array:
-    """Decode by pydicom and clear unused bits; run lengths by its own decoder, since others abort on damaged ones."""
+    `frame`: the only one that is decoded."""
     import pydicom  # noqa: F401  (the whole first: threads import at once)
     from pydicom.uid import RLELossless
 
     syntax = dataset.file_meta.TransferSyntaxUID
     plainly = not syntax.is_encapsulated or syntax == RLELossless  # the bits lie in the file as the header says
-    if syntax == RLELossless:
-        dataset.pixel_array_options(decoding_plugin="pydicom")
+    plugin = "pydicom" if syntax == RLELossless else ""
+    dataset.pixel_array_options(index=frame, decoding_plugin=plugin)
     bits, high = int(dataset.get("BitsStored") or 0), int(dataset.get("HighBit") or 0)
     if high in (0, bits - 1):
         stored = np.asarray(dataset.pixel_array)
@@ -178,9 +171,6 @@ def check_dataset(dataset: Any, where: str) -> None:
         if keyword in dataset and "PixelData" not in dataset:
             hint = "convert it, for example to NIfTI by dcmqi's paramap2itkimage"
             raise UserError("is a parametric map: its values are floating point, which is not read", where, hint)
-    if len(dataset.get("SegmentSequence") or ()) > 1:
-        hint = "give the image series that it was made for"
-        raise UserError("is a DICOM segmentation of several segments, not an image", where, hint)
     if "Rows" not in dataset or "Columns" not in dataset or "PixelData" not in dataset:
         raise UserError("is not a DICOM image (it has no pixel data)", where)
     check_claims(dataset, where)

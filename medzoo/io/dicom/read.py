@@ -7,6 +7,7 @@ normal; its affine leads to RAS.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from medzoo.io.dicom.facts import facts_of
 from medzoo.io.dicom.faults import said
 from medzoo.io.dicom.functional_groups import frame_count
 from medzoo.io.dicom.headers import Found, Header, in_archive, in_folder, read_dataset
+from medzoo.io.dicom.kinds import refuse_derived
 from medzoo.io.dicom.picture_spacing import picture_spacing
 from medzoo.io.dicom.pixels import (
     check_dataset,
@@ -37,23 +39,29 @@ from medzoo.types import Array, Image
 THREADS = 4  # that read slices into a volume
 
 
-def read_dicom(path: Path, *, volume: bool = False) -> Image:
+def read_dicom(path: Path, *, volume: bool = False, labels: bool = False, frame: str | None = None) -> Image:
     """One DICOM file as a picture (C, H, W), as a volume of one slice, or, if it holds frames that say where they
-    lie, as the volume they make. Raises UserError naming it."""
+    lie, as the volume they make.
+
+    `labels` lets a segmentation pass, which is no image; `frame`: the number, from 0, of a frame without a place, which
+    is then the picture. Raises UserError naming the file.
+    """
     with _one_line(str(path)):
-        return _from_dataset(read_dataset(path, str(path)), str(path), volume=volume)
+        dataset = read_dataset(path, str(path))
+        number = None if frame is None else _frame_number(dataset, frame, str(path))
+        return _from_dataset(dataset, str(path), volume=volume, labels=labels, frame=number)
 
 
-def from_dataset(dataset: Any, *, where: str = "DICOM dataset", volume: bool = False) -> Image:
+def from_dataset(dataset: Any, *, where: str = "DICOM dataset", volume: bool = False, labels: bool = False) -> Image:
     """One pydicom dataset, as `read_dicom` reads a file. Raises UserError.
 
     Grey values are rescaled (modality LUT); MONOCHROME1 is turned over, so that more is always brighter.
     """
     with _one_line(where):
-        return _from_dataset(dataset, where, volume=volume)
+        return _from_dataset(dataset, where, volume=volume, labels=labels)
 
 
-def read_series(folder: Path, *, series: str | None = None) -> Image:
+def read_series(folder: Path, *, series: str | None = None, labels: bool = False) -> Image:
     """The one DICOM series in `folder`, or the one called `series`, as a volume (1, I, J, K); a series of one file
     as that file.
 
@@ -61,13 +69,13 @@ def read_series(folder: Path, *, series: str | None = None) -> Image:
     spaced or turned against each other, or if the gantry was tilted.
     """
     with _one_line(str(folder)):
-        return _read_headers(in_folder(folder), str(folder), series)
+        return _read_headers(in_folder(folder), str(folder), series, labels=labels)
 
 
-def read_archive(path: Path, *, series: str | None = None) -> Image:
+def read_archive(path: Path, *, series: str | None = None, labels: bool = False) -> Image:
     """The one series in a zip archive, read as `read_series` reads a folder; nothing is unpacked to disk."""
     with _one_line(str(path)):
-        return _read_headers(in_archive(path), str(path), series)
+        return _read_headers(in_archive(path), str(path), series, labels=labels)
 
 
 @contextmanager
@@ -81,7 +89,21 @@ def _one_line(where: str) -> Iterator[None]:
         raise UserError(f"is damaged: {said(error)}", where) from error
 
 
-def _from_dataset(dataset: Any, where: str, *, volume: bool) -> Image:
+def _frame_number(dataset: Any, text: str, where: str) -> int:
+    """The number of a frame behind the file's name. Raises UserError for one that is not there."""
+    count = frame_count(dataset)
+    if count > 1 and has_frame_places(dataset):
+        raise UserError("is a volume, whose frames are not chosen one by one", where, "give the file without a number")
+    held = f"it holds {count} frames, 0 to {count - 1}" if count > 1 else "it holds one, 0"
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise UserError(f"{text!r} is no number of a frame", where, held)
+    if int(text) >= count:
+        raise UserError(f"has no frame {int(text)}", where, held)
+    return int(text)
+
+
+def _from_dataset(dataset: Any, where: str, *, volume: bool, labels: bool = False, frame: int | None = None) -> Image:
+    refuse_derived(dataset, where, labels=labels)
     meta = {"format": "dicom", **facts_of(dataset), "files": (where,)}
     if frame_count(dataset) > 1 and has_frame_places(dataset):
         check_dataset(dataset, where)
@@ -89,11 +111,13 @@ def _from_dataset(dataset: Any, where: str, *, volume: bool) -> Image:
         array = frames_of(dataset, where)[order].transpose(2, 1, 0)[None]
         check_values(array, where)
         return _volume(array, affine, where, meta | {"frames": tuple(order)})
-    values = pixels(dataset, where)
+    values = pixels(dataset, where, frame=frame)
     check_values(values, where)
     if not volume:
         if len(values) == 1 and is_cross_section(dataset):
             meta["single_slice"] = True
+        if frame is not None and frame_count(dataset) > 1:
+            meta["frame"] = frame
         if (spacing := picture_spacing(dataset)) is not None:
             meta["spacing_mm"] = spacing
         return Image(values, None, where, meta)
@@ -109,12 +133,13 @@ def _volume(array: Array, affine: Array, where: str, meta: dict[str, Any]) -> Im
     return Image(array, affine, where, meta)
 
 
-def _read_headers(found: Found, where: str, series: str | None) -> Image:
+def _read_headers(found: Found, where: str, series: str | None, *, labels: bool) -> Image:
     if not found.images and not found.unread:
         raise UserError("holds no DICOM images", where, "name the files themselves")
     images = found.series(where, wanted=series)
     if len(images) == 1:
-        return _from_dataset(images[0].dataset(), images[0].name, volume=False)
+        return _from_dataset(images[0].dataset(), images[0].name, volume=False, labels=labels)
+    refuse_derived(images[0].head, where, labels=labels)
     several = [one for one in images if frame_count(one.head) > 1]
     if several:
         told = f"{len(several)} of the {len(images)} images of its series hold several frames: {several[0].short}"

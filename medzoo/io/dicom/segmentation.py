@@ -54,6 +54,8 @@ def write_segmentation(
     from pydicom.uid import generate_uid
 
     path = Path(path)
+    if "frame" in image.meta:
+        raise UserError("is one frame of several, of which no DICOM SEG is made", image.source, "use --format png")
     heads = source_headers(image, deidentify=deidentify)
     stored = _frames(mask, image)
     algorithm = hd.AlgorithmIdentificationSequence(

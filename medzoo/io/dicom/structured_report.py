@@ -80,7 +80,10 @@ def write_report(
         report = hd.sr.MeasurementReport(
             observation_context=hd.sr.ObservationContext(observer_device_context=device),
             procedure_reported=hd.sr.CodedConcept("363679005", "SCT", "Imaging procedure"),
-            imaging_measurements=[_group(hd, f, number, heads, algorithm) for number, f in enumerate(findings, 1)]
+            imaging_measurements=[
+                _group(hd, f, number, heads, algorithm, frame=image.meta.get("frame"))
+                for number, f in enumerate(findings, 1)
+            ]
             or [_nothing(hd, algorithm)],
             title=hd.sr.CodedConcept("126000", "DCM", "Imaging Measurement Report"),
             referenced_images=heads if _in_library(hd, heads[0]) else None,
@@ -155,12 +158,14 @@ def _finding(box: Array, score: float, label: str, image: Image) -> Finding:
     return Finding(meaning, score, (image.affine @ corners.T).T[:, :3], depth)
 
 
-def _group(hd: Any, finding: Finding, number: int, heads: Sequence[Any], algorithm: Any) -> Any:
+def _group(hd: Any, finding: Finding, number: int, heads: Sequence[Any], algorithm: Any, *, frame: int | None) -> Any:
     closed = np.concatenate([finding.corners, finding.corners[:1]])
     percent = hd.sr.CodedConcept("%", "UCUM", "Percent")
     measured = [hd.sr.Measurement(hd.sr.CodedConcept(*CERTAINTY), round(100 * finding.score, 4), percent)]
     if finding.depth is None:
-        source = hd.sr.SourceImageForRegion(heads[0].SOPClassUID, heads[0].SOPInstanceUID)
+        source = hd.sr.SourceImageForRegion(
+            heads[0].SOPClassUID, heads[0].SOPInstanceUID, None if frame is None else [frame + 1]
+        )
         region = hd.sr.ImageRegion(hd.sr.GraphicTypeValues.POLYLINE, closed, source)
     else:
         lps = closed @ LPS_TO_RAS[:3, :3]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -129,33 +128,6 @@ def test_a_mask_of_them_is_a_seg_that_refers_to_them(tmp_path: Path) -> None:
     raw = path.read_bytes()
     assert EnhancedMRImageStorage.encode() in raw
     assert all(str(d.SOPInstanceUID).encode() in raw for d in made)
-
-
-def palette(entries: Callable[[np.ndarray], np.ndarray], bits: int = 16) -> Dataset:
-    d = slices()[0]
-    del d.RescaleSlope, d.RescaleIntercept, d.ImagePositionPatient
-    d.PhotometricInterpretation, d.PixelRepresentation = "PALETTE COLOR", 0
-    d.BitsAllocated, d.BitsStored, d.HighBit = 8, 8, 7
-    d.PixelData = np.arange(20, dtype=np.uint8).tobytes()
-    for number, colour in enumerate(("Red", "Green", "Blue")):
-        table = entries((np.arange(256) * (number + 3)) % 256)
-        setattr(d, f"{colour}PaletteColorLookupTableDescriptor", [256, 0, bits])
-        setattr(d, f"{colour}PaletteColorLookupTableData", table.astype("<u2" if bits == 16 else np.uint8).tobytes())
-    return d
-
-
-@pytest.mark.parametrize(
-    ("entries", "bits"), [(lambda v: v * 257, 16), (lambda v: v << 8, 16), (lambda v: v, 16), (lambda v: v, 8)]
-)
-def test_palettes_of_eight_bits(entries: Callable[[np.ndarray], np.ndarray], bits: int) -> None:
-    image = read_image(palette(entries, bits))
-    assert image.array.dtype == np.uint8
-    for number in range(3):
-        np.testing.assert_array_equal(image.array[number].ravel(), np.arange(20) * (number + 3) % 256)
-
-
-def test_a_palette_of_sixteen_bits_keeps_them() -> None:
-    assert read_image(palette(lambda v: v * 250 + 3)).array.dtype == np.uint16
 
 
 @pytest.mark.parametrize(
