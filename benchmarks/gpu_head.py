@@ -21,7 +21,7 @@ from benchmarks.patch_cnn import dice, exported, head, metadata, network
 from benchmarks.record import record, summary
 from medzoo.export.half import half_bytes
 from medzoo.nn.torch_backend import TorchBackend
-from medzoo.runtime.backends.base import Backend
+from medzoo.runtime.backends import Backend
 from medzoo.runtime.backends.devices import cuda_usable
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.decode.slices import segment_array

@@ -25,17 +25,17 @@ import torch
 from monai.inferers import SlidingWindowInferer
 
 from benchmarks.record import record
+from medzoo.boxes import bounding_box
 from medzoo.export.integer import integer_bytes
 from medzoo.export.onnx_file import onnx_bytes
 from medzoo.models.patch_cnn import PatchCnn, PatchCnnParams
-from medzoo.nn.bfloat16 import emulated
 from medzoo.nn.net import Spec
-from medzoo.nn.torch_backend import TorchBackend
+from medzoo.nn.torch_backend import TorchBackend, is_emulated
 from medzoo.preprocess.host.zscore import ZScore
 from medzoo.registry import entry
-from medzoo.runtime.backends.base import Backend
+from medzoo.runtime.backends import Backend
 from medzoo.runtime.backends.onnx import OnnxBackend
-from medzoo.runtime.decode.slices import foreground_box, segment_array, slice_with_neighbours, with_margin
+from medzoo.runtime.decode.slices import segment_array, slice_with_neighbours, with_margin
 from medzoo.runtime.metadata import Metadata
 from medzoo.types import Array, GridTransform
 
@@ -77,7 +77,7 @@ def seconds(call: Callable[[], Any]) -> float:
 def slice_seconds(backend: Backend, stack: Array, index: int) -> float:
     """Slice `index` of (S, C, H, W), as the Predictor gives it to a graph: its foreground with what that needs."""
     geometry = backend.metadata.geometry
-    box = foreground_box(stack[index, 0])
+    box = bounding_box(stack[index, 0])
     assert box is not None
     context, _ = with_margin(box, stack.shape[2:], margin=geometry.margin, multiple=geometry.multiple)
     image = slice_with_neighbours(stack, index, geometry.slices // 2)[(slice(None), *context)][None]
@@ -101,7 +101,7 @@ def unet_beside(cnn: Backend, array: Array) -> dict[str, Any]:
 def speed() -> dict[str, Any]:
     net, array = network(), head()
     plane = array[:, :, :, array.shape[3] // 2]
-    box = foreground_box(plane[0])
+    box = bounding_box(plane[0])
     assert box is not None
     image = np.ascontiguousarray(plane[(slice(None), *box)])[None]
     pixels = image.shape[2] * image.shape[3]
@@ -111,7 +111,7 @@ def speed() -> dict[str, Any]:
     fast: dict[str, Backend] = {
         "int8": OnnxBackend(whole_numbers, where="int8", device="cpu", threads=torch.get_num_threads())
     }
-    if not emulated("cpu"):
+    if not is_emulated("cpu"):
         fast["bf16"] = TorchBackend(network(), metadata(net), device="cpu", bf16=True)
     whole = torch.from_numpy(np.ascontiguousarray(plane)[None])
     padded = torch.nn.functional.pad(torch.from_numpy(image), (6,) * 4)
@@ -228,7 +228,7 @@ def main() -> None:
         memory_here(Path(sys.argv[-1]))
         return
     # One file for each kind of processor: what is fast differs.
-    name = "patch_cnn_without_bf16" if emulated("cpu") else "patch_cnn"
+    name = "patch_cnn_without_bf16" if is_emulated("cpu") else "patch_cnn"
     record(name, speed=speed(), memory={name: memory(name) for name in ("direct", "winograd")})
 
 

@@ -30,8 +30,7 @@ from medzoo.errors import UserError
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.backends.remote import RemoteBackend
 from medzoo.runtime.protocol import open_inference_pb2 as pb
-from medzoo.runtime.protocol.messages import SERVICE
-from medzoo.runtime.protocol.raw_contents import REQUEST, join
+from medzoo.runtime.protocol.messages import REQUEST, SERVICE, join
 from medzoo.runtime.protocol.tensors import HEADER_LENGTH, build_request
 from medzoo.serve.local_server import local_server
 from medzoo.serve.sockets import free_port

@@ -28,8 +28,7 @@ from medzoo.metrics import Accumulator, ClassifyScores, Metric, Scope, Scores, p
 from medzoo.plots.sheet import in_rows, sheet_jpeg, tile
 from medzoo.plots.three_views import three_views
 from medzoo.recipe import load_recipe
-from medzoo.report.metric_text import metric_text
-from medzoo.report.sections import elsewhere_lines
+from medzoo.report.sections import elsewhere_lines, metric_text
 from medzoo.results import Classification, Detections, Segmentation
 from medzoo.types import Array
 

@@ -18,9 +18,8 @@ from medzoo.artifact import ModelFolder
 from medzoo.commands.fetch import write_index
 from medzoo.commands.show import describe_evaluation, describe_input
 from medzoo.io.atomic import atomic_write
-from medzoo.report.card import render_card
-from medzoo.report.metric_text import metric_text
-from medzoo.report.model_folder import update_folder
+from medzoo.report.card import render_card, update_folder
+from medzoo.report.sections import metric_text
 
 ROOT = Path(__file__).resolve().parents[1]
 START, END = "<!-- zoo -->", "<!-- /zoo -->"

@@ -27,7 +27,7 @@ from medzoo.artifact import ModelFolder
 from medzoo.data.catalog import catalog
 from medzoo.data.opened import open_data
 from medzoo.errors import UserError
-from medzoo.evaluation.primary_metric import subsample
+from medzoo.evaluation.score import subsample
 from medzoo.export.precision import graph_inputs
 from medzoo.loading.backend import torch_backend
 from medzoo.recipe import load_recipe

@@ -81,7 +81,7 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Predict images: masks, boxes or probabilities, and a picture of each result."""
-    from medzoo.io.table_text import is_formula
+    from medzoo.escape import is_formula
 
     options: dict[str, Any] = {"mask": mask} if mask is not None else {}
     if box is not None:

@@ -21,8 +21,8 @@ from medzoo.data.catalog import has_torch
 from medzoo.errors import UserError
 from medzoo.loading.backend import open_backend
 from medzoo.loading.peak_memory import peak_mb, peak_of
-from medzoo.report.model_folder import update_folder
-from medzoo.runtime.backends.base import Backend
+from medzoo.report.card import update_folder
+from medzoo.runtime.backends import Backend
 from medzoo.runtime.backends.devices import cuda_usable, tensorrt_usable
 from medzoo.runtime.backends.onnx import read_metadata
 from medzoo.runtime.metadata import PRECISIONS, Precision, graph_file
@@ -233,7 +233,7 @@ def _metrics(
     from medzoo.data.audit.training import as_trained
     from medzoo.data.catalog import catalog
     from medzoo.data.opened import open_data, require_same_split
-    from medzoo.evaluation.primary_metric import primary_metric, subsample
+    from medzoo.evaluation.score import primary_metric, subsample
     from medzoo.recipe import load_recipe
 
     try:

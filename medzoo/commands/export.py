@@ -16,7 +16,7 @@ from medzoo.export.triton import write_pipeline, write_repository
 from medzoo.io.atomic import atomic_write, spare
 from medzoo.loading.backend import torch_backend
 from medzoo.recipe import load_recipe
-from medzoo.report.model_folder import update_folder
+from medzoo.report.card import update_folder
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.metadata import Precision, graph_file
 from medzoo.runtime.parity.gate import check_golden_file

@@ -11,7 +11,7 @@ from typing import Any
 
 from medzoo.commands.output_names import StreamNames, output_names, refuse_overwrite
 from medzoo.errors import UserError, as_user_error
-from medzoo.imaging.blanking import blanked
+from medzoo.imaging.text_lines import blanked
 from medzoo.io.deidentify import Deidentifier
 from medzoo.io.dicom.web import is_dicomweb
 from medzoo.io.formats import FORMATS, is_image_file, suffix
@@ -44,7 +44,7 @@ def predict_files(
     segmentation leaves NAME_surfaces.glb and a picture of them. `deidentify`: nothing that is written or raised says
     who or when (see medzoo.io.deidentify): answers are called image-0001, ... in the order of `inputs`, DICOM objects
     hold geometry and exchanged UIDs, and lines of text burnt into an image are blanked in its picture (see
-    medzoo.imaging.blanking); surfaces, which show a face, are refused. Only `input` of a result that is returned is
+    medzoo.imaging.text_lines); surfaces, which show a face, are refused. Only `input` of a result that is returned is
     still the argument. An input
     dicomweb://... is fetched, and its answer stored there as SEG or SR. A Failure stands in the place of an input
     that cannot be answered, or whose answer cannot be written. `annotations`: a COCO file whose ids of images and

@@ -26,8 +26,8 @@ from medzoo.evaluation.worst import FILES as WORST_FILES
 from medzoo.export.precision import Fewer, export_fewer
 from medzoo.metrics.scores import FILE as SCORES_FILE
 from medzoo.recipe import Recipe, load_recipe
+from medzoo.report.card import write_with_card
 from medzoo.report.console import Console
-from medzoo.report.model_folder import write_with_card
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.metadata import PRECISIONS, Metadata, OperatingPoint, Precision, graph_file
 from medzoo.runtime.parity.gate import Golden

@@ -16,8 +16,8 @@ from medzoo.evaluation.pipeline import judge_metrics, unseen_data
 from medzoo.evaluation.record import evaluate_test_part
 from medzoo.loading.load import load_cascade
 from medzoo.recipe import Recipe
+from medzoo.report.card import write_with_card
 from medzoo.report.console import Console
-from medzoo.report.model_folder import write_with_card
 from medzoo.runtime.cascade import DETECTOR
 
 

@@ -1,10 +1,11 @@
-"""Scans of several files and label maps with named values, shared by the layouts of volumes."""
+"""Scans of several files, label maps with named values, and slabs of volumes, shared by the layouts of volumes."""
 
 from __future__ import annotations
 
 import difflib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -138,3 +139,23 @@ def file_inside(root: Path, name: str, where: str) -> Path:
 
 def _plain(name: str) -> str:
     return name.lower().replace("_", "-").replace(" ", "-")
+
+
+def slab_slices(item: Item) -> tuple[slice, ...]:
+    """The slab's place in the stored volume, by `axis`, `start` and `stop` of the item's facts; of others all of it."""
+    places = [slice(None)] * 3
+    if "start" in item.facts:
+        places[item.facts["axis"]] = slice(item.facts["start"], item.facts["stop"])
+    return tuple(places)
+
+
+def whole_volume_item(item: Item) -> Item:
+    """The item of the whole volume that `item` is a slab of; others as they are."""
+    return replace(item, facts={}) if "start" in item.facts else item
+
+
+def slab_mask(item: Item, shape: tuple[int, ...]) -> Array:
+    """A mask uint8 of `shape`, that of the stored volume: 1 in the item's slab."""
+    mask = np.zeros(shape, np.uint8)
+    mask[slab_slices(item)] = 1
+    return mask

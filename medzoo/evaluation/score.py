@@ -13,9 +13,14 @@ from typing import Any
 import numpy as np
 
 from medzoo.data.dataset import Dataset, Item, Objects, Sample
+from medzoo.data.opened import OpenData
+from medzoo.errors import UserError
 from medzoo.metrics import ClassifyScores, Scope, Scores
 from medzoo.preprocess.extras import mass
+from medzoo.recipe import Recipe
+from medzoo.runtime.backends import Backend
 from medzoo.runtime.predictor import Predictor
+from medzoo.task import task_of
 
 MACHINE, EXPERT = "machine-outline", "expert-outline"
 _RANKED = ("auc", "sensitivity-at-specificity-90")  # metrics that a bare ranking, such as by size, has
@@ -116,3 +121,21 @@ def sample_facts(sample: Sample) -> dict[str, str | float]:
     elif inside:
         facts["diameter_px"] = round(2 * float(np.sqrt(inside / np.pi)), 2)
     return facts
+
+
+def subsample(items: Sequence[Item], count: int) -> list[Item]:
+    """At most `count` items, spread evenly over them all."""
+    if len(items) <= count:
+        return list(items)
+    return [items[int(index)] for index in np.linspace(0, len(items) - 1, count).round()]
+
+
+def primary_metric(backend: Backend, recipe: Recipe, data: OpenData, items: Sequence[Item]) -> tuple[str, float]:
+    """Name and value of the task's own metric on `items`. Raises UserError where it is not defined on them."""
+    wanted = task_of(recipe.task).primary_metric
+    group = recipe.data.split.group
+    metrics = evaluate(Predictor(backend), data.data, items, metrics=[wanted], group=group).metrics()
+    found = next((f for f in metrics if f.name.split("/")[-1] == wanted and f.value is not None), None)
+    if found is None or found.value is None:
+        raise UserError(f"{wanted} is not defined on the {len(items)} validation items", where=recipe.source)
+    return found.name, found.value

@@ -14,7 +14,7 @@ from medzoo.data.audit.groups import grey_view
 from medzoo.data.dataset import Dataset, Item, Sample
 from medzoo.errors import UserError
 from medzoo.evaluation.score import protocols
-from medzoo.imaging.blanking import blanked
+from medzoo.imaging.text_lines import blanked
 from medzoo.metrics import Scores
 from medzoo.plots.colours import grey_window, to_bytes
 from medzoo.plots.sheet import in_rows, sheet_jpeg, tile

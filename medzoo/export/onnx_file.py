@@ -1,4 +1,4 @@
-"""A Net as the bytes of an ONNX file with dynamic batch and size, and its metadata inside."""
+"""A Net as the bytes of an ONNX file with dynamic batch and size, its metadata inside, and medzoo's own operators."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import onnx
 import torch
 
 from medzoo.errors import UserError
+from medzoo.inputs.canvas import translate_fit
+from medzoo.nn.detection.nms import translate_nms, translate_stable_top_k
+from medzoo.nn.layers import translate_lrn
 from medzoo.nn.net import Net
-from medzoo.nn.onnx_ops import translations
 from medzoo.runtime.metadata import KEY, Metadata
 from medzoo.types import Array
 
@@ -111,3 +114,13 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, before, strict=True):
             logger.setLevel(level)
+
+
+def translations() -> dict[Any, Callable[..., Any]]:
+    """Operator -> function that builds it, for `torch.onnx.export(custom_translation_table=...)`."""
+    return {
+        torch.ops.medzoo.stable_top_k.default: translate_stable_top_k,
+        torch.ops.medzoo.fit.default: translate_fit,
+        torch.ops.medzoo.lrn.default: translate_lrn,
+        torch.ops.medzoo.nms.default: translate_nms,
+    }

@@ -12,9 +12,9 @@ from medzoo.data.dataset import Item
 from medzoo.data.opened import OpenData
 from medzoo.errors import UserError
 from medzoo.evaluation import protocols
-from medzoo.evaluation.primary_metric import primary_metric, subsample
+from medzoo.evaluation.score import primary_metric, subsample
 from medzoo.recipe import Recipe
-from medzoo.runtime.backends.base import Backend
+from medzoo.runtime.backends import Backend
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.metadata import Metadata, Precision
 from medzoo.runtime.parity.gate import Golden, check_parity

@@ -1,4 +1,4 @@
-"""Lines of text drawn into a picture, found so that they can be blanked. Arrays only."""
+"""Lines of text burnt into a picture: found, and blanked before it is shown to others. Arrays and images only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medzoo.types import Array
+from medzoo.errors import UserError
+from medzoo.types import Array, Image
 
 # Of the span of a picture's values: thresholds that letters stand out at, what they rise above their surroundings, how
 # far from their own brightest value they and their neighbours stray.
@@ -132,3 +133,30 @@ def _follows(one: _Mark, other: _Mark) -> bool:
     height = max(one.bottom - one.top, other.bottom - other.top)
     level = abs(one.bottom - other.bottom) <= 0.3 * height and abs(one.top - other.top) <= 0.4 * height
     return level and -2 <= other.left - one.right <= 1.6 * height and abs(one.peak - other.peak) <= ALIKE
+
+
+def blanked(image: Image) -> Image:
+    """The image with lines of text in its picture, or in each slice along the third axis of a volume, filled with its
+    lowest value; `meta` then says so as "blanked".
+
+    Raises UserError for an image whose header says that text is burnt in (Burned In Annotation) where none is found:
+    what cannot be found cannot be blanked.
+    """
+    if image.affine is None:
+        array, count = without_text(image.array)
+    else:
+        array, count = image.array.copy(), 0
+        for k in range(array.shape[-1]):
+            array[..., k], lines = without_text(image.array[..., k])
+            count += lines
+    if not count and image.meta.get("burnt_in"):
+        raise UserError(
+            "its header says that text is burnt in (Burned In Annotation), and none was found to blank",
+            image.source or "image",
+            "--no-pictures leaves its picture out",
+        )
+    if not count:
+        return image
+    share = 100 * float((array != image.array).any(axis=0).mean())
+    said = f"text was found burnt in and is blanked in its picture ({share:.1f} % of it); look before it leaves"
+    return image.replace(array=np.ascontiguousarray(array), meta={**image.meta, "blanked": said})

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from medzoo.imaging.stretch import stretch
+from medzoo.imaging.resize import stretch
 from medzoo.types import Array
 
 _COARSE = 3.0  # millimetres between the voxels that are looked at

@@ -10,7 +10,7 @@ import numpy as np
 
 from medzoo.data.dataset import Dataset, Item
 from medzoo.data.objects import component_boxes
-from medzoo.data.slabs import slab_mask, whole_volume_item
+from medzoo.data.volumes import slab_mask, whole_volume_item
 from medzoo.errors import UserError
 from medzoo.inputs.scenes import Scene, ScenePictures
 from medzoo.inputs.volumes import LIMIT

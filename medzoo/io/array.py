@@ -7,8 +7,8 @@ from typing import Any, Literal
 import numpy as np
 
 from medzoo.errors import UserError
+from medzoo.io.channels import over_black
 from medzoo.io.check import check_extent, check_values, check_volume, squeeze_volume
-from medzoo.io.transparency import over_black
 from medzoo.types import Array, Image
 
 Kind = Literal["picture", "volume"]

@@ -14,9 +14,8 @@ import numpy as np
 
 from medzoo.errors import UserError
 from medzoo.io.check import check_affine, check_values, check_volume
-from medzoo.io.detached import data_file
 from medzoo.io.payload import Encoding, read_voxels
-from medzoo.io.regular import open_regular
+from medzoo.io.regular import data_file, open_regular
 from medzoo.types import Array, Image
 
 T = TypeVar("T")

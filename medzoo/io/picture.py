@@ -11,10 +11,10 @@ from PIL import Image as Pillow
 from PIL import ImageOps, UnidentifiedImageError
 
 from medzoo.errors import UserError
+from medzoo.io.channels import over_black
 from medzoo.io.check import check_picture_size, check_values
 from medzoo.io.limits import limits
 from medzoo.io.regular import open_regular
-from medzoo.io.transparency import over_black
 from medzoo.types import Array, Image
 
 READS = ("PNG", "JPEG", "TIFF", "BMP")

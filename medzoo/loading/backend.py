@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from medzoo.artifact import ModelFolder
 from medzoo.data.catalog import has_torch
 from medzoo.errors import UserError, missing_extra
-from medzoo.runtime.backends.base import Backend
+from medzoo.runtime.backends import Backend
 from medzoo.runtime.backends.devices import Device, GpuOptions, cuda_usable
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.metadata import Precision, graph_file

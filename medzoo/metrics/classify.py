@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from medzoo.metrics.accumulator import Accumulator, Measure
-from medzoo.metrics.interval import REPLICATES, Statistic, wilson
+from medzoo.metrics.interval import REPLICATES, Statistic, defined_mean, ratio, wilson
 from medzoo.metrics.ranking import Ranking
-from medzoo.metrics.ratio import defined_mean, ratio
 from medzoo.types import Array
 
 BINS = 15

@@ -16,9 +16,8 @@ from medzoo.errors import UserError
 from medzoo.metrics.accumulator import Accumulator, Measure
 from medzoo.metrics.average_precision import IOUS, RankedDetections
 from medzoo.metrics.froc import RATES, DetectionPoint, Froc
-from medzoo.metrics.interval import REPLICATES
+from medzoo.metrics.interval import REPLICATES, defined_mean
 from medzoo.metrics.match import Rule, match, match_coco, overlap_with_ignored
-from medzoo.metrics.ratio import defined_mean
 from medzoo.types import Array
 
 MOST = 100

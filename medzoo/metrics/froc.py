@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medzoo.metrics.ratio import ratio
+from medzoo.metrics.interval import ratio
 from medzoo.types import Array
 
 RATES = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)

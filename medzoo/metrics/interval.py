@@ -2,6 +2,7 @@
 
 The bootstrap draws whole groups (patients) with replacement. A drawn set is written as multiplicities, how
 often each item occurs in it, so a statistic that takes weights answers for all replicates in one array pass.
+Ratios and means stay undefined (NaN) where there is nothing to divide by.
 """
 
 from __future__ import annotations
@@ -155,3 +156,16 @@ def _multiplicities(codes: Array, count: int, *, replicates: int, seed: int, wid
         drawn = rng.integers(count, size=(r, count)) + np.arange(r)[:, None] * count
         times = np.bincount(drawn.reshape(-1), minlength=r * count).reshape(r, count)
         yield times.astype(np.float64)[:, codes]
+
+
+def ratio(numerator: Array, denominator: Array) -> Array:
+    """numerator / denominator where the denominator is positive, NaN elsewhere."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        result: Array = np.where(denominator > 0, numerator / denominator, np.nan)
+    return result
+
+
+def defined_mean(values: Array) -> Array:
+    """Mean over the last axis of the entries that are not NaN; NaN where there are none."""
+    known = ~np.isnan(values)
+    return ratio(np.where(known, values, 0.0).sum(axis=-1), known.sum(axis=-1))

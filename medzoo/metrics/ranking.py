@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medzoo.metrics.ratio import ratio
+from medzoo.metrics.interval import ratio
 from medzoo.types import Array
 
 

@@ -10,8 +10,7 @@ from scipy.ndimage import find_objects
 
 from medzoo.errors import UserError
 from medzoo.metrics.accumulator import Accumulator, Measure
-from medzoo.metrics.interval import REPLICATES, Statistic
-from medzoo.metrics.ratio import defined_mean, ratio
+from medzoo.metrics.interval import REPLICATES, Statistic, defined_mean, ratio
 from medzoo.metrics.surface import TOLERANCE, compare_masks
 from medzoo.types import Array
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from medzoo.nn.classifier import Classifier, ClassifierParams
 from medzoo.nn.ensemble import ensembled
-from medzoo.nn.lrn import LocalResponseNorm
+from medzoo.nn.layers import LocalResponseNorm
 from medzoo.nn.net import Entry, Spec
 
 Width = Annotated[int, Field(ge=1)]

@@ -26,7 +26,7 @@ from medzoo.nn.net import Entry, Geometry, Params, Spec
 from medzoo.nn.network import create_network, layers_under
 from medzoo.nn.steps import build_steps
 from medzoo.nn.svm.solver import platt
-from medzoo.runtime.backends.base import BOXES_OUTPUT
+from medzoo.runtime.backends import BOXES_OUTPUT
 from medzoo.types import Array
 
 _CHUNK = 64  # regions whose features are computed at once

@@ -17,14 +17,21 @@ from medzoo.inputs.detection import DetectionInput
 from medzoo.metrics.detect import Boxes
 from medzoo.nn.backbone import Backbone, FeaturePyramid
 from medzoo.nn.detection.border import BorderCurve, closeness
-from medzoo.nn.detection.boxes import Weights, clip, decode, encode, large_enough
+from medzoo.nn.detection.boxes import (
+    Weights,
+    clip,
+    decode,
+    encode,
+    large_enough,
+    mirror_boxes,
+    mirror_deltas,
+    mirror_picture,
+)
 from medzoo.nn.detection.detector import Detector, Judged, hits_of
-from medzoo.nn.detection.mask_head import MaskHead, mask_loss, mask_of_class, mask_targets
-from medzoo.nn.detection.mirror import mirror_boxes, mirror_deltas, mirror_picture
+from medzoo.nn.detection.heads import POOL, MaskHead, RegionHead, mask_loss, mask_of_class, mask_targets
 from medzoo.nn.detection.postprocess import postprocess
 from medzoo.nn.detection.proposals import SMOOTH, ProposalNetwork
 from medzoo.nn.detection.region_cnn_params import STAGES, RegionCnnParams
-from medzoo.nn.detection.region_head import POOL, RegionHead
 from medzoo.nn.detection.rois import pool_regions
 from medzoo.nn.detection.sampling import jitter, match, sample
 from medzoo.nn.net import Entry, Geometry, Spec

@@ -1,4 +1,4 @@
-"""The torch backend: the net itself answers, with the interface that ONNX Runtime has."""
+"""The torch backend: the net itself predicts, behind the interface of ONNX Runtime's backend, also in bfloat16."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from medzoo.errors import UserError
-from medzoo.nn.bfloat16 import SLOW, emulated
 from medzoo.nn.net import Net
 from medzoo.runtime.metadata import Metadata
 from medzoo.task import task_of
@@ -21,7 +20,7 @@ log = logging.getLogger("medzoo.nn")
 
 
 class TorchBackend:
-    """Runs a Net in evaluation mode; see medzoo.runtime.backends.base.Backend.
+    """Runs a Net in evaluation mode; see medzoo.runtime.backends.Backend.
 
     `bf16`: convolutions and products in bfloat16, which newer CPUs and GPUs have instructions for.
     """
@@ -34,8 +33,8 @@ class TorchBackend:
         self.device = "cpu" if device == "cpu" or not torch.cuda.is_available() else "cuda:0"
         self.net = net.to(self.device).eval()
         self.metadata = metadata.model_copy(update={"precision": "bf16"}) if bf16 else metadata
-        if bf16 and emulated(self.device):
-            log.warning("bf16: %s", SLOW)
+        if bf16 and is_emulated(self.device):
+            log.warning("bf16: %s", SLOW_BFLOAT16)
         self._bf16 = bf16
         if bf16 and metadata.geometry.dims == 2:
             self.net = self.net.to(memory_format=torch.channels_last)  # as its kernels want them, twice as fast
@@ -74,3 +73,17 @@ def _exact() -> Iterator[None]:
 def _plain(tensor: Tensor) -> Tensor:
     """numpy has no bfloat16."""
     return tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+
+
+SLOW_BFLOAT16 = "this processor has no instructions for bfloat16, so that it takes many times as long as float32"
+
+
+def is_emulated(device: str) -> bool:
+    """True if products in bfloat16 on `device` ("cpu", "cuda:0") are computed without native instructions.
+
+    x86 without AVX-512 computes them one by one, a hundred times slower than in float32; torch's own test says where.
+    """
+    if device != "cpu":
+        return False
+    has_mkldnn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return not (has_mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported())

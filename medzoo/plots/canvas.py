@@ -1,7 +1,9 @@
-"""Drawing shared by all figures: text, legends, and labels laid over grey values."""
+"""Drawing shared by all figures: text, legends, labels laid over grey values, and fast PNG files."""
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +15,6 @@ from PIL import ImageDraw, ImageFont
 
 from medzoo.io.atomic import atomic_write
 from medzoo.plots.colours import BACKGROUND, INK, Colour, colour_of
-from medzoo.plots.png import png_bytes
 from medzoo.types import Array
 
 TEXT = 18
@@ -117,3 +118,28 @@ def rim(inside: Array, thickness: int = 1) -> Array:
 def save_png(path: str | Path, figure: Pillow.Image) -> Path:
     """Write a figure as PNG, whole or not at all. Raises UserError."""
     return atomic_write(path, lambda handle: handle.write(png_bytes(figure)))
+
+
+_EFFORT = 1  # of 9; three times slower for a tenth less at 6
+_SUB = 1
+_COLOUR = 2  # eight bits of red, green and blue
+
+
+def png_bytes(figure: Pillow.Image) -> bytes:
+    """A PNG file of an RGB figure, pixel for pixel."""
+    pixels: Array = np.asarray(figure if figure.mode == "RGB" else figure.convert("RGB"))
+    height, width, channels = pixels.shape
+    rows = pixels.reshape(height, width * channels)
+    filtered = np.empty((height, 1 + width * channels), np.uint8)
+    filtered[:, 0] = _SUB
+    filtered[:, 1 : 1 + channels] = rows[:, :channels]
+    np.subtract(rows[:, channels:], rows[:, :-channels], out=filtered[:, 1 + channels :])
+    header = struct.pack(">IIBBBBB", width, height, 8, _COLOUR, 0, 0, 0)
+    packed = zlib.compress(filtered.data, _EFFORT)
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", packed) + _chunk(b"IEND", b"")
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return b"".join(
+        [struct.pack(">I", len(content)), kind, content, struct.pack(">I", zlib.crc32(content, zlib.crc32(kind)))]
+    )

@@ -8,13 +8,16 @@ Steps that only change values return the transform as it is. Steps that move pix
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from medzoo.errors import UserError
 from medzoo.preprocess.extras import Extras
-from medzoo.types import GridTransform, Image
+from medzoo.types import Array, GridTransform, Image
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,3 +63,19 @@ class HostStep(BaseModel):
         """
         image, transform = self.apply(state.image, state.transform)
         return replace(state, image=image, transform=transform)
+
+
+def slicewise(image: Image, function: Callable[[Array], Array]) -> Array:
+    """Apply `function` to each (H, W) plane of an image (C, H, W), or (C, I, J, K) cut along its last axis.
+
+    Raises UserError, with the image's name where the function gave none.
+    """
+    planes = image.array if image.affine is None else np.moveaxis(image.array, -1, 1).reshape(-1, *image.shape[:2])
+    try:
+        done = np.stack([function(plane) for plane in planes])
+    except UserError as error:
+        raise error.located(image.source) from None
+    if image.affine is None:
+        return done
+    back: Array = np.moveaxis(done.reshape(len(image.array), -1, *image.shape[:2]), 1, -1)
+    return np.ascontiguousarray(back)

@@ -1,6 +1,6 @@
 """Recipes: YAML in, a checked Recipe or every fault of it at once out. Knows no model, no torch, no step."""
 
-from medzoo.recipe.catalog import Catalog, Kind
+from medzoo.recipe.check import Catalog, Kind
 from medzoo.recipe.json_schema import json_schema
 from medzoo.recipe.load import load_recipe, read_recipe_text
 from medzoo.recipe.schema import Recipe, Task

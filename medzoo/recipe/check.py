@@ -1,17 +1,16 @@
-"""A tree to a Recipe, or all that is wrong with it. Knows the fixed schema, and types by the catalog."""
+"""A tree to a Recipe, or all that is wrong with it. Knows the fixed schema, and types by the catalog's protocol."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from medzoo.errors import UserError
-from medzoo.recipe.catalog import Catalog, Kind
 from medzoo.recipe.faults import Faults, suggestion_or_all
 from medzoo.recipe.fields import in_order, keys, known_keys
 from medzoo.recipe.schema import WORDS, Recipe
@@ -21,6 +20,9 @@ from medzoo.recipe.tree import Leaf, Node, Path, Series, Table, child, place_of,
 from medzoo.recipe.variables import expand
 from medzoo.recipe.wording import report
 from medzoo.task import task_names
+
+if TYPE_CHECKING:
+    from medzoo.recipe.schema import Recipe
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -166,3 +168,26 @@ def _hint_sections(root: Table, faults: Faults) -> None:
         matches = [path for path in deeper if path.rpartition(".")[2] == key]
         if key not in known and matches:
             faults.add(root.keys[key], (key,), "unknown key", f"did you mean {matches[0]!r}?")
+
+
+Kind = Literal["data", "model", "host-step", "graph-step", "augment"]
+
+Objection = tuple[Path, str, str | None]
+"""What a cross-check found: the path of the field, what is wrong, and a hint or None."""
+
+
+class Catalog(Protocol):
+    """The types that are installed, by kind and name."""
+
+    def names(self, kind: Kind) -> Sequence[str]:
+        """The names of all types of a kind."""
+
+    def schema(self, kind: Kind, name: str) -> type[BaseModel]:
+        """The parameters of one type. Raises UserError if it cannot be imported here."""
+
+    def metrics(self, task: str) -> Sequence[str]:
+        """The names of all metrics of a task."""
+
+    def cross_check(self, recipe: Recipe) -> Iterable[Objection]:
+        """Check the parts of a recipe, each valid by itself, against each other, such as a model of
+        another task. Called only then, and not for pipelines without a model or data of their own."""

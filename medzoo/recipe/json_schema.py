@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from medzoo.recipe.catalog import Catalog, Kind
+from medzoo.recipe.check import Catalog, Kind
 from medzoo.recipe.schema import Recipe
 from medzoo.recipe.section import Choice, ModelSection, Step
 from medzoo.recipe.split import DataSection

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from medzoo.recipe.catalog import Catalog
-from medzoo.recipe.check import check
+from medzoo.recipe.check import Catalog, check
 from medzoo.recipe.document import read_document
 from medzoo.recipe.extends import read_file
 from medzoo.recipe.faults import Faults

@@ -21,10 +21,10 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from medzoo.errors import UserError
+from medzoo.recipe.scalars import digest, to_yaml
 from medzoo.recipe.section import ModelSection, Section, Step
 from medzoo.recipe.split import DataSection
 from medzoo.recipe.train import TrainSection
-from medzoo.recipe.writing import digest, to_yaml
 from medzoo.task import task_names, task_of
 
 

@@ -1,23 +1,28 @@
-"""The model card: README.md of a model folder, generated from the manifest and never typed by hand."""
+"""The model card: README.md of a model folder, generated from the manifest and written with it."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from medzoo.report.mass import findings_section, protocols_note
-from medzoo.report.metric_text import metric_text, number, shared_interval
-from medzoo.report.regions import regions_section
+from medzoo.artifact import ModelFolder, write_folder
 from medzoo.report.sections import (
     describe_calibration,
     elsewhere_section,
+    findings_section,
+    metric_text,
+    number,
+    protocols_note,
+    regions_section,
     retrain_command,
+    shared_interval,
     speed_section,
     subgroups_section,
+    tissue_section,
     worst_section,
 )
-from medzoo.report.tissue import tissue_section
 
 _DISCLAIMER = "Not a medical device. For research and teaching; not cleared for diagnosis or treatment of patients."
 
@@ -241,3 +246,20 @@ def _training(manifest: Mapping[str, Any]) -> str:
         words = f"Nothing was trained; put together and measured on {machine}, {known}."
         told = "Again:"
     return "\n".join(["## Training", "", words, "", told, "", "```sh", retrain_command(manifest), "```"])
+
+
+CARD = "README.md"
+
+
+def write_with_card(path: Path, files: Mapping[str, bytes | Path], manifest: Mapping[str, Any]) -> ModelFolder:
+    """Write `files`, the manifest and its card to a model folder, all or nothing. Raises UserError."""
+    return write_folder(path, {**files, CARD: render_card(manifest).encode()}, manifest)
+
+
+def update_folder(
+    folder: ModelFolder, *, files: Mapping[str, bytes | Path] | None = None, **changes: Any
+) -> ModelFolder:
+    """Replace fields of a folder's manifest and some of its files, and render its card again. Raises UserError."""
+    manifest = {name: value for name, value in folder.manifest.items() if name != "files"} | changes
+    kept: dict[str, bytes | Path] = {name: folder.file(name) for name in folder.manifest["files"]}
+    return write_with_card(folder.path, {**kept, **(files or {})}, manifest)

@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 
 from medzoo.report.console import Console
-from medzoo.report.metric_text import metric_text
+from medzoo.report.sections import metric_text
 
 _COLUMNS = ("model", "task", "input", "measured on", "figure (95 % interval)", "MB", "licence")
 

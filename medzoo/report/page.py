@@ -15,8 +15,15 @@ from medzoo.metrics import read_scores
 from medzoo.metrics.scores import FILE as EVALUATION
 from medzoo.plots.colours import colour_of
 from medzoo.report.curves import curves, training_curve
-from medzoo.report.metric_text import metric_text, number, shared_interval
-from medzoo.report.sections import SHEET, describe_calibration, describe_fact, retrain_command
+from medzoo.report.sections import (
+    SHEET,
+    describe_calibration,
+    describe_fact,
+    metric_text,
+    number,
+    retrain_command,
+    shared_interval,
+)
 from medzoo.task import task_of
 
 BUNDLE = "niivue.umd.js"

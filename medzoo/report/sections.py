@@ -1,12 +1,38 @@
-"""Sections of the card that not every model has: subgroups, worst cases, speed."""
+"""Sections of the card, most of which only some models have, and how cards, tables and pages format metrics."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from medzoo.report.metric_text import metric_text
 from medzoo.task import task_of
+
+_INTERVAL = "; 95 % interval: "  # as medzoo.metrics.accumulator writes it into a protocol
+
+
+def metric_text(metric: Mapping[str, Any]) -> str:
+    """Format a metric with its interval if it has one: "0.912 (0.874 to 0.941)"."""
+    if metric["value"] is None:
+        return "not defined"
+    value = number(metric["value"])
+    if metric.get("low") is None:
+        return value
+    return f"{value} ({number(metric['low'])} to {number(metric['high'])})"
+
+
+def number(value: float) -> str:
+    """Three decimals, none from a hundred on."""
+    return f"{value:.3f}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def shared_interval(protocols: Sequence[str]) -> tuple[list[str], str]:
+    """Split off the words on the interval that all protocols share; unchanged protocols and "" where they differ."""
+    parts = [protocol.partition(_INTERVAL) for protocol in protocols]
+    said = {after for _, mark, after in parts if mark}
+    if len(said) != 1:
+        return list(protocols), ""
+    return [before for before, _, _ in parts], said.pop()
+
 
 SHEET = "worst.jpg"
 _UNITS = {"px": "pixels", "mm": "mm", "ml": "ml"}
@@ -106,4 +132,106 @@ def speed_section(speed: Mapping[str, Any] | None) -> str:
             f"| {row['backend']} | {row['device']} | {row['precision']} | {first} | {row['p50_ms']:.3g} "
             f"| {row['p95_ms']:.3g} | {row['per_second']:.3g} (batch {row['batch']}) |"
         )
+    return "\n".join(lines)
+
+
+_PROTOCOLS = {
+    "machine-outline": "**machine outline**: the model is given the image alone and finds the mass itself; "
+    "this is the figure that counts",
+    "expert-outline": "**expert outline**: the model is given the outline that an expert drew, which on some data "
+    "sets gives the class away",
+}
+
+
+def protocols_note(metrics: Sequence[Mapping[str, Any]]) -> str:
+    """Explain the protocol names before the slash; "" for models of one plain protocol."""
+    used = [words for name, words in _PROTOCOLS.items() if any(f["name"].startswith(f"{name}/") for f in metrics)]
+    if not used:
+        return ""
+    lines = ["Protocols:", "", *[f"- {words}" for words in used]]
+    lines.append(
+        "- `size-only` ranks the same masses by their diameter alone; `minus-size-only` is the paired difference"
+    )
+    return "\n".join(lines)
+
+
+def findings_section(training: Mapping[str, Any]) -> str:
+    """Section on an SVM's fit: its settings, the features it kept, and a readable decision tree."""
+    parts = []
+    for outline, said in training.get("findings", {}).items():
+        if "rules" not in said:
+            continue
+        settings = ", ".join(f"{name} {value:g}" for name, value in said["chosen"].items())
+        parts.append("\n".join([
+            f"### From {outline}",
+            "",
+            f"{said['rows']} masses in {said['groups']} groups; {settings}; {said['support_vectors']} support vectors; "
+            f"AUC out of grouped folds of the training part {said['out_of_fold_auc']:.3f}.",
+            "",
+            f"The {len(said['features'])} features it rests on: {', '.join(f'`{name}`' for name in said['features'])}.",
+            "",
+            "Rules to check by hand: a shallow tree over the same features "
+            f"(AUC out of grouped folds {said['tree_out_of_fold_auc']:.3f}).",
+            "",
+            "```text",
+            said["rules"],
+            "```",
+        ]))  # fmt: skip
+    return "\n\n".join(["## What decides", *parts]) if parts else ""
+
+
+def regions_section(training: Mapping[str, Any]) -> str:
+    """Numbers of objects and regions behind each SVM and box regression; "" for other models."""
+    rows = [(label, said) for label, said in training.get("findings", {}).items() if "reached" in said]
+    if not rows:
+        return ""
+    return "\n".join(
+        [
+            "## What the machines learned from",
+            "",
+            "Regions are proposed without any learning, and what is not proposed cannot be found: `reached` is the "
+            "share of the training objects that some region overlaps by half.",
+            "",
+            "| label | objects | background | hard background | regions that teach boxes | reached |",
+            "| --- | --- | --- | --- | --- | --- |",
+            *(
+                f"| {label} | {said['objects']} | {said['background']} | {said['hard']} | {said['boxes']} "
+                f"| {said['reached']:.3f} |"
+                for label, said in rows
+            ),
+        ]
+    )
+
+
+TISSUES = ("csf", "grey-matter", "white-matter")
+# Mean of the eight rows of the slides that this model is built after; published means on IBSR18.
+PUBLISHED: tuple[tuple[str, tuple[float, float, float]], ...] = (
+    ("the patch CNN of the slides, mean of 8 scans", (0.7787, 0.9003, 0.8633)),
+    ("U-Net on IBSR18", (0.89, 0.94, 0.93)),
+    ("modified U-Net on IBSR18 (arXiv 1807.07510)", (0.861, 0.913, 0.900)),
+)
+_TISSUE_PROTOCOLS = (
+    "The rows are not a ranking, for their protocols differ. Those of others: trained and tested on scans of one "
+    "collection whose tissues experts drew, fluid within the sulci counted as grey matter (IBSR's segTRI), inside "
+    "the brain's mask. Ours: trained on synthetic scans alone; what it was scored on stands above; all fluid is "
+    "fluid, the brain stem is white matter, the deep nuclei are grey."
+)
+
+
+def tissue_section(metrics: Mapping[str, Any]) -> str:
+    """Markdown for a model whose Dice of the three tissues was measured, else nothing."""
+    figures = {metric["name"]: metric for metric in metrics["figures"]}
+    own = [figures.get(f"dice/{tissue}") for tissue in TISSUES]
+    if any(metric is None for metric in own):
+        return ""
+    lines = [
+        "## Beside published figures",
+        "",
+        f"| Dice | {' | '.join(TISSUES)} |",
+        "| --- | --- | --- | --- |",
+        f"| this model | {' | '.join(metric_text(metric) for metric in own if metric is not None)} |",
+        *[f"| {name} | {' | '.join(map(str, values))} |" for name, values in PUBLISHED],
+        "",
+        _TISSUE_PROTOCOLS,
+    ]
     return "\n".join(lines)

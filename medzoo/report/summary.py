@@ -11,7 +11,7 @@ from rich.table import Column, Table
 
 from medzoo.escape import escaped
 from medzoo.report.console import Console
-from medzoo.report.metric_text import metric_text
+from medzoo.report.sections import metric_text
 
 
 def metrics_table(metrics: Sequence[Mapping[str, Any]]) -> Table:

@@ -26,7 +26,7 @@ from medzoo.io.snapshot import file_version, snapshot
 from medzoo.preprocess.extras import MASS_HINT, Extras, MassHint
 from medzoo.preprocess.steps import apply_steps, parse_steps
 from medzoo.results import Failure, Result
-from medzoo.runtime.backends.base import Backend
+from medzoo.runtime.backends import Backend
 from medzoo.runtime.backends.batching import BatchingBackend
 from medzoo.runtime.backends.canvas import downscale_factor
 from medzoo.runtime.decode.tiles import check_tile

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from medzoo.runtime.backends.base import Backend
+from medzoo.runtime.backends import Backend
 from medzoo.runtime.backends.batching import Batcher
 from medzoo.runtime.backends.concurrent_onnx import ConcurrentOnnxBackend
 from medzoo.runtime.backends.onnx import OnnxBackend

@@ -13,8 +13,7 @@ from google.protobuf.message import DecodeError
 
 from medzoo.errors import UserError
 from medzoo.runtime.protocol import open_inference_pb2 as pb
-from medzoo.runtime.protocol.messages import SERVICE, parameter
-from medzoo.runtime.protocol.raw_contents import REQUEST, RESPONSE, join, split
+from medzoo.runtime.protocol.messages import REQUEST, RESPONSE, SERVICE, join, parameter, split
 from medzoo.runtime.protocol.tensors import DTYPES, InferenceRequest, datatype, from_bytes, from_json, to_bytes
 from medzoo.serve.access import AccessControl, GrpcAccess, digest
 from medzoo.serve.grpc_receive import MessageReceiver
@@ -65,7 +64,7 @@ def grpc_server(repository: ModelRepository, access: AccessControl) -> Any:
             _guarded(
                 _received(handler, getattr(pb, f"{name}Request"), reads, name=name), admission, health=name in _HEALTH
             ),
-            # ModelInfer gives bytes: its tensors go beside the message (medzoo.runtime.protocol.raw_contents).
+            # ModelInfer gives bytes: its tensors go beside the message (medzoo.runtime.protocol.messages).
             response_serializer=None if name == "ModelInfer" else getattr(pb, f"{name}Response").SerializeToString,
         )
         for name, handler in _handlers(repository).items()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from medzoo.runtime.backends.base import detection_outputs
+from medzoo.runtime.backends import detection_outputs
 from medzoo.runtime.metadata import Metadata
 from medzoo.serve.inference_error import ErrorCode, InferenceError
 from medzoo.task import task_of

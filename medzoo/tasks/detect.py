@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medzoo.results import Detections
-from medzoo.runtime.backends.base import Backend
+from medzoo.runtime.backends import Backend
 from medzoo.runtime.decode.detections import decode_detections
 from medzoo.runtime.metadata import Metadata
 from medzoo.runtime.predictor import Predictor, Prepared

@@ -10,10 +10,8 @@ from medzoo.inputs.batches import Batches
 from medzoo.nn.net import Net
 from medzoo.recipe import TrainSection
 from medzoo.report.console import Console
-from medzoo.training.fit import Launcher, fit_gradient
-from medzoo.training.fit_report import FitReport
+from medzoo.training.fit import FitReport, Launcher, fit_gradient, predict_all
 from medzoo.training.launch import local
-from medzoo.training.predictions import predict_all
 
 
 def fit_closed_form(net: Net, train: Batches) -> FitReport:

@@ -1,4 +1,4 @@
-"""Train a net by gradient through a Lightning Trainer, alone or as an ensemble over folds."""
+"""Train a net by gradient through a Lightning Trainer, alone or as an ensemble over folds, and report on the fit."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import copy
 import logging
 import math
 import signal
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +23,49 @@ from medzoo.recipe import TrainSection
 from medzoo.report.console import Console
 from medzoo.training.checkpoints import AtomicCheckpoints, BestWeights, Checkpoints, Preempted, forget, newest, step_of
 from medzoo.training.curve import FILE, CurvePicture
-from medzoo.training.fit_report import FitReport
 from medzoo.training.gradient import LOSS, GradientModule
-from medzoo.training.launch import Launch, local
+from medzoo.training.launch import Gathered, Launch, local
 from medzoo.training.loggers import make_loggers
-from medzoo.training.predictions import predict_all
 from medzoo.training.process_monitor import LostProcessError, ProcessMonitor
 from medzoo.training.processes import is_first
 from medzoo.training.progress import ProgressBar
-from medzoo.training.strategies import Gathered
 from medzoo.training.trainer import Loaders, make_trainer, precision_options, quiet
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """The report of a fit: optimiser steps, seconds, the curve [(step, loss, val_loss or None)], the best loss, and
+    the findings of a closed-form fit."""
+
+    steps: int
+    seconds: float
+    curve: list[tuple[int, float, float | None]] = field(default_factory=list)
+    best: float | None = None
+    bottleneck: str = ""
+    findings: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> Mapping[str, Any]:
+        """For the manifest."""
+        return {
+            "steps": self.steps,
+            "seconds": round(self.seconds, 1),
+            "best_val_loss": self.best,
+            "bottleneck": self.bottleneck,
+            "curve": [[step, round(loss, 5), None if val is None else round(val, 5)] for step, loss, val in self.curve],
+            **({"findings": self.findings} if self.findings else {}),
+        }
+
+
+def predict_all(net: Net, batches: Batches) -> list[Any]:
+    """`Net.predictions` of every item, in order."""
+    found = []
+    with torch.inference_mode():
+        for step in range(len(batches)):
+            image, target = batches.batch(0, step)
+            if len(image):
+                found += net.predictions(image, target)
+    return found
+
 
 log = logging.getLogger("medzoo.training")
 

@@ -1,17 +1,20 @@
-"""Launch the processes of a training: the options that Lightning's Trainer is given for it."""
+"""Launch the processes of a training: options for Lightning's Trainer, and fully sharded data parallel."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.environments import SLURMEnvironment
+from pytorch_lightning.strategies import FSDPStrategy
+from torch.distributed.fsdp.wrap import size_based_auto_wrap_policy
 
 from medzoo.errors import UserError
 from medzoo.recipe import TrainSection
-from medzoo.training.strategies import Sharded
 
 
 @dataclass(frozen=True)
@@ -47,3 +50,24 @@ def ray_worker(settings: TrainSection) -> Launch:
         {"accelerator": "auto", "devices": "auto", "num_nodes": 1, "strategy": RayDDPStrategy()},
         (RayLightningEnvironment(),),
     )
+
+
+UNIT = 1_000_000  # parameters from which a layer is gathered and let go of by itself
+
+
+class Sharded(FSDPStrategy):  # type: ignore[misc]
+    """FSDP of parameters, gradients and optimiser over GPUs, large layers one by one."""
+
+    def __init__(self) -> None:
+        policy: Any = partial(size_based_auto_wrap_policy, min_num_params=UNIT)
+        super().__init__(auto_wrap_policy=policy, state_dict_type="full")
+
+
+class Gathered(pl.Callback):  # type: ignore[misc]
+    """Puts sharded weights together when a training ends, in its first process."""
+
+    def __init__(self) -> None:
+        self.state: dict[str, Any] = {}
+
+    def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.state = trainer.strategy.lightning_module_state_dict()

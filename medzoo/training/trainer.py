@@ -15,7 +15,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from medzoo.errors import UserError
 from medzoo.inputs.batches import Batches, Loader
-from medzoo.nn.bfloat16 import SLOW, emulated
+from medzoo.nn.torch_backend import SLOW_BFLOAT16, is_emulated
 from medzoo.recipe import TrainSection
 from medzoo.training.processes import is_first
 
@@ -60,8 +60,8 @@ def precision_options(settings: TrainSection) -> tuple[dict[str, Any], list[Any]
     name = settings.precision
     if name == "auto":
         name = "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
-    if name == "bf16" and not torch.cuda.is_available() and emulated("cpu") and is_first():
-        log.warning("train.precision: bf16: %s", SLOW)
+    if name == "bf16" and not torch.cuda.is_available() and is_emulated("cpu") and is_first():
+        log.warning("train.precision: bf16: %s", SLOW_BFLOAT16)
     if name == "fp16" and not torch.cuda.is_available() and settings.strategy != "fsdp":
         # Lightning would take bf16 on a CPU, without a word; torch can do what was asked.
         return {}, [MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))]

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from medzoo.escape import as_text, cell
 from medzoo.io.atomic import atomic_write
-from medzoo.io.table_text import as_text, cell
 from medzoo.results import Classification, Detections, Failure, Result, Segmentation
 from medzoo.writer import Writer, WriterOptions
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from medzoo.artifact import ModelFolder
 from medzoo.loading.backend import open_backend
-from medzoo.runtime.backends.base import Backend
+from medzoo.runtime.backends import Backend
 from medzoo.runtime.parity.gate import Golden, compare
 from medzoo.runtime.parity.stable_inputs import stable_inputs
 from medzoo.types import Array

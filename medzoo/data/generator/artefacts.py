@@ -6,7 +6,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from medzoo.data.generator.warp import smooth_field
-from medzoo.imaging.stretch import stretch
+from medzoo.imaging.resize import stretch
 from medzoo.types import Array
 
 

@@ -15,7 +15,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from medzoo.data.generator.structures import INFRATENTORIAL_WHITE, SUPRATENTORIAL_WHITE, table
 from medzoo.data.generator.warp import smooth_field
-from medzoo.imaging.stretch import stretch
+from medzoo.imaging.resize import stretch
 from medzoo.types import Array
 
 # Millimetres from the lateral ventricles, and from the cortex, within which a lesion is called after them.

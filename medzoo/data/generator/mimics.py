@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter, maximum_filter
 
 from medzoo.data.generator.structures import GREY, SUPRATENTORIAL_WHITE, VENTRICLES, table
 from medzoo.data.generator.warp import smooth_field
-from medzoo.imaging.stretch import stretch
+from medzoo.imaging.resize import stretch
 from medzoo.types import Array
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import map_coordinates, zoom
 
-from medzoo.imaging.stretch import stretch
+from medzoo.imaging.resize import stretch
 from medzoo.types import Array
 
 _COARSE = 24  # voxels between the control points of the elastic part

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import Field
 
 from medzoo.data.dataset import DataEntry, DataParams, Item, Sample
-from medzoo.data.hidden import is_hidden
+from medzoo.data.file_names import is_hidden
 from medzoo.data.volumes import check_values, index_labels
 from medzoo.errors import UserError
 from medzoo.io import read_labels

@@ -26,11 +26,10 @@ from pydantic import Field, model_validator
 from medzoo import registry
 from medzoo.boxes import bounding_box
 from medzoo.data.dataset import DERIVED, DataEntry, DataParams, Dataset, Item, Objects, Sample
+from medzoo.data.file_names import distinct_names, is_hidden
 from medzoo.data.generator.contrast import plain_contrast
 from medzoo.data.generator.scan import Look, synthesise
 from medzoo.data.generator.structures import LESION, compact, tissues
-from medzoo.data.hidden import is_hidden
-from medzoo.data.names import distinct_names
 from medzoo.data.objects import component_boxes
 from medzoo.errors import UserError
 from medzoo.io.cache import cached, code_digest

@@ -16,7 +16,7 @@ from pydantic import Field
 from medzoo.data.audit.groups import NearGroups, near_duplicate_groups
 from medzoo.data.coco_segmentation import segmentation_mask
 from medzoo.data.dataset import DataEntry, DataParams, IgnoredObjects, Item, Note, Part, Sample
-from medzoo.data.hidden import refuse_hidden
+from medzoo.data.file_names import refuse_hidden
 from medzoo.data.instances import layered
 from medzoo.data.objects import ROUNDING, checked_objects
 from medzoo.data.picture_size import PIXELS, Pixels, Size, on_picture, stated_size

@@ -13,7 +13,7 @@ import numpy as np
 
 from medzoo.data.audit.groups import NearGroups, near_duplicate_groups
 from medzoo.data.dataset import DataEntry, DataParams, Item, Part, Sample
-from medzoo.data.hidden import refuse_hidden
+from medzoo.data.file_names import refuse_hidden
 from medzoo.errors import UserError
 from medzoo.io import read_image, read_labels
 

@@ -10,7 +10,7 @@ from typing import get_args
 
 from medzoo.data.audit.groups import NearGroups, near_duplicate_groups
 from medzoo.data.dataset import DataEntry, DataParams, Item, Part, Sample
-from medzoo.data.hidden import is_hidden
+from medzoo.data.file_names import is_hidden
 from medzoo.errors import UserError
 from medzoo.io import read_image
 from medzoo.io.formats import is_image_file

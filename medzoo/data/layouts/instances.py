@@ -11,7 +11,7 @@ from pydantic import Field
 
 from medzoo.data.audit.groups import NearGroups, near_duplicate_groups
 from medzoo.data.dataset import DataEntry, DataParams, Item, Note, Sample
-from medzoo.data.hidden import is_hidden
+from medzoo.data.file_names import is_hidden
 from medzoo.data.instances import MOST, layered
 from medzoo.data.objects import checked_objects
 from medzoo.errors import UserError

@@ -12,9 +12,9 @@ from pydantic import Field
 
 from medzoo.boxes import mask_to_box
 from medzoo.data.dataset import DataEntry, DataParams, Item, Objects, Sample
+from medzoo.data.file_names import check_placeholders, fill_pattern, match_files
 from medzoo.data.instances import layered
 from medzoo.data.objects import checked_objects, component_boxes, component_parts
-from medzoo.data.patterns import check_placeholders, fill_pattern, match_files
 from medzoo.errors import UserError
 from medzoo.io import read_image, read_labels
 from medzoo.types import Array

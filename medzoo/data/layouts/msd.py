@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medzoo.data.dataset import DataEntry, Item, Sample
-from medzoo.data.hidden import refuse_hidden
-from medzoo.data.names import distinct_names
+from medzoo.data.file_names import distinct_names, refuse_hidden
 from medzoo.data.volumes import DatasetJson, DatasetJsonParams, file_inside
 from medzoo.errors import UserError
 from medzoo.io.read import read_image

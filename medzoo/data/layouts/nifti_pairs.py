@@ -12,10 +12,9 @@ import numpy as np
 from pydantic import Field
 
 from medzoo.data.dataset import DataEntry, DataParams, Item, Objects, Sample
+from medzoo.data.file_names import check_placeholders, fill_pattern, match_files
 from medzoo.data.objects import checked_objects, component_boxes
-from medzoo.data.patterns import check_placeholders, fill_pattern, match_files
-from medzoo.data.slabs import slab_slices
-from medzoo.data.volumes import Values, check_values, index_labels
+from medzoo.data.volumes import Values, check_values, index_labels, slab_slices
 from medzoo.errors import UserError
 from medzoo.io import read_image, read_labels
 from medzoo.io.sequences import read_channels

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from medzoo.data.dataset import DataEntry, Item, Sample
-from medzoo.data.hidden import is_hidden
+from medzoo.data.file_names import is_hidden
 from medzoo.data.volumes import DatasetJson, DatasetJsonParams
 from medzoo.errors import UserError
 from medzoo.io.sequences import read_channels

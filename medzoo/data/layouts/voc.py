@@ -15,7 +15,7 @@ from pydantic import Field
 
 from medzoo.data.audit.groups import NearGroups, near_duplicate_groups
 from medzoo.data.dataset import DataEntry, DataParams, IgnoredObjects, Item, Note, Part, Sample
-from medzoo.data.hidden import is_hidden
+from medzoo.data.file_names import is_hidden
 from medzoo.data.objects import checked_objects
 from medzoo.data.picture_size import PIXELS, Pixels, Size, on_picture, stated_size
 from medzoo.errors import UserError

@@ -13,7 +13,7 @@ import numpy as np
 
 from medzoo.data.audit.groups import NearGroups, near_duplicate_groups
 from medzoo.data.dataset import DataEntry, DataParams, Item, Objects, Sample
-from medzoo.data.hidden import is_hidden
+from medzoo.data.file_names import is_hidden
 from medzoo.data.instances import layered
 from medzoo.data.objects import checked_objects, component_parts, mask_box
 from medzoo.errors import EmptyMaskError, UserError

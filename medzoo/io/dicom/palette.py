@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from medzoo.io.transparency import over_black
+from medzoo.io.channels import over_black
 from medzoo.types import Array
 
 CHANNELS = ("Red", "Green", "Blue")

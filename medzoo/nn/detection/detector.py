@@ -11,7 +11,7 @@ from medzoo.metrics.detect import Boxes, DetectScores
 from medzoo.metrics.interval import point_estimate
 from medzoo.metrics.match import Rule, match
 from medzoo.nn.net import Net
-from medzoo.runtime.backends.base import detection_outputs
+from medzoo.runtime.backends import detection_outputs
 from medzoo.types import Array
 
 Judged = tuple[Boxes, Boxes]  # what is there (its scores are 1), and what was found

@@ -1,5 +1,7 @@
-"""Non-maximum suppression of a fixed shape: a mask over the boxes, so that a graph with it exports whole.
+"""Selection of boxes by score: non-maximum suppression of a fixed shape, and a stable top-k.
 
+NMS is a mask over the boxes, so that a graph with it exports whole. `torch.topk` leaves ties to chance, while ONNX's
+TopK names the lower index first; `stable_top_k` does so in both, for flat areas of a picture tie exactly.
 Knows torch, torchvision's operator and, on export alone, onnxscript.
 """
 
@@ -49,3 +51,25 @@ def translate_nms(boxes: Any, scores: Any, iou_threshold: float, score_threshold
     ones = op.Expand(op.Constant(value_floats=[1.0]), count)
     zeros = op.Expand(op.Constant(value_floats=[0.0]), shape)
     return op.Greater(op.ScatterND(zeros, places, ones), op.Constant(value_float=0.5))
+
+
+@torch.library.custom_op("medzoo::stable_top_k", mutates_args=())
+def stable_top_k(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` largest of scores (B, N), falling, and their indices int64, both (B, min(count, N))."""
+    values, indices = scores.sort(dim=1, descending=True, stable=True)
+    return values[:, :count].clone(), indices[:, :count].clone()
+
+
+@stable_top_k.register_fake
+def _(scores: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    shape = (scores.shape[0], min(count, scores.shape[1]))
+    return scores.new_empty(shape), torch.empty(shape, dtype=torch.int64, device=scores.device)
+
+
+def translate_stable_top_k(scores: Any, count: int) -> Any:
+    """The same in ONNX: TopK with as many as there are at most."""
+    from onnxscript import opset18 as op
+
+    width = op.Slice(op.Shape(scores), op.Constant(value_ints=[1]), op.Constant(value_ints=[2]))
+    wanted = op.Min(op.Constant(value_ints=[count]), width)
+    return op.TopK(scores, wanted, axis=1, largest=1, sorted=1)

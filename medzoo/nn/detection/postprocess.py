@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from medzoo.nn.detection.nms import nms
-from medzoo.nn.top_k import stable_top_k
+from medzoo.nn.detection.nms import nms, stable_top_k
 
 # What a graph returns lies above this score; the operating threshold is chosen later, on validation data.
 SCORE_FLOOR = 0.01

@@ -11,12 +11,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from medzoo.nn.detection.anchors import pyramid_anchors
-from medzoo.nn.detection.boxes import clip, decode, encode, large_enough
-from medzoo.nn.detection.nms import nms
+from medzoo.nn.detection.boxes import clip, decode, encode, large_enough, pyramid_anchors
+from medzoo.nn.detection.nms import nms, stable_top_k
 from medzoo.nn.detection.sampling import match, sample
 from medzoo.nn.layers import conv3x3, init_normal
-from medzoo.nn.top_k import stable_top_k
 
 # Share of the drawn anchors that hold an object, about; the objectness starts there (Lin et al. 2017, focal loss,
 # section 4.1). From a half, every weight of the last layer first learns to say no, and what is left of an object

@@ -6,9 +6,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from medzoo.nn.detection.boxes import Weights
-from medzoo.nn.detection.mask_head import MaskParams
-from medzoo.nn.detection.mirror import Mirror
+from medzoo.nn.detection.boxes import Mirror, Weights
+from medzoo.nn.detection.heads import MaskParams
 from medzoo.nn.net import Params
 
 # Of each stage: scale of its box targets, about their inverse spread, and the overlap from which a region is an

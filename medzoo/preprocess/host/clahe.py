@@ -7,8 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from medzoo.imaging.histogram import clahe
-from medzoo.preprocess.slicewise import slicewise
-from medzoo.preprocess.step import HostStep
+from medzoo.preprocess.step import HostStep, slicewise
 from medzoo.types import Array, GridTransform, Image
 
 

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from medzoo.preprocess.slicewise import slicewise
-from medzoo.preprocess.step import HostStep
+from medzoo.preprocess.step import HostStep, slicewise
 from medzoo.types import Array, GridTransform, Image
 
 

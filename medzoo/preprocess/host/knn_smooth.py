@@ -8,8 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from medzoo.imaging.smoothing import Border, Ties, knn_smooth
-from medzoo.preprocess.slicewise import slicewise
-from medzoo.preprocess.step import HostStep
+from medzoo.preprocess.step import HostStep, slicewise
 from medzoo.types import GridTransform, Image
 
 

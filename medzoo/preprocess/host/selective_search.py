@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 
 from medzoo.boxes import box_intersection, box_size
 from medzoo.errors import UserError
+from medzoo.imaging.resize import on_size, warp_regions
 from medzoo.imaging.selective_search import Mode, selective_search
-from medzoo.imaging.warp_regions import on_size, warp_regions
 from medzoo.preprocess.extras import PROPOSED_BOXES
 from medzoo.preprocess.step import HostStep, StepState
 from medzoo.types import Array, GridTransform, Image

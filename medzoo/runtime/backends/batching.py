@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from medzoo.runtime.backends.base import Backend
+from medzoo.runtime.backends import Backend
 from medzoo.runtime.backends.canvas import Canvas
 from medzoo.runtime.time_limit import TimeLimitError, budget, time_limit
 from medzoo.types import Array

@@ -28,8 +28,7 @@ from medzoo.runtime.backends.credentials import (
 )
 from medzoo.runtime.metadata import Metadata
 from medzoo.runtime.pipeline import Pipeline
-from medzoo.runtime.protocol.messages import SERVICE, load_messages
-from medzoo.runtime.protocol.raw_contents import REQUEST, RESPONSE, join, split
+from medzoo.runtime.protocol.messages import REQUEST, RESPONSE, SERVICE, join, load_messages, split
 from medzoo.runtime.protocol.tensors import HEADER_LENGTH, build_request, datatype, from_bytes, parse_response, to_bytes
 from medzoo.types import Array
 
@@ -206,7 +205,7 @@ class _GrpcClient:
                 request_serializer=messages.ModelConfigRequest.SerializeToString,
                 response_deserializer=messages.ModelConfigResponse.FromString,
             ),
-            # Bytes: its tensors go beside the message (medzoo.runtime.protocol.raw_contents).
+            # Bytes: its tensors go beside the message (medzoo.runtime.protocol.messages).
             "ModelInfer": channel.unary_unary(f"/{SERVICE}/ModelInfer"),
         }
 

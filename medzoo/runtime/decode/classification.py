@@ -9,7 +9,7 @@ import numpy as np
 
 from medzoo.preprocess.extras import mass
 from medzoo.results import Classification
-from medzoo.runtime.backends.base import Backend
+from medzoo.runtime.backends import Backend
 from medzoo.runtime.predictor import Predictor, Prepared
 from medzoo.types import Array
 

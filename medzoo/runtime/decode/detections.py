@@ -7,7 +7,7 @@ from functools import partial
 from medzoo.imaging.instance_masks import InstanceMasks
 from medzoo.preprocess.extras import PROPOSED_BOXES
 from medzoo.results import Detections
-from medzoo.runtime.backends.base import detection_outputs
+from medzoo.runtime.backends import detection_outputs
 from medzoo.runtime.decode.tiles import Boxes, detect_in_tiles
 from medzoo.runtime.decode.volume_boxes import detect_volume
 from medzoo.runtime.predictor import Predictor, Prepared

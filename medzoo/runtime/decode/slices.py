@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from medzoo.boxes import bounding_box
-from medzoo.runtime.backends.base import Backend
+from medzoo.runtime.backends import Backend
 from medzoo.runtime.decode.windows import sliding_window
 from medzoo.runtime.metadata import Geometry
 from medzoo.types import Array

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from medzoo.boxes import box_iou
-from medzoo.runtime.backends.base import Backend
+from medzoo.runtime.backends import Backend
 from medzoo.runtime.decode.slices import slice_with_neighbours
 from medzoo.types import Array
 

@@ -15,7 +15,7 @@ from itertools import combinations, product
 
 import numpy as np
 
-from medzoo.runtime.backends.base import Backend
+from medzoo.runtime.backends import Backend
 from medzoo.runtime.metadata import SlidingWindow
 from medzoo.types import Array
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from medzoo.errors import Fault, UserError
-from medzoo.runtime.backends.base import Backend, detection_outputs
+from medzoo.runtime.backends import Backend, detection_outputs
 from medzoo.runtime.metadata import Metadata, Precision
 from medzoo.runtime.parity.detections import compare_confident, compare_detections
 from medzoo.runtime.parity.tolerance import TOLERANCES

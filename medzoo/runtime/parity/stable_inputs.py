@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from medzoo.runtime.backends.base import Backend
+from medzoo.runtime.backends import Backend
 from medzoo.runtime.parity.gate import Golden, compare
 from medzoo.types import Array
 

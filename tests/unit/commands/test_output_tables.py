@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 
 from medzoo.commands.predict import predict_files
 from medzoo.errors import UserError
-from medzoo.io.table_text import cell
+from medzoo.escape import cell
 from medzoo.results import Failure
 from medzoo.runtime.metadata import Geometry, Metadata
 from medzoo.runtime.predictor import Predictor

@@ -28,8 +28,8 @@ from medzoo.commands.train import train
 from medzoo.commands.train_folds import cross_validate
 from medzoo.errors import UserError
 from medzoo.recipe import load_recipe
-from medzoo.report.model_folder import update_folder
-from medzoo.training.fit_report import FitReport
+from medzoo.report.card import update_folder
+from medzoo.training.fit import FitReport
 from medzoo.training.processes import REQUEUE
 from medzoo.training.run_folder import lock_run
 

@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 
 from medzoo import registry
 from medzoo.data.dataset import Dataset
-from medzoo.data.hidden import is_hidden
+from medzoo.data.file_names import is_hidden
 from medzoo.errors import UserError
 
 LEFT = ["._{}", ".ipynb_checkpoints/{}", "__MACOSX/{}", "@eaDir/{}"]

@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 
 from medzoo import registry
 from medzoo.data.dataset import Dataset
-from medzoo.data.names import distinct_names
+from medzoo.data.file_names import distinct_names
 from medzoo.data.split import make_split
 from medzoo.errors import UserError
 from medzoo.io.formats import stem

@@ -21,7 +21,7 @@ from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.metadata import Metadata, OperatingPoint
 from medzoo.runtime.predictor import Predictor
 from medzoo.training.closed_form import fit_both
-from medzoo.training.fit_report import FitReport
+from medzoo.training.fit import FitReport
 from medzoo.types import Array, Image
 from tests.unit.training.regions_toys import STEP
 from tests.unit.training.scenes_toys import ToyScenes, rectangle

@@ -15,11 +15,11 @@ from onnx import numpy_helper
 from pydantic import ValidationError
 from torch import Tensor
 
+from medzoo.export.onnx_file import translations
 from medzoo.models.region_cnn import ENTRY, RegionCnn, RegionCnnParams, build
 from medzoo.nn.detection.boxes import iou
 from medzoo.nn.detection.postprocess import SCORE_FLOOR
 from medzoo.nn.net import Spec
-from medzoo.nn.onnx_ops import translations
 
 SIZES = [(64, 64), (96, 80), (50, 131), (200, 190)]
 BATCHES = [1, 2, 3, 5]

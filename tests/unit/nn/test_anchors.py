@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from medzoo.nn.detection.anchors import level_anchors, pyramid_anchors
+from medzoo.nn.detection.boxes import level_anchors, pyramid_anchors
 
 
 def test_level_is_centred_on_cells_row_by_row() -> None:

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from medzoo.export.onnx_file import translations
 from medzoo.inputs.canvas import fit, fitted_size
-from medzoo.nn.onnx_ops import translations
 
 CANVAS = (48, 64)
 

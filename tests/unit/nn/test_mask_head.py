@@ -9,7 +9,7 @@ import torch
 from medzoo.data.instances import layered
 from medzoo.errors import UserError
 from medzoo.models.region_cnn import ENTRY
-from medzoo.nn.detection.mask_head import mask_loss, mask_of_class, mask_targets
+from medzoo.nn.detection.heads import mask_loss, mask_of_class, mask_targets
 from medzoo.nn.net import Spec
 
 

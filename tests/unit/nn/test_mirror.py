@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from medzoo.nn.detection.boxes import decode, encode
-from medzoo.nn.detection.mirror import Mirror, mirror_boxes, mirror_deltas, mirror_picture
+from medzoo.nn.detection.boxes import Mirror, decode, encode, mirror_boxes, mirror_deltas, mirror_picture
 
 EXTENT = torch.tensor([5.0, 3.0])  # width, height
 

@@ -11,8 +11,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from medzoo.export.onnx_file import translations
 from medzoo.nn.detection.nms import nms
-from medzoo.nn.onnx_ops import translations
 
 IOU, FLOOR = 0.5, 0.05
 

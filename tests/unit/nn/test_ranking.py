@@ -6,8 +6,8 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from medzoo.nn.onnx_ops import translations
-from medzoo.nn.top_k import stable_top_k
+from medzoo.export.onnx_file import translations
+from medzoo.nn.detection.nms import stable_top_k
 
 
 class Best(nn.Module):

@@ -7,7 +7,7 @@ import torch
 
 from medzoo import registry
 from medzoo.export.half import half_bytes
-from medzoo.nn.lrn import LocalResponseNorm, lrn_by_shifts, lrn_in_parts
+from medzoo.nn.layers import LocalResponseNorm, lrn_by_shifts, lrn_in_parts
 from medzoo.nn.steps import build_steps
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from medzoo.nn.lrn import LocalResponseNorm, lrn_by_roots
+from medzoo.nn.layers import LocalResponseNorm, lrn_by_roots
 from medzoo.nn.winograd import is_wide, winograd
 
 

@@ -17,8 +17,8 @@ from medzoo.errors import UserError
 from medzoo.recipe import Recipe, load_recipe, read_recipe_text
 from medzoo.recipe.document import read_document
 from medzoo.recipe.faults import Faults
+from medzoo.recipe.scalars import digest, to_yaml
 from medzoo.recipe.tree import plain
-from medzoo.recipe.writing import digest, to_yaml
 
 FEW = settings(
     max_examples=150,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from medzoo.report.metric_text import shared_interval
 from medzoo.report.page import _headline_metrics
-from medzoo.report.sections import retrain_command, speed_section
+from medzoo.report.sections import retrain_command, shared_interval, speed_section
 
 DRAWN = "95 % interval: percentile bootstrap over 3 groups"
 

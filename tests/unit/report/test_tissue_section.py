@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from medzoo.report.tissue import tissue_section
+from medzoo.report.sections import tissue_section
 
 
 def test_the_slides_table_stands_beside_the_measured_dice() -> None:

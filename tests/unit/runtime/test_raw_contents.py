@@ -7,7 +7,7 @@ import pytest
 from tritonclient.grpc import service_pb2
 
 from medzoo.errors import UserError
-from medzoo.runtime.protocol.raw_contents import REQUEST, RESPONSE, join, split
+from medzoo.runtime.protocol.messages import REQUEST, RESPONSE, join, split
 
 
 def request() -> service_pb2.ModelInferRequest:

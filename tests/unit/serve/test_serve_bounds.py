@@ -20,8 +20,7 @@ import pytest
 
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.protocol import open_inference_pb2 as pb
-from medzoo.runtime.protocol.messages import SERVICE
-from medzoo.runtime.protocol.raw_contents import REQUEST, join, split
+from medzoo.runtime.protocol.messages import REQUEST, SERVICE, join, split
 from medzoo.runtime.protocol.tensors import HEADER_LENGTH, InferenceRequest, build_request, build_response
 from medzoo.serve.responses import dump_response
 from medzoo.serve.server import Server

@@ -22,9 +22,8 @@ from medzoo.nn.net import Spec
 from medzoo.nn.weights import build_net, load_weights, weights_bytes
 from medzoo.recipe import TrainSection, load_recipe
 from medzoo.training.batch_size import largest_batch
-from medzoo.training.fit import fit_gradient
+from medzoo.training.fit import fit_gradient, predict_all
 from medzoo.training.lr_finder import find_lr
-from medzoo.training.predictions import predict_all
 from tests.unit.training.scenes_toys import ToyScenes
 
 TINY = {**ENTRY.tiny, "false_positives": 0.5, "norm": "batch"}

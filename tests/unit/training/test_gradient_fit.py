@@ -21,10 +21,8 @@ from medzoo.recipe import TrainSection
 from medzoo.runtime.metadata import Metadata
 from medzoo.training.batch_size import largest_batch
 from medzoo.training.checkpoints import saved
-from medzoo.training.fit import fit_gradient
-from medzoo.training.fit_report import FitReport
+from medzoo.training.fit import FitReport, fit_gradient, predict_all
 from medzoo.training.lr_finder import find_lr
-from medzoo.training.predictions import predict_all
 from tests.unit.training.pictures_toys import LABELS, Toys
 
 

@@ -13,9 +13,8 @@ import torch
 from medzoo.errors import UserError
 from medzoo.recipe import TrainSection
 from medzoo.training.checkpoints import Preempted, saved
-from medzoo.training.launch import local
+from medzoo.training.launch import Sharded, local
 from medzoo.training.processes import REQUEUE, is_first, is_restarted
-from medzoo.training.strategies import Sharded
 from tests.unit.training.test_resume import run, same
 
 SLURM = {

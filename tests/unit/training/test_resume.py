@@ -24,8 +24,7 @@ from medzoo.nn.net import Spec
 from medzoo.recipe import TrainSection
 from medzoo.recipe.train import CheckpointSection
 from medzoo.training.checkpoints import Checkpoints, Preempted, newest, read_checked, saved
-from medzoo.training.fit import fit_gradient
-from medzoo.training.fit_report import FitReport
+from medzoo.training.fit import FitReport, fit_gradient
 from medzoo.training.processes import INTERRUPTED, REQUEUE
 from tests.unit.training.pictures_toys import LABELS, Toys
 

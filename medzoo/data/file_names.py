@@ -1,13 +1,38 @@
-"""Paths found by a pattern with places in braces, such as "{patient}/{name}.nii.gz"."""
+"""Names of files in datasets.
+
+Patterns with placeholders, such as "{patient}/{name}.nii.gz"; hidden files, which systems and editors leave beside data
+and which are never samples; short, distinct names of samples.
+"""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path, PurePath
 
-from medzoo.data.hidden import is_hidden
 from medzoo.errors import UserError
+from medzoo.io.formats import stem
+
+# Beside all that begins with a dot (macOS `._name` and `.DS_Store`, Jupyter's `.ipynb_checkpoints`, `.git`, ...).
+_LEFT_BEHIND = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "lost+found"}
+
+
+def is_hidden(path: PurePath | str, *, root: PurePath | None = None) -> bool:
+    """True where the name of a file, or of a folder around it below `root`, marks it as no part of the data.
+
+    Without `root` all parts of `path` count, so a relative path is expected.
+    """
+    below = PurePath(path).relative_to(root) if root is not None else PurePath(path)
+    names = (part for part in below.parts if part not in (".", "..", below.anchor))
+    return any(name.startswith(".") or name.lower() in _LEFT_BEHIND for name in names)
+
+
+def refuse_hidden(name: str, where: str) -> None:
+    """Raises UserError, placed at `where`, for a listed file that `is_hidden`."""
+    if is_hidden(name):
+        raise UserError(f"lists {name!r}, which is a hidden file and not a sample", where, "remove it from the list")
+
 
 _PLACE = re.compile(r"\{(\w+)\}")
 
@@ -55,3 +80,15 @@ def match_files(root: Path, pattern: str, *, beside: str | None = None) -> dict[
     if not found:
         raise UserError(f"no file matches {pattern!r}", str(root), "check data.image")
     return found
+
+
+def distinct_names(paths: Sequence[Path], root: Path, *, short: Callable[[Path], str]) -> list[str]:
+    """A name for each of `paths`: `short` of it if these differ, else the path below `root` without its suffix, and
+    with it where only the suffix differs. The same path always has the same name."""
+    different = len(set(paths))
+    names = [short(path) for path in paths]
+    if len(set(names)) == different:
+        return names
+    below = [Path(os.path.relpath(path, root)) for path in paths]
+    names = [path.with_name(stem(path)).as_posix() for path in below]
+    return names if len(set(names)) == different else [path.as_posix() for path in below]

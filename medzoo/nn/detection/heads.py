@@ -1,4 +1,4 @@
-"""The mask head of a detector: an outline for each box (Mask R-CNN: He et al., ICCV 2017). Knows rois and layers."""
+"""Heads of a region CNN on pooled features: class and box, and a mask (Mask R-CNN: He et al., ICCV 2017)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,31 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
-from medzoo.nn.layers import conv3x3
+from medzoo.nn.layers import conv3x3, init_normal
+
+POOL = 7
+"""Side of the features that RoIAlign pools of a region."""
+
+
+class RegionHead(nn.Module):
+    """Two layers over a region's features, then its class (the last is background) and one box."""
+
+    def __init__(self, channels: int, hidden: int, classes: int, dropout: float) -> None:
+        super().__init__()
+        self.first = nn.Linear(channels * POOL * POOL, hidden)
+        self.second = nn.Linear(hidden, hidden)
+        self.dropout = nn.Dropout(dropout)
+        self.classes = nn.Linear(hidden, classes + 1)
+        self.boxes = nn.Linear(hidden, 4)
+        init_normal(self.classes, std=0.01)
+        init_normal(self.boxes, std=0.001)
+
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (R, classes + 1) and deltas (R, 4) of pooled features (R, channels, POOL, POOL)."""
+        hidden = self.dropout(nn.functional.relu(self.first(pooled.flatten(1))))
+        hidden = self.dropout(nn.functional.relu(self.second(hidden)))
+        return self.classes(hidden), self.boxes(hidden)
+
 
 _SAMPLES = 2  # points along a side of a mask's cell at which the target is read
 

@@ -1,1 +1,0 @@
-"""The volume viewer of report pages: NiiVue's bundle, which `make viewer` brings from npm and git does not hold."""
