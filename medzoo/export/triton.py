@@ -99,7 +99,7 @@ def graph_config(metadata: Metadata, inputs: list[TensorSpec], outputs: list[Ten
     """config.pbtxt of the graph, from the ONNX file's own inputs and outputs (whose first axis is the batch)."""
     warm = "\n".join(
         f'    inputs {{ key: "{spec.name}" value {{ data_type: {_type(spec)} '
-        f"dims: {_dims(spec, free=WARM_UP_SIZE)} random_data: true }} }}"
+        f"dims: {_dims(spec, free=WARM_UP_SIZE)} zero_data: true }} }}"
         for spec in inputs
     )
     return f"""name: {_text(metadata.name)}
