@@ -150,7 +150,7 @@ def counted(path: Path) -> None:
 
 def kills(folder: Path, rounds: int, *, minutes: float = 0.1) -> dict[str, Any]:
     """SIGKILL at random moments of runs that save every so many minutes: batches done since the newest state."""
-    from medzoo.training.checkpoints import saved, step_of
+    from medzoo.training.checkpoints import list_checkpoints, step_of
 
     draw = random.Random(0)
     beyond: list[float] = []
@@ -160,14 +160,14 @@ def kills(folder: Path, rounds: int, *, minutes: float = 0.1) -> dict[str, Any]:
         place.write_bytes(bytes(16))
         options = ["--fit", "breast-ultrasound-cnn", "--minutes", str(minutes), "--count", str(place)]
         child = subprocess.Popen([sys.executable, "-m", "benchmarks.training", *options, "--out", str(out)])
-        while not saved(out / "checkpoints") and child.poll() is None:
+        while not list_checkpoints(out / "checkpoints") and child.poll() is None:
             time.sleep(0.05)
         time.sleep(draw.uniform(0, 120 * minutes))
         child.kill()
         child.wait()
         done, begun = struct.unpack("qd", place.read_bytes())
         pace = done / (time.monotonic() - begun)  # batches a second
-        newest = max(step_of(path) for path in saved(out / "checkpoints"))
+        newest = max(step_of(path) for path in list_checkpoints(out / "checkpoints"))
         lost.append(done - newest)
         beyond.append(round(max(0.0, done - newest - 60 * minutes * pace), 2))
     return {"interval_minutes": minutes, "batches_lost": lost, "batches_lost_beyond_the_interval": beyond}

@@ -24,7 +24,7 @@ from medzoo.data.opened import open_data
 from medzoo.imaging.holes import holes
 from medzoo.io.atomic import atomic_write
 from medzoo.loading.load import load
-from medzoo.metrics import Accumulator, ClassifyScores, Metric, Scope, Scores, paired, read_scores
+from medzoo.metrics import Accumulator, ClassifyScores, Metric, Scope, Scores, paired_differences, read_scores
 from medzoo.plots.sheet import in_rows, sheet_jpeg, tile
 from medzoo.plots.three_views import three_views
 from medzoo.recipe import load_recipe
@@ -110,7 +110,7 @@ def table(rows: Sequence[tuple[str, str, Accumulator]], *, shown: Sequence[str])
     first = rows[0][2]
     for place, (name, words, scores) in enumerate(rows):
         figures = {figure.name: figure for figure in scores.metrics()}
-        against = {figure.name: figure for figure in paired(scores, first)} if place else {}
+        against = {figure.name: figure for figure in paired_differences(scores, first)} if place else {}
         cells = [f"{_text(figures[one])} | {_text(against[one]) if one in against else ''}" for one in shown]
         yield f"| `{name}`: {words} | {' | '.join(cells)} |"
 

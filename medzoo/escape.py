@@ -67,17 +67,17 @@ def _in_json(char: str) -> str:
     return f"\\u{0xD800 + (number - 0x10000 >> 10):04x}\\u{0xDC00 + (number & 0x3FF):04x}"
 
 
-def replaced(name: str, by: str = "_") -> str:
+def replace_unsafe(name: str, by: str = "_") -> str:
     """Replace every character that `escaped` would escape by `by`, for the name of an output file."""
     return name if name.isprintable() else "".join(char if _shown(char) == char else by for char in name)
 
 
-def cell(text: str) -> str:
+def csv_cell(text: str) -> str:
     """Text from outside for a CSV file: one printable line, and never a formula."""
-    return as_text(escaped(text))
+    return escape_formula(escaped(text))
 
 
-def as_text(words: str) -> str:
+def escape_formula(words: str) -> str:
     """Words that a spreadsheet would take for a formula, as they begin with =, +, - or @ (or one of these at full
     width), behind an apostrophe, which makes them text (OWASP, CSV Injection); so are words behind an apostrophe."""
     return f"'{words}" if is_formula(words) or words.startswith("'") else words

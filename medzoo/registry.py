@@ -60,7 +60,7 @@ _NOUN: Mapping[Kind, str] = {
 
 
 @cache
-def _own(kind: Kind) -> Mapping[str, str]:
+def _own_names(kind: Kind) -> Mapping[str, str]:
     """Names of medzoo's own types with their places."""
     return {
         module.name.replace("_", "-"): f"{package}.{module.name}:ENTRY"
@@ -76,7 +76,7 @@ def names(kind: Kind) -> Mapping[str, str]:
 
     Raises UserError if two packages claim one name.
     """
-    found = dict(_own(kind))
+    found = dict(_own_names(kind))
     for point in _installed(_GROUP[kind]):
         if point.name in found:
             raise UserError(
@@ -95,7 +95,7 @@ def entry(kind: Kind, name: str) -> Any:
     ('detect',)
     """
     # The entry points of every installed package are read only for a name that is not medzoo's own.
-    known = _own(kind) if name in _own(kind) else names(kind)
+    known = _own_names(kind) if name in _own_names(kind) else names(kind)
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         raise UserError(

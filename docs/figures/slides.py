@@ -18,7 +18,7 @@ mpl.use("Agg")
 import numpy as np
 from matplotlib import pyplot as plt
 
-from medzoo.imaging.contour import one_mass, trace
+from medzoo.imaging.contour import single_component, trace
 from medzoo.imaging.fourier import fourier_descriptors, fourier_factor, reconstruct, reconstruction_error
 from medzoo.imaging.histogram import clahe, equalise
 from medzoo.imaging.smoothing import knn_smooth
@@ -34,7 +34,7 @@ def outline(label: str) -> np.ndarray:
     root = Path(os.environ.get("MEDZOO_DATA", "data")) / "busi" / label
     found = []
     for path in sorted(root.glob(f"{label} (*)_mask.png"))[:40]:
-        mask, notes = one_mass(read_labels(path).array[0])
+        mask, notes = single_component(read_labels(path).array[0])
         if not notes:
             contour = trace(mask)
             found.append((fourier_factor(contour), contour))

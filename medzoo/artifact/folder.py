@@ -114,7 +114,7 @@ def check(path: Path, manifest: Mapping[str, Any]) -> list[Fault]:
     return faults + _unlisted_faults(path, manifest["files"])
 
 
-def unlisted(path: Path, listed: Iterable[str]) -> Iterator[str]:
+def unlisted_files(path: Path, listed: Iterable[str]) -> Iterator[str]:
     """Files of a model folder that are not `listed` and not ignored; links always count."""
     names = {MANIFEST, DIGEST, *listed}
     folders = {str(parent) for name in names for parent in Path(name).parents}
@@ -139,7 +139,7 @@ def unlisted(path: Path, listed: Iterable[str]) -> Iterator[str]:
 
 
 def _unlisted_faults(path: Path, listed: Iterable[str]) -> list[Fault]:
-    found = list(unlisted(path, listed))
+    found = list(unlisted_files(path, listed))
     more = f", and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
     if not found:
         return []
@@ -213,7 +213,7 @@ def refuse_foreign_files(path: Path, files: Iterable[str]) -> None:
         before = read_manifest(path)["files"] if (path / MANIFEST).exists() else {}
     except UserError:  # the folder is damaged, which writing it anew repairs
         before = {}
-    found = list(unlisted(path, [*before, *files]))
+    found = list(unlisted_files(path, [*before, *files]))
     if found:
         raise UserError(
             f"holds {', '.join(map(repr, found[:_SHOWN]))}, which is not part of a model, so no model is written here",

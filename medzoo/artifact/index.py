@@ -70,13 +70,13 @@ class Index:
         return cls(models, found)
 
 
-def pinned() -> str:
+def pinned_digest() -> str:
     """The SHA-256 of the index that this package was released with."""
     return PIN.read_text(encoding="ascii").split()[0]
 
 
 @cache
-def released() -> Index:
+def released_index() -> Index:
     """The index of the models that this package was released with: of a checkout's zoo/, or the wheel's copy.
 
     Raises UserError where it is not there or is another one, as nothing then says what a released model is.
@@ -84,7 +84,7 @@ def released() -> Index:
     package = Path(__file__).resolve().parents[1]
     for place in (package.parent / "zoo" / INDEX, package / "zoo" / INDEX):
         if place.is_file():
-            return Index.read(place.read_bytes(), pin=pinned(), where=str(place))
+            return Index.read(place.read_bytes(), pin=pinned_digest(), where=str(place))
     raise UserError(
         "the index of released models is missing from the installation", where=str(package), hint="install it again"
     )
@@ -93,7 +93,7 @@ def released() -> Index:
 def is_released(folder: Path, *, named: str) -> bool:
     """Return True if `folder` is the released model `named` by its manifest, which vouches for the
     other files."""
-    listed = {one.name: one for one in released().models[named]}[MANIFEST]
+    listed = {one.name: one for one in released_index().models[named]}[MANIFEST]
     return (folder / MANIFEST).is_file() and sha256(folder / MANIFEST) == listed.sha256
 
 

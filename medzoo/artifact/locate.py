@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from medzoo.artifact.folder import COMMITTED, finish_replacing
-from medzoo.artifact.index import is_released, released
+from medzoo.artifact.index import is_released, released_index
 from medzoo.artifact.manifest import MANIFEST, read_manifest
 from medzoo.errors import UserError
 
@@ -26,7 +26,7 @@ def fetched_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medzoo" / "models"
 
 
-def zoo() -> dict[str, Path]:
+def zoo_models() -> dict[str, Path]:
     """Every released model on this machine by name."""
     found: dict[str, Path] = {}
     for folder in zoo_folders():
@@ -37,7 +37,7 @@ def zoo() -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def recipes() -> dict[str, Path]:
+def zoo_recipes() -> dict[str, Path]:
     """Every recipe of a checkout or of the wheel by name."""
     found: dict[str, Path] = {}
     for folder in (_PACKAGE.parent / "recipes", _PACKAGE / "recipes"):
@@ -57,11 +57,11 @@ def find_model(model: str | Path) -> Path:
         if path.is_dir() and fetched_folder().resolve() in path.resolve().parents:
             refuse_unreleased(path)
         return path
-    known = zoo()
+    known = zoo_models()
     if str(model) in known:
         refuse_unreleased(known[str(model)])
         return known[str(model)]
-    if str(model) in recipes():
+    if str(model) in zoo_recipes():
         raise UserError(
             "only its recipe is here, not the trained model",
             where=str(model),
@@ -76,7 +76,7 @@ def claimed_name(path: Path) -> str | None:
     None if it is that model, or goes by no such name. Raises UserError for a folder whose manifest cannot be read.
     """
     finish_replacing(path)
-    models = released().models
+    models = released_index().models
     names = (path.resolve().name, read_manifest(path)["name"])
     return next((name for name in names if name in models and not is_released(path, named=name)), None)
 
@@ -97,7 +97,7 @@ def find_recipe(recipe: str | Path) -> Path:
     path = Path(recipe)
     if path.is_file():
         return path
-    known = recipes()
+    known = zoo_recipes()
     if str(recipe) in known:
         return known[str(recipe)]
     raise _not_found("recipe", str(recipe), known)

@@ -71,7 +71,9 @@ def read_manifest(path: Path) -> Manifest:
 def parse_manifest(raw: bytes, *, where: str) -> Manifest:
     """The manifest of these bytes. Raises UserError that names the field which is not as it must be."""
     try:
-        document = json.loads(raw.decode(), object_pairs_hook=_once, parse_int=_number, parse_constant=_no_number)
+        document = json.loads(
+            raw.decode(), object_pairs_hook=_no_duplicate_keys, parse_int=_number, parse_constant=_no_number
+        )
     except RecursionError as error:
         raise UserError("is not a manifest: it is nested too deeply", where=where, hint=_AGAIN) from error
     except UnicodeDecodeError as error:
@@ -116,7 +118,7 @@ def _check(document: Any) -> None:
             raise ValueError(f"{field!r} is not a JSON {'array' if kind is list else 'object'}")
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _no_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object whose keys are each given once."""
     found = dict(pairs)
     if len(found) < len(pairs):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from medzoo.artifact.folder import ModelFolder
-from medzoo.artifact.locate import zoo
+from medzoo.artifact.locate import zoo_models
 from medzoo.artifact.manifest import MANIFEST
 from medzoo.errors import UserError
 
@@ -15,7 +15,7 @@ def member_folder(name: str, *, beside: Path, digest: str | None = None) -> Mode
 
     Raises UserError where there is none, or where it is not the version of `digest` (see member_digest).
     """
-    places = [beside.parent / name, *([zoo()[name]] if name in zoo() else [])]
+    places = [beside.parent / name, *([zoo_models()[name]] if name in zoo_models() else [])]
     found = [place for place in places if (place / MANIFEST).is_file()]
     if not found:
         raise UserError(

@@ -156,7 +156,7 @@ class HttpSource:
         self.pace.begin()
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={offset}-"} if offset else {})
         try:
-            answer = self._asked(urllib.request.Request(where, headers=headers))
+            answer = self._request_head(urllib.request.Request(where, headers=headers))
         except urllib.error.HTTPError as error:
             raise UserError(
                 f"the server replied {error.code} {error.reason}", where=where, hint="check the address"
@@ -172,7 +172,7 @@ class HttpSource:
             raise UserError(f"is sent {said}, where its bytes were asked for", where=where, hint="use another server")
         return _HttpStream(answer, start=offset if answer.status == 206 else 0, where=where, pace=self.pace)
 
-    def _asked(self, request: urllib.request.Request) -> Any:
+    def _request_head(self, request: urllib.request.Request) -> Any:
         """The answer's head; in a thread of its own, as a server may send that byte by byte too."""
         found: list[Any] = []
 

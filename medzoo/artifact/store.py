@@ -43,14 +43,14 @@ class Store:
         target = self.folder / model
         try:
             with self._locked(model):
-                if _whole(target, files):
+                if _is_complete(target, files):
                     for one in files:
                         watch(one.bytes)
                     return target
                 incoming = self.folder / ".incoming" / model
                 _clear(incoming, files)
                 for one in files:
-                    _bring(source, f"{model}/{one.name}", one, incoming / one.name, watch=watch)
+                    _download(source, f"{model}/{one.name}", one, incoming / one.name, watch=watch)
                 ModelFolder.open(incoming)
                 self._place(incoming, target)
         except OSError as error:
@@ -111,21 +111,21 @@ def read_index(source: Source, *, pin: str, where: str) -> Index:
     return Index.read(raw, pin=pin, where=f"{where}: {INDEX}")
 
 
-def _whole(target: Path, files: tuple[IndexFile, ...]) -> bool:
+def _is_complete(target: Path, files: tuple[IndexFile, ...]) -> bool:
     """True if a folder holds every file of the index, byte by byte."""
-    return all(_is(target / one.name, one) for one in files)
+    return all(_matches_entry(target / one.name, one) for one in files)
 
 
-def _is(path: Path, one: IndexFile) -> bool:
+def _matches_entry(path: Path, one: IndexFile) -> bool:
     if path.is_symlink() or not path.is_file() or path.stat().st_size != one.bytes:
         return False
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() == one.sha256
 
 
-def _bring(source: Source, name: str, one: IndexFile, path: Path, *, watch: Watch) -> None:
+def _download(source: Source, name: str, one: IndexFile, path: Path, *, watch: Watch) -> None:
     """One file to `path`, from the bytes on that an earlier attempt left. Raises UserError if it is another file."""
-    if _is(path, one):
+    if _matches_entry(path, one):
         watch(one.bytes)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,7 +135,7 @@ def _bring(source: Source, name: str, one: IndexFile, path: Path, *, watch: Watc
     for attempt in range(_ATTEMPTS):
         had = part.stat().st_size if part.exists() else 0
         if had < one.bytes or not one.bytes:
-            _append(source, name, one, part, had, watch, told=had if attempt else 0)
+            _download_rest(source, name, one, part, had, watch, told=had if attempt else 0)
         else:
             watch(had)
         if part.stat().st_size == one.bytes:
@@ -145,7 +145,7 @@ def _bring(source: Source, name: str, one: IndexFile, path: Path, *, watch: Watc
         raise UserError(
             f"ends after {size} of {one.bytes} bytes", where=name, hint="run the same command again to continue"
         )
-    if not _is(part, one):
+    if not _matches_entry(part, one):
         part.unlink()
         raise UserError(
             "its SHA-256 differs from the index, so it was discarded",
@@ -155,7 +155,7 @@ def _bring(source: Source, name: str, one: IndexFile, path: Path, *, watch: Watc
     part.replace(path)
 
 
-def _append(source: Source, name: str, one: IndexFile, part: Path, had: int, watch: Watch, *, told: int) -> None:
+def _download_rest(source: Source, name: str, one: IndexFile, part: Path, had: int, watch: Watch, *, told: int) -> None:
     """Add what is missing to `part`; never more bytes than the index says, whatever the source sends.
 
     `told`: bytes of `part` that `watch` knows of.

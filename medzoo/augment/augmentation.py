@@ -19,7 +19,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from medzoo.data.instances import renumbered
+from medzoo.data.instances import renumber_layers
 from medzoo.errors import UserError
 from medzoo.types import Array
 
@@ -168,7 +168,7 @@ def augment_labelled(
     clipped = np.clip(sample.boxes, 0, [width, height, width, height])
     left, whole = _area(clipped), _area(sample.boxes)
     kept = np.flatnonzero((left >= VISIBLE * whole) & (left >= 1))
-    moved = None if sample.masks is None else renumbered(sample.masks, kept, len(sample.boxes))
+    moved = None if sample.masks is None else renumber_layers(sample.masks, kept, len(sample.boxes))
     return Labelled(sample.image, clipped[kept].astype(np.float32), sample.labels[kept], moved)
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from medzoo.cli import deployment, evaluation, prediction, recipes, training, zoo
-from medzoo.cli.terminal import debugging, fail, printable_output, show
+from medzoo.cli.terminal import debugging, fail, print_result, printable_output
 from medzoo.errors import UserError
 
 # In the order of `medzoo --help`.
@@ -54,7 +54,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        show(f"medzoo {version('medzoo')}")
+        print_result(f"medzoo {version('medzoo')}")
         raise typer.Exit
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from medzoo.cli.arguments import CudaGraphs, Device, Engines, Gpu, GpuMemory, Model, Out, gpu_options, one_of
-from medzoo.cli.terminal import say
+from medzoo.cli.terminal import print_message
 from medzoo.errors import UserError
 from medzoo.io.limits import SERVER
 
@@ -32,13 +32,13 @@ def export(
             )
         from medzoo.commands.export import export_triton
 
-        say(f"written to {export_triton(model, out=out, precision=chosen)}: a Triton model repository")
+        print_message(f"written to {export_triton(model, out=out, precision=chosen)}: a Triton model repository")
         return
     from medzoo.commands.export import export as run_export
 
-    written = run_export(model, out=out, precision=chosen, say=say)
+    written = run_export(model, out=out, precision=chosen, say=print_message)
     within = "as torch does" if chosen == "fp32" else f"within what {chosen} is allowed"
-    say(f"written to {written}: {'torch' if chosen == 'bf16' else 'ONNX Runtime'} answers {within}")
+    print_message(f"written to {written}: {'torch' if chosen == 'bf16' else 'ONNX Runtime'} answers {within}")
 
 
 def serve(
@@ -175,8 +175,10 @@ def token(
     if revoke:
         if tokens is None:
             raise UserError("needs the token file", where="--revoke", hint="add --tokens FILE")
-        say(f"{tokens}: {revoke_tokens(name, tokens)} tokens of {name} removed; a running server needs no restart")
+        print_message(
+            f"{tokens}: {revoke_tokens(name, tokens)} tokens of {name} removed; a running server needs no restart"
+        )
         return
     made, line = add_token(name, tokens)
-    say(f"written to {tokens}" if tokens is not None else f"line for the token file: {line}")
+    print_message(f"written to {tokens}" if tokens is not None else f"line for the token file: {line}")
     print(made)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from medzoo.cli.arguments import Backend, Device, Json, Model, Out, Overrides, one_of
-from medzoo.cli.terminal import print_json, say, show
+from medzoo.cli.terminal import print_json, print_message, print_result
 from medzoo.errors import UserError
 
 
@@ -35,7 +35,7 @@ def evaluate(
         from medzoo.commands.evaluate import record_evaluation
 
         folder = record_evaluation(model)
-        say(f"metrics, predictions, worst cases and card are in {folder.path}")
+        print_message(f"metrics, predictions, worst cases and card are in {folder.path}")
         show_metrics(folder.manifest["metrics"], as_json=as_json)
         return
     from medzoo.commands.evaluate import evaluate as run_evaluation
@@ -86,14 +86,14 @@ def benchmark(
     from medzoo.commands.benchmark import benchmark as run_benchmark
     from medzoo.report.speed import speed_table, write_speed
 
-    found = run_benchmark(model, size=size, seconds=seconds, say=say).to_dict()
+    found = run_benchmark(model, size=size, seconds=seconds, say=print_message).to_dict()
     if record:
         from medzoo.commands.benchmark import record_speed
 
-        say(f"written to the card in {record_speed(model, found).path}")
+        print_message(f"written to the card in {record_speed(model, found).path}")
     if out is not None:
         write_speed(found, out)
-        say(f"written to {out}")
+        print_message(f"written to {out}")
     if as_json:
         print_json(found)
         return
@@ -103,7 +103,7 @@ def benchmark(
     console = Console(width=max(Console().width, 200))
     console.print(speed_table(found))
     for name, reason in found["absent"].items():
-        say(f"not measured: {name} ({reason})")
+        print_message(f"not measured: {name} ({reason})")
 
 
 def report(
@@ -115,8 +115,8 @@ def report(
 
     path, lacks = run_report(model, out=out)
     if lacks:
-        say(lacks)
-    show(str(path))
+        print_message(lacks)
+    print_result(str(path))
 
 
 def show_metrics(document: Any, *, as_json: bool) -> None:

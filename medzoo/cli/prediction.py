@@ -23,7 +23,7 @@ from medzoo.cli.arguments import (
     numbers,
     one_of,
 )
-from medzoo.cli.terminal import debugging, print_json, say, show, show_traceback
+from medzoo.cli.terminal import debugging, print_json, print_message, print_result, show_traceback
 from medzoo.errors import UnexpectedError, UserError
 from medzoo.escape import escaped
 
@@ -138,9 +138,9 @@ def predict(
     if as_json:
         print_json(results)
     elif results and not all("error" in answer for answer in results):
-        say("written to the folder of --out" if deidentify else f"written to {escaped(str(out))}")
+        print_message("written to the folder of --out" if deidentify else f"written to {escaped(str(out))}")
     if form == "csv" and not deidentify and any(is_formula(escaped(one)) for one in inputs):
-        say("note: names that begin with =, +, - or @ are prefixed by an apostrophe in predictions.csv")
+        print_message("note: names that begin with =, +, - or @ are prefixed by an apostrophe in predictions.csv")
     if any("error" in answer for answer in results):
         raise typer.Exit(2)
 
@@ -152,17 +152,17 @@ def _print_results(found: Iterator[dict[str, Any]], results: list[dict[str, Any]
     for answer in found:
         results.append(answer)
         if "error" in answer:
-            say(f"error: {answer['error']}")
+            print_message(f"error: {answer['error']}")
             continue
         name = escaped(answer["input"])
         if "assumed" in answer:
-            say(f"warning: {name}: {answer['assumed']}")
+            print_message(f"warning: {name}: {answer['assumed']}")
         for note in answer.get("notes", ()):
-            say(f"note: {name}: {note}")
+            print_message(f"note: {name}: {note}")
         if "blanked" in answer:
-            say(f"warning: {name}: {answer['blanked']}")
+            print_message(f"warning: {name}: {answer['blanked']}")
         if not as_json:
-            show(result_line(answer))
+            print_result(result_line(answer))
 
 
 def _predictions(
@@ -182,15 +182,15 @@ def _predictions(
     if set(asked) != {"auto"}:
         told += f" (requested: {', '.join(asked)})"
     if runs.device.startswith(("cuda", "tensorrt")):  # nothing else would say what is being waited for
-        say(f"starting on {runs.device}; the first prediction takes a while")
+        print_message(f"starting on {runs.device}; the first prediction takes a while")
     said = False
     for number, result in enumerate(predict_files(predictor, inputs, form=chosen, **options)):
         if isinstance(result, Failure):
             _show_unexpected(result)
         elif not said:
-            say(told)
+            print_message(told)
             said = True
-        yield Deidentifier.answer(result.to_dict(), number) if options["deidentify"] else result.to_dict()
+        yield Deidentifier.result(result.to_dict(), number) if options["deidentify"] else result.to_dict()
 
 
 def _explanations(

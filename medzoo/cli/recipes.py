@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from medzoo.cli.arguments import Json, Overrides, RecipeName
-from medzoo.cli.terminal import print_json, say
+from medzoo.cli.terminal import print_json, print_message
 
 
 def validate(recipe: RecipeName, overrides: Overrides = None) -> None:
@@ -18,9 +18,9 @@ def validate(recipe: RecipeName, overrides: Overrides = None) -> None:
     from medzoo.recipe import load_recipe
 
     loaded = load_recipe(find_recipe(recipe), overrides or (), catalog=catalog())
-    say(f"{recipe}: valid ({loaded.name}, task {loaded.task}, digest {loaded.digest[:16]})")
+    print_message(f"{recipe}: valid ({loaded.name}, task {loaded.task}, digest {loaded.digest[:16]})")
     if not has_torch():
-        say("PyTorch is not installed: parameters of the model, graph steps and augmentations were not checked")
+        print_message("PyTorch is not installed: model parameters, graph steps and augmentations were not checked")
 
 
 def schema() -> None:

@@ -24,26 +24,26 @@ def print_json(document: Any) -> None:
     typer.echo(json_text(document, indent=1, ascii_only=not encoding.startswith("utf"), default=str))
 
 
-def show(line: str) -> None:
+def print_result(line: str) -> None:
     """Print a line of a result on stdout."""
     typer.echo(printable(line))
 
 
-def say(line: str) -> None:
+def print_message(line: str) -> None:
     """Print a message on stderr."""
     typer.echo(printable(line), err=True)
 
 
 def fail(*lines: str, code: int = 2) -> NoReturn:
     for line in lines:
-        say(line)
+        print_message(line)
     sys.exit(code)
 
 
 def show_traceback(error: BaseException) -> None:
     """Print the traceback of an exception, for --debug."""
     for line in "".join(traceback.format_exception(error)).splitlines():
-        say(line)
+        print_message(line)
 
 
 class _OneLine(logging.Formatter):
@@ -67,7 +67,7 @@ def printable_output() -> Iterator[None]:
         file: TextIO | None = None,
         line: str | None = None,
     ) -> None:
-        say(f"warning: {message}")
+        print_message(f"warning: {message}")
 
     shown, root = warnings.showwarning, logging.getLogger()
     handler = logging.StreamHandler()

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from medzoo.cli.arguments import Json, Model, Out, Overrides, RecipeName, one_of
-from medzoo.cli.terminal import print_json, show
+from medzoo.cli.terminal import print_json, print_result
 from medzoo.errors import UserError
 
 
@@ -57,4 +57,4 @@ def reproduce(model: Model, out: Out = None, as_json: Json = False) -> None:
         print_json(found.to_dict())
         return
     for line in found.lines():
-        show(line)
+        print_result(line)

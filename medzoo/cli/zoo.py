@@ -10,7 +10,7 @@ import typer
 
 from medzoo.cli.arguments import Json, Model
 from medzoo.cli.terminal import print_json
-from medzoo.cli.terminal import show as show_line
+from medzoo.cli.terminal import print_result as show_line
 from medzoo.escape import printable
 
 

@@ -19,7 +19,7 @@ from medzoo.data.audit.report import Audit
 from medzoo.data.catalog import catalog
 from medzoo.data.opened import open_data
 from medzoo.errors import UserError
-from medzoo.io.atomic import atomic_write, spare
+from medzoo.io.atomic import atomic_write, protect_inputs
 from medzoo.plots.colours import grey_window, to_bytes
 from medzoo.recipe import load_recipe
 from medzoo.report.audit_page import images_to_draw, render_audit
@@ -43,7 +43,7 @@ def audit_page(recipe: str | Path, out: str | Path, overrides: Sequence[str] | M
         raise UserError("the audit page is written as HTML", str(target), "give -o FILE.html")
     loaded = load_recipe(find_recipe(recipe), overrides, catalog=catalog())
     opened = open_data(loaded)
-    spare(target, loaded.source, *(file for item in opened.items for file in item.files.values()))
+    protect_inputs(target, loaded.source, *(file for item in opened.items for file in item.files.values()))
     found = audit_data(opened.data, opened.split, mirrored=loaded.data.mirrors)
     document = found.to_json()
     wanted = set(images_to_draw(document))

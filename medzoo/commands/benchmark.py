@@ -88,12 +88,16 @@ class Benchmark:
         return asdict(self) | {"environment": environment()}
 
 
-def _silent(_words: str) -> None:
+def _nothing_reported(_words: str) -> None:
     pass
 
 
 def benchmark(
-    model: str | Path, *, size: int | None = None, seconds: float = 20.0, say: Callable[[str], object] = _silent
+    model: str | Path,
+    *,
+    size: int | None = None,
+    seconds: float = 20.0,
+    say: Callable[[str], object] = _nothing_reported,
 ) -> Benchmark:
     """Measure a model folder's backends. `size`: pixels of an input's side; `seconds`: about how long the runs may
     take; scoring the validation part comes on top where the recipe's data are on this machine. `say` is told what is
@@ -146,12 +150,12 @@ def _measured(
         backends[key].run(one)
         first[key] = round(time.perf_counter() - start, 3)
         say(f"{name} {device} {precision}: first answer after {first[key]:.3f} s")
-    server, served = _served(folder, stack, absent)
+    server, served = _start_server(folder, stack, absent)
     backends |= served
     for backend in backends.values():
         for _ in range(_WARM):
             backend.run(one)
-    latencies = _in_turns(backends, one, seconds=seconds / 2)
+    latencies = _interleaved(backends, one, seconds=seconds / 2)
     rates = _throughput(backends, goldens[0], side, seconds=seconds / 2)
     metric, values = _metrics(folder, backends, absent)
     whole = values.get(("onnx", "cpu", "fp32"))
@@ -209,7 +213,7 @@ def _candidates(folder: ModelFolder) -> tuple[list[Key], dict[str, str]]:
     return found, absent
 
 
-def _served(folder: ModelFolder, stack: ExitStack, absent: dict[str, str]) -> tuple[int, dict[Key, Backend]]:
+def _start_server(folder: ModelFolder, stack: ExitStack, absent: dict[str, str]) -> tuple[int, dict[Key, Backend]]:
     """The process id of a server, and the same float32 graph behind it, over HTTP and gRPC."""
     if find_spec("uvicorn") is None or find_spec("grpc") is None:
         absent["server"] = "the extra serve is not installed"
@@ -275,7 +279,7 @@ def _inputs(golden: Golden, rows: int, side: int) -> dict[str, Array]:
     return found
 
 
-def _in_turns(
+def _interleaved(
     backends: Mapping[Key, Backend], inputs: Mapping[str, Array], *, seconds: float
 ) -> dict[Key, list[float]]:
     """Seconds of each run; every round runs each backend once, so that a disturbance hits all alike."""

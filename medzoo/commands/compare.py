@@ -12,7 +12,7 @@ import yaml
 from medzoo.artifact import ModelFolder
 from medzoo.artifact.locate import find_model
 from medzoo.errors import UserError
-from medzoo.metrics import Metric, Scores, paired, read_scores
+from medzoo.metrics import Metric, Scores, paired_differences, read_scores
 from medzoo.metrics.scores import FILE
 
 
@@ -68,7 +68,7 @@ def compare(models: Sequence[str | Path]) -> Comparison:
         names,
         len(first.items),
         {name: one.metrics() for name, one in zip(names, scores, strict=True)},
-        {name: _against(first, one) for name, one in zip(names[1:], scores[1:], strict=True)},
+        {name: _difference_to_first(first, one) for name, one in zip(names[1:], scores[1:], strict=True)},
         {
             field: {name: recipe.get(field) for name, recipe in recipes.items()}
             for field in fields
@@ -84,12 +84,12 @@ def _opened(model: str | Path) -> ModelFolder:
     return ModelFolder.open(path)
 
 
-def _against(first: Scores, other: Scores) -> list[Metric]:
+def _difference_to_first(first: Scores, other: Scores) -> list[Metric]:
     """Other minus first, under every protocol that both have."""
     found = []
     for protocol in first.protocols:
         if protocol in other.protocols:
-            metrics = paired(other.protocols[protocol], first.protocols[protocol])
+            metrics = paired_differences(other.protocols[protocol], first.protocols[protocol])
             prefix = f"{protocol}/" if protocol else ""
             found += [Metric(f"{prefix}{f.name}", f.value, f.low, f.high, f.protocol, f.n, f.groups) for f in metrics]
     return found

@@ -13,7 +13,7 @@ from medzoo.data.catalog import catalog
 from medzoo.errors import UserError
 from medzoo.export.checked import export_checked
 from medzoo.export.triton import write_pipeline, write_repository
-from medzoo.io.atomic import atomic_write, spare
+from medzoo.io.atomic import atomic_write, protect_inputs
 from medzoo.loading.backend import torch_backend
 from medzoo.recipe import load_recipe
 from medzoo.report.card import update_folder
@@ -48,8 +48,8 @@ def export(
         if inside:
             raise UserError("the model folder already has its float32 file", where=str(path), hint="choose another -o")
         target = home / f"{folder.name}.onnx"
-        _spare_folder(target, folder)
-        return _write(target, _exported_again(folder, str(target)))
+        _protect_folder(target, folder)
+        return _write(target, _export_anew(folder, str(target)))
     if precision == "bf16" and not inside:
         raise UserError(
             "bf16 is not written as a file of its own",
@@ -58,8 +58,8 @@ def export(
         )
     target = home / (graph_file(precision) if inside else f"{folder.name}.{precision}.onnx")
     if not inside:
-        _spare_folder(target, folder)
-    made = _fewer(folder, precision, where=str(target), say=say)
+        _protect_folder(target, folder)
+    made = _low_precision(folder, precision, where=str(target), say=say)
     if say is not None:
         metric = made.report["metric"]
         say(
@@ -93,12 +93,12 @@ def export_triton(model: str | Path, *, out: str | Path | None = None, precision
     return repository
 
 
-def _spare_folder(target: Path, folder: ModelFolder) -> None:
+def _protect_folder(target: Path, folder: ModelFolder) -> None:
     """Raises UserError if `target` is one of the folder's own files, through a link too."""
-    spare(target, *(folder.path / name for name in (*folder.manifest["files"], MANIFEST)))
+    protect_inputs(target, *(folder.path / name for name in (*folder.manifest["files"], MANIFEST)))
 
 
-def _exported_again(folder: ModelFolder, where: str) -> bytes:
+def _export_anew(folder: ModelFolder, where: str) -> bytes:
     backend = torch_backend(folder, device="cpu")
     store = load_recipe(folder.file("recipe.yaml"), catalog=catalog()).export.store
     exported = export_checked(backend.net, backend.metadata, [], where=where, halved=store == "fp16")
@@ -106,10 +106,10 @@ def _exported_again(folder: ModelFolder, where: str) -> bytes:
     return exported.onnx
 
 
-def _fewer(folder: ModelFolder, precision: Precision, *, where: str, say: Callable[[str], None] | None) -> Any:
+def _low_precision(folder: ModelFolder, precision: Precision, *, where: str, say: Callable[[str], None] | None) -> Any:
     from medzoo.data.audit.training import as_trained
     from medzoo.data.opened import open_data
-    from medzoo.export.precision import Fewer, export_fewer, measured_bf16
+    from medzoo.export.precision import LowPrecisionExport, export_low_precision, measured_bf16
     from medzoo.runtime.parity.gate import load_golden
 
     reference = torch_backend(folder, device="cpu")
@@ -124,9 +124,13 @@ def _fewer(folder: ModelFolder, precision: Precision, *, where: str, say: Callab
     golden, _ = load_golden(folder.file("golden.npz").read_bytes())
     if precision == "bf16":
         fewer = torch_backend(folder, device="cpu", bf16=True)
-        return Fewer(b"", measured_bf16(reference, fewer, recipe=recipe, data=data, golden=golden, where=where))
+        return LowPrecisionExport(
+            b"", measured_bf16(reference, fewer, recipe=recipe, data=data, golden=golden, where=where)
+        )
     raw = folder.file(graph_file("fp32")).read_bytes()
-    return export_fewer(precision, raw, recipe=recipe, data=data, reference=reference, golden=golden, where=where)
+    return export_low_precision(
+        precision, raw, recipe=recipe, data=data, reference=reference, golden=golden, where=where
+    )
 
 
 def _write(target: Path, raw: bytes) -> Path:

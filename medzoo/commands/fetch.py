@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from medzoo.artifact.index import INDEX, PIN, Index, build_index, pin_line, pinned, released
+from medzoo.artifact.index import INDEX, PIN, Index, build_index, pin_line, pinned_digest, released_index
 from medzoo.artifact.locate import fetched_folder
 from medzoo.artifact.source import DEADLINE, MIN_RATE, FetchLimits, open_source
 from medzoo.artifact.store import Store, read_index
@@ -46,7 +46,7 @@ def fetch(
             hint=f"give an address, a folder or an archive, or set {BASE}",
         )
     source = open_source(place, pace=FetchLimits(deadline=deadline, min_rate=min_rate))
-    index = read_index(source, pin=(index_sha256 or pinned()).lower(), where=str(place))
+    index = read_index(source, pin=(index_sha256 or pinned_digest()).lower(), where=str(place))
     unknown = [name for name in models if name not in index.models]
     if unknown:
         close = difflib.get_close_matches(unknown[0], index.models, n=1)
@@ -63,7 +63,7 @@ def fetch(
 
 def _folder(index: Index, name: str) -> Path:
     """The folder to fetch a model to: another index's model of a released name goes apart, to be loaded by path."""
-    known = released().models
+    known = released_index().models
     if name in known and set(known[name]) != set(index.models[name]):
         return fetched_folder().with_name(f"models-{index.digest[:12]}")
     return fetched_folder()

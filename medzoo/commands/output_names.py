@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path, PurePath
 
 from medzoo.errors import UserError
-from medzoo.escape import replaced
+from medzoo.escape import replace_unsafe
 from medzoo.io.dicom.web import is_dicomweb
 from medzoo.io.formats import stem
 from medzoo.io.sequences import sequence_files
@@ -198,7 +198,7 @@ def _path(text: str) -> PurePath:
 
 def _clean(part: str) -> str:
     """A part of a path as a name of our own: at most 200 bytes of UTF-8, nothing in it is a separator."""
-    part = replaced(unicodedata.normalize("NFC", part)).replace("/", "_").replace("\\", "_")
+    part = replace_unsafe(unicodedata.normalize("NFC", part)).replace("/", "_").replace("\\", "_")
     part = part.encode()[:_MOST_BYTES].decode(errors="ignore")
     return part if part.strip(". ") else "_"
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from medzoo.commands.output_names import StreamNames, output_names, refuse_overwrite
 from medzoo.errors import UserError, as_user_error
-from medzoo.imaging.text_lines import blanked
+from medzoo.imaging.text_lines import blank_text
 from medzoo.io.deidentify import Deidentifier
 from medzoo.io.dicom.web import is_dicomweb
 from medzoo.io.formats import FORMATS, is_image_file, suffix
@@ -124,7 +124,7 @@ def _predict_files(
             result = replace(result, input=base.name)
             if result.image is not None:
                 image = hidden.image(result.image)
-                result = replace(result, image=blanked(image) if pictures else image)
+                result = replace(result, image=blank_text(image) if pictures else image)
         written = result if output.together else output.write(result, base)
         if pictures:
             result.plot(base.with_name(f"{base.name}.png"))
@@ -138,7 +138,7 @@ def _predict_files(
             yield from predictor.stream(taken, finish=write, batch=batch, **options)
             return
         for number, one in enumerate(listed):
-            yield _answer_alone(predictor, one, partial(write, number), out / names[number], options)
+            yield _predict_one(predictor, one, partial(write, number), out / names[number], options)
 
     for number, prediction in enumerate(predictions()):
         if output.together and not isinstance(prediction, Failure):
@@ -156,7 +156,7 @@ def _predict_files(
     output.close()
 
 
-def _answer_alone(
+def _predict_one(
     predictor: Predictor,
     source: str,
     write: Callable[[Result], Result],

@@ -16,7 +16,7 @@ from typing import Any
 from medzoo.commands.output_names import output_names, refuse_overwrite
 from medzoo.commands.predict import write_result
 from medzoo.errors import UserError, missing_extra
-from medzoo.io.atomic import forget_unfinished
+from medzoo.io.atomic import remove_unfinished
 
 _INPUTS = 8  # that a worker is handed at once, and asked again if it dies
 
@@ -69,7 +69,7 @@ def predict_on_ray(
             if prediction is None:
                 break
             yield prediction
-        forget_unfinished(map(Path, bases))  # of workers that were killed as they wrote
+        remove_unfinished(map(Path, bases))  # of workers that were killed as they wrote
     finally:
         if started:
             with contextlib.redirect_stdout(sys.stderr):

@@ -8,7 +8,7 @@ from medzoo.artifact import MANIFEST, ModelFolder
 from medzoo.artifact.environment import installed_version
 from medzoo.artifact.locate import find_model
 from medzoo.errors import UserError
-from medzoo.io.atomic import atomic_write, spare
+from medzoo.io.atomic import atomic_write, protect_inputs
 from medzoo.report.page import VOLUMES, render_page, viewer_bundle
 
 
@@ -24,7 +24,7 @@ def report(model: str | Path, *, out: str | Path | None = None) -> tuple[Path, s
         )
     folder = ModelFolder.open(path)
     target = Path(out or f"{folder.name}.html")
-    spare(target, *(path / name for name in (*folder.manifest["files"], MANIFEST)))
+    protect_inputs(target, *(path / name for name in (*folder.manifest["files"], MANIFEST)))
     page = render_page(folder, version=installed_version("medzoo") or "")
     atomic_write(target, lambda file: file.write(page.encode()))
     volumes = any(name in folder.manifest["files"] for name in VOLUMES.values())

@@ -82,11 +82,11 @@ def reproduce(model: str | Path, *, out: str | Path | None = None, console: Cons
     run = train(old.file("recipe.yaml"), out=target, console=console)
     new = ModelFolder.open(run.folder)
     identical = old.manifest["files"][_WEIGHTS]["sha256"] == new.manifest["files"][_WEIGHTS]["sha256"]
-    largest = 0.0 if identical else _largest(old, new)
+    largest = 0.0 if identical else _largest_difference(old, new)
     return Reproduction(run.folder, differences(old.manifest, new.manifest), identical, largest, _metrics(old, new))
 
 
-def _largest(old: ModelFolder, new: ModelFolder) -> float | None:
+def _largest_difference(old: ModelFolder, new: ModelFolder) -> float | None:
     """Largest difference between the weights of two folders; None if shapes differ, or this copy lacks the old ones."""
     from safetensors.numpy import load_file
 

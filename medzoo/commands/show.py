@@ -9,14 +9,14 @@ from typing import Any
 
 from medzoo import registry
 from medzoo.artifact import ModelFolder
-from medzoo.artifact.locate import find_model, recipes, zoo
+from medzoo.artifact.locate import find_model, zoo_models, zoo_recipes
 from medzoo.runtime.backends.onnx import read_metadata
 
 
 def list_all() -> dict[str, Any]:
     """Zoo models on this machine with their first metric, recipes, and the registered types."""
     models = []
-    for name, path in zoo().items():
+    for name, path in zoo_models().items():
         manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
         metrics = manifest["metrics"]["figures"]
         models.append({
@@ -32,7 +32,7 @@ def list_all() -> dict[str, Any]:
         })  # fmt: skip
     return {
         "models": models,
-        "recipes": list(recipes()),
+        "recipes": list(zoo_recipes()),
         "model_types": list(registry.names("model")),
         "data_types": list(registry.names("data")),
     }

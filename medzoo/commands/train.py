@@ -23,7 +23,7 @@ from medzoo.data.split import SPLIT_FILE
 from medzoo.errors import UserError, missing_extra
 from medzoo.evaluation.record import evaluate_test_part
 from medzoo.evaluation.worst import FILES as WORST_FILES
-from medzoo.export.precision import Fewer, export_fewer
+from medzoo.export.precision import LowPrecisionExport, export_low_precision
 from medzoo.metrics.scores import FILE as SCORES_FILE
 from medzoo.recipe import Recipe, load_recipe
 from medzoo.report.card import write_with_card
@@ -90,7 +90,7 @@ def train(
     """
     if not has_torch():
         raise missing_extra("torch", "train")
-    from medzoo.training.processes import is_first, is_restarted
+    from medzoo.training.processes import is_main_process, is_restarted
 
     console = console or Console(stderr=True)
     loaded = load_recipe(find_recipe(recipe), overrides, catalog=Catalog())
@@ -99,7 +99,7 @@ def train(
     if loaded.members:
         from medzoo.commands.train_pipeline import build_pipeline
 
-        if not is_first():
+        if not is_main_process():
             raise SystemExit(0)
         console.print(f"[bold]{loaded.name}[/]: {', '.join(loaded.members.values())}")
         return Run(folder, build_pipeline(loaded, out=folder, console=console).manifest)
@@ -117,9 +117,9 @@ def _train(
     from medzoo.training.closed_form import fit_both, fit_closed_form
     from medzoo.training.curve import FILE as CURVE
     from medzoo.training.fit import fit_gradient
-    from medzoo.training.launch import local
+    from medzoo.training.launch import launch_local
     from medzoo.training.loggers import check_loggers
-    from medzoo.training.processes import is_first
+    from medzoo.training.processes import is_main_process
 
     started = time.perf_counter()
     check_loggers(loaded.train.logger)
@@ -152,7 +152,7 @@ def _train(
         "console": console,
         "resume": resume,
         "name": loaded.name,
-        "launcher": launcher or local,
+        "launcher": launcher or launch_local,
     }
     if learns == "both":
         assert loaders.solve_on is not None
@@ -162,7 +162,7 @@ def _train(
     else:
         report = fit_closed_form(net, loaders.train)
 
-    if not is_first():
+    if not is_main_process():
         raise SystemExit(0)  # of processes that a launcher started the first alone writes, whatever was trained
     console.print("exporting to ONNX, and comparing its outputs with torch's")
     golden = loaders.golden()
@@ -176,7 +176,7 @@ def _train(
 
     predictor = Predictor(OnnxBackend(exported.onnx, where="model.onnx", device="cpu"))
     record = evaluate_test_part(predictor, loaded, data, console=console)
-    fewer = _fewer_bits(loaded, data, exported, net, metadata, folder=folder, console=console)
+    fewer = _low_precision_exports(loaded, data, exported, net, metadata, folder=folder, console=console)
     manifest = {
         "format": 1,
         "name": loaded.name,
@@ -221,18 +221,18 @@ def _train(
     return Run(folder, written.manifest)
 
 
-def _fewer_bits(
+def _low_precision_exports(
     recipe: Recipe, data: OpenData, exported: Exported, net: Any, metadata: Metadata, *, folder: Path, console: Console
-) -> dict[Precision, Fewer]:
+) -> dict[Precision, LowPrecisionExport]:
     """The exports beside float32 that the recipe asks for. Raises UserError if one does not pass its gate."""
-    found: dict[Precision, Fewer] = {}
+    found: dict[Precision, LowPrecisionExport] = {}
     for precision in recipe.export.precision:
         if precision == "fp32":
             continue
         from medzoo.nn.torch_backend import TorchBackend
 
         console.print(f"exporting in {precision}, and counting what that costs on the validation part")
-        found[precision] = export_fewer(
+        found[precision] = export_low_precision(
             precision,
             exported.onnx,
             recipe=recipe,

@@ -24,7 +24,7 @@ from medzoo.metrics import Metric, Scores, read_scores, restore_records
 from medzoo.metrics.scores import FILE
 from medzoo.recipe import load_recipe
 from medzoo.report.console import Console
-from medzoo.training.processes import INTERRUPTED, REQUEUE, endings, is_restarted
+from medzoo.training.processes import INTERRUPTED, REQUEUE, ending_signals, is_restarted
 from medzoo.training.run_folder import lock_run
 
 # A terminal sends Ctrl-C to all processes of a group: the folds are told by this one alone, so once.
@@ -68,12 +68,12 @@ def cross_validate(
     places = [folder / f"fold-{k}" for k in range(folds)]
     with lock_run(folder):
         waiting = [k for k in range(folds) if not (resume and _finished(places[k]))]
-        at_once = min(jobs or _room(), max(1, len(waiting)))
+        at_once = min(jobs or _parallel_folds(), max(1, len(waiting)))
         console.print(f"{len(waiting)} of {folds} folds to train, {at_once} at a time")
         options = [*(["--resume"] if resume else []), *(["--force"] if force else [])]
         failed: dict[int, str] = {}
         running: dict[int, subprocess.Popen[str]] = {}
-        with _passed_on(running) as told:
+        with _forward_signals(running) as told:
             while running or (waiting and not told):
                 while waiting and not told and len(running) < at_once:
                     k = waiting.pop(0)
@@ -122,11 +122,11 @@ def pooled_metrics(folders: Sequence[Path]) -> list[Metric]:
 
 
 @contextmanager
-def _passed_on(running: Mapping[int, subprocess.Popen[str]]) -> Iterator[list[int]]:
+def _forward_signals(running: Mapping[int, subprocess.Popen[str]]) -> Iterator[list[int]]:
     """Pass the signals that end this process on to the trainings, and list them; end all if the block is left early."""
     told: list[int] = []
 
-    def tell(number: int, _: object) -> None:
+    def forward(number: int, _: object) -> None:
         again = number == signal.SIGINT and number in told
         told.append(number)
         for process in running.values():
@@ -135,7 +135,7 @@ def _passed_on(running: Mapping[int, subprocess.Popen[str]]) -> Iterator[list[in
             os._exit(INTERRUPTED)
 
     main = threading.current_thread() is threading.main_thread()
-    before = {number: signal.signal(number, tell) for number in (*endings(), signal.SIGINT)} if main else {}
+    before = {number: signal.signal(number, forward) for number in (*ending_signals(), signal.SIGINT)} if main else {}
     try:
         yield told
     finally:
@@ -172,7 +172,7 @@ def _last_line(place: Path) -> str:
     )
 
 
-def _room() -> int:
+def _parallel_folds() -> int:
     """Number of trainings that fit side by side: one a GPU, else one a core, as far as free memory goes."""
     devices = _gpus()
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -66,7 +66,7 @@ def train_on_ray(
     work = folder / "training"
     with lock_run(folder), _cluster(ray):
         if not resume:
-            _begin_anew(work)
+            _start_over(work)
         for name in (_WORDS, _REFUSED):
             (work / name).unlink(missing_ok=True)
         workers, gpu, cores = _share(ray.cluster_resources(), loaded, nodes=len(ray.nodes()))
@@ -74,7 +74,7 @@ def train_on_ray(
             f"[bold]{loaded.name}[/]: {workers} workers of Ray Train, {'a GPU' if gpu else f'{cores} CPU'} each"
         )
         trainer = ray.train.torch.TorchTrainer(
-            _work,
+            _train_worker,
             train_loop_config={
                 "recipe": str(Path(source).absolute()),
                 "overrides": given,
@@ -91,26 +91,26 @@ def train_on_ray(
                 name="ray", storage_path=str(work), failure_config=FailureConfig(max_failures=RESTARTS)
             ),
         )
-        with _shown(work / _WORDS, console), contextlib.redirect_stdout(sys.stderr):
+        with _tail_log(work / _WORDS, console), contextlib.redirect_stdout(sys.stderr):
             try:
                 trainer.fit()
             except Exception as error:  # Ray wraps what its workers raise, in kinds that change with its versions
-                _refuse(work)
+                _raise_worker_error(work)
                 raise UserError(
                     f"the workers failed {RESTARTS + 1} times, the last state is kept: {_last_line(error)}",
                     where=str(work / _WORDS),
                     hint="fix it, then run the same command with --resume",
                 ) from error
-        _refuse(work)
+        _raise_worker_error(work)
         shutil.rmtree(work / "ray", ignore_errors=True)
     return Run(folder, ModelFolder.open(folder).manifest)
 
 
-def _work(config: Mapping[str, Any]) -> None:
+def _train_worker(config: Mapping[str, Any]) -> None:
     """Run in each worker; its errors are left for the process that started the training."""
     import torch
 
-    from medzoo.training.launch import ray_worker
+    from medzoo.training.launch import launch_ray_worker
     from medzoo.training.process_monitor import LostProcessError
 
     os.chdir(config["here"])
@@ -129,7 +129,7 @@ def _work(config: Mapping[str, Any]) -> None:
                 resume=bool(config["resume"]) or (work / "run.json").is_file(),
                 force=bool(config["force"]),
                 console=Console(file=words, width=200),
-                launcher=ray_worker,
+                launcher=launch_ray_worker,
             )
         except LostProcessError as error:
             raise RuntimeError(str(error)) from error  # Ray starts all of them again
@@ -142,7 +142,7 @@ def _work(config: Mapping[str, Any]) -> None:
                 raise RuntimeError(f"a worker was told to stop ({ended.code})") from ended
 
 
-def _begin_anew(work: Path) -> None:
+def _start_over(work: Path) -> None:
     for path in work.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
@@ -186,7 +186,7 @@ def _share(resources: Mapping[str, float], recipe: Recipe, *, nodes: int) -> tup
     return count, bool(gpus), max(1, cpus // count)
 
 
-def _refuse(work: Path) -> None:
+def _raise_worker_error(work: Path) -> None:
     """Raise the error of a worker as if it had been raised here."""
     path = work / _REFUSED
     if path.is_file():
@@ -199,7 +199,7 @@ def _last_line(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _shown(path: Path, console: Console) -> Iterator[None]:
+def _tail_log(path: Path, console: Console) -> Iterator[None]:
     """Print what is appended to `path` as long as the block runs."""
     over = threading.Event()
 

@@ -24,7 +24,7 @@ def segmentation_mask(segmentation: Any, shape: tuple[int, int], *, where: str) 
     elif isinstance(segmentation, list) and all(map(_is_polygon, segmentation)):
         mask = np.zeros(shape, bool)
         for polygon in segmentation:
-            mask |= _filled(polygon, shape)
+            mask |= _filled_polygons(polygon, shape)
     else:
         hint = "a list of polygons [x, y, x, y, ...], or {size, counts}"
         raise UserError(f"its segmentation is {str(segmentation)[:60]}", where, hint)
@@ -51,7 +51,7 @@ def _is_polygon(value: Any) -> bool:
     return numbers and len(value) >= 6 and len(value) % 2 == 0
 
 
-def _filled(polygon: list[float], shape: tuple[int, int]) -> Array:
+def _filled_polygons(polygon: list[float], shape: tuple[int, int]) -> Array:
     from skimage.draw import polygon2mask
 
     points = np.array(polygon, float).reshape(-1, 2)[:, ::-1]

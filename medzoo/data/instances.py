@@ -16,7 +16,7 @@ NUMBER = np.uint16  # of objects in an image
 MOST = int(np.iinfo(NUMBER).max)
 
 
-def layered(masks: Iterable[tuple[int, tuple[slice, ...], Array]], shape: Sequence[int]) -> Array:
+def stack_layers(masks: Iterable[tuple[int, tuple[slice, ...], Array]], shape: Sequence[int]) -> Array:
     """Layers (L, *shape) of objects, each a number k, the part of the image that holds it, and its mask there."""
     layers = [np.zeros(shape, NUMBER)]
     for number, place, mask in masks:
@@ -29,7 +29,7 @@ def layered(masks: Iterable[tuple[int, tuple[slice, ...], Array]], shape: Sequen
     return np.stack(layers)
 
 
-def renumbered(layers: Array, kept: Array, count: int) -> Array:
+def renumber_layers(layers: Array, kept: Array, count: int) -> Array:
     """Layers in which of `count` objects those of `kept` (K,) are the objects 0 to K - 1, and the others are gone."""
     table = np.zeros(count + 1, NUMBER)
     table[np.asarray(kept, int) + 1] = np.arange(1, len(kept) + 1)

@@ -14,7 +14,7 @@ from medzoo.data.audit.groups import grey_view
 from medzoo.data.dataset import Dataset, Item, Sample
 from medzoo.errors import UserError
 from medzoo.evaluation.score import protocols
-from medzoo.imaging.text_lines import blanked
+from medzoo.imaging.text_lines import blank_text
 from medzoo.metrics import Scores
 from medzoo.plots.colours import grey_window, to_bytes
 from medzoo.plots.sheet import in_rows, sheet_jpeg, tile
@@ -51,11 +51,11 @@ def worst_cases(
         prepared = predictor.prepare(sample.image, **options)
         result = predictor.predict_prepared(prepared)
         cases.append({"item": name, "words": words})
-        shown = _without_text(sample.image)
+        shown = _blank_burnt_in(sample.image)
         if shown is None:
             continue
         if result.image is not None:
-            result = replace(result, image=_without_text(result.image) or shown)
+            result = replace(result, image=_blank_burnt_in(result.image) or shown)
         sample = replace(sample, image=shown)
         task = predictor.task
         tiles.append(tile(task.draw_case(result, sample), f"{name}: {words}"))
@@ -66,13 +66,13 @@ def worst_cases(
     return WorstCases(cases, files)
 
 
-def _without_text(image: Image) -> Image | None:
+def _blank_burnt_in(image: Image) -> Image | None:
     """The image with burnt-in text blanked, as it may be published with a model. None if its header states that text is
     burnt in, and none is found."""
     if not image.meta.get("burnt_in") and (image.affine is not None or not has_burnt_in_text(grey_view(image))):
         return image
     try:
-        return blanked(image)
+        return blank_text(image)
     except UserError:
         return None
 

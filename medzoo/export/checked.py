@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from medzoo.export.onnx_file import onnx_bytes
-from medzoo.export.stored import pack
+from medzoo.export.stored import pack_half_weights
 from medzoo.nn.net import Net
 from medzoo.nn.torch_backend import TorchBackend
 from medzoo.runtime.backends.onnx import OnnxBackend
@@ -39,7 +39,7 @@ def export_checked(
     example = next(one.inputs for one in inputs if len(next(iter(one.inputs.values()))) > 1)
     raw = onnx_bytes(net, metadata, example=example)
     if halved:
-        raw = pack(raw)
+        raw = pack_half_weights(raw)
     backend = OnnxBackend(raw, where=where, device="cpu")
     parity, outputs = check_parity(torch_side, backend, inputs, where=where)
     parity = parity | ({"undecided": moved} if moved else {})

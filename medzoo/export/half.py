@@ -22,7 +22,7 @@ def half_bytes(raw: bytes) -> bytes:
     """A float32 model's bytes (no functions, no subgraphs) as those of its half-precision version."""
     model = onnx.load_from_string(raw)
     graph = model.graph
-    chosen = inside(graph)
+    chosen = nodes_in_half(graph)
     weights = {value.name: value for value in graph.initializer}
     singles = {name for name, value in weights.items() if value.data_type == TensorProto.FLOAT}
     wanted = {name for node in graph.node if node.name not in chosen for name in node.input}
@@ -60,7 +60,7 @@ def half_bytes(raw: bytes) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def inside(graph: onnx.GraphProto) -> set[str]:
+def nodes_in_half(graph: onnx.GraphProto) -> set[str]:
     """Names of the nodes that may compute in fewer bits: those with weights, and what stands directly behind them."""
     constants = {value.name for value in graph.initializer}
     fewer: set[str] = set()

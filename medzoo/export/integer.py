@@ -16,7 +16,7 @@ from typing import Any
 
 import onnx
 
-from medzoo.export.half import inside
+from medzoo.export.half import nodes_in_half
 from medzoo.types import Array
 
 
@@ -28,7 +28,7 @@ def integer_bytes(raw: bytes, calibration: Sequence[Mapping[str, Array]]) -> byt
         folder = Path(name)
         folded, whole = folder / "folded.onnx", folder / "int8.onnx"
         _fold(raw, folded)
-        chosen = _chain(onnx.load(folded).graph)
+        chosen = _integer_nodes(onnx.load(folded).graph)
         quantize_static(
             folded,
             whole,
@@ -62,10 +62,10 @@ def _fold(raw: bytes, path: Path) -> None:
     ort.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
 
 
-def _chain(graph: onnx.GraphProto) -> set[str]:
+def _integer_nodes(graph: onnx.GraphProto) -> set[str]:
     """Names of the nodes that compute in whole numbers: all with weights and between them, but for the first ones,
     which see the image itself, and the last ones, whose outputs are scores and corners."""
-    fewer = inside(graph)
+    fewer = nodes_in_half(graph)
     made = {name for node in graph.node if node.name in fewer for name in node.output}
     taken = {name for node in graph.node if node.name in fewer for name in node.input}
     return {

@@ -27,14 +27,14 @@ _GOLDEN = 4
 
 
 @dataclass(frozen=True)
-class Fewer:
+class LowPrecisionExport:
     """An export in fewer bits: the ONNX file, and what the manifest says of it."""
 
     onnx: bytes
     report: Mapping[str, Any]
 
 
-def export_fewer(
+def export_low_precision(
     precision: Precision,
     raw: bytes,
     *,
@@ -43,15 +43,15 @@ def export_fewer(
     reference: Backend,
     golden: Sequence[Golden],
     where: str,
-) -> Fewer:
+) -> LowPrecisionExport:
     """`raw` (the checked float32 ONNX file) in `precision`, through the gate.
 
     `reference`: torch. `golden`: inputs to compare on, to which some of the validation part are added. Raises
     UserError that names output, input and difference, or the metric and what was lost, if it is refused.
     """
-    from medzoo.export.stored import unpack
+    from medzoo.export.stored import unpack_half_weights
 
-    raw = unpack(raw)
+    raw = unpack_half_weights(raw)
     whole = OnnxBackend(raw, where=where, device="cpu")
     items = subsample(data.part("val"), task_of(recipe.task).validation_items)
     if not items:
@@ -69,12 +69,14 @@ def export_fewer(
 
         calibration = graph_inputs(whole, data, subsample(data.part("train"), _CALIBRATION), runs=_RUNS)
         made = integer_bytes(raw, calibration)
-    made = _named(made, whole.metadata.model_copy(update={"precision": precision}))
+    made = _precision_name(made, whole.metadata.model_copy(update={"precision": precision}))
     exported = OnnxBackend(made, where=where, device="cpu")
     own = graph_inputs(whole, data, items[:_GOLDEN], runs=1)
     inputs = [*golden, *(Golden(f"validation input {n}", one) for n, one in enumerate(own))]
     parity, _ = check_parity(reference, exported, inputs, where=where)
-    return Fewer(made, _held(whole, exported, recipe=recipe, data=data, items=items, parity=parity, where=where))
+    return LowPrecisionExport(
+        made, _check_tolerance(whole, exported, recipe=recipe, data=data, items=items, parity=parity, where=where)
+    )
 
 
 def measured_bf16(
@@ -98,10 +100,10 @@ def measured_bf16(
             hint="data.split.val",
         )
     parity, _ = check_parity(reference, fewer, golden, where=where)
-    return _held(reference, fewer, recipe=recipe, data=data, items=items, parity=parity, where=where)
+    return _check_tolerance(reference, fewer, recipe=recipe, data=data, items=items, parity=parity, where=where)
 
 
-def _held(
+def _check_tolerance(
     whole: Backend,
     fewer: Backend,
     *,
@@ -128,7 +130,7 @@ def _held(
     return {"parity": parity, "metric": {**metric, "loss": loss}}
 
 
-def _named(raw: bytes, metadata: Metadata) -> bytes:
+def _precision_name(raw: bytes, metadata: Metadata) -> bytes:
     import onnx
 
     from medzoo.runtime.metadata import KEY
@@ -141,7 +143,7 @@ def _named(raw: bytes, metadata: Metadata) -> bytes:
 def graph_inputs(backend: Backend, data: OpenData, items: Sequence[Item], *, runs: int) -> list[dict[str, Array]]:
     """Inputs of the graph for `items`: of each at most `runs` of its slices or tiles, the same every time."""
     rng = np.random.default_rng(0)
-    overheard = _Overheard(backend)
+    overheard = _RecordingBackend(backend)
     predictor = Predictor(overheard)
     found: list[dict[str, Array]] = []
     for item in items:
@@ -154,7 +156,7 @@ def graph_inputs(backend: Backend, data: OpenData, items: Sequence[Item], *, run
     return found
 
 
-class _Overheard:
+class _RecordingBackend:
     """A backend that remembers what it was given."""
 
     def __init__(self, backend: Backend) -> None:

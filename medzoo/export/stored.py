@@ -11,7 +11,7 @@ from medzoo.types import Array
 _STORED = "/stored"
 
 
-def pack(raw: bytes) -> bytes:
+def pack_half_weights(raw: bytes) -> bytes:
     """A rounded net's ONNX file with its weights in float16, each followed by a cast that a session folds away."""
     model = onnx.load_from_string(raw)
     kept, casts = [], []
@@ -26,8 +26,8 @@ def pack(raw: bytes) -> bytes:
     return _with(model, kept, [*casts, *model.graph.node])
 
 
-def unpack(raw: bytes) -> bytes:
-    """The file that `pack` was given; any other file as it is."""
+def unpack_half_weights(raw: bytes) -> bytes:
+    """The file that `pack_half_weights` was given; any other file as it is."""
     model = onnx.load_from_string(raw)
     stored = {value.name: value for value in model.graph.initializer if value.name.endswith(_STORED)}
     if not stored:

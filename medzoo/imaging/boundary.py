@@ -13,7 +13,7 @@ import numpy as np
 
 from medzoo.boxes import bounding_box
 from medzoo.errors import UserError
-from medzoo.imaging.contour import one_mass, trace
+from medzoo.imaging.contour import single_component, trace
 from medzoo.imaging.grey import luma
 from medzoo.imaging.proposal import propose
 from medzoo.types import Array
@@ -47,7 +47,7 @@ def boundary_of_mask(mask: Array, *, shape: tuple[int, ...] | None = None) -> Bo
     Raises UserError for an empty mask, one of another size than `shape`, and one too small to have 8
     outline points.
     """
-    tidy, notes = one_mass(mask, shape=shape)
+    tidy, notes = single_component(mask, shape=shape)
     return Boundary(tidy, trace(tidy), notes, "given")
 
 
@@ -85,11 +85,11 @@ def find_boundary(
         dark, prior = start
         found = _refine(dark, prior, method, seed, limit)
         if found is not None:
-            tidy, notes = one_mass(found)
+            tidy, notes = single_component(found)
             return Boundary(tidy, trace(tidy), notes, "found")
     stand_in = np.ones(grey.shape, bool) if limit is None else limit
     name = "whole image" if limit is None else "box"
-    tidy, notes = one_mass(stand_in)
+    tidy, notes = single_component(stand_in)
     return Boundary(tidy, trace(tidy), (f"no outline found: the {name} stands in", *notes), "box")
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from medzoo.errors import UserError
 from medzoo.imaging.boundary import Boundary
-from medzoo.imaging.contour import one_mass, trace
+from medzoo.imaging.contour import single_component, trace
 from medzoo.imaging.proposal import blobs
 from medzoo.types import Array
 
@@ -38,6 +38,6 @@ def candidate_boundaries(grey: Array, *, count: int, dark: bool = True) -> list[
         if any((blob.mask & other).sum() >= SAME * (blob.mask | other).sum() for other in kept):
             continue
         kept.append(blob.mask)
-        mask, notes = one_mass(resize(blob.mask.astype(np.float64), values.shape, order=1) > 0.5)
+        mask, notes = single_component(resize(blob.mask.astype(np.float64), values.shape, order=1) > 0.5)
         found.append((Boundary(mask, trace(mask), notes, "found"), blob.score))
     return found

@@ -26,7 +26,7 @@ def check_contour(contour: Array) -> Array:
     return contour
 
 
-def one_mass(mask: Array, *, shape: tuple[int, ...] | None = None) -> tuple[Array, tuple[str, ...]]:
+def single_component(mask: Array, *, shape: tuple[int, ...] | None = None) -> tuple[Array, tuple[str, ...]]:
     """The largest component of a mask (H, W), its holes filled, and notes on what was changed.
 
     Notes name several masses and a mass that touches the border. `shape`: the image's, for the check.

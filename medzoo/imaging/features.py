@@ -17,8 +17,8 @@ from medzoo.imaging.contour import (
     check_contour,
     contour_area,
     contour_length,
-    one_mass,
     resample,
+    single_component,
     trace,
 )  # fmt: skip
 from medzoo.imaging.grey import FIRST_ORDER, first_order, luma
@@ -134,12 +134,12 @@ def features(image: Array, mask: Array, *, groups: Sequence[str], spacing: tuple
     """The features (F,) float64 of the mass that `mask` (H, W) marks in `image`, in `feature_names` order.
 
     image: (H, W), or colour, which counts by its luma. Of several masses the largest counts; a mass at
-    the border is closed along it (`one_mass` says which of these happened). spacing: height and width of
+    the border is closed along it (`single_component` says which of these happened). spacing: height and width of
     a pixel. Raises UserError for an empty mask, a mask of another size, an image that is constant inside
     the mask, an outline of fewer than 8 points, and a feature that is not finite, by its name.
     """
     grey = luma(image)
-    mask, _ = one_mass(mask, shape=grey.shape)
+    mask, _ = single_component(mask, shape=grey.shape)
     return _row(Mass(trace(mask), mask, grey.astype(np.float64), spacing), groups)
 
 

@@ -58,14 +58,14 @@ def text_lines(picture: Array) -> list[tuple[int, int, int, int]]:
     return [(max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)) for x0, y0, x1, y1 in found]
 
 
-def without_text(picture: Array) -> tuple[Array, int]:
+def fill_text(picture: Array) -> tuple[Array, int]:
     """A copy of a picture (C, H, W) whose lines of text are filled with its lowest value, and how many there were (the
     same line may count more than once)."""
     lines = text_lines(picture)
-    blanked = picture.copy()
+    blank_text = picture.copy()
     for x0, y0, x1, y1 in lines:
-        blanked[:, y0:y1, x0:x1] = picture.min()
-    return blanked, len(lines)
+        blank_text[:, y0:y1, x0:x1] = picture.min()
+    return blank_text, len(lines)
 
 
 def _lines(
@@ -135,7 +135,7 @@ def _follows(one: _Mark, other: _Mark) -> bool:
     return level and -2 <= other.left - one.right <= 1.6 * height and abs(one.peak - other.peak) <= ALIKE
 
 
-def blanked(image: Image) -> Image:
+def blank_text(image: Image) -> Image:
     """The image with lines of text in its picture, or in each slice along the third axis of a volume, filled with its
     lowest value; `meta` then says so as "blanked".
 
@@ -143,11 +143,11 @@ def blanked(image: Image) -> Image:
     what cannot be found cannot be blanked.
     """
     if image.affine is None:
-        array, count = without_text(image.array)
+        array, count = fill_text(image.array)
     else:
         array, count = image.array.copy(), 0
         for k in range(array.shape[-1]):
-            array[..., k], lines = without_text(image.array[..., k])
+            array[..., k], lines = fill_text(image.array[..., k])
             count += lines
     if not count and image.meta.get("burnt_in"):
         raise UserError(

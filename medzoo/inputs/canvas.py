@@ -38,7 +38,7 @@ def _resize(image: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 @torch.library.custom_op("medzoo::fit", mutates_args=())
-def fit(image: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+def fit_canvas(image: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Image (B, C, H, W) on a canvas (B, C, height, width), top left, and `sizes` (4,) float32.
 
     Bilinear, half-pixel centres, no anti-aliasing (ONNX Runtime's differs from torch's); what the image does
@@ -54,7 +54,7 @@ def fit(image: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     return resized, image.new_tensor([*fitted[::-1], *size[::-1]], dtype=torch.float32)
 
 
-@fit.register_fake
+@fit_canvas.register_fake
 def _(image: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
     return image.new_empty((image.shape[0], image.shape[1], height, width)), image.new_empty((4,), dtype=torch.float32)
 

@@ -13,7 +13,7 @@ import torch
 from medzoo.augment.augmentation import Augmentation, augment_with_labels, check_label_maps
 from medzoo.data.opened import OpenData
 from medzoo.inputs.batches import Batch, generator
-from medzoo.inputs.training_input import Loaders, TrainingInput, bright
+from medzoo.inputs.training_input import Loaders, TrainingInput, brightness_examples
 from medzoo.inputs.volume_loaders import Part, open_volumes
 from medzoo.inputs.volumes import IGNORED, Volume, at_epoch, sample_foreground, sample_places
 from medzoo.recipe import Recipe
@@ -55,7 +55,7 @@ class CropInput(TrainingInput):
         """See TrainingInput.example."""
         classes = torch.arange(size) % labels
         maps = classes.view(-1, *[1] * len(self.size)).expand(-1, *self.size).clone()
-        return bright(classes, (geometry.channels * geometry.slices, *self.size)), maps
+        return brightness_examples(classes, (geometry.channels * geometry.slices, *self.size)), maps
 
 
 class CropBatches:
@@ -112,14 +112,14 @@ class CropBatches:
         if sliced:
             reach = self.geometry.slices // 2
             start[0] = centre[0] - reach
-            image = window(volume.array, start, (2 * reach + 1, *self.crop.size), 0)
+            image = crop_window(volume.array, start, (2 * reach + 1, *self.crop.size), 0)
             image = image.transpose(1, 0, 2, 3).reshape(-1, *self.crop.size)
             start[0] = centre[0]
-            return image, window(volume.target[None], start, size, IGNORED)[0, 0]
-        return window(volume.array, start, size, 0), window(volume.target[None], start, size, IGNORED)[0]
+            return image, crop_window(volume.target[None], start, size, IGNORED)[0, 0]
+        return crop_window(volume.array, start, size, 0), crop_window(volume.target[None], start, size, IGNORED)[0]
 
 
-def window(array: Array, start: Array, size: Sequence[int], fill: int) -> Array:
+def crop_window(array: Array, start: Array, size: Sequence[int], fill: int) -> Array:
     """`size` values of `array` (C, *spatial) from `start` on, `fill` where that is outside."""
     out = np.full((array.shape[0], *size), fill, array.dtype)
     take, put = [slice(None)], [slice(None)]

@@ -17,7 +17,7 @@ from medzoo.data.split import NO_GROUP, make_split
 from medzoo.errors import UserError
 from medzoo.inputs.batches import Batch, generator, in_order, shuffled
 from medzoo.inputs.pictures import Pictures
-from medzoo.inputs.training_input import Loaders, TrainingInput, bright, golden_batches
+from medzoo.inputs.training_input import Loaders, TrainingInput, brightness_examples, golden_batches
 from medzoo.recipe import Recipe
 from medzoo.runtime.metadata import Geometry
 from medzoo.runtime.parity.gate import Golden
@@ -66,7 +66,7 @@ class ImageInput(TrainingInput):
     def example(self, geometry: Geometry, *, labels: int, size: int = 8) -> tuple[Any, ...]:
         """See TrainingInput.example."""
         classes = torch.arange(size) % labels
-        return bright(classes, (geometry.channels * geometry.slices, *self.size)), classes
+        return brightness_examples(classes, (geometry.channels * geometry.slices, *self.size)), classes
 
 
 def _golden(pictures: Pictures) -> list[Golden]:

@@ -12,8 +12,8 @@ import torch
 from medzoo.data.opened import OpenData
 from medzoo.errors import UserError
 from medzoo.inputs.batches import Batch, generator
-from medzoo.inputs.crops import window
-from medzoo.inputs.training_input import Loaders, TrainingInput, bright
+from medzoo.inputs.crops import crop_window
+from medzoo.inputs.training_input import Loaders, TrainingInput, brightness_examples
 from medzoo.inputs.volume_loaders import Part, open_volumes
 from medzoo.inputs.volumes import Volume, at_epoch, sample_places
 from medzoo.recipe import Recipe
@@ -43,7 +43,7 @@ class PatchInput(TrainingInput):
     def example(self, geometry: Geometry, *, labels: int, size: int = 8) -> tuple[Any, ...]:
         """See TrainingInput.example."""
         classes = torch.arange(size) % labels
-        return bright(classes, (geometry.channels * geometry.slices, self.size, self.size)), classes
+        return brightness_examples(classes, (geometry.channels * geometry.slices, self.size, self.size)), classes
 
 
 class PatchBatches:
@@ -95,6 +95,6 @@ class PatchBatches:
             s, y, x = starts[inside].T
             picked[inside] = windows[:, s, y, x].swapaxes(0, 1)
         for place in np.flatnonzero(~inside):
-            picked[place] = window(volume.array, starts[place], (slices, size, size), 0)
+            picked[place] = crop_window(volume.array, starts[place], (slices, size, size), 0)
         volume.release()
         return picked.swapaxes(1, 2).reshape(len(flat), -1, size, size)

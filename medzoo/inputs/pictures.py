@@ -12,7 +12,7 @@ from torch import Tensor
 
 from medzoo.data.dataset import Dataset, Item
 from medzoo.errors import UserError
-from medzoo.inputs.canvas import fit
+from medzoo.inputs.canvas import fit_canvas
 from medzoo.io.cache import cached, file_digest
 from medzoo.io.channels import to_channels
 from medzoo.preprocess.extras import MASS_HINT, MassHint
@@ -129,7 +129,7 @@ class Pictures:
     def _fitted(self, index: int) -> Array:
         image = torch.from_numpy(self.stored(index).astype(np.float32))
         if tuple(image.shape[1:]) != self.size:
-            image = fit(image[None], *self.size)[0][0]
+            image = fit_canvas(image[None], *self.size)[0][0]
         array: Array = image.numpy()
         return array
 

@@ -16,7 +16,7 @@ from medzoo.data.opened import OpenData
 from medzoo.inputs.batches import Batches
 from medzoo.inputs.probes import blobs
 from medzoo.inputs.regions import ProposedPictures, WholePictures, WindowBatches
-from medzoo.inputs.training_input import VALIDATION_STEPS, Loaders, TrainingInput, bright
+from medzoo.inputs.training_input import VALIDATION_STEPS, Loaders, TrainingInput, brightness_examples
 from medzoo.preprocess.host.selective_search import SelectiveSearch
 from medzoo.preprocess.steps import parse_steps
 from medzoo.recipe import Recipe
@@ -84,7 +84,7 @@ class RegionInput(TrainingInput):
     def example(self, geometry: Geometry, *, labels: int, size: int = 8) -> tuple[Any, ...]:
         """See TrainingInput.example."""
         kinds = torch.arange(size) % (labels + 1)
-        return bright(kinds, (geometry.channels, 32, 32)), kinds
+        return brightness_examples(kinds, (geometry.channels, 32, 32)), kinds
 
     def closed_form_examples(self, geometry: Geometry, *, labels: int) -> list[tuple[Any, ...]]:
         """See TrainingInput.closed_form_examples: three images of twelve regions."""

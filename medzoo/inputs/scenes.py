@@ -17,10 +17,10 @@ from torch import Tensor
 from medzoo.augment.augmentation import Augmentation, Labelled, Lesion, augment_labelled, check_augmentations
 from medzoo.augment.ops.lesion_paste import cut_out
 from medzoo.data.dataset import Dataset, Item, Objects
-from medzoo.data.instances import NUMBER, renumbered
+from medzoo.data.instances import NUMBER, renumber_layers
 from medzoo.errors import UserError
 from medzoo.inputs.batches import Batch, generator, in_order, shuffled
-from medzoo.inputs.canvas import fit, fitted_size
+from medzoo.inputs.canvas import fit_canvas, fitted_size
 from medzoo.inputs.shards import Shards
 from medzoo.io.channels import to_channels
 from medzoo.preprocess.step import HostStep
@@ -159,7 +159,7 @@ class ScenePictures:
                 raise UserError("has boxes but no masks, which the model learns", where=where, hint=hint)
             return np.zeros((1, *transform.shape), NUMBER)
         layers = np.stack([transform.mask_from_source(layer) for layer in target.masks()])
-        return renumbered(layers, np.flatnonzero(inside), len(inside))
+        return renumber_layers(layers, np.flatnonzero(inside), len(inside))
 
     def decode(self, *, on_bad_image: Literal["stop", "skip"]) -> None:
         """Read every picture now, for workers that branch off and share what is kept."""
@@ -174,7 +174,7 @@ class ScenePictures:
         image = torch.from_numpy(scene.array.astype(np.float32))
         if tuple(image.shape[1:]) == self.size:
             return image, scene.boxes
-        canvas, sizes = fit(image[None], *self.size)
+        canvas, sizes = fit_canvas(image[None], *self.size)
         scale = (sizes[:2] / sizes[2:]).repeat(2).numpy()
         return canvas[0], scene.boxes * scale
 
@@ -197,7 +197,7 @@ class ScenePictures:
     def _fit_mask(self, mask: Array) -> Array:
         if mask.shape == self.size:
             return mask
-        canvas, _ = fit(torch.from_numpy(mask.astype(np.float32))[None, None], *self.size)
+        canvas, _ = fit_canvas(torch.from_numpy(mask.astype(np.float32))[None, None], *self.size)
         fitted: Array = (canvas[0, 0] >= 0.5).numpy()
         return fitted
 

@@ -105,7 +105,7 @@ def golden_batches(pick: Callable[[int], np.ndarray[Any, Any]]) -> list[Golden]:
     return found
 
 
-def bright(classes: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+def brightness_examples(classes: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
     """(N, *shape) float32 random images whose brightness tells their class (N,)."""
     base = (classes.float() + 1) * 40
     return base.view(-1, *[1] * len(shape)) + torch.rand(len(classes), *shape)

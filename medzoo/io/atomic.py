@@ -48,7 +48,7 @@ def _blocking(path: str | Path) -> Path:
     return next((one for one in Path(path).parents if one.exists() and not one.is_dir()), Path(path))
 
 
-def spare(path: str | Path, *inputs: str | Path | None) -> None:
+def protect_inputs(path: str | Path, *inputs: str | Path | None) -> None:
     """Refuse to overwrite one of `inputs`, also through another path or link.
 
     Raises UserError. Inputs that are None or no file are ignored.
@@ -64,7 +64,7 @@ def spare(path: str | Path, *inputs: str | Path | None) -> None:
             )
 
 
-def forget_unfinished(bases: Iterable[Path]) -> None:
+def remove_unfinished(bases: Iterable[Path]) -> None:
     """Remove the temporary files that killed processes left beside files whose names begin with one of `bases`."""
     names: dict[Path, set[str]] = {}
     for base in bases:

@@ -30,7 +30,7 @@ _MAGIC = b"medzoo01"  # behind the array and its digest
 _PIECE = 1 << 22
 _ROUND = 64  # entries that a process writes, at least, between two looks at the size of the whole
 _digests: dict[tuple[str, int, int, int], str] = {}
-_sound: set[tuple[str, int, int]] = set()
+_intact: set[tuple[str, int, int]] = set()
 _written = _due = 0
 
 
@@ -41,10 +41,10 @@ def cached(path: str | Path, key: str, make: Callable[[], Array]) -> Array:
     the file count, not its name or time. Without a cache (no folder, a full disk) the array is computed each time.
     Exceptions of `make` propagate and nothing is cached.
     """
-    return kept(f"{file_digest(path)}\n{key}", make) if cache_folder() is not None else _frozen(make())
+    return cached_result(f"{file_digest(path)}\n{key}", make) if cache_folder() is not None else _frozen(make())
 
 
-def kept(key: str, make: Callable[[], Array]) -> Array:
+def cached_result(key: str, make: Callable[[], Array]) -> Array:
     """`cached` for a result of no file or of several; `key` holds the digests of all inputs."""
     folder = cache_folder()
     if folder is None:
@@ -102,7 +102,7 @@ def _load(entry: Path) -> Array | None:
     """Open an entry as a read-only memory map; None if it is missing or damaged."""
     try:
         with entry.open("rb") as handle:
-            if not _is_sound(entry, handle):
+            if not _is_intact(entry, handle):
                 log.warning("%s: an entry of the cache is damaged, it is made anew", entry)
                 return None
         found: Array = np.load(entry, mmap_mode="r", allow_pickle=False)
@@ -112,11 +112,11 @@ def _load(entry: Path) -> Array | None:
     return found
 
 
-def _is_sound(entry: Path, handle: BinaryIO) -> bool:
+def _is_intact(entry: Path, handle: BinaryIO) -> bool:
     """True if an entry matches its digest; checked once per process and file."""
     state = os.fstat(handle.fileno())
     known = (str(entry), state.st_ino, state.st_size)
-    if known in _sound:
+    if known in _intact:
         return True
     digest = hashlib.blake2b(digest_size=_DIGEST)
     left = state.st_size - _DIGEST - len(_MAGIC)
@@ -125,7 +125,7 @@ def _is_sound(entry: Path, handle: BinaryIO) -> bool:
         left -= len(piece)
     if left or handle.read() != digest.digest() + _MAGIC:
         return False
-    _sound.add(known)
+    _intact.add(known)
     return True
 
 

@@ -53,7 +53,7 @@ class Deidentifier:
         return PurePath(f"image-{number + 1:04d}")
 
     @classmethod
-    def answer(cls, answer: Mapping[str, Any], number: int) -> dict[str, Any]:
+    def result(cls, answer: Mapping[str, Any], number: int) -> dict[str, Any]:
         """The answer of input `number` as JSON has it, called by its number; its files without their folder."""
         shown = {**answer, "input": str(cls.name(number))}
         if "mask" in shown:
@@ -70,26 +70,26 @@ class Deidentifier:
         where = str(self.name(number)) if number is not None else None
         own = self._inputs if number is None else self._inputs[number : number + 1]
         private = [piece for text in own for piece in _names(text)]
-        return UserError.of([_cleaned(fault, where, own, private) for fault in error.faults])
+        return UserError.of([_redacted_fault(fault, where, own, private) for fault in error.faults])
 
 
-def _cleaned(fault: Fault, where: str | None, own: Sequence[str], private: Sequence[str]) -> Fault:
+def _redacted_fault(fault: Fault, where: str | None, own: Sequence[str], private: Sequence[str]) -> Fault:
     place = fault.where if fault.where is not None and fault.where.startswith("--") else where
-    hint = _allowed(fault.hint, private) if fault.hint else None
+    hint = _redacted(fault.hint, private) if fault.hint else None
     if fault.where not in (None, place, *own):
         hint = f"{hint}; {WAY}" if hint else WAY
-    return Fault(_allowed(fault.message, (*private, *fault.private)), place, hint)
+    return Fault(_redacted(fault.message, (*private, *fault.private)), place, hint)
 
 
-def _allowed(text: str, private: Sequence[str]) -> str:
+def _redacted(text: str, private: Sequence[str]) -> str:
     """Remove from `text` the parts in `private`, quotations, dates, and words unknown to medzoo's source."""
     for piece in sorted({one for one in private if len(one) > 2}, key=len, reverse=True):
         text = re.sub(rf"(?<!\w){re.escape(piece)}(?!\w)", HIDDEN, text, flags=re.IGNORECASE)
     text = _DATE.sub(HIDDEN, _QUOTED.sub(HIDDEN, text))
-    return re.sub(r"(?:\.\.\.[\s./]*){2,}", f"{HIDDEN} ", _WORD.sub(_kept, text)).strip()
+    return re.sub(r"(?:\.\.\.[\s./]*){2,}", f"{HIDDEN} ", _WORD.sub(_allow_word, text)).strip()
 
 
-def _kept(word: re.Match[str]) -> str:
+def _allow_word(word: re.Match[str]) -> str:
     text = word[0]
     if text.isdecimal():
         return text if len(text) <= _DIGITS else HIDDEN

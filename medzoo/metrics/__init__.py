@@ -1,6 +1,6 @@
 """Metrics of classifications, segmentations and detections, each with its protocol and its interval."""
 
-from medzoo.metrics.accumulator import Accumulator, paired
+from medzoo.metrics.accumulator import Accumulator, paired_differences
 from medzoo.metrics.classify import ClassifyScores
 from medzoo.metrics.compute import accumulator, compute, restore_records
 from medzoo.metrics.detect import Boxes, DetectScores
@@ -21,7 +21,7 @@ __all__ = [
     "SegmentScores",
     "accumulator",
     "compute",
-    "paired",
+    "paired_differences",
     "read_scores",
     "restore_records",
 ]

@@ -24,7 +24,7 @@ from medzoo.metrics.interval import (
 from medzoo.types import Array
 
 
-def _itself(values: Array) -> Array:
+def _identity(values: Array) -> Array:
     return values
 
 
@@ -40,7 +40,7 @@ class Measure:
     name: str
     protocol: str
     source: Statistic
-    pick: Callable[[Array], Array] = _itself
+    pick: Callable[[Array], Array] = _identity
     counts: tuple[float, float] | None = None
     scored: Array | None = None
     width: int = 0
@@ -148,7 +148,7 @@ class Accumulator(ABC):
         return Metric(measure.name, _defined(value), low, high, f"{measure.protocol}; {how}", n, count)
 
 
-def paired(first: Accumulator, second: Accumulator) -> list[Metric]:
+def paired_differences(first: Accumulator, second: Accumulator) -> list[Metric]:
     """first - second for every measure that both have, with paired intervals over the first's groups.
 
     Raises UserError if the two did not score the same items.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from medzoo.errors import UserError
-from medzoo.metrics.accumulator import Accumulator, paired
+from medzoo.metrics.accumulator import Accumulator, paired_differences
 from medzoo.metrics.classify import ClassifyScores, reliability
 from medzoo.metrics.compute import accumulator, restore_records
 from medzoo.metrics.interval import Metric
@@ -120,7 +120,7 @@ class Scores:
                 for metric in baseline.metrics():
                     words = f"size-only baseline, masses ranked by their diameter: {metric.protocol}"
                     metrics.append(replace(metric, name=f"{metric.name}/size-only", protocol=words))
-                for metric in paired(scores, baseline):
+                for metric in paired_differences(scores, baseline):
                     words = metric.protocol.replace("first minus second", "the model minus the size-only baseline")
                     metrics.append(replace(metric, name=f"{metric.name}/minus-size-only", protocol=words))
             if protocol:

@@ -59,7 +59,7 @@ class AlexNet(Classifier):
             if i in (0, 1, 4):
                 layers.append(nn.MaxPool2d(2, 2) if slides else nn.MaxPool2d(3, 2))
         self.features = nn.Sequential(*layers)
-        height, width = (_rest(n, slides=slides) for n in params.size)
+        height, width = (_winograd_rest(n, slides=slides) for n in params.size)
         first, second = params.hidden
         self.head = nn.Sequential(
             nn.Dropout(params.dropout),
@@ -85,7 +85,7 @@ class AlexNet(Classifier):
         return logits
 
 
-def _rest(length: int, *, slides: bool) -> int:
+def _winograd_rest(length: int, *, slides: bool) -> int:
     """The side that convolutions and poolings leave of an image's: 7 of 224 for the slides', 6 of 227 for 2012."""
     if slides:
         return ((length - 1) // 4 + 1) // 2 // 2 // 2

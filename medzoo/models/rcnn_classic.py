@@ -20,12 +20,12 @@ from medzoo.metrics.detect import Boxes
 from medzoo.nn.detection.boxes import decode, encode, iou, large_enough
 from medzoo.nn.detection.detector import Detector, Judged, hits_of
 from medzoo.nn.detection.postprocess import SCORE_FLOOR, postprocess
-from medzoo.nn.detection.region_solver import Linear, feature_scale, solve_ridge, solve_svm
+from medzoo.nn.detection.region_solver import Linear, feature_scale, fit_region_svm, fit_ridge
 from medzoo.nn.layers import init_normal
 from medzoo.nn.net import Entry, Geometry, Params, Spec
 from medzoo.nn.network import create_network, layers_under
 from medzoo.nn.steps import build_steps
-from medzoo.nn.svm.solver import platt
+from medzoo.nn.svm.solver import platt_scaling
 from medzoo.runtime.backends import BOXES_OUTPUT
 from medzoo.types import Array
 
@@ -116,7 +116,7 @@ class RcnnClassic(Detector):
             self.register_buffer(name, torch.ones(shape) if name == "slope" else torch.zeros(shape))
         if not params.finetune:
             self.requires_grad_(False)
-        self._seen: list[_Seen] = []
+        self._seen: list[_Collected] = []
 
     def train(self, mode: bool = True) -> RcnnClassic:
         """As in torch, but what is frozen works by its stored statistics."""
@@ -160,7 +160,7 @@ class RcnnClassic(Detector):
             places = torch.nonzero(_highest(matched[kept]) > self.params.box_overlap).squeeze(1)
             owners = matched[kept][places].argmax(dim=1) if len(places) else places
             self._seen.append(
-                _Seen(
+                _Collected(
                     self._in_chunks(torch.cat([objects["windows"], regions[kept]])),
                     labels.numpy(),
                     overlap[kept].numpy(),
@@ -185,7 +185,7 @@ class RcnnClassic(Detector):
         scale = feature_scale(features)
         found: dict[str, Any] = {}
         for label, name in enumerate(self.labels):
-            line, counts = solve_svm(
+            line, counts = fit_region_svm(
                 objects[labels == label],
                 regions[overlap[:, label] < self.params.negative],
                 scale=scale,
@@ -197,7 +197,7 @@ class RcnnClassic(Detector):
             )
             self._store("svm", slice(label, label + 1), line)
             mine = kinds == label
-            line = solve_ridge(taught[mine], deltas[mine], scale=scale, penalty=self.params.ridge)
+            line = fit_ridge(taught[mine], deltas[mine], scale=scale, penalty=self.params.ridge)
             self._store("box", slice(4 * label, 4 * label + 4), line)
             share = float(reached[labels == label].mean())
             found[name] = {**counts, "boxes": int(mine.sum()), "reached": round(share, 4)}
@@ -213,7 +213,7 @@ class RcnnClassic(Detector):
         for label in range(len(self.labels)):
             mine = (counted == label) & (right >= 0)
             if 0 < right[mine].sum() < mine.sum():
-                slope, offset = platt(said[mine], right[mine])
+                slope, offset = platt_scaling(said[mine], right[mine])
                 self.slope[label], self.offset[label] = max(slope, _LEAST_SLOPE), offset
         curve = [one.double().numpy() for one in (self.slope, self.offset)]
         again: list[Judged] = []
@@ -242,7 +242,7 @@ class RcnnClassic(Detector):
 
 
 @dataclass(frozen=True, eq=False)
-class _Seen:
+class _Collected:
     """The features that are kept of one training image.
 
     `features` (M + R, F) float16 of its M objects and R of its regions; `labels` (M,); `overlap` (R, K) of the

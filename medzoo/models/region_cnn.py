@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medzoo.inputs.canvas import fit
+from medzoo.inputs.canvas import fit_canvas
 from medzoo.inputs.detection import DetectionInput
 from medzoo.metrics.detect import Boxes
 from medzoo.nn.backbone import Backbone, FeaturePyramid
-from medzoo.nn.detection.border import BorderCurve, closeness
+from medzoo.nn.detection.border import BorderCurve, border_closeness
 from medzoo.nn.detection.boxes import (
     Weights,
     clip,
@@ -51,7 +51,7 @@ class RegionCnn(Detector):
 
     `forward` takes images (B, C, H, W) of stored values and gives boxes in their pixels; see `Net`. The
     images are fitted into the canvas first, then the graph steps run, so that training on pictures that
-    were fitted beforehand (`medzoo.inputs.canvas.fit`) sees what prediction sees.
+    were fitted beforehand (`medzoo.inputs.canvas.fit_canvas`) sees what prediction sees.
     """
 
     def __init__(self, params: RegionCnnParams, spec: Spec) -> None:
@@ -110,7 +110,7 @@ class RegionCnn(Detector):
         usable = (valid & large_enough(regions))[..., None]
         scores = torch.where(usable, scores, torch.zeros_like(scores)).transpose(1, 2)
         boxes = regions[:, None].expand(-1, self.classes, -1, -1)
-        chances = None if self.curve is None else self.curve(scores, closeness(regions, valid_size))
+        chances = None if self.curve is None else self.curve(scores, border_closeness(regions, valid_size))
         rows = min(self.params.detections, scores.shape[1] * scores.shape[2])
         answer = postprocess(boxes, scores, chances, overlap=self.params.overlap, rows=rows)
         if self.mask_head is not None:
@@ -262,7 +262,7 @@ class RegionCnn(Detector):
     def _calibrate(self, curve: BorderCurve, answers: Sequence[Judged]) -> list[Judged]:
         """Fit the curve to the answers of a net whose curve changes nothing, and these as they are answered with it."""
         valid_size = torch.tensor(self.params.size[::-1], dtype=torch.float32)
-        near = [closeness(torch.from_numpy(found.boxes), valid_size).numpy() for _, found in answers]
+        near = [border_closeness(torch.from_numpy(found.boxes), valid_size).numpy() for _, found in answers]
         close, right = np.concatenate(near), np.concatenate([hits_of(*pair, self.classes) for pair in answers])
         labels = np.concatenate([found.labels for _, found in answers])
         scores = np.concatenate([found.scores for _, found in answers])
@@ -286,7 +286,7 @@ class RegionCnn(Detector):
 
     def _canvas(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The backbone's input, and (width, height) of the image on the canvas and of its own."""
-        canvas, sizes = fit(image, *self.params.size)
+        canvas, sizes = fit_canvas(image, *self.params.size)
         return (self.steps(canvas) - self.params.mean) / self.params.std, sizes[:2], sizes[2:]
 
     def _stages(self) -> list[tuple[nn.Module, tuple[Weights, float]]]:

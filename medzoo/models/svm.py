@@ -19,7 +19,7 @@ from medzoo.inputs.feature_input import FeatureInput
 from medzoo.nn.calibration import OperatingRule, operating_point
 from medzoo.nn.net import Entry, Geometry, Net, Params, Spec
 from medzoo.nn.svm.machine import Machine
-from medzoo.nn.svm.solver import Search, Solution, rules, solve
+from medzoo.nn.svm.solver import SvmFit, SvmSearch, fit_svm, tree_rules
 from medzoo.types import Array
 
 _RULE: OperatingRule = "specificity-90"
@@ -101,7 +101,10 @@ class Svm(Net):
         self._rows.append((np.asarray(batch, np.float64), y, codes, masses, shares))
 
     def fit(self, names: Sequence[str] = ()) -> None:
-        """Fit what was observed. `names`: of the features, for the report. Raises UserError, see svm_solver."""
+        """Fit the rows that `partial_fit` collected. `names`: of the features, for the report.
+
+        Raises UserError, see medzoo.nn.svm.solver.
+        """
         x, y, groups, items, weights = (np.concatenate(column) for column in zip(*self._rows, strict=True))
         self._rows.clear()
         names = names or [f"feature {k}" for k in range(x.shape[1])]
@@ -122,10 +125,10 @@ class Svm(Net):
         found: dict[str, Any] = {}
         for machine, (outline, rows) in zip(self.machines, parts.items(), strict=True):
             assert isinstance(machine, Machine)
-            solution = solve(x[rows, :width], y[rows], groups[rows], self._search())
+            solution = fit_svm(x[rows, :width], y[rows], groups[rows], self._search())
             machine.store(solution.arrays)
             counted[rows] = solution.probabilities
-            found[f"{outline} outlines" if outline else "all outlines"] = self._said(
+            found[f"{outline} outlines" if outline else "all outlines"] = self._fit_summary(
                 solution, x[rows], y[rows], groups[rows], names
             )
         self.fit_report = found
@@ -145,13 +148,13 @@ class Svm(Net):
             "reference": [float(v) for v in self.reference],
         }
 
-    def _search(self) -> Search:
+    def _search(self) -> SvmSearch:
         p = self.params
-        return Search(p.kernel, p.cost, p.gamma, p.keep, p.select, p.folds, self.seed)
+        return SvmSearch(p.kernel, p.cost, p.gamma, p.keep, p.select, p.folds, self.seed)
 
-    def _said(self, solution: Solution, x: Array, y: Array, groups: Array, names: Sequence[str]) -> dict[str, Any]:
+    def _fit_summary(self, solution: SvmFit, x: Array, y: Array, groups: Array, names: Sequence[str]) -> dict[str, Any]:
         kept = list(solution.features)
-        text, tree_auc = rules(
+        text, tree_auc = tree_rules(
             x[:, kept],
             y,
             groups,

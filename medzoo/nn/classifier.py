@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from medzoo.errors import UserError
-from medzoo.inputs.canvas import fit
+from medzoo.inputs.canvas import fit_canvas
 from medzoo.inputs.images import ImageInput
 from medzoo.metrics import ClassifyScores
 from medzoo.metrics.interval import point_estimate
@@ -86,7 +86,7 @@ class Classifier(Net):
 
     def prepare(self, image: Tensor) -> Tensor:
         """The network's input from stored values (B, C, H, W)."""
-        x: Tensor = fit(image, *self.canvas)[0]
+        x: Tensor = fit_canvas(image, *self.canvas)[0]
         if self.oversample > 1:
             x = nn.functional.avg_pool2d(x, self.oversample)
         seen: Tensor = (self.steps(x) - self.mean) / self.std

@@ -51,13 +51,13 @@ class TorchBackend:
         """See Backend.run."""
         tensors = [torch.from_numpy(np.ascontiguousarray(inputs[name])).to(self.device) for name in self.net.inputs]
         kind = self.device.partition(":")[0]
-        with torch.inference_mode(), _exact(), torch.autocast(kind, torch.bfloat16, enabled=self._bf16):
+        with torch.inference_mode(), _full_float32(), torch.autocast(kind, torch.bfloat16, enabled=self._bf16):
             answer = self.net(*tensors)
         return {name: _plain(answer[name]).cpu().numpy() for name in outputs or answer}
 
 
 @contextmanager
-def _exact() -> Iterator[None]:
+def _full_float32() -> Iterator[None]:
     """float32 where it is said to be: torch rounds a GPU's convolutions to 10 bits (TF32) as it comes, and products
     where the caller's program lets it."""
     chosen, asked = torch.backends.cudnn, torch.get_float32_matmul_precision()

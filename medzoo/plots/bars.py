@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image as Pillow
 from PIL import ImageDraw
 
-from medzoo.plots.canvas import TEXT, blank, save_png, text_width, write
+from medzoo.plots.canvas import TEXT, blank_figure, draw_text, save_png, text_width
 from medzoo.plots.colours import FAINT, colour_of
 
 _PAD, _ROW, _BAR = 24, 40, 520
@@ -23,7 +23,7 @@ def draw_bars(panels: Sequence[tuple[str, str, Rows]]) -> Pillow.Image:
     longest = max(text_width(label) for _, _, rows in panels for label, _, _ in rows)
     words = max(text_width(_words(unit, value, high)) for _, unit, rows in panels for _, value, high in rows)
     width = max(longest + _BAR + words + 4 * _PAD, *(text_width(title) + 2 * _PAD for title, _, _ in panels))
-    figure = blank(width, sum(_height(rows) for _, _, rows in panels))
+    figure = blank_figure(width, sum(_height(rows) for _, _, rows in panels))
     top = 0
     for title, unit, rows in panels:
         _panel(figure, top, title, unit, rows, left=longest + 2 * _PAD)
@@ -42,15 +42,15 @@ def _words(unit: str, value: float, high: float) -> str:
 
 def _panel(figure: Pillow.Image, top: int, title: str, unit: str, rows: Rows, *, left: int) -> None:
     draw = ImageDraw.Draw(figure)
-    write(figure, (_PAD, top + _PAD), title)
+    draw_text(figure, (_PAD, top + _PAD), title)
     scale = _BAR / (max(high for _, _, high in rows) or 1)
     for number, (label, value, high) in enumerate(rows):
         y = top + _PAD + _ROW * (number + 1)
         middle = y + TEXT // 2
-        write(figure, (left - _PAD / 2, middle), label, anchor="rm")
+        draw_text(figure, (left - _PAD / 2, middle), label, anchor="rm")
         draw.rectangle((left, y, left + value * scale, y + TEXT), fill=colour_of(1))
         draw.line((left + value * scale, middle, left + high * scale, middle), fill=FAINT, width=2)
-        write(figure, (left + _BAR + _PAD / 2, middle), _words(unit, value, high), anchor="lm")
+        draw_text(figure, (left + _BAR + _PAD / 2, middle), _words(unit, value, high), anchor="lm")
 
 
 def plot_bars(path: str | Path, panels: Sequence[tuple[str, str, Rows]]) -> Path:

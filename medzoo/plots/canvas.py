@@ -31,7 +31,7 @@ def text_width(text: str, size: int = TEXT) -> int:
     return int(np.ceil(font(size).getlength(text)))
 
 
-def fitted(text: str, width: int, size: int = TEXT) -> str:
+def shorten(text: str, width: int, size: int = TEXT) -> str:
     """`text`, its middle left out if it is wider than `width` pixels."""
     if text_width(text, size) <= width:
         return text
@@ -42,12 +42,12 @@ def fitted(text: str, width: int, size: int = TEXT) -> str:
     return ""
 
 
-def blank(width: int, height: int) -> Pillow.Image:
+def blank_figure(width: int, height: int) -> Pillow.Image:
     """A dark figure."""
     return Pillow.new("RGB", (width, height), BACKGROUND)
 
 
-def write(
+def draw_text(
     figure: Pillow.Image,
     at: tuple[float, float],
     text: str,
@@ -66,7 +66,7 @@ def legend(names: Sequence[tuple[str, Colour]], width: int, size: int = TEXT) ->
     rows: list[list[tuple[int, str, Colour]]] = [[]]
     x = 0
     for name, colour in names:
-        name = fitted(name, width - 2 * size, size)
+        name = shorten(name, width - 2 * size, size)
         need = 2 * size + text_width(name, size) + size
         if x and x + need > width:
             rows.append([])
@@ -74,13 +74,13 @@ def legend(names: Sequence[tuple[str, Colour]], width: int, size: int = TEXT) ->
         rows[-1].append((x, name, colour))
         x += need
     step = int(1.6 * size)
-    figure = blank(width, step * len(rows))
+    figure = blank_figure(width, step * len(rows))
     draw = ImageDraw.Draw(figure)
     for r, row in enumerate(rows):
         for x, name, colour in row:
             top = r * step + (step - size) // 2
             draw.rectangle((x, top, x + size, top + size), fill=colour)
-            write(figure, (x + 1.5 * size, r * step + step / 2), name, size=size, anchor="lm")
+            draw_text(figure, (x + 1.5 * size, r * step + step / 2), name, size=size, anchor="lm")
     return figure
 
 

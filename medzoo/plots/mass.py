@@ -10,7 +10,7 @@ from PIL import Image as Pillow
 from PIL import ImageDraw
 
 from medzoo.errors import UserError
-from medzoo.plots.canvas import TEXT, blank, fitted, save_png, text_width, write
+from medzoo.plots.canvas import TEXT, blank_figure, draw_text, save_png, shorten, text_width
 from medzoo.plots.colours import FAINT, colour_of
 from medzoo.plots.overlay import PAD, draw_classification
 from medzoo.types import Array, Image
@@ -42,13 +42,13 @@ def draw_mass(
     if harmonics is not None:
         if mask is None:
             raise UserError("there is no outline to reconstruct", "harmonics")
-        mask = rebuilt(mask, harmonics)
+        mask = reconstruct_mask(mask, harmonics)
         title = f"{title or label}, outline from harmonics -{harmonics} to {harmonics}"
     picture = draw_classification(image, label, probabilities, mask=mask, title=title, window=window)
     if not contributions:
         return picture
     below = _bars(contributions, picture.width - 2 * PAD, towards=list(probabilities)[-1])
-    figure = blank(picture.width, picture.height + below.height + PAD)
+    figure = blank_figure(picture.width, picture.height + below.height + PAD)
     figure.paste(picture, (0, 0))
     figure.paste(below, (PAD, picture.height))
     return figure
@@ -61,7 +61,7 @@ def plot_mass(
     return save_png(path, draw_mass(image, label, probabilities, **options))  # type: ignore[arg-type]
 
 
-def rebuilt(mask: Array, harmonics: int) -> Array:
+def reconstruct_mask(mask: Array, harmonics: int) -> Array:
     """(H, W) bool: the inside of the outline of a mask (H, W), rebuilt from harmonics -k to k."""
     from skimage.draw import polygon
 
@@ -78,20 +78,20 @@ def _bars(contributions: Mapping[str, float], width: int, *, towards: str) -> Pi
     """A line a feature, the strongest first: name, and a bar to the right where it speaks for `towards`."""
     strongest = sorted(contributions.items(), key=lambda item: -abs(item[1]))[:MOST]
     step = int(1.4 * TEXT)
-    figure = blank(width, step * (len(strongest) + 1))
+    figure = blank_figure(width, step * (len(strongest) + 1))
     draw = ImageDraw.Draw(figure)
     told = f"what speaks for {towards} (right) and against it (left)"
     if text_width(told) > width:
-        told = fitted(f"right: for {towards}", width)
-    write(figure, (0, step // 2), told, anchor="lm")
+        told = shorten(f"right: for {towards}", width)
+    draw_text(figure, (0, step // 2), told, anchor="lm")
     left = max(text_width(name) for name, _ in strongest) + PAD
     room = (width - left - text_width("+0.00") - PAD) // 2
     longest = max(abs(value) for _, value in strongest) or 1.0
     middle = left + room
     for line, (name, value) in enumerate(strongest, 1):
         y = line * step + step // 2
-        write(figure, (0, y), name, anchor="lm")
+        draw_text(figure, (0, y), name, anchor="lm")
         end = middle + round(room * value / longest)
         draw.rectangle((min(middle, end), y - 5, max(middle, end), y + 5), fill=colour_of(0) if value > 0 else FAINT)
-        write(figure, (width, y), f"{value:+.2f}", anchor="rm")
+        draw_text(figure, (width, y), f"{value:+.2f}", anchor="rm")
     return figure

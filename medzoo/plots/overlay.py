@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageDraw
 
-from medzoo.plots.canvas import TEXT, blank, fitted, font, legend, overlay, rim, save_png, text_width, write
+from medzoo.plots.canvas import TEXT, blank_figure, draw_text, font, legend, overlay, rim, save_png, shorten, text_width
 from medzoo.plots.colours import BACKGROUND, FAINT, Colour, colour_of, grey_window, to_bytes
 from medzoo.types import Array, Image
 
@@ -58,7 +58,7 @@ def draw_boxes(
         size = TEXT - 4
         left = max(0, min(x0 + 3, picture.width - text_width(note, size) - 3))
         at = (left, min(y1 + 4, picture.height - size - 4))
-        write(picture, at, fitted(note, picture.width, size), colour=colour_of(1), size=size)
+        draw_text(picture, at, shorten(note, picture.width, size), colour=colour_of(1), size=size)
     present = sorted({int(c) for c in classes}) if classes is not None and len(labels) else []
     names = [(labels[c], colour_of(c)) for c in present]
     return _framed(picture, title, [*names, ("reference", (255, 255, 255))] if truth is not None else names)
@@ -99,16 +99,16 @@ def draw_classification(
         array[rim(np.asarray(shown) > 0, 2)] = colour_of(0)
         picture = Pillow.fromarray(array)
     step = int(1.6 * TEXT)
-    bars = blank(picture.width, step * len(probabilities))
+    bars = blank_figure(picture.width, step * len(probabilities))
     draw = ImageDraw.Draw(bars)
     left = max(text_width(name) for name in probabilities) + PAD
     room = bars.width - left - text_width("0.000") - PAD
     for n, (name, p) in enumerate(probabilities.items()):
         colour = colour_of(0) if name == label else FAINT
         middle = n * step + step // 2
-        write(bars, (0, middle), name, colour=colour, anchor="lm")
+        draw_text(bars, (0, middle), name, colour=colour, anchor="lm")
         draw.rectangle((left, middle - 6, left + max(1, round(room * float(p))), middle + 6), fill=colour)
-        write(bars, (bars.width, middle), f"{float(p):.3f}", colour=colour, anchor="rm")
+        draw_text(bars, (bars.width, middle), f"{float(p):.3f}", colour=colour, anchor="rm")
     return _framed(picture, title, [], bars)
 
 
@@ -183,9 +183,9 @@ def _framed(
     top = PAD + (line if title else 0)
     key = legend(names, picture.width) if names else below
     height = top + picture.height + (PAD + key.height if key else 0) + PAD
-    figure = blank(picture.width + 2 * PAD, height)
+    figure = blank_figure(picture.width + 2 * PAD, height)
     if title:
-        write(figure, (PAD, PAD), fitted(title, picture.width))
+        draw_text(figure, (PAD, PAD), shorten(title, picture.width))
     figure.paste(picture, (PAD, top))
     if key:
         figure.paste(key, (PAD, top + picture.height + PAD))

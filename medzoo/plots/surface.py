@@ -16,7 +16,7 @@ from PIL import ImageDraw
 from medzoo.boxes import bounding_box
 from medzoo.errors import UserError
 from medzoo.io.atomic import atomic_write
-from medzoo.plots.canvas import TEXT, blank, fitted, legend, save_png, write
+from medzoo.plots.canvas import TEXT, blank_figure, draw_text, legend, save_png, shorten
 from medzoo.plots.colours import Colour, colour_of
 from medzoo.types import Array
 
@@ -247,14 +247,14 @@ def surface_picture(
     fine = 2 * size  # drawn at twice the size, so that edges are smooth when it is reduced
     scale = 0.92 * fine / (high - low).max()
     flat = (triangles[..., :2] - (low + high) / 2) * [scale, -scale] + fine / 2
-    canvas = blank(fine, fine)
+    canvas = blank_figure(fine, fine)
     draw = ImageDraw.Draw(canvas)
     for corners, colour in zip(flat[order].reshape(-1, 6).tolist(), shade[order].tolist(), strict=True):
         # The outline in the same colour closes the hairlines between neighbours.
         draw.polygon(corners, fill=tuple(colour), outline=tuple(colour))
     figure = canvas.resize((size, size), Pillow.Resampling.LANCZOS)
     if title:
-        write(figure, (TEXT, TEXT), fitted(title, size - 2 * TEXT))
+        draw_text(figure, (TEXT, TEXT), shorten(title, size - 2 * TEXT))
     key = legend(names, size - 2 * TEXT)
     figure.paste(key, (TEXT, size - TEXT - key.height))
     return figure
@@ -265,7 +265,7 @@ def plot_gallery(
 ) -> Path:
     """Write one picture of each mesh by name, side by side from the same side, as PNG; returns the path."""
     size = 480
-    sheet = blank(size * len(meshes), size)
+    sheet = blank_figure(size * len(meshes), size)
     for n, (name, mesh) in enumerate(meshes.items()):
         sheet.paste(surface_picture({name: mesh}, colours=colours, side=side, size=size), (n * size, 0))
     return save_png(path, sheet)

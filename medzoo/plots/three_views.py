@@ -16,7 +16,7 @@ from PIL import Image as Pillow
 from PIL import ImageDraw
 
 from medzoo.errors import UserError
-from medzoo.plots.canvas import TEXT, blank, fitted, legend, overlay, rim, save_png, write
+from medzoo.plots.canvas import TEXT, blank_figure, draw_text, legend, overlay, rim, save_png, shorten
 from medzoo.plots.colours import FAINT, INK, Colour, colour_of, grey_window, to_bytes
 from medzoo.types import Array, Image
 
@@ -163,11 +163,11 @@ def _panel(
             notes.append(((int(columns.min()), int(rows.min()) - 2), score, colour))
     panel = Pillow.fromarray(picture)
     for place, text, colour in notes:
-        write(panel, place, text, colour=colour, size=TEXT - 4, anchor="lb")
+        draw_text(panel, place, text, colour=colour, size=TEXT - 4, anchor="lb")
     w, h = panel.size
     places = ((6, h / 2, "lm"), (w - 6, h / 2, "rm"), (w / 2, 4, "ma"), (w / 2, h - 4, "md"))
     for letter, (x, y, anchor) in zip(view.letters, places, strict=True):
-        write(panel, (x, y), letter, anchor=anchor)
+        draw_text(panel, (x, y), letter, anchor=anchor)
     return panel
 
 
@@ -182,23 +182,23 @@ def _compose(
 ) -> Pillow.Image:
     line = int(1.6 * TEXT)
     tall = max(panel.height for _, panel in panels)
-    key = legend(names, width - 2 * PAD) if names else blank(1, 0)
+    key = legend(names, width - 2 * PAD) if names else blank_figure(1, 0)
     top = PAD + (line if title else 0)
-    figure = blank(width, top + line + tall + GAP + line + key.height + PAD)
+    figure = blank_figure(width, top + line + tall + GAP + line + key.height + PAD)
     if title:
-        write(figure, (PAD, PAD), fitted(title, width - 2 * PAD))
+        draw_text(figure, (PAD, PAD), shorten(title, width - 2 * PAD))
     taken = sum(panel.width for _, panel in panels) + GAP * (len(panels) - 1)
     x = (width - taken) // 2
     for view, panel in panels:
         through = AXES[view.name][2]
         name = f"{view.name}, {WORLD[through]} = {point[through]:.0f} mm"
-        write(figure, (x, top), fitted(name, panel.width, TEXT - 2), colour=FAINT, size=TEXT - 2)
+        draw_text(figure, (x, top), shorten(name, panel.width, TEXT - 2), colour=FAINT, size=TEXT - 2)
         figure.paste(panel, (x, top + line + (tall - panel.height) // 2))
         x += panel.width + GAP
     below = top + line + tall + GAP
     _scale_bar(figure, (PAD, below + line // 2), scale, limit=width // 6)
     side = "patient's right is on the " + ("left" if convention == "radiological" else "right")
-    write(
+    draw_text(
         figure,
         (width - PAD, below + line / 2),
         f"{convention}: {side}",
@@ -218,7 +218,7 @@ def _scale_bar(figure: Pillow.Image, at: tuple[int, int], scale: float, limit: i
     x, y = at
     end = x + round(length * scale) - 1
     ImageDraw.Draw(figure).rectangle((x, y - 2, end, y + 1), fill=INK)
-    write(figure, (end + 8, y), f"{length:g} mm", size=TEXT - 2, anchor="lm")
+    draw_text(figure, (end + 8, y), f"{length:g} mm", size=TEXT - 2, anchor="lm")
 
 
 def _names(mask: Array | None, labels: Sequence[str], classes: Array | None) -> list[tuple[str, Colour]]:
@@ -247,10 +247,10 @@ def _largest_middle(mask: Array) -> Array:
     sizes[0] = 0
     voxels = np.argwhere(regions == sizes.argmax())
     nearest = np.linalg.norm(voxels - voxels.mean(axis=0), axis=1).argmin()
-    return _telling(mask, voxels[nearest])
+    return _informative_slice(mask, voxels[nearest])
 
 
-def _telling(mask: Array, middle: Array) -> Array:
+def _informative_slice(mask: Array, middle: Array) -> Array:
     """Move `middle` along each axis, by at most a tenth of the extent, to where the labels show most evenly.
 
     A brain cut exactly between its halves shows little but fluid.

@@ -12,13 +12,13 @@ from pydantic import BaseModel, ValidationError
 
 from medzoo.errors import UserError
 from medzoo.recipe.faults import Faults, suggestion_or_all
-from medzoo.recipe.fields import in_order, keys, known_keys
+from medzoo.recipe.fields import in_order, known_keys, model_keys
 from medzoo.recipe.schema import WORDS, Recipe
 from medzoo.recipe.section import Choice, ModelSection, Step
 from medzoo.recipe.split import DataSection
 from medzoo.recipe.tree import Leaf, Node, Path, Series, Table, child, place_of, plain
 from medzoo.recipe.variables import expand
-from medzoo.recipe.wording import report
+from medzoo.recipe.wording import report_validation_error
 from medzoo.task import task_names
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _validate(
     try:
         return _strict(model, value)
     except ValidationError as error:
-        unknown = report(error, root, at, model, faults, words=WORDS, extra_keys=extra_keys)
+        unknown = report_validation_error(error, root, at, model, faults, words=WORDS, extra_keys=extra_keys)
     if unknown is None:
         return None
     for path in dict.fromkeys(unknown):
@@ -157,7 +157,7 @@ def _check_metrics(root: Node, catalog: Catalog, faults: Faults) -> None:
 
 def _hint_sections(root: Table, faults: Faults) -> None:
     """A key that belongs one level deeper, such as epochs beside train, is said with its full path."""
-    known: Mapping[str, Any] = keys(Recipe)
+    known: Mapping[str, Any] = model_keys(Recipe)
     deeper = [
         f"{section}.{key}"
         for section in ("train", "data", "preprocess", "export")

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from medzoo.recipe.faults import Faults
-from medzoo.recipe.scalars import Scalar, hold, resolve
+from medzoo.recipe.scalars import Scalar, check_scalar, resolve
 from medzoo.recipe.tree import Leaf, Node, Path, Place, Series, Table
 
 LONGEST = 200_000  # characters of a document
@@ -209,7 +209,7 @@ class _Document:
         value: Scalar = node.value
         try:
             plain = node.style is None and id(node) not in self.loader.tags
-            value = hold(resolve(node.value) if plain else node.value)
+            value = check_scalar(resolve(node.value) if plain else node.value)
         except ValueError as error:
             self.faults.add(self.place(node.start_mark), path, str(error))
             value = None
@@ -227,7 +227,7 @@ class _Document:
                 raise self.stop(key_node, path, "a key must be plain text")
             key, place = key_node.value, self.place(key_node.start_mark)  # keys are text as written, as in JSON
             try:
-                hold(key)
+                check_scalar(key)
             except ValueError as error:
                 raise self.stop(key_node, path, f"a key {error}") from None
             self.count(key_node, path, len(key) // _TEXT_UNIT, 0)

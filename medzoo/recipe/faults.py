@@ -20,12 +20,12 @@ class Faults:
 
     def add(self, place: Place, path: Path, message: str, hint: str | None = None) -> None:
         """One fault at `place`, about the field at `path` (empty: about the whole)."""
-        words = f"{dotted(path)}: {message}" if path else message
-        self._found.setdefault((place, dotted(path), words), Fault(words, str(place), hint))
+        words = f"{dotted_path(path)}: {message}" if path else message
+        self._found.setdefault((place, dotted_path(path), words), Fault(words, str(place), hint))
 
     def at(self, place: Place, path: Path) -> bool:
         """True if a fault of the field at `path`, at `place`, is already recorded."""
-        return any(key[:2] == (place, dotted(path)) for key in self._found)
+        return any(key[:2] == (place, dotted_path(path)) for key in self._found)
 
     def __bool__(self) -> bool:
         return bool(self._found)
@@ -35,7 +35,7 @@ class Faults:
         return UserError.of([self._found[key] for key in sorted(self._found, key=lambda key: key[0])])
 
 
-def dotted(path: Path) -> str:
+def dotted_path(path: Path) -> str:
     """`path` as it is typed in an override, such as preprocess.host.0.op."""
     return ".".join(_part(part) for part in path)
 
@@ -45,7 +45,7 @@ def _part(part: str | int) -> str:
     return text if text and text.isprintable() and "." not in text and " " not in text else repr(text)
 
 
-def shown(value: Any) -> str:
+def quote_value(value: Any) -> str:
     """A value as a message quotes it, in one short piece."""
     if value is None:
         return "null"

@@ -11,7 +11,7 @@ from medzoo.recipe.section import Choice
 from medzoo.recipe.tree import Path
 
 
-def keys(model: type[BaseModel]) -> dict[str, Any]:
+def model_keys(model: type[BaseModel]) -> dict[str, Any]:
     """The keys of a mapping that `model` checks, in their order, with their annotations."""
     own = issubclass(model, Choice)
     return {
@@ -26,7 +26,7 @@ def models_at(model: type[BaseModel], path: Path) -> list[type[BaseModel]]:
     found = [model]
     for part in path:
         if isinstance(part, str):
-            annotations = [known[part] for m in found if part in (known := keys(m))]
+            annotations = [known[part] for m in found if part in (known := model_keys(m))]
             found = [m for annotation in annotations for m in _models(annotation)]
     return found
 
@@ -42,7 +42,7 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 def known_keys(model: type[BaseModel], path: Path) -> list[str]:
     """The keys that the mapping at `path` may have."""
-    return [key for found in models_at(model, path) for key in keys(found)]
+    return [key for found in models_at(model, path) for key in model_keys(found)]
 
 
 def key_of(model: type[BaseModel], path: Path, name: str | int) -> str | int:
@@ -57,6 +57,6 @@ def in_order(written: Any, models: Sequence[type[BaseModel]]) -> Any:
         return [in_order(item, models) for item in written]
     if not isinstance(written, dict) or not models:
         return written
-    known = {key: annotation for model in models for key, annotation in keys(model).items()}
+    known = {key: annotation for model in models for key, annotation in model_keys(model).items()}
     ordered = [*(key for key in known if key in written), *(key for key in written if key not in known)]
     return {key: in_order(written[key], _models(known.get(key))) for key in ordered}

@@ -9,7 +9,7 @@ from typing import Any
 
 from medzoo.recipe.document import DEEPEST, read_value
 from medzoo.recipe.faults import Faults
-from medzoo.recipe.scalars import hold
+from medzoo.recipe.scalars import check_scalar
 from medzoo.recipe.tree import Leaf, Node, Place, Series, Table, merge
 
 _AFTER_FILES = 1000  # overrides sort behind the places of every file
@@ -90,7 +90,7 @@ def _node(value: Any, place: Place, depth: int) -> Node:
         value = int(value) if isinstance(value, Integral) else float(value)
     if value is not None and not isinstance(value, str | bool | int | float):
         raise ValueError(f"must be text, a number, true, false, null, a list or a mapping, not {type(value).__name__}")
-    return Leaf(hold(value), place)
+    return Leaf(check_scalar(value), place)
 
 
 def _set(node: Node | None, parts: list[str], value: Node, path: tuple[str, ...], faults: Faults) -> Node:

@@ -36,13 +36,13 @@ def resolve(text: str) -> Scalar:
         if pattern.fullmatch(text):
             if len(text) > _LONGEST_NUMBER:
                 raise ValueError("is too long a number")
-            return hold(int(text, base))
+            return check_scalar(int(text, base))
     if _NOT_FINITE.fullmatch(text):
         raise ValueError("must be a finite number")
-    return hold(float(text)) if _FLOAT.fullmatch(text) else text
+    return check_scalar(float(text)) if _FLOAT.fullmatch(text) else text
 
 
-def hold(value: Scalar) -> Scalar:
+def check_scalar(value: Scalar) -> Scalar:
     """`value` itself, if a recipe can hold it: a 64-bit integer, a finite float, text without control
     characters. Raises ValueError otherwise."""
     if isinstance(value, str):

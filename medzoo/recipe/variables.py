@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from medzoo.recipe.faults import Faults
-from medzoo.recipe.scalars import hold
+from medzoo.recipe.scalars import check_scalar
 from medzoo.recipe.tree import Leaf, Node, Path, Series, Table
 
 LONGEST = 10_000  # characters of a text after its variables are filled in
@@ -68,7 +68,7 @@ def _lookup(body: str | None, environ: Mapping[str, str]) -> str:
     if value is None:
         raise KeyError(match["name"])
     try:
-        hold(value)
+        check_scalar(value)
     except ValueError as error:
         raise ValueError(f"the environment variable {match['name']} {error}") from None
     return value

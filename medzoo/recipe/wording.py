@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from medzoo.recipe.faults import Faults, shown, suggestion
+from medzoo.recipe.faults import Faults, quote_value, suggestion
 from medzoo.recipe.fields import key_of, known_keys
 from medzoo.recipe.tree import Node, Path, Table, child, place_of, plain
 
@@ -44,7 +44,7 @@ _BOUNDS = {
 _SUFFIX = re.compile(r"_(type|parsing|parsing_size|from_float|attributes_type|exact_type|sub_type|unicode)$")
 
 
-def report(
+def report_validation_error(
     error: ValidationError,
     root: Node,
     at: Path,
@@ -73,7 +73,7 @@ def report(
     for path, details in values.items():
         place = place_of(root, path)
         if not faults.at(place, path):
-            faults.add(place, path, *_say(details, root, path, words))
+            faults.add(place, path, *_word_errors(details, root, path, words))
     return None if values else unknown
 
 
@@ -94,7 +94,9 @@ def _inside(root: Node, at: Path, model: type[BaseModel], detail: ErrorDetails) 
     return tuple(path)
 
 
-def _say(details: list[ErrorDetails], root: Node, path: Path, words: Mapping[str, str]) -> tuple[str, str | None]:
+def _word_errors(
+    details: list[ErrorDetails], root: Node, path: Path, words: Mapping[str, str]
+) -> tuple[str, str | None]:
     """The message and hint for all errors of one value (several where it may be one thing or another)."""
     if any(detail["type"] == "missing" for detail in details):
         return "is missing", None
@@ -102,19 +104,19 @@ def _say(details: list[ErrorDetails], root: Node, path: Path, words: Mapping[str
     choices: list[str] = []
     for detail in details:
         choices += _choices(detail)
-        phrase = _want(detail, words)
+        phrase = _requirement(detail, words)
         if phrase is None:
-            return _free(detail), None
+            return _own_sentence(detail), None
         if phrase not in wanted:
             wanted.append(phrase)
     if "a number" in wanted and "a whole number" in wanted:
         wanted.remove("a whole number")
     value = _value(root, path)
     hint = suggestion(value, choices) if isinstance(value, str) else None
-    return f"must be {' or '.join(wanted)}, not {shown(value)}", hint
+    return f"must be {' or '.join(wanted)}, not {quote_value(value)}", hint
 
 
-def _want(detail: ErrorDetails, words: Mapping[str, str]) -> str | None:
+def _requirement(detail: ErrorDetails, words: Mapping[str, str]) -> str | None:
     """The demand of an error as words after "must be"; None where the error is no such demand."""
     kind, context = detail["type"], detail.get("ctx", {})
     if kind in ("literal_error", "enum"):
@@ -141,7 +143,7 @@ def _number(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) and abs(value) < 1e6 else str(value)
 
 
-def _free(detail: ErrorDetails) -> str:
+def _own_sentence(detail: ErrorDetails) -> str:
     """Errors that are sentences of their own."""
     kind, context = detail["type"], detail.get("ctx", {})
     if kind in ("too_short", "too_long"):

@@ -12,8 +12,8 @@ from medzoo.report.sections import (
     describe_calibration,
     elsewhere_section,
     findings_section,
+    format_number,
     metric_text,
-    number,
     protocols_note,
     regions_section,
     retrain_command,
@@ -110,7 +110,7 @@ def _calibration(manifest: Mapping[str, Any]) -> str:
             "",
             "| mean confidence | right (95 % interval, Wilson) | items |",
             "| --- | --- | --- |",
-            *[f"| {number(row['confidence'])} | {_share(row)} | {row['n']} |" for row in rows],
+            *[f"| {format_number(row['confidence'])} | {_share(row)} | {row['n']} |" for row in rows],
         ]
     return "\n".join(["## Calibration", "", *parts])
 

@@ -19,8 +19,8 @@ from medzoo.report.sections import (
     SHEET,
     describe_calibration,
     describe_fact,
+    format_number,
     metric_text,
-    number,
     retrain_command,
     shared_interval,
 )
@@ -77,8 +77,10 @@ def _headline_metrics(metrics: Sequence[Mapping[str, Any]], *, task: str) -> lis
 
 
 def _tile(metric: Mapping[str, Any]) -> str:
-    words = "" if metric.get("low") is None else f"{number(metric['low'])} to {number(metric['high'])}"
-    return f"<div class='tile'>{escape(metric['name'])}<b>{number(metric['value'])}</b><small>{words}</small></div>"
+    words = "" if metric.get("low") is None else f"{format_number(metric['low'])} to {format_number(metric['high'])}"
+    return (
+        f"<div class='tile'>{escape(metric['name'])}<b>{format_number(metric['value'])}</b><small>{words}</small></div>"
+    )
 
 
 def _row(metric: Mapping[str, Any], protocol: str) -> str:

@@ -14,13 +14,13 @@ def metric_text(metric: Mapping[str, Any]) -> str:
     """Format a metric with its interval if it has one: "0.912 (0.874 to 0.941)"."""
     if metric["value"] is None:
         return "not defined"
-    value = number(metric["value"])
+    value = format_number(metric["value"])
     if metric.get("low") is None:
         return value
-    return f"{value} ({number(metric['low'])} to {number(metric['high'])})"
+    return f"{value} ({format_number(metric['low'])} to {format_number(metric['high'])})"
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
     """Three decimals, none from a hundred on."""
     return f"{value:.3f}" if abs(value) < 100 else f"{value:.0f}"
 

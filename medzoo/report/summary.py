@@ -41,7 +41,7 @@ def result_line(answer: Mapping[str, Any]) -> str:
     if "detections" in answer:
         found = answer["detections"]
         words = [
-            f"{d['label']} {d['score']:.2f} at {[round(v) for v in d['box']]}{_judged(d.get('members', {}))}"
+            f"{d['label']} {d['score']:.2f} at {[round(v) for v in d['box']]}{_members_text(d.get('members', {}))}"
             for d in found[:5]
         ]
         more = f", and {len(found) - 5} more" if len(found) > 5 else ""
@@ -64,7 +64,7 @@ def result_line(answer: Mapping[str, Any]) -> str:
     )
 
 
-def _judged(members: Mapping[str, Mapping[str, float]]) -> str:
+def _members_text(members: Mapping[str, Mapping[str, float]]) -> str:
     """The probabilities of a pipeline's classifiers for one box, in brackets."""
     said = [f"{name}: {max(p, key=p.__getitem__)} {max(p.values()):.2f}" for name, p in members.items()]
     return f" ({', '.join(said)})" if said else ""

@@ -42,10 +42,10 @@ class Classification(Result):
     def _summary(self) -> str:
         probability = self.probabilities.get(self.label)
         words = self.label if probability is None else f"{self.label} {probability:.2f}"
-        return words if self._doubt is None else f"{words}, {self._doubt}"
+        return words if self._conformal_words is None else f"{words}, {self._conformal_words}"
 
     @property
-    def _doubt(self) -> str | None:
+    def _conformal_words(self) -> str | None:
         """The conformal set in words where it is not the one label."""
         if self.label_set is None or self.sure:
             return None
@@ -81,7 +81,7 @@ class Classification(Result):
         self._refuse_sources(path)
         if self.image is None:
             raise UserError("the image was not kept with this result, it cannot be drawn", self.input)
-        doubt = f", {self._doubt}" if self._doubt else ""
+        doubt = f", {self._conformal_words}" if self._conformal_words else ""
         title = options.pop("title", f"{self.model}: {self.label}{doubt}")
         if self.outline is not None:
             from medzoo.plots.mass import plot_mass

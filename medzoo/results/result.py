@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 
 from medzoo.errors import UserError
 from medzoo.escape import escaped, json_text
-from medzoo.io.atomic import atomic_write, spare
+from medzoo.io.atomic import atomic_write, protect_inputs
 from medzoo.io.formats import suffix
 from medzoo.types import Image
 
@@ -77,4 +77,4 @@ class Result(ABC):
         """Refuse a path that is one of the files the image was read from."""
         image = self.image
         files = (self.input,) if image is None else (image.source, *map(str, image.meta.get("files", ())))
-        spare(path, *files)
+        protect_inputs(path, *files)

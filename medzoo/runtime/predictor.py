@@ -102,7 +102,7 @@ class Predictor:
         """Pickle path and digest of the model and the settings; no weights, no code."""
         if self.reopen is None:
             raise TypeError("a Predictor of an in-memory backend cannot be pickled; use one from medzoo.load")
-        return _reopened, (self.reopen, self._threshold, self.time_limit)
+        return _reopen, (self.reopen, self._threshold, self.time_limit)
 
     @overload
     def predict(
@@ -346,7 +346,7 @@ class Predictor:
         }
 
 
-def _reopened(reopen: Callable[[], Predictor], threshold: float, time_limit: float | None) -> Predictor:
+def _reopen(reopen: Callable[[], Predictor], threshold: float, time_limit: float | None) -> Predictor:
     """Rebuild a pickled Predictor. Raises UserError, see `reopen`."""
     predictor = reopen()
     predictor._threshold, predictor.time_limit = threshold, time_limit

@@ -169,7 +169,7 @@ class LimitedProtocol(_StreamingProtocol):
         if self._head <= most:
             super().on_headers_complete()
             return
-        app, self.app = self.app, _Refusing(431, f"the request header is larger than {most} bytes")
+        app, self.app = self.app, _RefusingApp(431, f"the request header is larger than {most} bytes")
         super().on_headers_complete()
         self.app = app
 
@@ -247,11 +247,11 @@ class _HealthOnly:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app: ASGIApp = self._app
         if not scope["path"].startswith(HEALTH):
-            app = _Refusing(503, "too many connections; try again later", headers={"Retry-After": "1"})
+            app = _RefusingApp(503, "too many connections; try again later", headers={"Retry-After": "1"})
         await app(scope, receive, send)
 
 
-class _Refusing:
+class _RefusingApp:
     """ASGI app that responds with one error and closes the connection."""
 
     def __init__(self, status: int, message: str, *, headers: dict[str, str] | None = None) -> None:

@@ -31,7 +31,7 @@ _GROWN = 128 << 20  # bytes; a decoder that took more than this for a request is
 
 
 @dataclass
-class _Unrun:
+class _UnusedBackend:
     """Placeholder for the backend of a Predictor that only prepares."""
 
     metadata: Metadata
@@ -42,11 +42,11 @@ class _Unrun:
         raise NotImplementedError
 
 
-class _Preparing(Predictor):
+class _PreparingPredictor(Predictor):
     """A Predictor of which only `prepare` is used."""
 
     def __init__(self, metadata: Metadata, *, only_pictures: bool) -> None:
-        super().__init__(_Unrun(metadata))
+        super().__init__(_UnusedBackend(metadata))
         self._only_pictures = only_pictures
 
     @property
@@ -113,10 +113,10 @@ def _decode(control: socket.socket, descriptor: int, *, memory: int, folder: str
         die_with_parent(parent)
         limit_memory(memory)
         restrict_access([folder])
-        models: dict[str, _Preparing] = {}
+        models: dict[str, _PreparingPredictor] = {}
         before = _resident()
         while (request := receive(connection)) is not None:
-            answer = _answer(request, models)
+            answer = _process(request, models)
             answer["last"] = answer.get("failed") is not None or _resident() - before > _GROWN
             send(connection, answer)
             if answer["last"]:
@@ -126,7 +126,7 @@ def _decode(control: socket.socket, descriptor: int, *, memory: int, folder: str
     os._exit(code)
 
 
-def _answer(request: dict[str, Any], models: dict[str, _Preparing]) -> dict[str, Any]:
+def _process(request: dict[str, Any], models: dict[str, _PreparingPredictor]) -> dict[str, Any]:
     """Process a request; return its "value", or a user's "fault", or the cause under "failed"."""
     try:
         limit_time(request["seconds"])
@@ -135,7 +135,7 @@ def _answer(request: dict[str, Any], models: dict[str, _Preparing]) -> dict[str,
         name = request["model"]
         if (stored := request.get("metadata")) is not None:
             metadata = Metadata.model_validate_json(stored)
-            models[name] = _Preparing(metadata, only_pictures=request["only_pictures"])
+            models[name] = _PreparingPredictor(metadata, only_pictures=request["only_pictures"])
         with limited(Limits(**request["limits"])):
             return {"value": models[name].prepare(Path(request["path"]))}
     except UserError as error:

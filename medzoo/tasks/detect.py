@@ -78,7 +78,7 @@ class Detect(Task):
     def draw_case(self, result: Detections, sample: Sample) -> Any:
         """See Task.draw_case."""
         from medzoo.plots.overlay import draw_boxes
-        from medzoo.plots.sheet import beside
+        from medzoo.plots.sheet import side_by_side
         from medzoo.plots.three_views import three_views
 
         image, labels = sample.image, result.labels
@@ -87,14 +87,14 @@ class Detect(Task):
             return draw_boxes(image, result.boxes, result.scores, result.classes, labels, truth=truth.boxes)
         found = three_views(image, boxes=result.boxes, scores=result.scores, classes=result.classes, labels=labels)
         there = three_views(image, boxes=truth.boxes, classes=truth.labels, labels=labels)
-        return beside((found, there), ("answer", "truth"), below=True)
+        return side_by_side((found, there), ("answer", "truth"), below=True)
 
     def case_masks(self, result: Detections, sample: Sample) -> tuple[Array, Array]:
         """See Task.case_masks: 1 inside any box."""
         there: Any = sample.target
         shape = sample.image.shape
-        truth = sample.mask.astype(np.uint8) if sample.mask is not None else _filled(there.boxes, shape)
-        return _filled(result.boxes, shape), truth
+        truth = sample.mask.astype(np.uint8) if sample.mask is not None else _filled_boxes(there.boxes, shape)
+        return _filled_boxes(result.boxes, shape), truth
 
     def curves(self, scores: DetectScores, protocol: str) -> list[str]:
         """See Task.curves: FROC, precision and recall."""
@@ -111,7 +111,7 @@ class Detect(Task):
         )
 
 
-def _filled(boxes: Array, shape: tuple[int, ...]) -> Array:
+def _filled_boxes(boxes: Array, shape: tuple[int, ...]) -> Array:
     """(I, J, K) uint8: 1 inside any box."""
     mask = np.zeros(shape, np.uint8)
     for box in np.asarray(boxes, float).reshape(-1, 6):

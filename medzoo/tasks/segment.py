@@ -76,7 +76,7 @@ class Segment(Task):
     def draw_case(self, result: Segmentation, sample: Sample) -> Any:
         """See Task.draw_case."""
         from medzoo.plots.overlay import draw_mask
-        from medzoo.plots.sheet import beside
+        from medzoo.plots.sheet import side_by_side
         from medzoo.plots.three_views import three_views
 
         image, volume = sample.image, sample.image.affine is not None
@@ -85,7 +85,7 @@ class Segment(Task):
             both = [three_views(image, mask=mask, labels=result.labels) for mask in masks]
         else:
             both = [draw_mask(image, mask, result.labels) for mask in masks]
-        return beside(both, ("answer", "truth"), below=volume)
+        return side_by_side(both, ("answer", "truth"), below=volume)
 
     def case_masks(self, result: Segmentation, sample: Sample) -> tuple[Array, Array]:
         """See Task.case_masks."""

@@ -13,7 +13,7 @@ from medzoo.errors import UserError
 from medzoo.nn.net import Net
 from medzoo.recipe import Recipe, read_recipe_text
 from medzoo.report.console import Console
-from medzoo.training.run_folder import autotuned_before
+from medzoo.training.run_folder import previous_autotune
 
 _LIMIT = 1024
 _STEPS = 10  # that an epoch is left with, at least
@@ -29,7 +29,7 @@ def autotune(recipe: Recipe, net: Net, data: OpenData, *, folder: Path, resume: 
     if not recipe.train.find:
         return recipe
     _possible(recipe)
-    if resume and (before := autotuned_before(folder, recipe.digest)):
+    if resume and (before := previous_autotune(folder, recipe.digest)):
         return read_recipe_text(before, recipe.source, catalog=Catalog())
     from medzoo.training.batch_size import largest_batch
     from medzoo.training.fit import configure_loss

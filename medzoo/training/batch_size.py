@@ -30,7 +30,7 @@ def largest_batch(net: Net, batches: Batches, *, limit: int = 1024, device: str 
     probe = copy.deepcopy(net).to(device).train()
     sample = batches.batch(0, 0)
     if device == "cpu":
-        limit = min(limit, int(_SHARE * free_memory() / (_TIMES * _kept(probe, sample))))
+        limit = min(limit, int(_SHARE * free_memory() / (_TIMES * _saved_bytes(probe, sample))))
     low, high = 0, 1
     while high <= limit and _fits(probe, sample, high, device):
         low, high = high, high * 2
@@ -62,7 +62,7 @@ def _text(path: str) -> str:
         return ""
 
 
-def _kept(net: Net, sample: Batch) -> float:
+def _saved_bytes(net: Net, sample: Batch) -> float:
     """Bytes that backward keeps of each further item."""
     sizes = []
     for count in (2, 4):
@@ -96,10 +96,10 @@ def _fits(net: Net, sample: Batch, count: int, device: str) -> bool:
 
 def _total(net: Net, sample: Batch, count: int, device: str) -> Tensor:
     places = [place % len(sample[0]) for place in range(count)]
-    batch = move_data_to_device(tuple(_taken(part, places) for part in sample), device)
+    batch = move_data_to_device(tuple(_first_items(part, places) for part in sample), device)
     return torch.stack(list(net.loss(*batch).values())).sum()
 
 
-def _taken(part: Any, places: list[int]) -> Any:
+def _first_items(part: Any, places: list[int]) -> Any:
     """These items of one part of a batch: a tensor, or a list of what there is for each item."""
     return part[places] if isinstance(part, Tensor) else [part[place] for place in places]

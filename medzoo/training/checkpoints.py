@@ -30,7 +30,7 @@ from medzoo.errors import UserError
 from medzoo.io.atomic import atomic_write
 from medzoo.io.durable import sync_folder
 from medzoo.recipe.train import CheckpointSection
-from medzoo.training.processes import INTERRUPTED, REQUEUE, endings
+from medzoo.training.processes import INTERRUPTED, REQUEUE, ending_signals
 
 log = logging.getLogger("medzoo.training")
 _NAME = re.compile(r"step-(\d+)-([0-9a-f]{16})\.ckpt")
@@ -60,7 +60,7 @@ class AtomicCheckpoints(TorchCheckpointIO):  # type: ignore[misc]
                 # Named beside it before it is there; a kill in between leaves both digests, and either file is whole.
                 known = _digests(target)[-1:]
                 lines = "".join(f"{one}  {target.name}\n" for one in (*known, digest))
-                atomic_write(_beside(target), lambda handle: handle.write(lines.encode()))
+                atomic_write(_digest_file(target), lambda handle: handle.write(lines.encode()))
             atomic_write(target, lambda handle: handle.write(raw))
             sync_folder(target.parent)
         except UserError as error:
@@ -69,7 +69,7 @@ class AtomicCheckpoints(TorchCheckpointIO):  # type: ignore[misc]
             raise UserError(fault.message, fault.where, hint) from error
 
 
-def _beside(path: Path) -> Path:
+def _digest_file(path: Path) -> Path:
     """The file that holds the digests of a checkpoint whose name has none."""
     return path.with_name(f"{path.name}.sha256")
 
@@ -77,7 +77,7 @@ def _beside(path: Path) -> Path:
 def _digests(path: Path) -> list[str]:
     """The digests that a checkpoint may have, the newest last; none where none were written."""
     try:
-        return [line.split()[0] for line in _beside(path).read_text(encoding="ascii").splitlines() if line.strip()]
+        return [line.split()[0] for line in _digest_file(path).read_text(encoding="ascii").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError):
         return []
 
@@ -90,7 +90,7 @@ def read_checked(path: Path) -> bytes:
     except OSError as error:
         raise UserError(f"the best weights are gone: {error.strerror}", str(path), again) from error
     if hashlib.sha256(raw).hexdigest() not in _digests(path):
-        raise UserError(f"is damaged: it differs from the digest in {_beside(path).name}", str(path), again)
+        raise UserError(f"is damaged: it differs from the digest in {_digest_file(path).name}", str(path), again)
     return raw
 
 
@@ -113,7 +113,9 @@ class Checkpoints(pl.Callback):  # type: ignore[misc]
         self._saved_step = trainer.global_step
         self._saved_at = time.monotonic()
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._terminate) for number in (*endings(), signal.SIGINT)}
+            self._before = {
+                number: signal.signal(number, self._terminate) for number in (*ending_signals(), signal.SIGINT)
+            }
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, index: int) -> None:
         step = trainer.global_step
@@ -150,7 +152,7 @@ class Checkpoints(pl.Callback):  # type: ignore[misc]
         step = trainer.global_step
         trainer.save_checkpoint(self.folder / f"step-{step:09}-{{digest}}.ckpt")
         if trainer.is_global_zero:
-            for path in saved(self.folder)[self.settings.keep :]:
+            for path in list_checkpoints(self.folder)[self.settings.keep :]:
                 path.unlink(missing_ok=True)
         self._saved_step, self._saved_at = step, time.monotonic()
         self.seconds += self._saved_at - start
@@ -183,7 +185,7 @@ class BestWeights(ModelCheckpoint):  # type: ignore[misc]
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See ModelCheckpoint, which forgets the best score when the folder is another."""
-        super().load_state_dict(_moved(state, str(state.get("dirpath", "")), str(self.dirpath)))
+        super().load_state_dict(_with_paths_moved(state, str(state.get("dirpath", "")), str(self.dirpath)))
 
     def weights(self) -> tuple[dict[str, Any], float | None]:
         """The best weights and their score; ({}, None) before there are any. Raises UserError if they are gone."""
@@ -198,10 +200,10 @@ class BestWeights(ModelCheckpoint):  # type: ignore[misc]
         return state, float(self.best_model_score) if self.best_model_score is not None else None
 
 
-def _moved(value: Any, old: str, new: str) -> Any:
+def _with_paths_moved(value: Any, old: str, new: str) -> Any:
     """Paths below `old` as paths below `new`, in a state of nested dictionaries."""
     if isinstance(value, dict):
-        return {_moved(key, old, new): _moved(one, old, new) for key, one in value.items()}
+        return {_with_paths_moved(key, old, new): _with_paths_moved(one, old, new) for key, one in value.items()}
     if isinstance(value, str) and old and value.startswith(old):
         return new + value.removeprefix(old)
     return value
@@ -221,7 +223,7 @@ def requeue() -> None:
         log.warning("the state is saved, but SLURM did not requeue job %s: %s", job, said)
 
 
-def saved(folder: Path) -> list[Path]:
+def list_checkpoints(folder: Path) -> list[Path]:
     """The rotating states of a folder, newest first."""
     found = [path for path in folder.glob("step-*.ckpt") if _NAME.fullmatch(path.name)]
     return sorted(found, key=lambda path: path.name, reverse=True)
@@ -232,12 +234,12 @@ def step_of(path: Path) -> int:
     return int(path.name.split("-")[1])
 
 
-def newest(folder: Path, *, say: Callable[[str], None]) -> Path | None:
+def newest_checkpoint(folder: Path, *, say: Callable[[str], None]) -> Path | None:
     """The newest state that is whole; each damaged one is told of and passed over. None where there is none.
 
     Raises UserError if states are there but all of them are damaged.
     """
-    paths = saved(folder)
+    paths = list_checkpoints(folder)
     for path in folder.glob(".*.ckpt"):  # what a kill left half written
         path.unlink(missing_ok=True)
     for path in paths:
@@ -250,8 +252,8 @@ def newest(folder: Path, *, say: Callable[[str], None]) -> Path | None:
     return None
 
 
-def forget(folder: Path) -> None:
+def remove_checkpoints(folder: Path) -> None:
     """Remove the states of an earlier run, for one that starts anew."""
     best = folder / "best.ckpt"
-    for path in [*saved(folder), best, _beside(best), *folder.glob(".*.ckpt")]:
+    for path in [*list_checkpoints(folder), best, _digest_file(best), *folder.glob(".*.ckpt")]:
         path.unlink(missing_ok=True)

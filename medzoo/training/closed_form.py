@@ -11,7 +11,7 @@ from medzoo.nn.net import Net
 from medzoo.recipe import TrainSection
 from medzoo.report.console import Console
 from medzoo.training.fit import FitReport, Launcher, fit_gradient, predict_all
-from medzoo.training.launch import local
+from medzoo.training.launch import launch_local
 
 
 def fit_closed_form(net: Net, train: Batches) -> FitReport:
@@ -36,7 +36,7 @@ def fit_both(
     console: Console,
     resume: bool = False,
     name: str = "medzoo",
-    launcher: Launcher = local,
+    launcher: Launcher = launch_local,
 ) -> FitReport:
     """Train by gradient on `train`, where the net has trainable parameters; then fit in closed form on `solve_on`, then
     calibrate on `calibrate_on`.

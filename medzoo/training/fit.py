@@ -21,15 +21,23 @@ from medzoo.inputs.images import ImageBatches, OrderedImages
 from medzoo.nn.net import Net
 from medzoo.recipe import TrainSection
 from medzoo.report.console import Console
-from medzoo.training.checkpoints import AtomicCheckpoints, BestWeights, Checkpoints, Preempted, forget, newest, step_of
+from medzoo.training.checkpoints import (
+    AtomicCheckpoints,
+    BestWeights,
+    Checkpoints,
+    Preempted,
+    newest_checkpoint,
+    remove_checkpoints,
+    step_of,
+)
 from medzoo.training.curve import FILE, CurvePicture
 from medzoo.training.gradient import LOSS, GradientModule
-from medzoo.training.launch import Gathered, Launch, local
+from medzoo.training.launch import GatherWeights, Launch, launch_local
 from medzoo.training.loggers import make_loggers
 from medzoo.training.process_monitor import LostProcessError, ProcessMonitor
-from medzoo.training.processes import is_first
+from medzoo.training.processes import is_main_process
 from medzoo.training.progress import ProgressBar
-from medzoo.training.trainer import Loaders, make_trainer, precision_options, quiet
+from medzoo.training.trainer import Loaders, make_trainer, precision_options, quiet_lightning
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,7 @@ def fit_gradient(
     console: Console,
     resume: bool = False,
     name: str = "medzoo",
-    launcher: Launcher = local,
+    launcher: Launcher = launch_local,
 ) -> FitReport:
     """Train `net` in place and leave it with its best weights (by `train.monitor` or the validation loss) or, by
     `train.choose` or without validation items, with the last ones; and calibrated on validation items.
@@ -138,18 +146,18 @@ def _fit_net(net: Net, settings: TrainSection, train: Batches, val: Batches | No
     # Sharding takes the parameters of what it trains apart; what it learns is put into `net` at the end.
     learner = copy.deepcopy(net) if sharded else net
     module = GradientModule(learner, settings, steps=steps)
-    gathered = Gathered()
+    gathered = GatherWeights()
     bar = ProgressBar(steps=steps, console=console)
     checkpoints = folder / "checkpoints"
     per_epoch = -(-len(train) // settings.accumulate)
     states = Checkpoints(checkpoints, settings.checkpoint, steps_per_epoch=per_epoch)
     resume_from = None
     if options.resume:
-        resume_from = newest(checkpoints, say=console.print)
+        resume_from = newest_checkpoint(checkpoints, say=console.print)
         where = f"from step {step_of(resume_from)}" if resume_from else "from the start: nothing was saved"
         console.print(f"resumes {where}")
-    elif is_first():
-        forget(checkpoints)
+    elif is_main_process():
+        remove_checkpoints(checkpoints)
     start = step_of(resume_from) if resume_from else 0
     picture = CurvePicture(folder / FILE, bar, title=options.name)
     monitor = ProcessMonitor(console)
@@ -167,8 +175,8 @@ def _fit_net(net: Net, settings: TrainSection, train: Batches, val: Batches | No
         callbacks.append(gathered)
     if settings.ema:
         callbacks.append(EMAWeightAveraging(decay=settings.ema))
-    with quiet():
-        loggers = make_loggers(settings.logger, folder, run=options.name, start=start) if is_first() else []
+    with quiet_lightning():
+        loggers = make_loggers(settings.logger, folder, run=options.name, start=start) if is_main_process() else []
         launch = options.launcher(settings)
         arithmetic, scaled = precision_options(settings)
         trainer = make_trainer(

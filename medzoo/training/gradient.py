@@ -82,7 +82,7 @@ class GradientModule(pl.LightningModule):  # type: ignore[misc]
 
     def on_validation_epoch_end(self) -> None:
         total, count = (sum(column) for column in zip(*self._losses, strict=True)) if self._losses else (0.0, 0)
-        sums = _added([total, float(count)])
+        sums = _sum_over_processes([total, float(count)])
         self._losses.clear()
         if not sums[1]:
             raise UserError("no validation item could be read", where="data")
@@ -97,7 +97,7 @@ class GradientModule(pl.LightningModule):  # type: ignore[misc]
         schedule = make_schedule(optimiser, self.settings, steps=self.steps)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _laid_out(self, image: Any) -> Any:
+    def _channels_last(self, image: Any) -> Any:
         if self.settings.channels_last and isinstance(image, Tensor) and image.ndim == 4:
             return image.contiguous(memory_format=torch.channels_last)
         return image
@@ -107,9 +107,9 @@ class GradientModule(pl.LightningModule):  # type: ignore[misc]
         world = int(self.trainer.world_size)
         if world == 1:
             return 1.0
-        return count * world / _added([float(count)], device=self.device)[0]
+        return count * world / _sum_over_processes([float(count)], device=self.device)[0]
 
-    def _refuse(self, losses: dict[str, Tensor], index: int, *, validation: bool = False) -> None:
+    def _refuse_non_finite(self, losses: dict[str, Tensor], index: int, *, validation: bool = False) -> None:
         values = ", ".join(f"{name} = {float(value):g}" for name, value in losses.items())
         feed: Any = getattr(getattr(self.trainer, "datamodule", None), "val" if validation else "train", None)
         files = ""
@@ -123,7 +123,7 @@ class GradientModule(pl.LightningModule):  # type: ignore[misc]
             hint="the last checkpoint is kept; lower train.lr or set train.clip",
         )
 
-    def _of_all(self, own: list[Any]) -> list[Any]:
+    def _gather_all(self, own: list[Any]) -> list[Any]:
         """The answers of all processes."""
         if self.trainer.world_size == 1:
             return own
@@ -132,7 +132,7 @@ class GradientModule(pl.LightningModule):  # type: ignore[misc]
         return [answer for share in everyone for answer in share]
 
 
-def _added(values: list[float], device: Any = "cpu") -> list[float]:
+def _sum_over_processes(values: list[float], device: Any = "cpu") -> list[float]:
     """The sums over all processes."""
     if not (dist.is_available() and dist.is_initialized()):
         return values

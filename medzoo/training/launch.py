@@ -25,7 +25,7 @@ class Launch:
     plugins: tuple[Any, ...] = field(default=())
 
 
-def local(settings: TrainSection) -> Launch:
+def launch_local(settings: TrainSection) -> Launch:
     """Processes that Lightning starts itself, or finds started by torchrun or SLURM."""
     if settings.strategy == "fsdp" and not torch.cuda.is_available():
         raise UserError("fsdp needs GPUs, and there is none here", "train.strategy", "strategy: ddp, or auto")
@@ -33,14 +33,14 @@ def local(settings: TrainSection) -> Launch:
         "accelerator": "auto",
         "devices": settings.devices,
         "num_nodes": settings.nodes,
-        "strategy": Sharded() if settings.strategy == "fsdp" else settings.strategy,
+        "strategy": ShardedStrategy() if settings.strategy == "fsdp" else settings.strategy,
     }
     # Requeueing is ours: Lightning would save in the middle of a step.
     plugins = (SLURMEnvironment(auto_requeue=False),) if SLURMEnvironment.detect() else ()
     return Launch(options, plugins)
 
 
-def ray_worker(settings: TrainSection) -> Launch:
+def launch_ray_worker(settings: TrainSection) -> Launch:
     """Processes that Ray Train has started: this is one of them."""
     from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment
 
@@ -52,18 +52,18 @@ def ray_worker(settings: TrainSection) -> Launch:
     )
 
 
-UNIT = 1_000_000  # parameters from which a layer is gathered and let go of by itself
+MIN_WRAPPED_PARAMETERS = 1_000_000  # parameters from which a layer is gathered and let go of by itself
 
 
-class Sharded(FSDPStrategy):  # type: ignore[misc]
+class ShardedStrategy(FSDPStrategy):  # type: ignore[misc]
     """FSDP of parameters, gradients and optimiser over GPUs, large layers one by one."""
 
     def __init__(self) -> None:
-        policy: Any = partial(size_based_auto_wrap_policy, min_num_params=UNIT)
+        policy: Any = partial(size_based_auto_wrap_policy, min_num_params=MIN_WRAPPED_PARAMETERS)
         super().__init__(auto_wrap_policy=policy, state_dict_type="full")
 
 
-class Gathered(pl.Callback):  # type: ignore[misc]
+class GatherWeights(pl.Callback):  # type: ignore[misc]
     """Puts sharded weights together when a training ends, in its first process."""
 
     def __init__(self) -> None:

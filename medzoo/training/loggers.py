@@ -65,22 +65,22 @@ def make_loggers(names: Sequence[LoggerName], folder: Path, *, run: str, start: 
     return found
 
 
-class _Steady:
+class _FaultTolerant:
     """Mixed into a logger: whatever fails in it is told once, and is no reason to stop."""
 
     told = False
 
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
         """See Logger."""
-        self._guarded(lambda: super(_Steady, self).log_metrics(metrics, step))  # type: ignore[misc]
+        self._guarded(lambda: super(_FaultTolerant, self).log_metrics(metrics, step))  # type: ignore[misc]
 
     def save(self) -> None:
         """See Logger."""
-        self._guarded(lambda: super(_Steady, self).save())  # type: ignore[misc]
+        self._guarded(lambda: super(_FaultTolerant, self).save())  # type: ignore[misc]
 
     def finalize(self, status: str) -> None:
         """See Logger."""
-        self._guarded(lambda: super(_Steady, self).finalize(status))  # type: ignore[misc]
+        self._guarded(lambda: super(_FaultTolerant, self).finalize(status))  # type: ignore[misc]
 
     def _guarded(self, call: Callable[[], Any]) -> None:
         try:
@@ -95,7 +95,7 @@ class _Steady:
         """Put back what the logger needs, if somebody took it away."""
 
 
-class CSV(_Steady, lightning.CSVLogger):  # type: ignore[misc]
+class CSV(_FaultTolerant, lightning.CSVLogger):  # type: ignore[misc]
     """logs/csv/metrics.csv. Lightning's own begins the file anew whenever a run goes on; here its rows stay."""
 
     def __init__(self, folder: Path, *, start: int) -> None:
@@ -117,7 +117,7 @@ class CSV(_Steady, lightning.CSVLogger):  # type: ignore[misc]
         Path(self.log_dir).mkdir(parents=True, exist_ok=True)
 
 
-class TensorBoard(_Steady, lightning.TensorBoardLogger):  # type: ignore[misc]
+class TensorBoard(_FaultTolerant, lightning.TensorBoardLogger):  # type: ignore[misc]
     """Event files in logs/tensorboard."""
 
     def __init__(self, folder: Path, *, start: int) -> None:
@@ -132,13 +132,13 @@ class TensorBoard(_Steady, lightning.TensorBoardLogger):  # type: ignore[misc]
 
 
 def _mlflow(folder: Path, run: str, start: int) -> Any:
-    kind = type("MLflow", (_Steady, lightning.MLFlowLogger), {})
+    kind = type("MLflow", (_FaultTolerant, lightning.MLFlowLogger), {})
     place = {} if os.environ.get("MLFLOW_TRACKING_URI") else {"save_dir": str(folder / "logs" / "mlflow")}
     return kind(experiment_name="medzoo", run_name=run, **place)
 
 
 def _wandb(folder: Path, run: str, start: int) -> Any:
-    kind = type("WandB", (_Steady, lightning.WandbLogger), {})
+    kind = type("WandB", (_FaultTolerant, lightning.WandbLogger), {})
     place = folder / "logs" / "wandb"
     place.mkdir(parents=True, exist_ok=True)
     return kind(project="medzoo", name=run, id=_identity(folder, "wandb", start), save_dir=place, resume="allow")

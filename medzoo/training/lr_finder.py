@@ -66,10 +66,10 @@ def find_lr(
         optimiser.zero_grad()
         total.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-    return LrSweep(tuple(rates), tuple(losses), _tenth(rates, losses))
+    return LrSweep(tuple(rates), tuple(losses), _tenth_of_best(rates, losses))
 
 
-def _tenth(rates: list[float], losses: list[float]) -> float:
+def _tenth_of_best(rates: list[float], losses: list[float]) -> float:
     """A tenth of the rate of the least loss: there it falls still, and the steps are not yet too long."""
     best = losses.index(min(losses)) if losses else 0
     if not best:

@@ -76,8 +76,8 @@ class ProcessMonitor(pl.Callback):  # type: ignore[misc]
             self.lost = f"process 0 of {world} is gone"
             return
         started = dict(enumerate(getattr(trainer.strategy.launcher, "procs", ()), start=1))
-        with _undisturbed():
-            self.lost = _who(store, rank=rank, world=world, started=started)
+        with _without_sigterm():
+            self.lost = _name_lost(store, rank=rank, world=world, started=started)
 
     def _orphaned(self, trainer: Any) -> bool:
         """True if the first process, which started this one and keeps the store, is gone: torch would say so in many
@@ -97,7 +97,7 @@ def _is_lost_connection(error: BaseException) -> bool:
     return isinstance(error, dist.DistError) or any(word in str(error).lower() for word in _WORDS)
 
 
-def _who(store: Any, *, rank: int, world: int, started: Mapping[int, Any]) -> str:
+def _name_lost(store: Any, *, rank: int, world: int, started: Mapping[int, Any]) -> str:
     """`started`: processes that this one started, by rank."""
     waited_for = set(range(world)) - {rank}
     end = time.monotonic() + _WAIT
@@ -126,7 +126,7 @@ def _ended(number: int, world: int, code: int) -> str:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def _without_sigterm() -> Iterator[None]:
     """Without SIGTERM, which a launcher sends to those that are left: Lightning would answer it by asking them all."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -12,7 +12,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells count: Ctrl-C
 RESTARTS = ("SLURM_RESTART_COUNT", "TORCHELASTIC_RESTART_COUNT")
 
 
-def is_first(environment: Mapping[str, str] = os.environ) -> bool:
+def is_main_process(environment: Mapping[str, str] = os.environ) -> bool:
     """True in the process that writes; the others only compute."""
     return all(environment.get(name, "0") in ("", "0") for name in RANKS)
 
@@ -22,7 +22,7 @@ def is_restarted(environment: Mapping[str, str] = os.environ) -> bool:
     return any(environment.get(name, "0") not in ("", "0") for name in RESTARTS)
 
 
-def endings(environment: Mapping[str, str] = os.environ) -> tuple[signal.Signals, ...]:
+def ending_signals(environment: Mapping[str, str] = os.environ) -> tuple[signal.Signals, ...]:
     """The signals that make a training save its state and end: SIGTERM, and SLURM's early warning (--signal=USR1@90),
     as Lightning reads it."""
     return (signal.SIGTERM, *([signal.SIGUSR1] if "SLURM_JOB_ID" in environment else []))

@@ -13,7 +13,7 @@ from typing import IO, Any
 from medzoo.errors import Fault, UserError
 from medzoo.io.atomic import atomic_write
 from medzoo.io.durable import sync_folder
-from medzoo.training.processes import is_first
+from medzoo.training.processes import is_main_process
 
 _WORDS = {
     "recipe_digest": "another recipe",
@@ -28,14 +28,14 @@ _WORDS = {
 _handles: set[IO[str]] = set()
 
 
-def _let_go() -> None:
+def _release_in_child() -> None:
     """In a process that branches off (a reader of data): the hold is its parent's, and must end with its parent."""
     while _handles:
         _handles.pop().close()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go)
+    os.register_at_fork(after_in_child=_release_in_child)
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def lock_run(folder: Path) -> Iterator[None]:
 
     Processes that a launcher started beside the first share its hold. Raises UserError where another run has it.
     """
-    if not is_first():
+    if not is_main_process():
         yield
         return
     if os.name == "nt":  # has no flock
@@ -76,10 +76,10 @@ def lock_run(folder: Path) -> Iterator[None]:
             _handles.discard(handle)
 
 
-def autotuned_before(folder: Path, asked: str) -> str | None:
+def previous_autotune(folder: Path, asked: str) -> str | None:
     """The resolved recipe that a run into `folder` went on with, after it had looked for what the recipe of the digest
     `asked` left to it; None where there was no such run."""
-    before = _before(folder)
+    before = _previous_record(folder)
     return before["recipe"] if before.get("asked") == asked else None
 
 
@@ -91,10 +91,10 @@ def check_resume(
     `recipe`: the resolved text; `asked`: the digest of the recipe before what it left open was found. Raises UserError
     that names each thing which differs, unless `force`.
     """
-    if not is_first():
+    if not is_main_process():
         return
     if resume and not force:
-        before = _before(folder)
+        before = _previous_record(folder)
         changed = [name for name in facts if name in before and before[name] != facts[name]]
         if changed:
             lines = _lines(before.get("recipe", ""), recipe) if "recipe_digest" in changed else []
@@ -108,7 +108,7 @@ def _file(folder: Path) -> Path:
     return folder / "training" / "run.json"
 
 
-def _before(folder: Path) -> dict[str, Any]:
+def _previous_record(folder: Path) -> dict[str, Any]:
     """The record written when the run began; empty if there is none, or no whole one."""
     try:
         found = json.loads(_file(folder).read_text())

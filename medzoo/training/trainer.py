@@ -17,7 +17,7 @@ from medzoo.errors import UserError
 from medzoo.inputs.batches import Batches, Loader
 from medzoo.nn.torch_backend import SLOW_BFLOAT16, is_emulated
 from medzoo.recipe import TrainSection
-from medzoo.training.processes import is_first
+from medzoo.training.processes import is_main_process
 
 log = logging.getLogger("medzoo.training")
 
@@ -60,7 +60,7 @@ def precision_options(settings: TrainSection) -> tuple[dict[str, Any], list[Any]
     name = settings.precision
     if name == "auto":
         name = "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
-    if name == "bf16" and not torch.cuda.is_available() and is_emulated("cpu") and is_first():
+    if name == "bf16" and not torch.cuda.is_available() and is_emulated("cpu") and is_main_process():
         log.warning("train.precision: bf16: %s", SLOW_BFLOAT16)
     if name == "fp16" and not torch.cuda.is_available() and settings.strategy != "fsdp":
         # Lightning would take bf16 on a CPU, without a word; torch can do what was asked.
@@ -69,7 +69,7 @@ def precision_options(settings: TrainSection) -> tuple[dict[str, Any], list[Any]
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def quiet_lightning() -> Iterator[None]:
     """Lightning's tips and device tables say nothing that the progress bar and the manifest do not."""
     logger = logging.getLogger("pytorch_lightning")
     rank_zero = logging.getLogger("lightning.pytorch.utilities.rank_zero")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from medzoo.escape import as_text, cell
+from medzoo.escape import csv_cell, escape_formula
 from medzoo.io.atomic import atomic_write
 from medzoo.results import Classification, Detections, Failure, Result, Segmentation
 from medzoo.writer import Writer, WriterOptions
@@ -18,7 +18,7 @@ class CsvWriter(Writer):
     """All results in FOLDER/predictions.csv: a row for each box, each label of a mask, each label of a class; one row
     for an input in which nothing was found, and one with a column `error` for an input that was not answered.
 
-    Text is printable (see `escaped`), and none of it is a formula to a spreadsheet (see `cell`).
+    Text is printable (see `escaped`), and none of it is a formula to a spreadsheet (see `csv_cell`).
     """
 
     together = True
@@ -31,18 +31,18 @@ class CsvWriter(Writer):
 
     def write(self, result: Result, base: Path) -> Result:
         """See Writer.write."""
-        head = {"input": cell(result.input), "model": cell(result.model)}
+        head = {"input": csv_cell(result.input), "model": csv_cell(result.model)}
         rows: list[dict[str, Any]] = []
         if isinstance(result, Classification):
-            rows += [head | {"label": cell(k), "probability": f"{p:.6f}"} for k, p in result.probabilities.items()]
+            rows += [head | {"label": csv_cell(k), "probability": f"{p:.6f}"} for k, p in result.probabilities.items()]
         elif isinstance(result, Segmentation):
             ml = result.volumes_ml
             unit, sizes = ("area_px", result.counts) if ml is None else ("volume_ml", ml)
-            rows += [head | {"label": cell(k), unit: f"{v:.6g}"} for k, v in sizes.items()]
+            rows += [head | {"label": csv_cell(k), unit: f"{v:.6g}"} for k, v in sizes.items()]
         elif isinstance(result, Detections):
             names = ("x0", "y0", "x1", "y1") if result.image.affine is None else ("i0", "j0", "k0", "i1", "j1", "k1")
             for one in result.to_dict()["detections"]:
-                row = head | {"label": cell(one["label"]), "score": one["score"]}
+                row = head | {"label": csv_cell(one["label"]), "score": one["score"]}
                 row |= dict(zip(names, one["box"], strict=True))
                 for end, corner in enumerate(one.get("box_mm", ())):
                     row |= {f"{axis}{end}_mm": v for axis, v in zip("xyz", corner, strict=True)}
@@ -55,7 +55,9 @@ class CsvWriter(Writer):
         """See Writer.fail: a row that says why."""
         # The words are one printable line already.
         words = failure.to_dict()["error"]
-        self.rows.append({"input": cell(name), "model": cell(self.options.model), "error": as_text(words)})
+        self.rows.append(
+            {"input": csv_cell(name), "model": csv_cell(self.options.model), "error": escape_formula(words)}
+        )
 
     def close(self) -> None:
         """See Writer.close."""

@@ -10,7 +10,7 @@ import warnings
 
 import pytest
 
-from medzoo.cli.terminal import printable_output, say, show
+from medzoo.cli.terminal import print_message, print_result, printable_output
 from medzoo.errors import Fault, UserError
 from medzoo.escape import escaped, json_text
 
@@ -61,8 +61,8 @@ def test_two_texts_never_look_the_same() -> None:
 def test_words_of_libraries_are_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
     with printable_output():
         warnings.warn("a value\nof a \x1b[2Jheader", UserWarning, stacklevel=1)
-        say("said \x1b]0;title\x07")
-        show("shown \u202e")
+        print_message("said \x1b]0;title\x07")
+        print_result("shown \u202e")
     out, err = capsys.readouterr()
     assert out == "shown \\u202e\n"
     assert err == "warning: a value\\x0aof a \\x1b[2Jheader\nsaid \\x1b]0;title\\x07\n"

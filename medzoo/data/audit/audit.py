@@ -59,17 +59,19 @@ def audit(data: Dataset, split: Split, *, mirrored: bool = True) -> Audit:
     found = near_pairs(prints, mirrored=mirrored) if prints is not None else []
     if mirrored and prints is not None:
         found += turned_duplicates(prints)
-    found = [p for p in found if _same_thing(records[p.a], p)]
-    copied, alike = _copies_apart(data, records[: len(prints or ())], found, mirrored=mirrored)
+    found = [p for p in found if _is_same_object(records[p.a], p)]
+    copied, alike = _split_copies(data, records[: len(prints or ())], found, mirrored=mirrored)
     near = [(records[a], records[b]) for a, b in copied]
     # Parts of one file (slabs of a volume, outlines of a database) are alike by nature; the split's group
     # says what they share.
     near = [(a, b) for a, b in near if (a.item.id, b.item.id) not in known and a.item.files != b.item.files]
     looks = [(records[a], records[b]) for a, b in alike if records[a].item.files != records[b].item.files]
-    leaks = [*_leaks("patient", _persons(records, side), side)]
+    leaks = [*_leaks("patient", _patient_pairs(records, side), side)]
     leaks += [*_leaks("identical", same, side), *_leaks("near", near, side)]
     findings = [finding for record in records for finding in record.findings]
-    findings += _conflicts([*same, *near]) + _repeats(same, near, side) + _unlikely(records, prints)
+    findings += (
+        _conflicts([*same, *near]) + _duplicates_within_part(same, near, side) + _likely_mislabelled(records, prints)
+    )
     findings += [
         Finding("look-alike", a.name, f"looks like {b.name}, but their fine detail differs", b.name)
         for a, b in looks
@@ -83,7 +85,7 @@ def audit(data: Dataset, split: Split, *, mirrored: bool = True) -> Audit:
     return Audit(len(items), splits, tuple(leaks), tuple(findings), unread)
 
 
-def _copies_apart(
+def _split_copies(
     data: Dataset, records: Sequence[ImageRecord], found: Sequence[NearPair], *, mirrored: bool
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     """Separate pairs of records that are copies from pairs that only look alike, both sorted.
@@ -95,7 +97,7 @@ def _copies_apart(
     with_cube, volumes = list(cubes), set(cubes)
     read = data.source if isinstance(data, DerivedDataset) else data.load
 
-    @lru_cache(maxsize=_kept_images(records))
+    @lru_cache(maxsize=_image_budget(records))
     def image(number: int) -> Image:
         return read(records[number].item).image
 
@@ -117,7 +119,7 @@ def _copies_apart(
     return sorted(copied), sorted(alike - copied)
 
 
-def _kept_images(records: Sequence[ImageRecord]) -> int:
+def _image_budget(records: Sequence[ImageRecord]) -> int:
     """The number of images held while pairs are verified; the largest file unpacks to some four times its size."""
     paths = [record.item.files["image"] for record in records if "image" in record.item.files]
     largest = max((path.stat().st_size for path in paths if path.is_file()), default=KEPT)
@@ -149,7 +151,7 @@ def _identical(records: Sequence[ImageRecord]) -> Iterator[Pair]:
         yield from combinations(same, 2) if len(same) < 32 else pairwise(same)
 
 
-def _persons(records: Sequence[ImageRecord], side: dict[str, Any]) -> Iterator[Pair]:
+def _patient_pairs(records: Sequence[ImageRecord], side: dict[str, Any]) -> Iterator[Pair]:
     """One pair of images for each person and each two parts that hold images of them: the first image of either."""
     first: dict[tuple[str, str], dict[str, ImageRecord]] = defaultdict(dict)
     for record in records:
@@ -173,7 +175,7 @@ def _leaks(
             yield Leak(kind, a.name, b.name, (sides[0], sides[1]), (a.item.stratum, b.item.stratum))
 
 
-def _same_thing(record: ImageRecord, pair: NearPair) -> bool:
+def _is_same_object(record: ImageRecord, pair: NearPair) -> bool:
     """True if a near pair, one of which is `record`, agrees more than the scans of two people do."""
     if record.made:
         return pair.whole and pair.detail > MAP_DETAIL
@@ -193,7 +195,7 @@ def _conflicts(pairs: Sequence[Pair]) -> list[Finding]:
     ]
 
 
-def _repeats(
+def _duplicates_within_part(
     same: Sequence[Pair],
     near: Sequence[Pair],
     side: dict[str, Any],
@@ -208,7 +210,7 @@ def _repeats(
     ]
 
 
-def _unlikely(records: Sequence[ImageRecord], prints: Fingerprints | None) -> list[Finding]:
+def _likely_mislabelled(records: Sequence[ImageRecord], prints: Fingerprints | None) -> list[Finding]:
     """Findings on images that look like those of another class."""
     if prints is None:
         return []
@@ -245,18 +247,18 @@ def _outliers(records: Sequence[ImageRecord]) -> list[Finding]:
     found = []
     placed = [r for r in records if r.spacing]
     spacings = np.log([max(r.spacing) for r in placed]), np.log([min(r.spacing) for r in placed])
-    for k in np.flatnonzero(_far(spacings[0], least=0.1) | _far(spacings[1], least=0.1)):
+    for k in np.flatnonzero(_is_outlier(spacings[0], least=0.1) | _is_outlier(spacings[1], least=0.1)):
         size = " x ".join(f"{s:.3g}" for s in placed[k].spacing)
         found.append(Finding("spacing", placed[k].name, f"its spacing of {size} mm is an outlier"))
     read = [r for r in records if r.digest]
     for what, values in (("mean", [r.level for r in read]), ("contrast", [r.contrast for r in read])):
-        for k in np.flatnonzero(_far(np.array(values), least=1e-6)):
+        for k in np.flatnonzero(_is_outlier(np.array(values), least=1e-6)):
             text = f"its {what} of {values[k]:.4g} is an outlier (median {np.median(values):.4g})"
             found.append(Finding("intensity", read[k].name, text))
     return found
 
 
-def _far(values: Array, *, least: float) -> Array:
+def _is_outlier(values: Array, *, least: float) -> Array:
     """(n,) bool: values that lie OUTLIER robust standard deviations (at least `least` each) from the median."""
     if len(values) < FEWEST:
         return np.zeros(len(values), bool)

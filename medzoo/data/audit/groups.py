@@ -14,7 +14,7 @@ from medzoo.data.audit.fingerprint import Fingerprints, fingerprints, shrink
 from medzoo.data.audit.near_duplicates import WAYS, NearPair, near_duplicates, near_groups
 from medzoo.errors import UserError
 from medzoo.io import luma, read_image
-from medzoo.io.cache import code_digest, file_digest, kept
+from medzoo.io.cache import cached_result, code_digest, file_digest
 from medzoo.types import Array, Image
 
 BATCH = 64
@@ -90,7 +90,7 @@ def near_pairs(prints: Fingerprints, *, mirrored: bool = True) -> list[NearPair]
 
     return [
         NearPair(int(a), int(b), score, detail, WAYS[int(way)], bool(whole), (tuple(shared[:4]), tuple(shared[4:])))
-        for a, b, score, detail, way, whole, *shared in kept(
+        for a, b, score, detail, way, whole, *shared in cached_result(
             f"near-duplicates {code_digest()} {mirrored} {digest.hexdigest()}", rows
         ).tolist()
     ]
@@ -107,7 +107,7 @@ def near_duplicate_groups(paths: Mapping[str, Path]) -> dict[str, str]:
 
     # The ending decides which reader a file gets.
     files = [(paths[name].suffix, _digest(paths[name])) for name in names]
-    numbers = kept(f"near-duplicate groups {code_digest()} {files}", groups)
+    numbers = cached_result(f"near-duplicate groups {code_digest()} {files}", groups)
     return {name: names[number] for name, number in zip(names, numbers, strict=True)}
 
 

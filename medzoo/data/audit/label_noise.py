@@ -39,7 +39,7 @@ def find_label_issues(prints: Fingerprints, labels: Sequence[str]) -> list[Label
     counts = np.bincount(given, minlength=len(names))
     if len(names) < 2 or len(given) < FEWEST or counts.min() <= 2 or "" in names:
         return []
-    shares = _shares(_looks(prints), given, counts)
+    shares = _neighbour_shares(_appearance(prints), given, counts)
     best = shares.argmax(axis=1)
     recall = np.array([(best[given == k] == k).mean() for k in range(len(names))])
     chance = 1 / len(names)
@@ -53,7 +53,7 @@ def find_label_issues(prints: Fingerprints, labels: Sequence[str]) -> list[Label
     return sorted(found, key=lambda one: (one.own - one.share, one.image))
 
 
-def _looks(prints: Fingerprints) -> Array:
+def _appearance(prints: Fingerprints) -> Array:
     """(n, d) float32, standardised: grey values, their spread and fine detail, coarsely by place."""
     from scipy.ndimage import gaussian_filter
 
@@ -75,7 +75,7 @@ def _looks(prints: Fingerprints) -> Array:
     return result
 
 
-def _shares(looks: Array, given: Array, counts: Array) -> Array:
+def _neighbour_shares(looks: Array, given: Array, counts: Array) -> Array:
     """(n, labels): weighted share of each label among the nearest others."""
     n = len(looks)
     chosen = np.sort(np.random.default_rng(0).permutation(n)[:REFERENCE])

@@ -51,7 +51,7 @@ def near_duplicates(prints: Fingerprints, *, mirrored: bool = True) -> list[Near
     """
     ways = range(4) if mirrored else range(1)
     best: dict[tuple[int, int], NearPair] = {}
-    for pair in _whole(prints, ways):
+    for pair in _whole_picture_pairs(prints, ways):
         best.setdefault((pair.a, pair.b), pair)
     for found in verify_placements(prints, propose_placements(prints, ways)):
         guess = found.guess
@@ -64,7 +64,7 @@ def near_duplicates(prints: Fingerprints, *, mirrored: bool = True) -> list[Near
 def turned_duplicates(prints: Fingerprints) -> list[NearPair]:
     """Pairs of whole pictures, one of which is the other turned by 90 degrees or transposed, sorted by (a, b)."""
     best: dict[tuple[int, int], NearPair] = {}
-    for pair in _whole(prints, range(4, 8)):
+    for pair in _whole_picture_pairs(prints, range(4, 8)):
         best.setdefault((pair.a, pair.b), pair)
     return [best[key] for key in sorted(best)]
 
@@ -82,7 +82,7 @@ def near_groups(count: int, pairs: Iterable[tuple[int, int]]) -> Array:
     return result
 
 
-def _whole(prints: Fingerprints, ways: Iterable[int]) -> Iterator[NearPair]:
+def _whole_picture_pairs(prints: Fingerprints, ways: Iterable[int]) -> Iterator[NearPair]:
     """Pairs that correlate above CORRELATION at 32 x 32 and whose fine detail agrees too."""
     from scipy.spatial import cKDTree
 
@@ -95,9 +95,9 @@ def _whole(prints: Fingerprints, ways: Iterable[int]) -> Iterator[NearPair]:
     unit = _unit(coarse)
     axes = _cosine_axes()
     tree = cKDTree(unit @ axes)
-    floor = _chance_detail(grids)
+    floor = _chance_agreement(grids)
     for way in ways:
-        turned = unit if way == 0 else _unit(mirror(coarse, way))
+        turned = unit if way == 0 else _unit(reflect(coarse, way))
         found = tree.query_ball_point(turned @ axes, np.sqrt(2 * (1 - CORRELATION)), workers=-1)
         b = np.repeat(np.arange(len(used)), [len(x) for x in found])
         a = np.fromiter((k for x in found for k in x), int, len(b))
@@ -107,14 +107,14 @@ def _whole(prints: Fingerprints, ways: Iterable[int]) -> Iterator[NearPair]:
             score = np.einsum("ij,ij->i", unit[first], turned[second])
             close = score > CORRELATION
             first, second, score = first[close], second[close], score[close]
-            detail = detail_agreement(grids[first], mirror(grids[second], way))
+            detail = detail_agreement(grids[first], reflect(grids[second], way))
             agree = detail > floor
             kept = used[first[agree]], used[second[agree]], score[agree], detail[agree]
             for i, j, s, d in zip(*kept, strict=True):
                 yield NearPair(int(i), int(j), float(s), float(d), WAYS[way], whole=True)
 
 
-def mirror(pictures: Array, way: int) -> Array:
+def reflect(pictures: Array, way: int) -> Array:
     """Pictures (n, h, w) mirrored: 0 not, 1 left-right, 2 up-down, 3 both; with 4 added, transposed before."""
     if way & 4:
         pictures = pictures.swapaxes(1, 2)
@@ -138,7 +138,7 @@ def detail_agreement(a: Array, b: Array) -> Array:
     return result
 
 
-def _chance_detail(grids: Array) -> float:
+def _chance_agreement(grids: Array) -> float:
     """Above what agreement of detail is more than the dataset's own common look (aligned anatomy, frames)."""
     draw = np.random.default_rng(0)
     a, b = draw.integers(0, len(grids), (2, 512))

@@ -24,7 +24,7 @@ SAME = 0.3  # least median correlation of the tiles of copies
 
 def agreement(a: Array, b: Array, pair: NearPair) -> float:
     """Median correlation of fine detail over the tiles of what two grey pictures (H, W) share that have any."""
-    b = turned(b, pair.mirrored)
+    b = oriented_as(b, pair.mirrored)
     here, there = (_pixels(box, picture.shape) for box, picture in zip(pair.shared, (a, b), strict=True))
     size = np.minimum(here[2:] - here[:2], there[2:] - there[:2])
     rough, fine = (_grid(size, longest) for longest in (ALIGNED, FINEST))
@@ -44,7 +44,7 @@ def same_picture(a: Array, b: Array, pair: NearPair) -> bool:
     return agreement(a, b, pair) > SAME
 
 
-def turned(picture: Array, mirrored: str) -> Array:
+def oriented_as(picture: Array, mirrored: str) -> Array:
     """A picture placed as NearPair.mirrored says."""
     if "t" in mirrored:
         picture = picture.T

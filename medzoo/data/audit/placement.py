@@ -64,7 +64,7 @@ def propose_placements(prints: Fingerprints, ways: Sequence[int]) -> list[Placem
             keys = ((pair * 32 + step + 16) * 1024 + cell[:, 0]) * 1024 + cell[:, 1]
             for members, votes in _voted(keys, first, second):
                 one = _Bin(votes, int(step[members[0]]), middle[members].mean(axis=0), members)
-                _keep(best.setdefault(int(pair[members[0]]), []), one)
+                _keep_best(best.setdefault(int(pair[members[0]]), []), one)
     chosen = sorted((one for some in best.values() for one in some), key=lambda one: -one.votes)[: PER_PICTURE * n]
     return [
         _fit(int(a[m[0]]), int(b[m[0]]), int(way[m[0]]), here[m], there[m], ratio[m])
@@ -101,7 +101,7 @@ def _voted(keys: Array, first: Array, second: Array) -> Iterator[tuple[Array, in
             yield members, count
 
 
-def _keep(kept: list[_Bin], one: _Bin) -> None:
+def _keep_best(kept: list[_Bin], one: _Bin) -> None:
     """Add `one` to the FOLLOWED best, unless a better one says the same."""
     for place, other in enumerate(kept):
         if other.step == one.step and np.abs(other.middle - one.middle).max() < BIN:

@@ -14,7 +14,7 @@ from medzoo.data.audit.report import Audit
 from medzoo.data.opened import OpenData, data_params
 from medzoo.data.split import PARTS
 from medzoo.errors import Fault, UserError
-from medzoo.io.cache import code_digest, file_digest, kept
+from medzoo.io.cache import cached_result, code_digest, file_digest
 from medzoo.recipe import Recipe
 from medzoo.types import Array
 
@@ -79,7 +79,7 @@ def _cached_audit(recipe: Recipe, opened: OpenData) -> Audit:
         document = audit(opened.data, opened.split, mirrored=recipe.data.mirrors).to_json()
         return np.frombuffer(json.dumps(document).encode(), np.uint8)
 
-    return Audit.from_json(json.loads(kept(_cache_key(recipe, opened), fresh).tobytes()))
+    return Audit.from_json(json.loads(cached_result(_cache_key(recipe, opened), fresh).tobytes()))
 
 
 def _cache_key(recipe: Recipe, opened: OpenData) -> str:

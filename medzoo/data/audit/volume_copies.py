@@ -59,24 +59,24 @@ def thumbnail_cube(volume: Array) -> Array:
     Planes of one value at the ends of an axis, as moving leaves them behind, hold 0, the mean.
     """
     values = np.nan_to_num(np.asarray(volume, np.float32))
-    inside = tuple(_varied(values, axis) for axis in range(3))
+    inside = tuple(_first_varied_plane(values, axis) for axis in range(3))
     low, high = np.percentile(values[inside][::2, ::2, ::2], [0.5, 99.5])
     centred = np.zeros_like(values)
     centred[inside] = np.clip(values[inside], low, high)
     centred[inside] -= centred[inside].mean()
-    small = resized(centred, (SIDE,) * 3)
+    small = resize_volume(centred, (SIDE,) * 3)
     result: Array = small / max(float(np.linalg.norm(small)), 1e-6)
     return result
 
 
-def _varied(values: Array, axis: int) -> slice:
+def _first_varied_plane(values: Array, axis: int) -> slice:
     """From the first plane across an axis that is not of one value to the last."""
     others = tuple(k for k in range(3) if k != axis)
     varied = np.flatnonzero(values.max(axis=others) > values.min(axis=others))
     return slice(int(varied[0]), int(varied[-1]) + 1) if len(varied) else slice(None)
 
 
-def resized(volume: Array, shape: Sequence[int]) -> Array:
+def resize_volume(volume: Array, shape: Sequence[int]) -> Array:
     """The whole of a volume on a grid of `shape`: means along axes that get shorter, linear along those that do not."""
     result = volume
     for axis, count in enumerate(shape):
@@ -188,10 +188,10 @@ def agreement(a: Array, b: Array, way: Orientation) -> tuple[float, float]:
 
     b = way.of(b)
     shape = tuple(min(FINEST, m, n) for m, n in zip(a.shape, b.shape, strict=True))
-    x, y = (resized(np.nan_to_num(np.asarray(v, np.float32)), shape) for v in (a, b))
+    x, y = (resize_volume(np.nan_to_num(np.asarray(v, np.float32)), shape) for v in (a, b))
     coarse = tuple(min(COARSEST, n) for n in shape)
     # With zeros beyond the ends, so that what is moved out on one side does not come in on the other.
-    first = _displacement(resized(x, coarse), resized(y, coarse), tuple(2 * n for n in coarse))
+    first = _displacement(resize_volume(x, coarse), resize_volume(y, coarse), tuple(2 * n for n in coarse))
     moved = first * np.array(shape) / np.array(coarse)
     inside = _common(shape, moved)
     aligned = shift(y, -moved, order=1, mode="nearest")
@@ -218,10 +218,10 @@ def _displacement(x: Array, y: Array, size: Sequence[int]) -> Array:
 
     both = irfftn(np.conj(rfftn(_unit(x), size)) * rfftn(_unit(y), size), s=size)
     peak = np.unravel_index(int(both.argmax()), both.shape)
-    return np.array([_top(both, peak, axis) for axis in range(3)])
+    return np.array([_subvoxel_peak(both, peak, axis) for axis in range(3)])
 
 
-def _top(both: Array, peak: Sequence[np.intp], axis: int) -> float:
+def _subvoxel_peak(both: Array, peak: Sequence[np.intp], axis: int) -> float:
     """Sub-voxel place of a peak along an axis, counted from the nearest end (below 0: before the first)."""
     count, at = both.shape[axis], int(peak[axis])
     line = both[tuple(slice(None) if k == axis else int(p) for k, p in enumerate(peak))]

@@ -17,7 +17,7 @@ from medzoo.data.audit.groups import NearGroups, near_duplicate_groups
 from medzoo.data.coco_segmentation import segmentation_mask
 from medzoo.data.dataset import DataEntry, DataParams, IgnoredObjects, Item, Note, Part, Sample
 from medzoo.data.file_names import refuse_hidden
-from medzoo.data.instances import layered
+from medzoo.data.instances import stack_layers
 from medzoo.data.objects import ROUNDING, checked_objects
 from medzoo.data.picture_size import PIXELS, Pixels, Size, on_picture, stated_size
 from medzoo.data.volumes import file_inside
@@ -140,7 +140,7 @@ class Coco:
         if self.params.group is not None:
             groups["patient"] = str(_field(row, self.params.group, where))
         file = self._file(folder, name, where)
-        item = Item(ident, {"image": file}, NearGroups(groups, ident, lambda: self.near), part=part)
+        item = Item(ident, {"image": file}, NearGroups(groups, ident, lambda: self.near_duplicates), part=part)
         size = stated_size(row.get("width"), row.get("height"), f"{where}: image {ident}")
         return _Listed(item, rows, size, where)
 
@@ -157,7 +157,7 @@ class Coco:
         return file_inside(root, f"{folder}/{name}", where)
 
     @cached_property
-    def near(self) -> dict[str, str]:
+    def near_duplicates(self) -> dict[str, str]:
         """The near-duplicate group of every image."""
         return near_duplicate_groups({name: one.item.files["image"] for name, one in self.found.items()})
 
@@ -227,7 +227,7 @@ class Coco:
                 )
                 for k in kept
             )
-            return layered(((n, everywhere, mask) for n, mask in enumerate(found)), image.shape)
+            return stack_layers(((n, everywhere, mask) for n, mask in enumerate(found)), image.shape)
 
         target, notes = chosen(~left_out, masks), []
         if left_out.any():

@@ -60,7 +60,7 @@ class CsvManifest:
         return found
 
     @cached_property
-    def near(self) -> dict[str, str]:
+    def near_duplicates(self) -> dict[str, str]:
         """The near-duplicate group of every image."""
         return near_duplicate_groups({row["image"]: self._file(line, row["image"]) for line, row in self.rows})
 
@@ -93,7 +93,7 @@ class CsvManifest:
             empty = [key for key, value in groups.items() if not value]
             if empty:
                 raise UserError(f"the column {empty[0]!r} is empty", where, "fill it in every row")
-            known = NearGroups({"image": name, **groups}, name, lambda: self.near)
+            known = NearGroups({"image": name, **groups}, name, lambda: self.near_duplicates)
             items.append(Item(name, files, known, label, part))
         return items
 

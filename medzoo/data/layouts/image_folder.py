@@ -60,7 +60,7 @@ class ImageFolder:
         return found
 
     @cached_property
-    def near(self) -> dict[str, str]:
+    def near_duplicates(self) -> dict[str, str]:
         """The near-duplicate group of every image."""
         return near_duplicate_groups({name: path for name, (path, _, _) in self.images.items()})
 
@@ -75,7 +75,9 @@ class ImageFolder:
                 if match is None or not match[1]:
                     raise UserError(f"does not match {self.patient.pattern!r}", str(path), "check data.patient")
                 known["patient"] = match[1]
-            items.append(Item(name, {"image": path}, NearGroups(known, name, lambda: self.near), label, part))
+            items.append(
+                Item(name, {"image": path}, NearGroups(known, name, lambda: self.near_duplicates), label, part)
+            )
         return items
 
     def load(self, item: Item) -> Sample:

@@ -12,7 +12,7 @@ from pydantic import Field
 from medzoo.data.audit.groups import NearGroups, near_duplicate_groups
 from medzoo.data.dataset import DataEntry, DataParams, Item, Note, Sample
 from medzoo.data.file_names import is_hidden
-from medzoo.data.instances import MOST, layered
+from medzoo.data.instances import MOST, stack_layers
 from medzoo.data.objects import checked_objects
 from medzoo.errors import UserError
 from medzoo.imaging.grey import luma
@@ -57,21 +57,21 @@ class Instances:
         return {name: (path, labels[name]) for name, path in images.items()}
 
     @cached_property
-    def near(self) -> Mapping[str, str]:
+    def near_duplicates(self) -> Mapping[str, str]:
         """The near-duplicate group of each image."""
         return near_duplicate_groups({name: paths[0] for name, paths in self.found.items()})
 
     @cached_property
-    def looks(self) -> Mapping[str, str]:
+    def appearances(self) -> Mapping[str, str]:
         """The look of each image, in words."""
-        return {name: look(read_image(paths[0]).array) for name, paths in self.found.items()}
+        return {name: appearance(read_image(paths[0]).array) for name, paths in self.found.items()}
 
     def items(self) -> Sequence[Item]:
         """All images by name."""
         items = []
         for name, (image, labels) in self.found.items():
-            near = NearGroups({"image": name}, name, lambda: self.near)
-            items.append(Item(name, {"image": image, "mask": labels}, _Groups(near, name, lambda: self.looks)))
+            near = NearGroups({"image": name}, name, lambda: self.near_duplicates)
+            items.append(Item(name, {"image": image, "mask": labels}, _Groups(near, name, lambda: self.appearances)))
         if not items:
             raise UserError("holds no images", str(self.params.root / self.params.images))
         return items
@@ -100,7 +100,7 @@ class Instances:
         shape = image.shape
 
         def layers(kept: Array) -> Array:
-            return layered(((n, places[k], masks[k]) for n, k in enumerate(kept)), shape)
+            return stack_layers(((n, places[k], masks[k]) for n, k in enumerate(kept)), shape)
 
         notes = _notes(places, masks, shape)
         if small:
@@ -109,7 +109,7 @@ class Instances:
         return Sample(item, image, objects, (stored > 0).astype(np.uint8), tuple(notes))
 
 
-def look(array: Array) -> str:
+def appearance(array: Array) -> str:
     """The size of an image (C, *spatial), whether it has colour, and the octaves of its median and deviation.
 
     >>> look(np.full((1, 20, 30), 100, np.uint8))

@@ -13,7 +13,7 @@ from pydantic import Field
 from medzoo.boxes import mask_to_box
 from medzoo.data.dataset import DataEntry, DataParams, Item, Objects, Sample
 from medzoo.data.file_names import check_placeholders, fill_pattern, match_files
-from medzoo.data.instances import layered
+from medzoo.data.instances import stack_layers
 from medzoo.data.objects import checked_objects, component_boxes, component_parts
 from medzoo.errors import UserError
 from medzoo.io import read_image, read_labels
@@ -90,7 +90,7 @@ class MaskBoxes:
             everywhere = (slice(None),) * len(shape)
 
             def whole(kept: Array) -> Array:
-                return layered(((n, everywhere, masks[k]) for n, k in enumerate(kept)), shape)
+                return stack_layers(((n, everywhere, masks[k]) for n, k in enumerate(kept)), shape)
 
             return checked_objects(boxes, [0] * len(boxes), shape, where, masks=whole)
         values = range(1, len(self.labels) + 1) if self.params.values == "label" else (1,)
@@ -100,7 +100,7 @@ class MaskBoxes:
 
         def parts(kept: Array) -> Array:
             every = [part for value in values for part in component_parts(source == value, smallest=smallest)]
-            return layered(((n, *every[k]) for n, k in enumerate(kept)), shape)
+            return stack_layers(((n, *every[k]) for n, k in enumerate(kept)), shape)
 
         return checked_objects(np.concatenate(found).tolist(), labels, shape, where, masks=parts)
 

@@ -33,7 +33,7 @@ class Params(DataParams):
             if not isinstance(fields.get("group"), str):
                 raise ValueError(f"sources.{name}.group: name the groups that a split must not divide")
             # Its own error names the field.
-            registry.entry("data", kind).params.model_validate(_own(fields))
+            registry.entry("data", kind).params.model_validate(_source_of(fields))
         return self
 
 
@@ -49,7 +49,7 @@ class Sources:
             if task not in entry.tasks:
                 where = f"data.sources.{name}.type"
                 raise UserError(f"{fields['type']} has no data for {task}", where, f"it has {', '.join(entry.tasks)}")
-            own = entry.params.model_validate(_own(fields))
+            own = entry.params.model_validate(_source_of(fields))
             root = getattr(own, "root", None)
             if root is not None and not root.exists():
                 raise UserError("the data folder does not exist", str(root), f"see data.sources.{name}.root")
@@ -96,7 +96,7 @@ class _Groups(Mapping[str, str]):
         return len(list(iter(self)))
 
 
-def _own(fields: Mapping[str, Any]) -> dict[str, Any]:
+def _source_of(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in ("type", "group")}
 
 

@@ -100,7 +100,7 @@ class Voc:
         return found
 
     @cached_property
-    def near(self) -> dict[str, str]:
+    def near_duplicates(self) -> dict[str, str]:
         """The near-duplicate group of every image."""
         return near_duplicate_groups(self.images)
 
@@ -120,7 +120,7 @@ class Voc:
             annotation = self.root / "Annotations" / f"{name}.xml"
             if not annotation.is_file():
                 raise UserError("has no annotation", str(image), f"{annotation.name} is missing")
-            groups = NearGroups({"image": name}, name, lambda: self.near)
+            groups = NearGroups({"image": name}, name, lambda: self.near_duplicates)
             files = {"image": image, "annotation": annotation}
             items.append(Item(name, files, groups, part=None if parts is None else parts[name]))
         return items

@@ -12,7 +12,7 @@ import numpy as np
 
 from medzoo.data.audit.groups import NearGroups, near_duplicate_groups
 from medzoo.data.dataset import DataEntry, DataParams, Item, Objects, Sample
-from medzoo.data.instances import layered
+from medzoo.data.instances import stack_layers
 from medzoo.data.objects import checked_objects, component_parts, mask_box
 from medzoo.errors import EmptyMaskError, UserError
 from medzoo.io import read_image, read_labels
@@ -78,7 +78,7 @@ class BusBra:
         return found
 
     @cached_property
-    def near(self) -> Mapping[str, str]:
+    def near_duplicates(self) -> Mapping[str, str]:
         """The near-duplicate group of every picture of the set."""
         return near_duplicate_groups({name: self._image(name) for name in self.rows})
 
@@ -95,7 +95,7 @@ class BusBra:
             known = {"patient": row["Case"], "device": row["Device"], "image": name}
             facts = {key.lower(): row[key] for key in ("Device", "BIRADS", "Histology", "Side")}
             files = {"image": self._image(name), "mask": mask}
-            groups = NearGroups(known, name, lambda: self.near)
+            groups = NearGroups(known, name, lambda: self.near_duplicates)
             items.append(Item(name, files, groups, row["Pathology"], facts=facts))
         return items
 
@@ -125,7 +125,7 @@ def _lesion(mask: Array, number: int | None, where: str) -> Objects:
     boxes = [] if number is None or box is None else [box.tolist()]
 
     def layers(kept: Array) -> Array:
-        return layered(((n, *component_parts(mask)[0]) for n, _ in enumerate(kept)), mask.shape)
+        return stack_layers(((n, *component_parts(mask)[0]) for n, _ in enumerate(kept)), mask.shape)
 
     return checked_objects(boxes, [number or 0] * len(boxes), mask.shape, where, masks=layers)
 

@@ -14,7 +14,7 @@ import numpy as np
 from medzoo.data.audit.groups import NearGroups, near_duplicate_groups
 from medzoo.data.dataset import DataEntry, DataParams, Item, Objects, Sample
 from medzoo.data.file_names import is_hidden
-from medzoo.data.instances import layered
+from medzoo.data.instances import stack_layers
 from medzoo.data.objects import checked_objects, component_parts, mask_box
 from medzoo.errors import EmptyMaskError, UserError
 from medzoo.io import read_image, read_labels
@@ -89,7 +89,7 @@ class Busi:
             label = name.split("/")[0]
             if label not in classes:
                 continue
-            groups = NearGroups({"image": name}, name, lambda: self.near)
+            groups = NearGroups({"image": name}, name, lambda: self.near_duplicates)
             masks = [key for key in files if key != "image"]
             if self.task != "classify" and label != "normal" and not masks:
                 raise UserError("has no mask", str(files["image"]))
@@ -102,7 +102,7 @@ class Busi:
         return items
 
     @cached_property
-    def near(self) -> dict[str, str]:
+    def near_duplicates(self) -> dict[str, str]:
         """The near-duplicate group of every image of the set, wanted or not."""
         return near_duplicate_groups({name: files["image"] for name, files in self.images.items()})
 
@@ -135,7 +135,7 @@ class Busi:
 
         def layers(kept: Array) -> Array:
             parts = (component_parts(wanted[k])[0] for k in kept)
-            return layered(((n, *part) for n, part in enumerate(parts)), shape)
+            return stack_layers(((n, *part) for n, part in enumerate(parts)), shape)
 
         return checked_objects(boxes, [number or 0] * len(boxes), shape, str(paths[0]) if paths else "", masks=layers)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from medzoo.io.dicom.faults import said
+from medzoo.io.dicom.deidentify import redact_message
 from medzoo.io.dicom.functional_groups import frame_value
 from medzoo.io.dicom.suv import factor_inputs, suvbw_factor
 
-__all__ = ["facts_of", "suvbw_factor"]
+__all__ = ["header_facts", "suvbw_factor"]
 
 
-def facts_of(head: Any, heads: Sequence[Any] = ()) -> dict[str, Any]:
+def header_facts(head: Any, heads: Sequence[Any] = ()) -> dict[str, Any]:
     """`modality`, `window` (centre, width), `burnt_in` where the header says that the pixels show who the patient is
     (Burned In Annotation, PS3.3 C.7.6.1.1.2) and, of a PET, `suvbw`: the factor from its values to SUV by body weight,
     or `suvbw_lacks`: why there is none. `heads`: those of the whole series, of which `head` is one."""
@@ -26,7 +26,7 @@ def facts_of(head: Any, heads: Sequence[Any] = ()) -> dict[str, Any]:
         try:
             facts["suvbw"] = _of_series(head, heads)
         except (ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
-            facts["suvbw_lacks"] = said(error)
+            facts["suvbw_lacks"] = redact_message(error)
     return facts
 
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from medzoo.errors import UserError
 from medzoo.io.archive import check_directory
-from medzoo.io.dicom.claims import refuse_padding
-from medzoo.io.dicom.faults import said
+from medzoo.io.dicom.declared_size import refuse_padding
+from medzoo.io.dicom.deidentify import redact_message
 from medzoo.io.limits import limits
 from medzoo.types import Array
 
@@ -85,7 +85,7 @@ def read_dataset(source: Path | BinaryIO, where: str, *, stop_before_pixels: boo
     except UserError:
         raise
     except Exception as error:  # pydicom raises a kind of its own for every fault of a file
-        raise UserError(f"is not a DICOM file, or is damaged: {said(error)}", where) from error
+        raise UserError(f"is not a DICOM file, or is damaged: {redact_message(error)}", where) from error
 
 
 @dataclass(frozen=True, eq=False)

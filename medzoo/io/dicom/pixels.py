@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from medzoo.errors import UserError
-from medzoo.io.dicom.claims import check_claims
-from medzoo.io.dicom.faults import said
+from medzoo.io.dicom.declared_size import check_declared_size
+from medzoo.io.dicom.deidentify import redact_message
 from medzoo.io.dicom.functional_groups import PER_FRAME, SHARED, frame_count, frame_value
 from medzoo.io.dicom.palette import palette_colours
 from medzoo.types import Array
@@ -36,7 +36,7 @@ def pixels(dataset: Any, where: str, *, frame: int | None = None) -> Array:
     except UserError:
         raise
     except Exception as error:  # a missing decoder, a short buffer, a wrong tag: each its own kind
-        raise UserError(f"its pixels cannot be decoded: {said(error)}", where, HINT) from error
+        raise UserError(f"its pixels cannot be decoded: {redact_message(error)}", where, HINT) from error
     if values is not stored:
         values = values.astype(np.float32)
     if dataset.PhotometricInterpretation == "MONOCHROME1":
@@ -52,7 +52,7 @@ def frames_of(dataset: Any, where: str) -> Array:
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"its pixels cannot be decoded: {said(error)}", where, HINT) from error
+        raise UserError(f"its pixels cannot be decoded: {redact_message(error)}", where, HINT) from error
     if int(dataset.get("SamplesPerPixel") or 1) != 1:
         raise UserError("holds colour frames, a volume is grey", where)
     stored = np.asarray(stored).reshape(-1, *stored.shape[-2:])
@@ -173,7 +173,7 @@ def check_dataset(dataset: Any, where: str) -> None:
             raise UserError("is a parametric map: its values are floating point, which is not read", where, hint)
     if "Rows" not in dataset or "Columns" not in dataset or "PixelData" not in dataset:
         raise UserError("is not a DICOM image (it has no pixel data)", where)
-    check_claims(dataset, where)
+    check_declared_size(dataset, where)
     if "file_meta" not in dataset.__dict__ or "TransferSyntaxUID" not in dataset.file_meta:
         import pydicom  # noqa: F401  (the whole first: threads import at once)
         from pydicom.dataset import FileMetaDataset

@@ -18,9 +18,10 @@ import numpy as np
 
 from medzoo.errors import UserError
 from medzoo.io.check import check_affine, check_extent, check_values, check_volume
-from medzoo.io.dicom.facts import facts_of
-from medzoo.io.dicom.faults import said
+from medzoo.io.dicom.deidentify import redact_message
+from medzoo.io.dicom.facts import header_facts
 from medzoo.io.dicom.functional_groups import frame_count
+from medzoo.io.dicom.geometry import has_frame_positions, is_cross_section, ordered, plane_of, planes_of
 from medzoo.io.dicom.headers import Found, Header, in_archive, in_folder, read_dataset
 from medzoo.io.dicom.kinds import refuse_derived
 from medzoo.io.dicom.picture_spacing import picture_spacing
@@ -33,7 +34,6 @@ from medzoo.io.dicom.pixels import (
     rescaling,
     unused_bits_cleared,
 )
-from medzoo.io.dicom.place import has_frame_places, is_cross_section, ordered, plane_of, planes_of
 from medzoo.types import Array, Image
 
 THREADS = 4  # that read slices into a volume
@@ -86,13 +86,13 @@ def _one_line(where: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # of a kind of its own for every fault
-        raise UserError(f"is damaged: {said(error)}", where) from error
+        raise UserError(f"is damaged: {redact_message(error)}", where) from error
 
 
 def _frame_number(dataset: Any, text: str, where: str) -> int:
     """The number of a frame behind the file's name. Raises UserError for one that is not there."""
     count = frame_count(dataset)
-    if count > 1 and has_frame_places(dataset):
+    if count > 1 and has_frame_positions(dataset):
         raise UserError("is a volume, whose frames are not chosen one by one", where, "give the file without a number")
     held = f"it holds {count} frames, 0 to {count - 1}" if count > 1 else "it holds one, 0"
     if not re.fullmatch(r"[0-9]{1,9}", text):
@@ -104,8 +104,8 @@ def _frame_number(dataset: Any, text: str, where: str) -> int:
 
 def _from_dataset(dataset: Any, where: str, *, volume: bool, labels: bool = False, frame: int | None = None) -> Image:
     refuse_derived(dataset, where, labels=labels)
-    meta = {"format": "dicom", **facts_of(dataset), "files": (where,)}
-    if frame_count(dataset) > 1 and has_frame_places(dataset):
+    meta = {"format": "dicom", **header_facts(dataset), "files": (where,)}
+    if frame_count(dataset) > 1 and has_frame_positions(dataset):
         check_dataset(dataset, where)
         order, affine = ordered(planes_of(dataset, where), where)
         array = frames_of(dataset, where)[order].transpose(2, 1, 0)[None]
@@ -149,7 +149,7 @@ def _read_headers(found: Found, where: str, series: str | None, *, labels: bool)
     first = slices[0].head
     check_extent((int(first.Columns), int(first.Rows), len(slices)), where)
     heads = [one.head for one in slices] if first.get("Modality") == "PT" else []
-    meta = {"format": "dicom", **facts_of(first, heads), "files": tuple(one.name for one in slices)}
+    meta = {"format": "dicom", **header_facts(first, heads), "files": tuple(one.name for one in slices)}
     return _volume(_stacked(slices), affine, where, meta)
 
 

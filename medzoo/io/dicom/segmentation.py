@@ -12,11 +12,10 @@ from medzoo.errors import UserError, missing_extra
 from medzoo.io.atomic import atomic_path
 from medzoo.io.deidentify import Deidentifier
 from medzoo.io.dicom.codes import category_code, type_code
-from medzoo.io.dicom.deidentify import without_time
-from medzoo.io.dicom.faults import said
+from medzoo.io.dicom.deidentify import redact_message, without_time
 from medzoo.io.dicom.functional_groups import PER_FRAME, frame_count, frame_value
+from medzoo.io.dicom.geometry import LPS_TO_RAS, planes_of
 from medzoo.io.dicom.headers import read_dataset, walk
-from medzoo.io.dicom.place import LPS_TO_RAS, planes_of
 from medzoo.io.dicom.source import source_headers
 from medzoo.types import Array, Image
 
@@ -92,7 +91,7 @@ def write_segmentation(
             omit_empty_frames=bool(stored.any()),
         )
     except (ValueError, AttributeError, TypeError, KeyError) as error:  # a source header that highdicom cannot use
-        raise UserError(f"its header lacks what a DICOM SEG needs: {said(error)}", image.source) from error
+        raise UserError(f"its header lacks what a DICOM SEG needs: {redact_message(error)}", image.source) from error
     if enhanced is not None:
         for element in walk(made):
             if element.keyword == "ReferencedSOPClassUID":

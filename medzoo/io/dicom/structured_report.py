@@ -18,10 +18,9 @@ from medzoo.errors import UserError, missing_extra
 from medzoo.io.atomic import atomic_path
 from medzoo.io.deidentify import Deidentifier
 from medzoo.io.dicom.codes import type_code
-from medzoo.io.dicom.deidentify import without_time
-from medzoo.io.dicom.faults import said
+from medzoo.io.dicom.deidentify import redact_message, without_time
+from medzoo.io.dicom.geometry import LPS_TO_RAS
 from medzoo.io.dicom.headers import read_dataset
-from medzoo.io.dicom.place import LPS_TO_RAS
 from medzoo.io.dicom.source import source_headers
 from medzoo.types import Array, Image
 
@@ -99,7 +98,7 @@ def write_report(
             is_complete=True,
         )
     except (ValueError, AttributeError, TypeError, KeyError) as error:  # a source header that highdicom cannot use
-        raise UserError(f"its header lacks what a DICOM SR needs: {said(error)}", image.source) from error
+        raise UserError(f"its header lacks what a DICOM SR needs: {redact_message(error)}", image.source) from error
     if deidentify is not None:
         without_time(made)
     with atomic_path(path) as beside:

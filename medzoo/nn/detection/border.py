@@ -14,16 +14,16 @@ from torch import Tensor, nn
 from medzoo.types import Array
 
 # A side nearer to the border than this share of the box's own width or height begins to be close to it.
-REACH = 0.125
+BORDER_REACH = 0.125
 # A curve that falls where scores rise would turn the order round.
-LEAST_SLOPE = 0.05
+MIN_SLOPE = 0.05
 _SURE = 1e-6
 
 
-def closeness(boxes: Tensor, valid_size: Tensor) -> Tensor:
+def border_closeness(boxes: Tensor, valid_size: Tensor) -> Tensor:
     """(...,) of boxes (..., 4) in a picture of `valid_size` (2,), width and height: for each of the four sides 1 where
     it lies on the border, falling to 0 at REACH of the box's own width or height from it; their sum."""
-    side = (boxes[..., 2:] - boxes[..., :2]).clamp(min=1.0) * REACH
+    side = (boxes[..., 2:] - boxes[..., :2]).clamp(min=1.0) * BORDER_REACH
     gaps = torch.cat([boxes[..., :2] / side, (valid_size - boxes[..., 2:]) / side], dim=-1)
     return (1 - gaps.clamp(min=0)).clamp(min=0).sum(dim=-1)
 
@@ -55,7 +55,7 @@ class BorderCurve(nn.Module):
         if not 0 < hits.sum() < len(hits):
             return False
         slope, border, offset = fit_curve(scores, near, hits)
-        self.slope[label], self.border[label], self.offset[label] = max(slope, LEAST_SLOPE), border, offset
+        self.slope[label], self.border[label], self.offset[label] = max(slope, MIN_SLOPE), border, offset
         return True
 
 

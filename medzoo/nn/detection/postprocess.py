@@ -28,8 +28,8 @@ def postprocess(
     told = scores if chances is None else chances
     kept = torch.where(keep, told, torch.zeros_like(told)).flatten(1)
     # As many rows as asked for, however few regions there are.
-    kept = _followed(kept, rows)
-    every = _followed(boxes.flatten(1, 2).transpose(1, 2), rows).transpose(1, 2)
+    kept = _pad_rows(kept, rows)
+    every = _pad_rows(boxes.flatten(1, 2).transpose(1, 2), rows).transpose(1, 2)
     values, places = stable_top_k(kept, rows)
     found = values > 0
     chosen = every.gather(1, places[..., None].expand(-1, -1, 4))
@@ -42,7 +42,7 @@ def postprocess(
     }
 
 
-def _followed(values: Tensor, count: int) -> Tensor:
+def _pad_rows(values: Tensor, count: int) -> Tensor:
     """`count` zeros after the last axis."""
     padded: Tensor = torch.nn.functional.pad(values, (0, count))
     return padded

@@ -33,7 +33,7 @@ def feature_scale(features: Array) -> float:
     return NORM / max(float(np.linalg.norm(features.astype(np.float32), axis=1).mean()), 1e-12)
 
 
-def solve_svm(
+def fit_region_svm(
     positives: Array,
     negatives: Array,
     *,
@@ -81,7 +81,7 @@ def solve_svm(
     return line, {"objects": len(positives), "background": len(start), "hard": len(hard)}
 
 
-def solve_ridge(features: Array, targets: Array, *, scale: float, penalty: float) -> Linear:
+def fit_ridge(features: Array, targets: Array, *, scale: float, penalty: float) -> Linear:
     """Box deltas (N, 4) from features (N, F): ridge regression, the mean itself unpenalised.
 
     No rows give zeros: boxes stay where they are.

@@ -19,7 +19,7 @@ def region_levels(regions: Tensor, strides: Sequence[int]) -> Tensor:
     return (size[..., None] >= bounds).sum(dim=-1)
 
 
-def atlas(features: Sequence[Tensor]) -> tuple[Tensor, list[int]]:
+def stack_levels(features: Sequence[Tensor]) -> tuple[Tensor, list[int]]:
     """All levels (B, C, h, w) below each other in one map, and the row at which each begins.
 
     Every level has its border repeated once around it, which is what RoIAlign reads beyond a map's edge; so
@@ -42,7 +42,7 @@ def pool_regions(
 
     RoIAlign (Mask R-CNN, section 3) with half-pixel centres and `samples` x `samples` points a cell.
     """
-    stitched, rows = atlas(features)
+    stitched, rows = stack_levels(features)
     level = region_levels(regions, strides)
     scale = torch.tensor([1.0 / stride for stride in strides], device=regions.device)[level]
     row = torch.tensor(rows, dtype=torch.float32, device=regions.device)[level]

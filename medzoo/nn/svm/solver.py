@@ -17,7 +17,7 @@ from medzoo.types import Array
 
 
 @dataclass(frozen=True, eq=False)
-class Search:
+class SvmSearch:
     """The search space. `keep`: numbers of features to try, 0 for all; `select`: the criterion that ranks them."""
 
     kernel: str
@@ -30,7 +30,7 @@ class Search:
 
 
 @dataclass(frozen=True, eq=False)
-class Solution:
+class SvmFit:
     """`arrays`: what a Machine stores; `chosen`: the winning settings; `probabilities` (N,): of each training
     row by machines that did not see its group; `auc` of these; `features`: indices that were kept."""
 
@@ -41,7 +41,7 @@ class Solution:
     features: Sequence[int]
 
 
-def solve(x: Array, y: Array, groups: Array, search: Search) -> Solution:
+def fit_svm(x: Array, y: Array, groups: Array, search: SvmSearch) -> SvmFit:
     """The machine for features `x` (N, F), labels `y` (N,) 0 or 1, `groups` (N,) that no fold divides.
 
     Raises UserError if only one label occurs, or a label has fewer than two groups.
@@ -51,7 +51,7 @@ def solve(x: Array, y: Array, groups: Array, search: Search) -> Solution:
         from sklearn.model_selection import GridSearchCV, cross_val_predict
     except ImportError:
         raise missing_extra("scikit-learn", "train") from None
-    cv = folds(y, groups, search.folds, search.seed)
+    cv = grouped_folds(y, groups, search.folds, search.seed)
     grid: dict[str, Any] = {"svc__C": list(search.cost)}
     if search.kernel == "rbf":
         grid["svc__gamma"] = list(search.gamma)
@@ -60,9 +60,9 @@ def solve(x: Array, y: Array, groups: Array, search: Search) -> Solution:
     found = GridSearchCV(_pipeline(search), grid, scoring="roc_auc", cv=cv).fit(x, y, groups=groups)
     best = found.best_estimator_
     # Other folds than those that chose the settings, so that the calibration is not tuned to them.
-    fresh = folds(y, groups, search.folds, search.seed + 1)
+    fresh = grouped_folds(y, groups, search.folds, search.seed + 1)
     decisions = cross_val_predict(best, x, y, groups=groups, cv=fresh, method="decision_function")
-    slope, offset = platt(decisions, y)
+    slope, offset = platt_scaling(decisions, y)
     kept = np.flatnonzero(best["select"].get_support()) if search.select != "none" else np.arange(x.shape[1])
     scaler, svc = best["scale"], best["svc"]
     arrays: dict[str, Array | float] = {
@@ -78,10 +78,10 @@ def solve(x: Array, y: Array, groups: Array, search: Search) -> Solution:
     }
     probabilities = 1 / (1 + np.exp(-(slope * decisions + offset)))
     chosen = {name.split("__")[1].replace("k", "features"): value for name, value in found.best_params_.items()}
-    return Solution(arrays, chosen, probabilities, float(roc_auc_score(y, probabilities)), [int(k) for k in kept])
+    return SvmFit(arrays, chosen, probabilities, float(roc_auc_score(y, probabilities)), [int(k) for k in kept])
 
 
-def folds(y: Array, groups: Array, count: int, seed: int) -> list[tuple[Array, Array]]:
+def grouped_folds(y: Array, groups: Array, count: int, seed: int) -> list[tuple[Array, Array]]:
     """At most `count` stratified folds that divide no group. Raises UserError where there cannot be two."""
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -102,7 +102,7 @@ def folds(y: Array, groups: Array, count: int, seed: int) -> list[tuple[Array, A
     return list(cut.split(y, y, groups))
 
 
-def platt(decisions: Array, y: Array) -> tuple[float, float]:
+def platt_scaling(decisions: Array, y: Array) -> tuple[float, float]:
     """Slope and offset of the logistic curve through decision values (N,), with Platt's softened targets
     (Platt, Advances in Large Margin Classifiers, 1999; in the form of Lin, Lin, Weng, Machine Learning 2007)."""
     from scipy.optimize import minimize
@@ -120,7 +120,7 @@ def platt(decisions: Array, y: Array) -> tuple[float, float]:
     return float(best.x[0]), float(best.x[1])
 
 
-def rules(
+def tree_rules(
     x: Array, y: Array, groups: Array, *, names: Sequence[str], labels: Sequence[str], depth: int, seed: int
 ) -> tuple[str, float]:
     """A shallow decision tree as text, and its AUC out of fold: what a person can check by hand.
@@ -134,12 +134,12 @@ def rules(
     tree = DecisionTreeClassifier(
         max_depth=depth, min_samples_leaf=max(2, len(x) // 40), class_weight="balanced", random_state=seed
     )
-    answers = cross_val_predict(tree, x, y, groups=groups, cv=folds(y, groups, 5, seed), method="predict_proba")
+    answers = cross_val_predict(tree, x, y, groups=groups, cv=grouped_folds(y, groups, 5, seed), method="predict_proba")
     text = str(export_text(tree.fit(x, y), feature_names=list(names), class_names=list(labels), decimals=3))
     return text.rstrip(), float(roc_auc_score(y, answers[:, 1]))
 
 
-def _pipeline(search: Search) -> Any:
+def _pipeline(search: SvmSearch) -> Any:
     from sklearn.feature_selection import SelectKBest, f_classif, mutual_info_classif
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import FunctionTransformer, StandardScaler

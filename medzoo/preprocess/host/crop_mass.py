@@ -11,7 +11,7 @@ from pydantic import Field
 from medzoo.boxes import mask_to_box
 from medzoo.errors import UserError
 from medzoo.imaging.boundary import Method, Polarity, find_boundary
-from medzoo.imaging.contour import one_mass
+from medzoo.imaging.contour import single_component
 from medzoo.preprocess.extras import MASS, Mass, MassHint, Provenance, mass_hint
 from medzoo.preprocess.step import HostStep, StepState
 from medzoo.types import Array, GridTransform, Image
@@ -70,7 +70,7 @@ class CropMass(HostStep):
         if hint.mask.shape != transform.source_shape:
             have, need = (f"{shape[1]} x {shape[0]}" for shape in (hint.mask.shape, transform.source_shape))
             raise UserError(f"the mask is {have} but its image is {need}", hint="give the mask drawn on this image")
-        mask, _ = one_mass(transform.mask_from_source(hint.mask), shape=image.shape)
+        mask, _ = single_component(transform.mask_from_source(hint.mask), shape=image.shape)
         return _box(mask), mask, "given"
 
 

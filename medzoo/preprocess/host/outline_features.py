@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import AfterValidator, Field
 
 from medzoo.errors import UserError
-from medzoo.imaging.contour import one_mass, trace
+from medzoo.imaging.contour import single_component, trace
 from medzoo.imaging.solid import SOLID_SIZE, Solid, size_of_solid, solid_features, solid_names
 from medzoo.preprocess.extras import MASS, Mass, mass_hint
 from medzoo.preprocess.step import HostStep, StepState
@@ -82,7 +82,7 @@ def _traced(image: Image) -> tuple[list[tuple[float, Array]], tuple[str, ...]]:
     if not mask.any():
         raise UserError("the mask is empty", hint="mark the mass in it")
     if mask.ndim == 2:
-        tidy, notes = one_mass(mask)
+        tidy, notes = single_component(mask)
         scale = image.meta.get("spacing", (1.0, 1.0))
         if "spacing" not in image.meta:
             notes = (*notes, "a picture has no scale: a pixel counts as 1 mm")
@@ -101,7 +101,7 @@ def _traced(image: Image) -> tuple[list[tuple[float, Array]], tuple[str, ...]]:
     for index, plane in enumerate(np.moveaxis(np.asarray(mask) != 0, axis, 0)):
         if plane.any():
             try:
-                contour = trace(one_mass(plane)[0])
+                contour = trace(single_component(plane)[0])
             except UserError as error:  # a slice of a pixel or two has no outline; the others have
                 refused = error
                 continue

@@ -27,17 +27,17 @@ def stable_inputs(reference: Backend, golden: Golden) -> tuple[Golden, int]:
     """
     name = next(iter(golden.inputs))
     images, moved = golden.inputs[name].copy(), 0
-    for row in _unstable(reference, golden.inputs, name):
+    for row in _unstable_images(reference, golden.inputs, name):
         one = {key: value[row : row + 1] for key, value in golden.inputs.items()}
         for shift in range(1, _SHIFTS):
             shifted = np.roll(one[name], shift, axis=-1)
-            if not len(_unstable(reference, one | {name: shifted}, name)):
+            if not len(_unstable_images(reference, one | {name: shifted}, name)):
                 images[row], moved = shifted[0], moved + 1
                 break
     return (Golden(golden.name, {**golden.inputs, name: images}), moved) if moved else (golden, 0)
 
 
-def _unstable(reference: Backend, inputs: Mapping[str, Array], name: str) -> Array:
+def _unstable_images(reference: Backend, inputs: Mapping[str, Array], name: str) -> Array:
     """Return the indices of images whose outputs change under noise of rounding size in the input `name`."""
     rng = np.random.default_rng(0)
     images = inputs[name]

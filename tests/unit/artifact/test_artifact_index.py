@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from medzoo.artifact import DIGEST, MANIFEST, ModelFolder
-from medzoo.artifact.index import INDEX, PIN, Index, build_index, pin_line, pinned
+from medzoo.artifact.index import INDEX, PIN, Index, build_index, pin_line, pinned_digest
 from medzoo.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -20,7 +20,7 @@ def test_the_index_is_current_and_pinned() -> None:
     raw = (ROOT / "zoo" / INDEX).read_bytes()
     assert raw == build_index(ROOT / "zoo"), "run: make zoo-index"
     assert pin_line(raw) == PIN.read_bytes(), "run: make zoo-index"
-    index = Index.read(raw, pin=pinned(), where="zoo")
+    index = Index.read(raw, pin=pinned_digest(), where="zoo")
     assert set(index.models) == {folder.name for folder in MODELS}
 
 

@@ -15,7 +15,7 @@ from PIL import Image as Pillow
 
 from medzoo.commands.predict import predict_files
 from medzoo.errors import UserError
-from medzoo.escape import cell
+from medzoo.escape import csv_cell
 from medzoo.results import Failure
 from medzoo.runtime.metadata import Geometry, Metadata
 from medzoo.runtime.predictor import Predictor
@@ -98,8 +98,8 @@ FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "'=1", "\uff1d1", "\t=1", "\r=1", "=
 
 @pytest.mark.parametrize("name", FORMULAS)
 def test_no_cell_is_a_formula(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cell(name)[0] in "'\\"
-    assert cell(name).isprintable()
+    assert csv_cell(name)[0] in "'\\"
+    assert csv_cell(name).isprintable()
     monkeypatch.chdir(tmp_path)
     picture(Path(f"{name}.png"))
     run(Finds(), [f"{name}.png", "=none.png"], Path("out"), form="csv")
@@ -109,7 +109,7 @@ def test_no_cell_is_a_formula(tmp_path: Path, name: str, monkeypatch: pytest.Mon
         for key, value in row.items():
             assert value[:1] not in {*"=+@"}, (key, value)
     assert rows(Path("out"))[1]["label"] == f"'{LABELS[1]}"
-    assert len({cell(one) for one in (*FORMULAS, *[f"'{one}" for one in FORMULAS])}) == 2 * len(FORMULAS)
+    assert len({csv_cell(one) for one in (*FORMULAS, *[f"'{one}" for one in FORMULAS])}) == 2 * len(FORMULAS)
 
 
 ODD = [b"\xff\xfe.png", b"a\nforged.png", b"\x1b[31m.png", "\u202egnp.exe.png".encode(), b"plain.png"]

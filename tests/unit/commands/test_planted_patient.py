@@ -184,18 +184,18 @@ def test_the_command_says_nothing_of_the_patient(tmp_path: Path) -> None:
 
 
 def test_text_is_blanked_in_what_goes_with_a_model(tmp_path: Path) -> None:
-    from medzoo.evaluation.worst import _without_text
+    from medzoo.evaluation.worst import _blank_burnt_in
 
     lettered = read_image(capture(tmp_path / "a.dcm", text="ZYLINSKI, MARTA 29.06.1951"))
-    shown = _without_text(lettered)
+    shown = _blank_burnt_in(lettered)
     assert shown is not None
     assert (lettered.array > 240).sum() > 500
     assert not (shown.array > 240).any()
     (tmp_path / "b").mkdir()
-    assert _without_text(read_image(capture(tmp_path / "b/a.dcm", declared=True))) is None
+    assert _blank_burnt_in(read_image(capture(tmp_path / "b/a.dcm", declared=True))) is None
     (tmp_path / "c").mkdir()
     plain = read_image(capture(tmp_path / "c/a.dcm"))
-    assert _without_text(plain) is plain
+    assert _blank_burnt_in(plain) is plain
 
 
 RECIPE = """

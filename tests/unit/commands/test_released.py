@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import medzoo
-from medzoo.artifact.index import released
+from medzoo.artifact.index import released_index
 from medzoo.artifact.locate import find_model
 from medzoo.artifact.manifest import digest_line
 from medzoo.commands import fetch as fetching
@@ -94,13 +94,13 @@ def test_an_installation_without_its_index_vouches_for_nothing(
 ) -> None:
     shutil.copytree(ZOO / "nodule-svm", cache / "nodule-svm")
     monkeypatch.setattr("medzoo.artifact.index.__file__", str(tmp_path / "lib" / "medzoo" / "artifact" / "index.py"))
-    released.cache_clear()
+    released_index.cache_clear()
     try:
         with pytest.raises(UserError, match="the index of released models is missing"):
             find_model("nodule-svm")
     finally:
         monkeypatch.undo()
-        released.cache_clear()
+        released_index.cache_clear()
 
 
 def test_another_index_s_model_of_a_released_name_is_put_apart(cache: Path, tmp_path: Path) -> None:

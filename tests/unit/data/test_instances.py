@@ -14,7 +14,7 @@ from medzoo.augment.ops.affine import Affine
 from medzoo.augment.ops.blobs import Blobs
 from medzoo.augment.ops.flip import Flip
 from medzoo.data.dataset import Objects
-from medzoo.data.instances import boxes_of, layered, renumbered
+from medzoo.data.instances import boxes_of, renumber_layers, stack_layers
 from medzoo.data.layouts.instances import ENTRY, Params
 from medzoo.errors import UserError
 from medzoo.inputs.scenes import SceneBatches, ScenePictures
@@ -79,13 +79,15 @@ def test_damaged_sets_are_named(tmp_path: Path) -> None:
 
 def test_objects_that_overlap_lie_in_layers() -> None:
     masks = [(0, np.s_[0:4, 0:4]), (1, np.s_[2:6, 2:6]), (2, np.s_[5:8, 5:8]), (3, np.s_[0:2, 6:8])]
-    layers = layered(((n, place, np.ones((place[0].stop - place[0].start,) * 2, bool)) for n, place in masks), (8, 8))
+    layers = stack_layers(
+        ((n, place, np.ones((place[0].stop - place[0].start,) * 2, bool)) for n, place in masks), (8, 8)
+    )
     assert layers.shape == (2, 8, 8)
     for number, place in masks:
         assert (layers == number + 1).any(axis=0).sum() == (layers == number + 1).any(axis=0)[place].sum()
         assert (layers == number + 1).any(axis=0)[place].all()
     assert boxes_of(layers, 4)[1].tolist() == [2, 2, 6, 6]
-    fewer = renumbered(layers, np.array([1, 3]), 4)
+    fewer = renumber_layers(layers, np.array([1, 3]), 4)
     assert boxes_of(fewer, 2).tolist() == [[2, 2, 6, 6], [6, 0, 8, 2]]
     assert fewer.max() == 2
 

@@ -13,7 +13,14 @@ from scipy.ndimage import gaussian_filter, shift, zoom
 from medzoo import registry
 from medzoo.data.audit.audit import audit
 from medzoo.data.audit.report import Audit
-from medzoo.data.audit.volume_copies import Orientation, agreement, find_candidates, is_copy, resized, thumbnail_cube
+from medzoo.data.audit.volume_copies import (
+    Orientation,
+    agreement,
+    find_candidates,
+    is_copy,
+    resize_volume,
+    thumbnail_cube,
+)
 from medzoo.data.dataset import Dataset
 from medzoo.data.split import Split
 from medzoo.types import Array
@@ -89,8 +96,8 @@ def test_agreement_of_what_is_the_same(people: list[Array]) -> None:
 
 def test_resized_keeps_the_mean_and_the_places() -> None:
     ramp = np.broadcast_to(np.arange(12.0)[:, None, None], (12, 4, 4))
-    assert resized(ramp, (4, 4, 4))[:, 0, 0].tolist() == [1, 4, 7, 10]
-    assert resized(ramp, (24, 2, 4)).mean() == pytest.approx(ramp.mean())
+    assert resize_volume(ramp, (4, 4, 4))[:, 0, 0].tolist() == [1, 4, 7, 10]
+    assert resize_volume(ramp, (24, 2, 4)).mean() == pytest.approx(ramp.mean())
 
 
 def opened(root: Path, volumes: dict[str, Array]) -> Dataset:

@@ -11,7 +11,7 @@ import torch
 
 from medzoo.errors import UserError
 from medzoo.export.checked import export_checked
-from medzoo.export.stored import pack, unpack
+from medzoo.export.stored import pack_half_weights, unpack_half_weights
 from medzoo.models.lenet import LeNet, LeNetParams
 from medzoo.nn.net import Spec
 from medzoo.nn.weights import load_weights, round_weights, weights_bytes
@@ -57,12 +57,15 @@ def test_packing_is_undone_and_leaves_weights_alone_that_it_would_change() -> No
     net = lenet()
     round_weights(net)
     raw = export_checked(net, facts(net), [], where="small").onnx
-    found = {v.name: onnx.numpy_helper.to_array(v) for v in onnx.load_from_string(unpack(pack(raw))).graph.initializer}
+    found = {
+        v.name: onnx.numpy_helper.to_array(v)
+        for v in onnx.load_from_string(unpack_half_weights(pack_half_weights(raw))).graph.initializer
+    }
     for value in onnx.load_from_string(raw).graph.initializer:
         assert np.array_equal(found[value.name], onnx.numpy_helper.to_array(value)), value.name
-    assert unpack(raw) == raw
+    assert unpack_half_weights(raw) == raw
     exact = export_checked(lenet(), facts(net), [], where="small").onnx
-    assert len(pack(exact)) > 0.95 * len(exact)
+    assert len(pack_half_weights(exact)) > 0.95 * len(exact)
 
 
 def test_a_weight_beyond_float16_is_named() -> None:

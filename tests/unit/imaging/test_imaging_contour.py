@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medzoo.errors import UserError
-from medzoo.imaging.contour import contour_area, contour_length, one_mass, resample, trace
+from medzoo.imaging.contour import contour_area, contour_length, resample, single_component, trace
 
 
 def disk(shape, centre, radius):
@@ -25,14 +25,14 @@ def test_a_disk_is_traced_by_equal_steps():
 def test_several_masses_the_largest_counts_and_holes_close():
     mask = disk((100, 100), (30, 30), 20) | disk((100, 100), (80, 80), 8)
     mask &= ~disk((100, 100), (30, 30), 5)
-    alone, notes = one_mass(mask)
+    alone, notes = single_component(mask)
     np.testing.assert_array_equal(alone, disk((100, 100), (30, 30), 20))
     assert notes == ("2 masses in the mask: the largest is used",)
 
 
 def test_a_mass_at_the_border_is_closed_along_it():
     mask = disk((90, 100), (0, 45), 30)
-    alone, notes = one_mass(mask)
+    alone, notes = single_component(mask)
     assert notes == ("the mass touches the border: its outline is closed along it",)
     contour = trace(alone)
     assert contour[:, 0].min() == pytest.approx(-0.5)
@@ -41,9 +41,9 @@ def test_a_mass_at_the_border_is_closed_along_it():
 
 def test_bad_masks_are_named():
     with pytest.raises(UserError, match="mask is empty"):
-        one_mass(np.zeros((9, 9)))
+        single_component(np.zeros((9, 9)))
     with pytest.raises(UserError, match="9 x 8 but its image is 10 x 12"):
-        one_mass(np.ones((8, 9)), shape=(12, 10))
+        single_component(np.ones((8, 9)), shape=(12, 10))
     single = np.zeros((9, 9))
     single[4, 4] = 1
     with pytest.raises(UserError, match="too short"):

@@ -11,7 +11,7 @@ from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 from scipy.ndimage import gaussian_filter
 
-from medzoo.imaging.text_lines import text_lines, without_text
+from medzoo.imaging.text_lines import fill_text, text_lines
 from medzoo.types import Array
 
 NAMES = ("DOE^JANE", "Schmidt, Anna", "Nguyen Thi Lan 12.03.1961", "ID 4711-0815", "1950-05-05")
@@ -62,7 +62,7 @@ def test_names_little_brighter_than_the_tissue_are_blanked() -> None:
         for canvas, fill in ((picture, level), (where, 255)):
             ImageDraw.Draw(canvas).text((60, 140), name, fill, font=ImageFont.load_default(16))
         letters = np.asarray(where) > 100
-        blanked, _ = without_text(np.asarray(picture)[None])
+        blanked, _ = fill_text(np.asarray(picture)[None])
         assert (blanked[0, letters] == 0).mean() > 0.99, name
 
 
@@ -72,25 +72,25 @@ def test_names_little_brighter_than_the_tissue_are_blanked() -> None:
 def test_a_planted_name_is_blanked_whole(style: str) -> None:
     for number, (name, size) in enumerate(zip(NAMES * 2, SIZES + SIZES[::-1], strict=True)):
         picture, letters = plant(style, name, size, number)
-        blanked, lines = without_text(picture)
+        blanked, lines = fill_text(picture)
         assert lines, (style, name, size)
         assert (blanked[:, letters] == picture.min()).mean() > 0.99, (style, name, size)
 
 
 def test_deep_and_flat_pictures() -> None:
     picture, letters = plant("white", NAMES[0], 18, 0)
-    deep, lines = without_text(picture.astype(np.uint16) * 257)
+    deep, lines = fill_text(picture.astype(np.uint16) * 257)
     assert lines
     assert (deep[:, letters] == 257 * int(picture.min())).all()
     assert text_lines(np.full((1, 40, 40), 7, np.uint8)) == []
-    assert without_text(picture)[0] is not picture
+    assert fill_text(picture)[0] is not picture
 
 
 def test_real_ultrasound_keeps_most_of_itself(shared_data: Path) -> None:
     shares = []
     for path in sorted((shared_data / "busi").glob("*/*[0-9]).png"))[::12]:
         picture = np.asarray(Pillow.open(path).convert("L"))[None]
-        blanked, _ = without_text(picture)
+        blanked, _ = fill_text(picture)
         shares.append(float((blanked != picture).mean()))
     assert np.mean(shares) < 0.03
     assert np.median(shares) < 0.01

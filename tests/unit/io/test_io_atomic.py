@@ -11,7 +11,7 @@ import pytest
 
 from medzoo.errors import UserError
 from medzoo.io import atomic_path, atomic_write
-from medzoo.io.atomic import forget_unfinished
+from medzoo.io.atomic import remove_unfinished
 
 
 def test_writes_over_and_leaves_nothing_beside(tmp_path: Path) -> None:
@@ -81,5 +81,5 @@ def test_what_a_killed_process_left_of_these_files_is_removed_and_nothing_else(t
     kept = ("006.json", ".0123456789ab.007.json", ".006.json", ".0123456789ag.006.json")
     for name in (*kept, ".0123456789ab.006.json", ".ba9876543210.006_mask.nii.gz"):
         (tmp_path / name).write_bytes(b"half")
-    forget_unfinished([tmp_path / "006", tmp_path / "absent" / "006"])
+    remove_unfinished([tmp_path / "006", tmp_path / "absent" / "006"])
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from medzoo.io import cache
-from medzoo.io.cache import cached, kept
+from medzoo.io.cache import cached, cached_result
 
 
 @pytest.fixture(autouse=True)
@@ -50,11 +50,11 @@ def test_other_bytes_or_another_key_are_made_anew(tmp_path: Path) -> None:
 def test_what_comes_from_many_files_is_kept_under_a_key_that_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
     for key, value in (("a b", 2), ("a b", 3), ("a c", 4)):
-        kept(key, lambda value=value: counted(calls, value))  # type: ignore[misc]
-    assert kept("a b", lambda: counted(calls, 5))[0, 0] == 2
+        cached_result(key, lambda value=value: counted(calls, value))  # type: ignore[misc]
+    assert cached_result("a b", lambda: counted(calls, 5))[0, 0] == 2
     assert len(calls) == 2
     monkeypatch.setenv("MEDZOO_CACHE", "")
-    assert kept("a b", lambda: counted(calls, 5))[0, 0] == 5
+    assert cached_result("a b", lambda: counted(calls, 5))[0, 0] == 5
 
 
 def test_a_damaged_entry_is_made_anew(tmp_path: Path) -> None:
@@ -119,27 +119,27 @@ def test_a_flipped_byte_is_found_and_the_entry_made_anew(
 ) -> None:
     monkeypatch.setenv("MEDZOO_CACHE", str(tmp_path))
     array = np.arange(1000, dtype=np.int16)
-    assert np.array_equal(cache.kept("key", lambda: array), array)
+    assert np.array_equal(cache.cached_result("key", lambda: array), array)
     (entry,) = tmp_path.glob("*/*.npy")
     raw = bytearray(entry.read_bytes())
     at = {"header": 30, "first value": 128, "middle": 1000, "last value": 2127, "digest": 2130, "end": -1}[place]
     raw[at] ^= 4
     entry.write_bytes(bytes(raw))
-    monkeypatch.setattr(cache, "_sound", set())  # as another process
-    assert np.array_equal(cache.kept("key", lambda: array), array)
+    monkeypatch.setattr(cache, "_intact", set())  # as another process
+    assert np.array_equal(cache.cached_result("key", lambda: array), array)
     assert "is damaged, it is made anew" in caplog.text
     caplog.clear()
-    monkeypatch.setattr(cache, "_sound", set())
-    assert np.array_equal(cache.kept("key", lambda: array + 1), array)  # from the disk, sound again
+    monkeypatch.setattr(cache, "_intact", set())
+    assert np.array_equal(cache.cached_result("key", lambda: array + 1), array)  # from the disk, sound again
     assert caplog.text == ""
 
 
 def test_an_entry_that_was_cut_or_has_more_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEDZOO_CACHE", str(tmp_path))
     for change in (lambda raw: raw[:-30], lambda raw: raw + b"x", lambda raw: raw[:100], lambda raw: b""):
-        cache.kept("key", lambda: np.ones(50))
+        cache.cached_result("key", lambda: np.ones(50))
         (entry,) = tmp_path.glob("*/*.npy")
         entry.write_bytes(change(entry.read_bytes()))
-        monkeypatch.setattr(cache, "_sound", set())
-        assert np.array_equal(cache.kept("key", lambda: np.full(50, 2.0)), np.full(50, 2.0))
+        monkeypatch.setattr(cache, "_intact", set())
+        assert np.array_equal(cache.cached_result("key", lambda: np.full(50, 2.0)), np.full(50, 2.0))
         entry.unlink()

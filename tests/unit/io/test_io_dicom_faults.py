@@ -8,7 +8,7 @@ import pytest
 
 from medzoo.errors import UserError
 from medzoo.io import read_image
-from medzoo.io.dicom.faults import said
+from medzoo.io.dicom.deidentify import redact_message
 from tests.unit.io.test_io_dicom import slices
 
 
@@ -22,7 +22,7 @@ from tests.unit.io.test_io_dicom import slices
     ],
 )
 def test_only_names_of_attributes_stay(words: str, kept: str) -> None:
-    assert said(ValueError(words)) == kept
+    assert redact_message(ValueError(words)) == kept
 
 
 def test_a_broken_header_is_not_quoted(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 
 from medzoo.errors import UserError
 from medzoo.io import read_image
-from medzoo.io.dicom.facts import facts_of, suvbw_factor
+from medzoo.io.dicom.facts import header_facts, suvbw_factor
 from tests.unit.io.test_io_dicom import REAL, save, slices
 
 
@@ -164,7 +164,7 @@ def test_suv_of_a_pet_is_decay_corrected() -> None:
 def test_what_a_pet_header_lacks_is_named(key: str, value: object, words: str) -> None:
     d = pet()
     setattr(d, key, value)
-    facts = facts_of(d)
+    facts = header_facts(d)
     assert "suvbw" not in facts
     assert words in facts["suvbw_lacks"]
 
@@ -172,5 +172,5 @@ def test_what_a_pet_header_lacks_is_named(key: str, value: object, words: str) -
 def test_the_window_of_the_header() -> None:
     d = Dataset()
     d.WindowCenter, d.WindowWidth = [40, 600], [400, 1500]
-    assert facts_of(d)["window"] == (40.0, 400.0)
-    assert "window" not in facts_of(Dataset())
+    assert header_facts(d)["window"] == (40.0, 400.0)
+    assert "window" not in header_facts(Dataset())

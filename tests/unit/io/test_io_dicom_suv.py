@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 
 from medzoo.errors import UserError
 from medzoo.io import read_image
-from medzoo.io.dicom.facts import facts_of
+from medzoo.io.dicom.facts import header_facts
 from medzoo.io.dicom.suv import suvbw_factor
 from medzoo.preprocess.host.suv import Suv
 from medzoo.types import GridTransform
@@ -121,7 +121,7 @@ def test_units_of_every_kind() -> None:
     ],
 )
 def test_what_cannot_be_known_is_named(changes: dict[str, Any], words: str) -> None:
-    facts = facts_of(pet(**changes))
+    facts = header_facts(pet(**changes))
     assert "suvbw" not in facts
     assert words in facts["suvbw_lacks"]
 

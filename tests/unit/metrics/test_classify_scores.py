@@ -11,7 +11,7 @@ from sklearn import metrics as sk
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from medzoo.errors import UserError
-from medzoo.metrics import ClassifyScores, compute, paired, restore_records
+from medzoo.metrics import ClassifyScores, compute, paired_differences, restore_records
 from medzoo.metrics import classify as c
 from medzoo.metrics.interval import bootstrap
 from medzoo.metrics.ranking import (
@@ -230,12 +230,12 @@ def test_paired_difference_ignores_the_order_of_items():
         first.add(truth[i], good[i], item=str(i), group=f"p{i // 2}")
     for i in reversed(range(120)):
         second.add(truth[i], bad[i], item=str(i), group=f"p{i // 2}")
-    (difference,) = paired(first, second)
+    (difference,) = paired_differences(first, second)
     assert difference.value == pytest.approx(auc(truth, good[:, 1]) - auc(truth, bad[:, 1]))
     assert difference.low > 0
-    (same,) = paired(second, second)
+    (same,) = paired_differences(second, second)
     assert (same.value, same.low, same.high) == (0, 0, 0)
-    (back,) = paired(second, first)
+    (back,) = paired_differences(second, first)
     assert (back.value, back.low, back.high) == pytest.approx(
         (-difference.value, -difference.high, -difference.low), abs=0.02
     )
@@ -250,7 +250,7 @@ def test_mistakes_are_named():
     with pytest.raises(UserError, match="0: the item was scored twice"):
         scores.add(0, [0.5, 0.5], item="0")
     with pytest.raises(UserError, match="not scored on the same items"):
-        paired(scores, ClassifyScores(BINARY))
+        paired_differences(scores, ClassifyScores(BINARY))
     with pytest.raises(UserError, match="must have the same length"):
         compute("classify", None, [0, 1], [[0.5, 0.5]], labels=BINARY)
 

@@ -10,7 +10,7 @@ from faster_coco_eval import COCO, COCOeval_faster
 
 from medzoo.boxes import box_iou
 from medzoo.errors import UserError
-from medzoo.metrics import Boxes, DetectScores, Rule, paired, restore_records
+from medzoo.metrics import Boxes, DetectScores, Rule, paired_differences, restore_records
 from medzoo.metrics.average_precision import precision_recall
 from medzoo.metrics.froc import Froc
 from medzoo.metrics.match import match, match_coco
@@ -287,7 +287,7 @@ def test_detect_records_restore_the_same_figures_and_pair():
     )
     assert again.metrics() == first.metrics()
     blind = filled([(t, Boxes(np.empty((0, 4)), np.empty(0, int), NONE)) for t, _ in scenes], ["ap50"], replicates=300)
-    difference = named(paired(first, blind))["ap50"]
+    difference = named(paired_differences(first, blind))["ap50"]
     assert difference.value == pytest.approx(named(first.metrics())["ap50"].value)
     assert difference.low > 0
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from medzoo.errors import UserError
-from medzoo.metrics import Accumulator, Boxes, Scope, Scores, paired, read_scores
+from medzoo.metrics import Accumulator, Boxes, Scope, Scores, paired_differences, read_scores
 
 
 def filled(task: str, *, shift: float = 0.0) -> Scores:
@@ -53,7 +53,7 @@ def test_figures_come_back_from_the_file(task: str, tmp_path: Path) -> None:
 def test_two_models_files_compare_pairwise() -> None:
     first, second = filled("classify"), filled("classify", shift=0.05)
     read = [Scores.from_bytes(one.to_bytes(), where="x") for one in (first, second)]
-    assert paired(read[0].main, read[1].main) == paired(first.main, second.main)
+    assert paired_differences(read[0].main, read[1].main) == paired_differences(first.main, second.main)
 
 
 def test_a_part_of_the_items_is_scored_alone() -> None:

@@ -17,7 +17,7 @@ from monai.metrics import (
 from scipy.ndimage import gaussian_filter
 
 from medzoo.errors import UserError
-from medzoo.metrics import SegmentScores, paired, restore_records
+from medzoo.metrics import SegmentScores, paired_differences, restore_records
 from medzoo.metrics.surface import compare_masks
 
 LABELS = ("background", "csf", "grey-matter")
@@ -170,7 +170,7 @@ def test_segment_records_restore_the_same_figures_and_pair():
         second.add(truth, worse, item=str(i), spacing=(1, 1, 1))
     again = restore_records(SegmentScores(LABELS), json.loads(json.dumps(second.records())))
     assert again.metrics() == second.metrics()
-    difference = named(paired(first, again))["dice"]
+    difference = named(paired_differences(first, again))["dice"]
     assert difference.value == pytest.approx(1 - named(second.metrics())["dice"].value)
     assert 0 < difference.low < difference.value < difference.high
 

@@ -12,7 +12,7 @@ from medzoo.errors import UserError
 from medzoo.inputs.feature_input import feature_probes
 from medzoo.models.svm import ENTRY, Svm, SvmParams
 from medzoo.nn.net import Spec
-from medzoo.nn.svm.solver import Search, folds, platt, solve
+from medzoo.nn.svm.solver import SvmSearch, fit_svm, grouped_folds, platt_scaling
 from medzoo.nn.weights import load_weights, weights_bytes
 from medzoo.runtime.parity.gate import Golden, dump_golden, load_golden
 from medzoo.types import Array
@@ -31,9 +31,9 @@ def masses(count: int = 120, seed: int = 0) -> tuple[Array, Array, Array]:
     return x, y, np.arange(count) // 2
 
 
-def search(**changes: object) -> Search:
+def search(**changes: object) -> SvmSearch:
     options = {"kernel": "rbf", "cost": [1.0], "gamma": [0.1], "keep": [2], "select": "anova", "folds": 4, "seed": 0}
-    return Search(**(options | changes))  # type: ignore[arg-type]
+    return SvmSearch(**(options | changes))  # type: ignore[arg-type]
 
 
 def solved(**params: object) -> Svm:
@@ -75,14 +75,14 @@ def test_selection_keeps_what_decides_and_the_rules_name_it() -> None:
 def test_noise_is_worth_nothing_out_of_fold() -> None:
     rng = np.random.default_rng(0)
     y = np.arange(80) % 2
-    result = solve(rng.normal(size=(80, 300)), y, np.arange(80), search(keep=[5]))
+    result = fit_svm(rng.normal(size=(80, 300)), y, np.arange(80), search(keep=[5]))
     # Features picked outside the folds would reach about 0.9 here.
     assert 0.2 < result.auc < 0.75
 
 
 def test_folds_divide_no_group() -> None:
     _, y, groups = masses()
-    for train, held in folds(y, groups, 4, seed=0):
+    for train, held in grouped_folds(y, groups, 4, seed=0):
         assert not set(groups[train]) & set(groups[held])
         assert set(y[held]) == {0, 1}
 
@@ -91,7 +91,7 @@ def test_platt_finds_the_curve_that_made_the_labels() -> None:
     rng = np.random.default_rng(0)
     decisions = rng.normal(0, 2, 20_000)
     y = (rng.random(20_000) < 1 / (1 + np.exp(-(1.5 * decisions - 0.7)))).astype(int)
-    assert platt(decisions, y) == pytest.approx((1.5, -0.7), abs=0.08)
+    assert platt_scaling(decisions, y) == pytest.approx((1.5, -0.7), abs=0.08)
 
 
 def test_apart_keeps_a_machine_for_each_kind_of_outline() -> None:

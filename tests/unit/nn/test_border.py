@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from medzoo.nn.detection.border import LEAST_SLOPE, BorderCurve, closeness, fit_curve
+from medzoo.nn.detection.border import MIN_SLOPE, BorderCurve, border_closeness, fit_curve
 
 EXTENT = torch.tensor([200.0, 100.0])  # width, height
 
@@ -25,9 +25,11 @@ def test_closeness_counts_the_sides_on_the_border_and_falls_with_the_box_s_own_s
         ]
     )
     expected = [0, 1, 2, 0.5, 1 - 2.5 / (97.5 / 8), 0, 4, 2]
-    np.testing.assert_allclose(closeness(boxes, EXTENT).numpy(), expected, atol=1e-6)
+    np.testing.assert_allclose(border_closeness(boxes, EXTENT).numpy(), expected, atol=1e-6)
     # Whatever leads the boxes; each picture of a batch is told the same alone.
-    torch.testing.assert_close(closeness(boxes.reshape(2, 4, 4), EXTENT).flatten(), closeness(boxes, EXTENT))
+    torch.testing.assert_close(
+        border_closeness(boxes.reshape(2, 4, 4), EXTENT).flatten(), border_closeness(boxes, EXTENT)
+    )
 
 
 def drawn(count: int, *, slope: float, border: float, offset: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -69,4 +71,4 @@ def test_hits_alone_misses_alone_and_a_worthless_score_leave_the_order_as_it_was
     assert curve.slope.item() == 1
     # Against the scores: the curve would fall.
     assert curve.fit(0, np.tile(scores, 20), np.tile(near, 20), np.tile((scores < 0.5).astype(int), 20))
-    assert curve.slope.item() == pytest.approx(LEAST_SLOPE)
+    assert curve.slope.item() == pytest.approx(MIN_SLOPE)

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from medzoo.export.onnx_file import translations
-from medzoo.inputs.canvas import fit, fitted_size
+from medzoo.inputs.canvas import fit_canvas, fitted_size
 
 CANVAS = (48, 64)
 
 
 class Fit(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        canvas, sizes = fit(image, *CANVAS)
+        canvas, sizes = fit_canvas(image, *CANVAS)
         return canvas, sizes
 
 
@@ -55,10 +55,10 @@ def test_fitted_size_keeps_the_aspect(size: tuple[int, int], fitted: tuple[int, 
 
 def test_a_picture_of_the_canvas_size_is_left_alone_and_the_rest_is_zero() -> None:
     image = torch.rand(2, 1, *CANVAS) * 255
-    canvas, sizes = fit(image, *CANVAS)
+    canvas, sizes = fit_canvas(image, *CANVAS)
     assert torch.equal(canvas, image)
     assert sizes.tolist() == [64, 48, 64, 48]
-    canvas, sizes = fit(torch.full((1, 1, 96, 64), 7.0), *CANVAS)
+    canvas, sizes = fit_canvas(torch.full((1, 1, 96, 64), 7.0), *CANVAS)
     assert sizes.tolist() == [32, 48, 64, 96]
     assert canvas[..., :32].eq(7).all()
     assert canvas[..., 32:].eq(0).all()
@@ -69,7 +69,7 @@ def test_the_resampling_is_bilinear_with_half_pixel_centres() -> None:
         image = torch.rand(2, 3, *size) * 255
         height, width = fitted_size(size, CANVAS)
         expected = nn.functional.interpolate(image, size=(height, width), mode="bilinear", align_corners=False)
-        torch.testing.assert_close(fit(image, *CANVAS)[0][:, :, :height, :width], expected, atol=0.01, rtol=0)
+        torch.testing.assert_close(fit_canvas(image, *CANVAS)[0][:, :, :height, :width], expected, atol=0.01, rtol=0)
 
 
 @pytest.mark.parametrize("size", [(48, 64), (20, 30), (97, 61), (1, 500), (500, 1), (333, 200), (3001, 700), (1, 1)])
@@ -77,6 +77,6 @@ def test_the_resampling_is_bilinear_with_half_pixel_centres() -> None:
 def test_onnx_runtime_fits_alike(session: Any, size: tuple[int, int], batch: int) -> None:
     image = torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(1)) * 255
     canvas, sizes = session.run(None, {"image": image.numpy()})
-    expected_canvas, expected_sizes = fit(image, *CANVAS)
+    expected_canvas, expected_sizes = fit_canvas(image, *CANVAS)
     np.testing.assert_array_equal(sizes, expected_sizes.numpy())
     np.testing.assert_allclose(canvas, expected_canvas.numpy(), atol=2e-4)

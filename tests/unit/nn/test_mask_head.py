@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from medzoo.data.instances import layered
+from medzoo.data.instances import stack_layers
 from medzoo.errors import UserError
 from medzoo.models.region_cnn import ENTRY
 from medzoo.nn.detection.heads import mask_loss, mask_of_class, mask_targets
@@ -16,7 +16,7 @@ from medzoo.nn.net import Spec
 def layers() -> torch.Tensor:
     """Two objects of 16 x 16 pixels that overlap, so they lie in two layers."""
     full = np.ones((16, 16), bool)
-    made = layered([(0, np.s_[8:24, 8:24], full), (1, np.s_[16:32, 16:32], full)], (40, 48))
+    made = stack_layers([(0, np.s_[8:24, 8:24], full), (1, np.s_[16:32, 16:32], full)], (40, 48))
     assert len(made) == 2
     return torch.from_numpy(made.astype(np.int32))
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchvision.ops import roi_align
 
-from medzoo.nn.detection.rois import atlas, pool_regions, region_levels
+from medzoo.nn.detection.rois import pool_regions, region_levels, stack_levels
 
 STRIDES = (4, 8, 16)
 
@@ -49,7 +49,7 @@ def test_pooling_equals_roi_align_on_each_regions_own_level() -> None:
 @pytest.mark.parametrize("levels", [1, 3])
 def test_atlas_rows_point_at_each_levels_first_row(levels: int) -> None:
     features = [torch.randn(1, 2, 16 >> i, 8 >> i) for i in range(levels)]
-    stitched, rows = atlas(features)
+    stitched, rows = stack_levels(features)
     for level, row in zip(features, rows, strict=True):
         height, width = level.shape[2:]
         assert torch.equal(stitched[:, :, row : row + height, 1 : 1 + width], level)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image as Pillow
 
-from medzoo.plots.canvas import fitted, legend, overlay, rim, text_width
+from medzoo.plots.canvas import legend, overlay, rim, shorten, text_width
 from medzoo.plots.colours import PALETTE, colour_of
 from medzoo.plots.overlay import PAD, draw_boxes, draw_classification, draw_mask
 from medzoo.plots.sheet import GAP, in_rows, sheet
@@ -88,7 +88,7 @@ def test_rims_and_overlays() -> None:
 
 def test_text_is_cut_to_fit_and_legends_wrap() -> None:
     long = "a-very-long-name-of-a-file-that-nobody-can-read.nii.gz"
-    short = fitted(long, 200)
+    short = shorten(long, 200)
     assert text_width(short) <= 200
     assert short.startswith("a-v")
     assert short.endswith(".gz")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from medzoo.recipe.scalars import hold, reads_as_text, resolve
+from medzoo.recipe.scalars import check_scalar, reads_as_text, resolve
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_numbers_that_no_recipe_holds_are_refused(text: str) -> None:
 
 
 def test_text_with_control_characters_is_refused() -> None:
-    assert hold("a\tb\nc é 脑") == "a\tb\nc é 脑"
+    assert check_scalar("a\tb\nc é 脑") == "a\tb\nc é 脑"
     for bad in ("a\0", "\x1b[31m", "\x85", "\ud800"):
         with pytest.raises(ValueError, match="control character"):
-            hold(bad)
+            check_scalar(bad)

@@ -20,7 +20,7 @@ from medzoo.nn.net import Spec
 from medzoo.recipe import TrainSection
 from medzoo.runtime.metadata import Metadata
 from medzoo.training.batch_size import largest_batch
-from medzoo.training.checkpoints import saved
+from medzoo.training.checkpoints import list_checkpoints
 from medzoo.training.fit import FitReport, fit_gradient, predict_all
 from medzoo.training.lr_finder import find_lr
 from tests.unit.training.pictures_toys import LABELS, Toys
@@ -116,7 +116,7 @@ def test_a_loss_that_is_not_finite_names_step_and_files_and_keeps_the_last_check
     with pytest.raises(UserError, match=rf"not finite at step 5 .* on .*{name}") as caught:
         fit(tmp_path, data=Toys(24, blank=[name]), epochs=1, batch=2, checkpoint={"every_steps": 1})
     assert "last checkpoint is kept" in str(caught.value)
-    state = torch.load(saved(tmp_path / "checkpoints")[0], weights_only=True)
+    state = torch.load(list_checkpoints(tmp_path / "checkpoints")[0], weights_only=True)
     assert state["global_step"] == 5
     assert all(torch.isfinite(tensor).all() for tensor in state["state_dict"].values())
 

@@ -12,9 +12,9 @@ import torch
 
 from medzoo.errors import UserError
 from medzoo.recipe import TrainSection
-from medzoo.training.checkpoints import Preempted, saved
-from medzoo.training.launch import Sharded, local
-from medzoo.training.processes import REQUEUE, is_first, is_restarted
+from medzoo.training.checkpoints import Preempted, list_checkpoints
+from medzoo.training.launch import ShardedStrategy, launch_local
+from medzoo.training.processes import REQUEUE, is_main_process, is_restarted
 from tests.unit.training.test_resume import run, same
 
 SLURM = {
@@ -30,10 +30,10 @@ SLURM = {
 
 
 def test_the_first_process_is_the_one_of_rank_0_everywhere() -> None:
-    assert is_first({})
-    assert is_first({"RANK": "0", "LOCAL_RANK": "0", "SLURM_PROCID": ""})
+    assert is_main_process({})
+    assert is_main_process({"RANK": "0", "LOCAL_RANK": "0", "SLURM_PROCID": ""})
     for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"):
-        assert not is_first({"RANK": "0", name: "1"})
+        assert not is_main_process({"RANK": "0", name: "1"})
     assert is_restarted({"SLURM_RESTART_COUNT": "1"})
     assert is_restarted({"TORCHELASTIC_RESTART_COUNT": "2"})
     assert not is_restarted({"SLURM_RESTART_COUNT": "0"})
@@ -41,8 +41,8 @@ def test_the_first_process_is_the_one_of_rank_0_everywhere() -> None:
 
 def test_fsdp_by_name_shards_over_gpus_and_is_refused_without(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    strategy = local(TrainSection(strategy="fsdp", devices=4, nodes=2)).options["strategy"]
-    assert isinstance(strategy, Sharded)
+    strategy = launch_local(TrainSection(strategy="fsdp", devices=4, nodes=2)).options["strategy"]
+    assert isinstance(strategy, ShardedStrategy)
     assert strategy._state_dict_type == "full"
     wrap = strategy.kwargs["auto_wrap_policy"]
     layers = (torch.nn.Linear(2000, 1000), torch.nn.Linear(10, 10))
@@ -52,13 +52,13 @@ def test_fsdp_by_name_shards_over_gpus_and_is_refused_without(monkeypatch: pytes
     ]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match=r"train\.strategy: fsdp needs GPUs"):
-        local(TrainSection(strategy="fsdp"))
+        launch_local(TrainSection(strategy="fsdp"))
 
 
 def test_slurm_is_read_as_lightning_reads_it_but_requeued_by_us(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in SLURM.items():
         monkeypatch.setenv(name, value)
-    (environment,) = local(TrainSection()).plugins
+    (environment,) = launch_local(TrainSection()).plugins
     assert type(environment).__name__ == "SLURMEnvironment"
     assert not environment.auto_requeue
 
@@ -79,6 +79,6 @@ def test_slurms_warning_saves_and_puts_the_job_back(tmp_path: Path, monkeypatch:
     assert ended.value.code == REQUEUE
     assert (tmp_path / "asked").read_text() == "requeue 4711\n"
     assert signal.getsignal(signal.SIGUSR1) is before
-    assert len(saved(tmp_path / "cut" / "checkpoints")) == 1
+    assert len(list_checkpoints(tmp_path / "cut" / "checkpoints")) == 1
     resumed, _ = run(tmp_path / "cut", resume=True, **options)
     assert same(whole, resumed)

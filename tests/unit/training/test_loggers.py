@@ -16,7 +16,7 @@ from rich.console import Console
 
 from medzoo.errors import UserError
 from medzoo.inputs.images import ImageBatches
-from medzoo.training.checkpoints import newest, saved, step_of
+from medzoo.training.checkpoints import list_checkpoints, newest_checkpoint, step_of
 from medzoo.training.loggers import PACKAGES, check_loggers, make_loggers
 from tests.unit.training.test_resume import PowerError, Stopping, run, same
 
@@ -107,7 +107,7 @@ def test_a_whole_folder_that_vanishes_is_made_again(tmp_path: Path, monkeypatch:
     meanwhile(monkeypatch, lambda: shutil.rmtree(tmp_path / "robbed"))
     weights, _ = run(tmp_path / "robbed", **{**LONG, "judged": False, "monitor": None})
     assert same(whole, weights)
-    assert saved(tmp_path / "robbed" / "checkpoints")
+    assert list_checkpoints(tmp_path / "robbed" / "checkpoints")
 
 
 def test_a_log_that_cannot_be_written_is_told_of_once(
@@ -128,7 +128,7 @@ def test_a_service_that_is_not_installed_is_one_line(tmp_path: Path) -> None:
     assert missing, "all services are installed here: nothing to test"
     with pytest.raises(UserError, match=rf"train\.logger: {missing[0]} needs the package .*pip install"):
         run(tmp_path, logger=(missing[0],))
-    assert not saved(tmp_path / "checkpoints")
+    assert not list_checkpoints(tmp_path / "checkpoints")
 
 
 def _there(name: Any) -> bool:
@@ -145,7 +145,7 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(time, "time", lambda: 1e9 + (-1) ** next(jumps) * 1e8)
     with pytest.raises(PowerError):
         run(tmp_path / "cut", at=(5, 3), checkpoint={"every_minutes": 1e-4}, **LONG)
-    state = newest(tmp_path / "cut" / "checkpoints", say=print)
+    state = newest_checkpoint(tmp_path / "cut" / "checkpoints", say=print)
     assert state is not None
     assert step_of(state) > 0
     resumed, report = run(tmp_path / "cut", resume=True, checkpoint={"every_minutes": 1e-4}, **LONG)
@@ -183,5 +183,5 @@ def test_mixed_precision_goes_on_with_its_scaler(tmp_path: Path, precision: str)
         run(tmp_path / "cut", at=(7, 2), **options)
     resumed, _ = run(tmp_path / "cut", resume=True, **options)
     assert same(whole, resumed)
-    state = torch.load(saved(tmp_path / "whole" / "checkpoints")[0], weights_only=True)
+    state = torch.load(list_checkpoints(tmp_path / "whole" / "checkpoints")[0], weights_only=True)
     assert ("scale" in state.get("MixedPrecision", {})) == (precision == "fp16")

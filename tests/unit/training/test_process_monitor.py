@@ -10,7 +10,7 @@ import torch.distributed as dist
 
 from medzoo.errors import UserError
 from medzoo.training import process_monitor
-from medzoo.training.process_monitor import _is_lost_connection, _who
+from medzoo.training.process_monitor import _is_lost_connection, _name_lost
 
 
 class Store(dict[str, bytes]):
@@ -34,7 +34,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def who(store: Store, *, rank: int = 1, world: int = 4, started: dict[int, Any] | None = None) -> str:
-    return _who(store, rank=rank, world=world, started=started or {})
+    return _name_lost(store, rank=rank, world=world, started=started or {})
 
 
 def test_who_did_not_sign_is_gone() -> None:

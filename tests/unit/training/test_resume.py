@@ -23,7 +23,7 @@ from medzoo.models.lenet import LeNet, LeNetParams
 from medzoo.nn.net import Spec
 from medzoo.recipe import TrainSection
 from medzoo.recipe.train import CheckpointSection
-from medzoo.training.checkpoints import Checkpoints, Preempted, newest, read_checked, saved
+from medzoo.training.checkpoints import Checkpoints, Preempted, list_checkpoints, newest_checkpoint, read_checked
 from medzoo.training.fit import FitReport, fit_gradient
 from medzoo.training.processes import INTERRUPTED, REQUEUE
 from tests.unit.training.pictures_toys import LABELS, Toys
@@ -94,7 +94,7 @@ def test_a_stopped_run_that_goes_on_ends_bit_identical(
     resumed, report = run(tmp_path / "cut", resume=True, **train)
     assert same(whole, resumed)
     # Not only what was kept as best, but where the run ended: weights, moving average, optimiser, schedule.
-    ends = [saved(tmp_path / name / "checkpoints")[0] for name in ("whole", "cut")]
+    ends = [list_checkpoints(tmp_path / name / "checkpoints")[0] for name in ("whole", "cut")]
     assert ends[0].name.split("-")[1] == ends[1].name.split("-")[1]
     one, two = (torch.load(end, weights_only=True) for end in ends)
     for key in ("state_dict", "current_model_state"):
@@ -124,7 +124,7 @@ def test_sigterm_saves_and_ends_with_a_code_for_requeueing(tmp_path: Path) -> No
         run(tmp_path / "cut", at=(1, 3), kill=signal.SIGTERM, checkpoint={"every_steps": 1000})
     assert ended.value.code == REQUEUE
     assert signal.getsignal(signal.SIGTERM) is before
-    assert [int(path.name.split("-")[1]) for path in saved(tmp_path / "cut" / "checkpoints")] in ([7], [8])
+    assert [int(path.name.split("-")[1]) for path in list_checkpoints(tmp_path / "cut" / "checkpoints")] in ([7], [8])
     resumed, _ = run(tmp_path / "cut", resume=True, checkpoint={"every_steps": 1000})
     assert same(whole, resumed)
 
@@ -176,7 +176,7 @@ def test_a_damaged_state_falls_back_to_the_one_before_it_and_says_so(tmp_path: P
     whole, _ = run(tmp_path / "whole")
     with pytest.raises(PowerError):
         run(tmp_path / "cut", at=(2, 2), checkpoint={"every_steps": 2, "keep": 3})
-    states = saved(tmp_path / "cut" / "checkpoints")
+    states = list_checkpoints(tmp_path / "cut" / "checkpoints")
     assert len(states) == 3
     raw = bytearray(states[0].read_bytes())
     raw[len(raw) // 2] ^= 1
@@ -188,10 +188,10 @@ def test_a_damaged_state_falls_back_to_the_one_before_it_and_says_so(tmp_path: P
     assert f"{states[0].name} is damaged" in text
     assert f"{states[1].name} is damaged" in text
     assert same(whole, resumed)
-    for path in saved(tmp_path / "cut" / "checkpoints"):
+    for path in list_checkpoints(tmp_path / "cut" / "checkpoints"):
         path.write_bytes(b"x")
     with pytest.raises(UserError, match="every saved state is damaged"):
-        newest(tmp_path / "cut" / "checkpoints", say=print)
+        newest_checkpoint(tmp_path / "cut" / "checkpoints", say=print)
 
 
 def test_a_full_disk_stops_with_the_last_state_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,7 +233,7 @@ def test_a_lost_folder_stops_with_the_last_state_kept(tmp_path: Path, monkeypatc
     monkeypatch.undo()
     states.unlink()
     aside.rename(states)
-    assert newest(states, say=print) == saved(states)[0]
+    assert newest_checkpoint(states, say=print) == list_checkpoints(states)[0]
     resumed, _ = run(tmp_path / "cut", resume=True)
     assert same(whole, resumed)
 
@@ -241,10 +241,10 @@ def test_a_lost_folder_stops_with_the_last_state_kept(tmp_path: Path, monkeypatc
 def test_a_new_run_forgets_the_states_of_the_old_one(tmp_path: Path) -> None:
     with pytest.raises(PowerError):
         run(tmp_path, at=(2, 2))
-    old = {path.name for path in saved(tmp_path / "checkpoints")}
+    old = {path.name for path in list_checkpoints(tmp_path / "checkpoints")}
     with pytest.raises(PowerError):
         run(tmp_path, at=(0, 2), lr=1e-4)
-    assert not old & {path.name for path in saved(tmp_path / "checkpoints")}
+    assert not old & {path.name for path in list_checkpoints(tmp_path / "checkpoints")}
 
 
 def test_sigterm_in_the_last_validation_ends_the_run_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from medzoo.augment.ops.affine import Affine
 from medzoo.augment.ops.flip import Flip
 from medzoo.augment.ops.intensity import Intensity
 from medzoo.errors import UserError
-from medzoo.inputs.canvas import fit
+from medzoo.inputs.canvas import fit_canvas
 from medzoo.inputs.scenes import OrderedScenes, SceneBatches, ScenePictures
 from medzoo.models.region_cnn import ENTRY
 from medzoo.nn.net import Spec
@@ -54,7 +54,7 @@ def test_canvas_and_boxes_are_those_of_the_graph() -> None:
     for index, item in enumerate(data.items()):
         sample = data.load(item)
         source = torch.from_numpy(sample.image.array.astype(np.float32))
-        canvas, sizes = fit(source[None], *SIZE)
+        canvas, sizes = fit_canvas(source[None], *SIZE)
         for _ in range(2):  # read, then kept
             found = scenes.scene(index)
             image, boxes = found.image, found.boxes

@@ -15,7 +15,7 @@ _JPEG2000 = b"\xff\x4f\xff\x51"
 _JPEG_LS_FRAME = 0xF7
 
 
-def check_claims(dataset: Any, where: str) -> None:
+def check_declared_size(dataset: Any, where: str) -> None:
     """Refuse frames x rows x columns x samples beyond the limits or beyond what the stored bytes can hold, and
     compressed frames whose own header claims another size (ITU-T T.81 B.2.2, T.87 C.2.2, T.800 A.5.1).
 

@@ -67,7 +67,7 @@ def planes_of(dataset: Any, where: str) -> list[Plane]:
     return planes
 
 
-def has_frame_places(dataset: Any) -> bool:
+def has_frame_positions(dataset: Any) -> bool:
     """True if an enhanced image states the position of each frame."""
     frames = dataset.get(PER_FRAME) or []
     return bool(frames) and "PlanePositionSequence" in frames[0]
