@@ -49,7 +49,7 @@ def main() -> None:
     net = VolumeUNet(ResidualUNetParams(patch=PATCH, channels=(16, 32, 64, 128)), Spec("segment", LABELS)).eval()
     metadata = Metadata(name="bench", task="segment", labels=LABELS, outputs=net.outputs, geometry=net.geometry)
     example = {"image": np.zeros((2, 1, *PATCH), np.float32)}
-    backend = OnnxBackend(onnx_bytes(net, metadata, example=example), where="bench", device="cpu")
+    backend = OnnxBackend(onnx_bytes(net, metadata, example=example), where="bench", device="cpu", threads=1)
     array = np.random.default_rng(0).normal(0, 1, (1, *SHAPE)).astype(np.float32)
     inferer = SlidingWindowInferer(PATCH, sw_batch_size=1, overlap=0.5, mode="gaussian")
 

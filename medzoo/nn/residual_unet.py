@@ -12,6 +12,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from medzoo.nn.flat_conv import FlatConv3d
+
 _SMALLEST = 4
 """No axis is pooled to fewer voxels."""
 _COARSER = 2.0
@@ -108,7 +110,7 @@ def _conv(inputs: int, outputs: int, kernel: Sequence[int], stride: Sequence[int
     """Convolution and instance normalisation, with an activation unless a sum comes before it."""
     padding = tuple(size // 2 for size in kernel)
     layers: list[nn.Module] = [
-        nn.Conv3d(inputs, outputs, tuple(kernel), tuple(stride), padding, bias=False),  # type: ignore[arg-type]
+        FlatConv3d(inputs, outputs, tuple(kernel), tuple(stride), padding, bias=False),  # type: ignore[arg-type]
         nn.InstanceNorm3d(outputs, affine=True),
     ]
     return nn.Sequential(*layers, *([nn.LeakyReLU(0.01, inplace=True)] if last else []))

@@ -70,9 +70,17 @@ class Segmenter(Net):
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
         """Labels and probabilities of every pixel; zeros stand for what lies outside the image."""
-        probabilities = self.whole(self.steps(image)).softmax(dim=1)
+        probabilities = shares(self.whole(self.steps(image)))
         labels = probabilities.argmax(dim=1).to(torch.uint8)
         if self.geometry.foreground == "nonzero":
             middle = (self.geometry.slices // 2) * self.geometry.channels
             labels = labels * (image[:, middle] != 0).to(torch.uint8)
         return {"labels": labels, "probabilities": probabilities}
+
+
+def shares(logits: Tensor) -> Tensor:
+    """Softmax over the second axis of (B, K, *spatial); where an axis is not the last, ONNX Runtime's own turns all."""
+    if not torch.compiler.is_exporting():
+        return logits.softmax(dim=1)
+    powers = (logits - logits.amax(dim=1, keepdim=True)).exp()
+    return powers / powers.sum(dim=1, keepdim=True)

@@ -35,6 +35,9 @@ class Affine(Augmentation):
     spacing: tuple[Side, Side, Side] | None = Field(
         None, description="relative sides of a volume's voxels, so that a rotation is one in space; none: cubes"
     )
+    across: Literal[0, 1, 2] | None = Field(
+        None, description="axis of a volume along which nothing changes, such as that of thick slices; none: all change"
+    )
 
     def apply(self, image: Tensor, rng: np.random.Generator) -> Tensor:
         """See Augmentation.apply."""
@@ -105,7 +108,12 @@ class Affine(Augmentation):
         shift = 2 * self.translate * rng.uniform(-1, 1, 3)
         zoom = 1 + self.scale * rng.uniform(-1, 1)
         squeeze = np.sqrt(1 + self.stretch * rng.uniform(-1, 1, 3))
-        linear = np.diag(squeeze / np.cbrt(squeeze.prod())) / zoom
+        sizes = squeeze / np.cbrt(squeeze.prod()) / zoom
+        if self.across is not None:
+            # Places are x, y, z, axes are counted from the other end.
+            still = 2 - self.across
+            angles[np.arange(3) != still], shift[still], sizes[still] = 0.0, 0.0, 1.0
+        linear = np.diag(sizes)
         for axis, angle in enumerate(angles):
             first, second = [other for other in range(3) if other != axis]
             turn = np.eye(3)

@@ -94,6 +94,26 @@ def test_a_rotation_of_coarse_voxels_is_one_in_millimetres(spacing: tuple[float,
     assert kept(Affine(rotate=80, translate=0, scale=0)) < 0.9
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_nothing_changes_along_the_axis_of_thick_slices(axis: int) -> None:
+    """A ramp along the axis alone is the same after any turn and scale, and a marked slice stays one slice."""
+    size = (20, 24, 22)
+    ramp = np.indices(size)[axis].astype(np.float32) + 1
+    change = Affine(rotate=80, scale=0.3, stretch=0.3, translate=0.1, across=axis)
+    labels = torch.from_numpy((ramp == 9).astype(np.uint8))
+    image, moved = change.apply_with_labels(torch.from_numpy(ramp[None]), labels, draw(3))
+    inside = image[0] > 0
+    middle = moved != OUTSIDE
+    assert 0.3 < float(middle.float().mean()) < 1
+    kept = inside & middle
+    kept &= torch.from_numpy(np.abs(image[0].numpy() - ramp) < 0.5)
+    assert float((kept.sum() / middle.sum()).detach()) > 0.9
+    assert torch.equal(moved[middle] == 1, torch.from_numpy(ramp == 9)[middle])
+    # The others do change: an object in the plane moves.
+    one, mark = scene(*size)
+    assert not torch.equal(change.apply_with_labels(one, mark, draw(3))[1], mark)
+
+
 def test_mirrors_reverse_the_chosen_axes_alone_and_all_their_combinations_occur() -> None:
     image, labels = scene(8, 10, 12)
     seen = set()
