@@ -76,7 +76,7 @@ def evaluate(
     for item in watch(items):
         sample = data.load(item)
         scores.facts[item.id] = sample_facts(sample)
-        spacing = None if sample.image.affine is None else sample.image.spacing
+        spacing = sample.image.meta.get("spacing_mm") if sample.image.affine is None else sample.image.spacing
         where: dict[str, Any] = {"item": item.id, "group": item.groups.get(group), "spacing": spacing}
         for protocol, options in protocols(predictor, sample).items():
             prepared = predictor.prepare(sample.image, **options)

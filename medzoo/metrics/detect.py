@@ -1,4 +1,4 @@
-"""Metrics of a detection: COCO's average precision, FROC, CPM. Knows boxes, scores and labels alone.
+"""Metrics of a detection: COCO's average precision, FROC, CPM; where there are masks, those of outlines.
 
 Each image is matched once, when it is added; the bootstrap only weighs images.
 """
@@ -14,28 +14,43 @@ import numpy as np
 
 from medzoo.errors import UserError
 from medzoo.metrics.accumulator import Accumulator, Measure
-from medzoo.metrics.average_precision import IOUS, RankedDetections
+from medzoo.metrics.average_precision import (
+    IOUS,
+    MOST,
+    SIZES,
+    LabelMatches,
+    Precision,
+    RankedDetections,
+    counted_objects,
+    precision_measures,
+    rank,
+    size_ranges,
+)
 from medzoo.metrics.froc import RATES, DetectionPoint, Froc
-from medzoo.metrics.interval import REPLICATES, defined_mean
+from medzoo.metrics.interval import REPLICATES
 from medzoo.metrics.match import Rule, match, match_coco, overlap_with_ignored
+from medzoo.metrics.outlines import (
+    DISTANCES,
+    NAMES,
+    OutlinedImage,
+    are_outlined,
+    outline_measures,
+    outlined_image,
+)
+from medzoo.metrics.overlaps import Layers, MasksLike, Overlaps
 from medzoo.types import Array
 
-MOST = 100
 _IOUS = np.append(IOUS, 0.1)
-# Metric -> (size range, columns of _IOUS, words).
-_PRECISION: dict[str, tuple[str, list[int], str]] = {
-    "ap": ("all", list(range(10)), "IoU 0.50:0.95"),
-    "ap50": ("all", [0], "IoU 0.50"),
-    "ap75": ("all", [5], "IoU 0.75"),
-    "ap10": ("all", [10], "IoU 0.10"),
-    "ap-small": ("small", list(range(10)), "IoU 0.50:0.95"),
-    "ap-medium": ("medium", list(range(10)), "IoU 0.50:0.95"),
-    "ap-large": ("large", list(range(10)), "IoU 0.50:0.95"),
+_PRECISION = {
+    "ap": Precision("all", range(10), "IoU 0.50:0.95"),
+    "ap50": Precision("all", [0], "IoU 0.50"),
+    "ap75": Precision("all", [5], "IoU 0.75"),
+    "ap10": Precision("all", [10], "IoU 0.10"),
+    "ap-small": Precision("small", range(10), "IoU 0.50:0.95"),
+    "ap-medium": Precision("medium", range(10), "IoU 0.50:0.95"),
+    "ap-large": Precision("large", range(10), "IoU 0.50:0.95"),
 }
 CENTRE = Rule("centre")
-_SIZES = ("all", "small", "medium", "large")
-# Edges between small, medium and large: COCO's side lengths in pixels; in volumes a cube's side in mm.
-_EDGES = {2: (32.0, 96.0, "px"), 3: (10.0, 20.0, "mm")}
 
 
 class Objects(Protocol):
@@ -77,27 +92,23 @@ class DetectionsLike(Objects, Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Boxes:
-    """Plain arrays that are both `Objects` and `DetectionsLike`; `ignored`: objects beside them that do not count."""
+    """Plain arrays that are both `Objects` and `DetectionsLike`; `ignored`: objects beside them that do not count;
+    `masks`: of objects their layers (L, *spatial), of detections what pastes them."""
 
     boxes: Array
     labels: Array
     scores: Array
     ignored: IgnoredLike | None = None
+    masks: Layers | MasksLike | Overlaps | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class _LabelMatches:
-    """One image's detections of one label, best first, at most 100; `objects` (A,) that count, by size.
+class _BoxMatches(LabelMatches):
+    """One image's detections of one label, at most 100. `status` and `centre`: hit, false or neither, by the
+    accumulator's rule and by centres inside objects."""
 
-    `status` and `centre`: hit, false or neither, by the accumulator's rule and by centres inside objects.
-    """
-
-    scores: Array
-    hit: Array
-    ignored: Array
     status: Array
     centre: Array
-    objects: Array
 
 
 class DetectScores(Accumulator):
@@ -107,12 +118,14 @@ class DetectScores(Accumulator):
     recalls); `rule` for FROC, CPM and the metrics at `threshold` (score >= threshold is shown; None: all);
     `froc-centre` and `cpm-centre` are the same by centres inside objects, whatever `rule` says.
     Sizes small, medium, large part at box areas of 32^2 and 96^2 pixels (COCO), box volumes of 10^3 and
-    20^3 cubic millimetres.
+    20^3 cubic millimetres. `mask-...`, panoptic quality and aggregated Jaccard score outlines
+    (medzoo.metrics.outlines): where they are named, truth and predictions must have masks; by default they are made
+    where both do.
     """
 
     known = (
         "ap", "ap50", "froc", "cpm", "ap75", "ap10", "ap-small", "ap-medium", "ap-large",
-        "sensitivity", "false-positives", "froc-centre", "cpm-centre",
+        "sensitivity", "false-positives", "froc-centre", "cpm-centre", *NAMES,
     )  # fmt: skip
 
     def __init__(
@@ -129,7 +142,9 @@ class DetectScores(Accumulator):
         self.rule = rule or Rule()
         self.threshold = threshold
         self.dims = 0
-        self._images: list[list[_LabelMatches]] = []
+        self._images: list[list[_BoxMatches]] = []
+        self._outlined: list[OutlinedImage] = []
+        self._must_outline = names is not None
         self._records: list[dict[str, Any]] = []
 
     def add(
@@ -141,11 +156,12 @@ class DetectScores(Accumulator):
         group: str | None = None,
         spacing: Sequence[float] | None = None,
     ) -> None:
-        """Match one image. `spacing`: mm along the axes of a volume, for its size ranges.
+        """Match one image. `spacing`: mm along the axes, for the size ranges of volumes and for distances.
 
         What `truth.ignored` (an `IgnoredLike`, or None) holds counts neither as found nor as missed, and a detection
-        that hits nothing else and lies on it is no false positive (VOC devkit; COCO's iscrowd). Raises UserError if an
-        earlier image had another number of axes.
+        that hits nothing else and lies on it is no false positive (VOC devkit; COCO's iscrowd). Metrics of outlines
+        take `truth.masks`, layers or what reads them (medzoo.data.instances), and `prediction.masks`. Raises UserError
+        if an earlier image had another number of axes, or masks are missing or of another grid.
         """
         there, found = np.asarray(truth.boxes, float), np.asarray(prediction.boxes, float)
         dims = max(there.shape[-1] if there.size else 0, found.shape[-1] if found.size else 0) // 2
@@ -157,17 +173,15 @@ class DetectScores(Accumulator):
         labels, guesses = np.asarray(truth.labels, np.int64), np.asarray(prediction.labels, np.int64)
         scores = np.asarray(prediction.scores, float)
         unit = float(np.prod(spacing)) if dims == 3 and spacing is not None else 1.0
-        low, high, _ = _EDGES[dims]
-        edges = np.array([[0, np.inf], [0, low**dims], [low**dims, high**dims], [high**dims, np.inf]])
+        ranges = size_ranges(dims)
         rows = []
         beside: IgnoredLike | None = getattr(truth, "ignored", None)
         for label in range(len(self.labels)):
             objects, mine = there[labels == label], guesses == label
             best = np.argsort(-scores[mine], kind="stable")[:MOST]
             boxes = found[mine][best]
-            hit, ignored = match_coco(objects, boxes, thresholds=_IOUS, ranges=edges, unit=unit)
+            hit, ignored = match_coco(objects, boxes, thresholds=_IOUS, ranges=ranges, unit=unit)
             sizes = np.prod(objects[:, dims:] - objects[:, :dims], axis=1) * unit
-            counted = (sizes >= edges[:, :1]) & (sizes <= edges[:, 1:])
             status, centre = (match(objects, boxes, rule=rule) for rule in (self.rule, CENTRE))
             if beside is not None and len(beside.boxes):
                 uncounted = np.asarray(beside.boxes, float).reshape(-1, 2 * dims)[np.asarray(beside.labels) == label]
@@ -177,7 +191,21 @@ class DetectScores(Accumulator):
                 spared = inside if self.rule.name == "centre" else overlap >= self.rule.threshold
                 status = np.where((status == 0) & spared, -1, status)
                 centre = np.where((centre == 0) & inside, -1, centre)
-            rows.append(_LabelMatches(scores[mine][best], hit, ignored, status, centre, counted.sum(axis=1)))
+            counted = counted_objects(sizes, ranges)
+            rows.append(_BoxMatches(scores[mine][best], hit, ignored, counted, status, centre))
+        masks = getattr(truth, "masks", None), getattr(prediction, "masks", None)
+        names = [name for name in self.names if name in NAMES]
+        outlined = None
+        if names and are_outlined(masks, len(there), len(found), item, needs=names[0] if self._must_outline else None):
+            outlined = outlined_image(
+                Boxes(there, labels, np.empty(0), beside),
+                Boxes(found, guesses, scores),
+                masks,
+                rule=self.rule,
+                distances=not DISTANCES.isdisjoint(names),
+                spacing=spacing,
+                item=item,
+            )
         self._register(item, group)
         self._images.append(rows)
         self._records.append(
@@ -195,21 +223,26 @@ class DetectScores(Accumulator):
                 "labels": np.asarray(beside.labels).tolist(),
                 "crowd": beside.crowd,
             }
+        if outlined is not None:
+            self._outlined.append(outlined)
+            self._records[-1]["masks"] = outlined.overlaps.to_record()
 
     def records(self) -> list[dict[str, Any]]:
         """`item`, `group`, `spacing`, `objects` (boxes, labels) and `found` (boxes, labels, scores); where
-        there are objects that do not count, `ignored` (boxes, labels, crowd)."""
+        there are objects that do not count, `ignored` (boxes, labels, crowd), and where outlines were scored,
+        `masks` (medzoo.metrics.overlaps)."""
         return list(self._records)
 
     def restore(self, record: Mapping[str, Any]) -> None:
         """Add an image from its record."""
         there, found, beside = record["objects"], record["found"], record.get("ignored")
+        masks = None if record.get("masks") is None else Overlaps.from_record(record["masks"])
         ignored = None
         if beside is not None:
             ignored = _Ignored(np.array(beside["boxes"]), np.array(beside["labels"]), bool(beside["crowd"]))
         self.add(
-            Boxes(np.array(there["boxes"]), np.array(there["labels"]), np.empty(0), ignored),
-            Boxes(np.array(found["boxes"]), np.array(found["labels"]), np.array(found["scores"])),
+            Boxes(np.array(there["boxes"]), np.array(there["labels"]), np.empty(0), ignored, masks),
+            Boxes(np.array(found["boxes"]), np.array(found["labels"]), np.array(found["scores"]), masks=masks),
             item=record["item"],
             group=record["group"],
             spacing=record["spacing"],
@@ -231,15 +264,7 @@ class DetectScores(Accumulator):
 
     def ranked(self, label: int, *, size: str = "all") -> RankedDetections:
         """Detections of one label over all images, best first, at the ten IoU thresholds 0.50:0.95."""
-        return self._ranked(label, _SIZES.index(size), range(10))
-
-    def _ranked(self, label: int, size: int, columns: Sequence[int]) -> RankedDetections:
-        rows, picks = [rows[label] for rows in self._images], np.asarray(columns)
-        scores, image = self._joined([row.scores for row in rows])
-        order = np.argsort(-scores, kind="stable")
-        hit = np.concatenate([row.hit[size, picks] for row in rows], axis=1)[:, order]
-        ignored = np.concatenate([row.ignored[size, picks] for row in rows], axis=1)[:, order]
-        return RankedDetections(image[order], hit, ignored, np.array([row.objects[size] for row in rows]))
+        return rank([rows[label] for rows in self._images], size=SIZES.index(size), columns=range(10))
 
     def froc(self, *, centre: bool = False) -> Froc:
         """The free-response ROC of all labels together, each matched to its own, by `rule` or by centres."""
@@ -259,46 +284,13 @@ class DetectScores(Accumulator):
 
     def measures(self) -> list[Measure]:
         """The statistics of `names`: precision over all labels and, as name/label, of each; froc/RATE."""
-        made: list[Measure] = []
-        for size, sides in enumerate(_SIZES):
-            made += self._precisions(size, [n for n in self.names if _PRECISION.get(n, ("",))[0] == sides])
-        return made + self._free_response()
-
-    def _precisions(self, size: int, names: Sequence[str]) -> list[Measure]:
-        """The metrics of one size range, which share one matching table."""
-        if not names:
-            return []
-        low, high, unit = _EDGES[self.dims or 2]
-        sides = ("", f"below {low:g}", f"{low:g} to {high:g}", f"above {high:g}")[size]
-        columns = sorted({column for name in names for column in _PRECISION[name][1]})
-        tables = [self._ranked(k, size, columns) for k in range(len(self.labels))]
-        # A label without an object has no precision and no part in the mean, as in COCO.
-        shown = [k for k, table in enumerate(tables) if table.objects.any()]
-        over = ", ".join(self.labels[k] for k in shown) or "no label"
-        width = max(len(table.image) for table in tables)
-
-        def source(weights: Array) -> Array:
-            """(R, labels, T), NaN for a label that no drawn image holds."""
-            return np.stack([table.average_precision(weights) for table in tables], axis=1)
-
-        made = []
-        for name in names:
-            mine = [columns.index(column) for column in _PRECISION[name][1]]
-            words = f"COCO average precision, {_PRECISION[name][2]}, 101 recalls, {MOST} detections"
-            words += f", boxes of side {sides} {unit}" if sides else ""
-
-            def everything(table: Array, mine: list[int] = mine) -> Array:
-                return defined_mean(table[:, :, mine].mean(axis=2))
-
-            made.append(Measure(name, f"{words}, mean over {over}", source, everything, width=width))
-            for k in shown if len(self.labels) > 1 else ():
-
-                def one(table: Array, mine: list[int] = mine, k: int = k) -> Array:
-                    mean: Array = table[:, k, mine].mean(axis=1)
-                    return mean
-
-                title = f"{name}/{self.labels[k]}"
-                made.append(Measure(title, f"{words}, of {self.labels[k]}", source, one, width=width))
+        wanted = {name: _PRECISION[name] for name in self.names if name in _PRECISION}
+        made = precision_measures(self._images, self.labels, wanted, dims=self.dims or 2) + self._free_response()
+        names = [name for name in self.names if name in NAMES]
+        if names and len(self._outlined) == len(self._images):
+            made += outline_measures(
+                self._outlined, self.labels, names, dims=self.dims or 2, threshold=self.threshold, rule=self.rule
+            )
         return made
 
     def _free_response(self) -> list[Measure]:

@@ -62,7 +62,7 @@ class Detect(Task):
         """See Task.prediction."""
         from medzoo.metrics.detect import Boxes
 
-        return Boxes(result.boxes, result.classes, result.scores)
+        return Boxes(result.boxes, result.classes, result.scores, masks=result.masks)
 
     def for_scoring(self, predictor: Predictor) -> Predictor:
         """See Task.for_scoring: precision and FROC count detections at every threshold."""

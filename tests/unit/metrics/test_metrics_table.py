@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from medzoo.errors import UserError
+from medzoo.imaging.instance_masks import InstanceMasks
 from medzoo.metrics import Boxes, accumulator, compute
 from medzoo.task import task_names, task_of
+from medzoo.types import GridTransform
 
 
 def test_the_names_of_recipes_are_known():
@@ -30,11 +32,17 @@ def test_the_names_of_recipes_are_known():
 
 @pytest.mark.parametrize("task", ["classify", "segment", "detect"])
 def test_every_name_gives_figures_with_a_protocol(task):
-    box = np.array([[0, 0, 5, 5.0]])
+    box, grid = np.array([[0, 0, 5, 5.0]]), GridTransform((8, 8), (8, 8), np.eye(3))
+    layers = np.zeros((1, 8, 8), np.uint16)
+    layers[0, :5, :5] = 1
+    masks = InstanceMasks(np.ones((1, 4, 4)), box, grid)
     truth, answer = {
         "classify": (1, [0.3, 0.7]),
         "segment": (np.eye(6, dtype=np.uint8), np.eye(6, dtype=np.uint8)),
-        "detect": (Boxes(box, np.zeros(1, int), np.empty(0)), Boxes(box, np.zeros(1, int), np.ones(1))),
+        "detect": (
+            Boxes(box, np.zeros(1, int), np.empty(0), masks=layers),
+            Boxes(box, np.zeros(1, int), np.ones(1), masks=masks),
+        ),
     }[task]
     for name in task_of(task).metrics:
         figures = compute(task, [name], [truth] * 2, [answer] * 2, labels=["a", "b"], groups=["p", "q"])
