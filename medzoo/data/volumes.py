@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from medzoo.data.dataset import DataParams, Item, Sample
+from medzoo.data.dataset import DataParams, Item, Note, Sample
 from medzoo.errors import UserError
 from medzoo.io.read import read_labels
 from medzoo.types import Array, Image
 
 Values = Mapping[str, tuple[int, ...]]
+IGNORED = 255  # of a target: not learnt from and not scored (medzoo.inputs.volumes, medzoo.metrics.segment)
 
 
 class DatasetJsonParams(DataParams):
@@ -50,9 +51,25 @@ class DatasetJson:
         return label_table(self.labels, values_by_label(self.document, self.where), where=self.where)
 
     def labelled(self, item: Item, image: Image) -> Sample:
-        """The image with the item's label map on its grid, as indices of the labels. Raises UserError."""
+        """The image with the item's label map on its grid, as indices of the labels, IGNORED where the dataset says so.
+
+        Raises UserError.
+        """
         stored = read_labels(item.files["label"], like=image).array[0]
-        return Sample(item, image, index_labels(stored, self.labels, self.table, where=str(item.files["label"])))
+        ignored = ignored_value(self.document)
+        unscored = stored == ignored if ignored is not None else np.zeros(stored.shape, bool)
+        known = np.where(unscored, 0, stored)
+        target = index_labels(known, self.labels, self.table, where=str(item.files["label"]))
+        target[unscored] = IGNORED
+        return Sample(item, image, target)
+
+    def notes(self) -> Sequence[Note]:
+        """What became of the regions of a dataset.json that overlap."""
+        parted = [(name, region, own) for name, region, own in regions(self.document, self.where) if own != region]
+        return [
+            Note("regions", f"{name} stands for the values {own} alone of {region}: later regions have the others")
+            for name, region, own in parted
+        ]
 
 
 def label_table(labels: Sequence[str], named: Mapping[str, Sequence[int]], *, where: str) -> Values:
@@ -113,18 +130,51 @@ def read_description(path: Path) -> Mapping[str, Any]:
 def values_by_label(document: Mapping[str, Any], where: str) -> dict[str, list[int]]:
     """The values by label of a dataset.json: {"1": "name"} as in the Decathlon, {"name": 1} as in nnU-Net 2.
 
-    Raises UserError where they are neither, or regions of several values.
+    Of nnU-Net's regions ({"whole": [1, 2, 3], "core": [2, 3]}), each has the values that no later one has: they are
+    painted over each other in this order. The label "ignore" is none. Raises UserError for what is no value.
     """
     raw = document.get("labels")
     if not isinstance(raw, dict) or not raw:
         raise UserError("has no labels", where)
-    named: dict[str, list[int]] = {}
+    named: dict[str, list[int]] = {name: own for name, _, own in regions(document, where)}
     for key, value in raw.items():
+        if key in named or key == "ignore":
+            continue
         name, number = (key, value) if isinstance(value, int) else (value, key)
         if not isinstance(name, str) or not str(number).isdigit():
             raise UserError(f"the label {key!r}: {value!r} is not a pair of name and number", where)
         named.setdefault(name, []).append(int(number))
     return named
+
+
+def regions(document: Mapping[str, Any], where: str) -> list[tuple[str, list[int], list[int]]]:
+    """nnU-Net's regions in their order: name, all values, and those that no later region has. Raises UserError."""
+    raw = document.get("labels")
+    several = (
+        {str(key): value for key, value in raw.items() if isinstance(value, list)} if isinstance(raw, dict) else {}
+    )
+    if not several or not isinstance(raw, dict):
+        return []
+    # A region may be one value; the order of all but the background and ignore is that of regions_class_order.
+    every = {str(k): v if isinstance(v, list) else [v] for k, v in raw.items() if v not in (0, [0]) and k != "ignore"}
+    if not all(isinstance(v, int) and not isinstance(v, bool) for values in every.values() for v in values):
+        raise UserError("a region is no list of values", where, '{"whole": [1, 2, 3]}')
+    found, later = [], set[int]()
+    for name, values in reversed(every.items()):
+        own = [v for v in values if v not in later]
+        if not own:
+            hint = "list regions from the largest to the smallest, or set data.values"
+            raise UserError(f"the region {name!r} has no value that later regions have not", where, hint)
+        found.append((name, values, own))
+        later |= set(values)
+    return found[::-1]
+
+
+def ignored_value(document: Mapping[str, Any]) -> int | None:
+    """The value of nnU-Net's label "ignore"; None where there is none."""
+    raw = document.get("labels")
+    value = raw.get("ignore") if isinstance(raw, dict) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def file_inside(root: Path, name: str, where: str) -> Path:

@@ -22,6 +22,7 @@ _WORDS = {
     "surface-dice": "surface Dice at {tolerance:g} {length}",
     "volume-error": "absolute volume error, {volume}",
 }
+IGNORED = 255  # of the truth: not scored
 _SURFACES = {"hd95", "assd", "surface-dice"}
 
 
@@ -62,7 +63,9 @@ class SegmentScores(Accumulator):
     ) -> None:
         """`truth`, `answer`: label arrays on one grid, 2D or 3D; `spacing`: mm per axis, None for a picture.
 
-        `within`: bool array; voxels outside it are background to both. Raises UserError if shapes differ.
+        `within`: bool array; voxels outside it, and those where `truth` is IGNORED, are background to both.
+
+        Raises UserError if shapes differ.
         """
         truth, prediction = np.asarray(truth), np.asarray(prediction)
         if truth.shape != prediction.shape:
@@ -71,6 +74,8 @@ class SegmentScores(Accumulator):
                 item,
                 "both must be on the image's own grid",
             )
+        if (truth == IGNORED).any():
+            within = (truth != IGNORED) if within is None else (truth != IGNORED) & (within != 0)
         if within is not None:
             truth, prediction = truth * (within != 0), prediction * (within != 0)
         steps = (1.0,) * truth.ndim if spacing is None else tuple(float(s) for s in spacing)

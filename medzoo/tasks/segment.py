@@ -80,7 +80,7 @@ class Segment(Task):
         from medzoo.plots.three_views import three_views
 
         image, volume = sample.image, sample.image.affine is not None
-        masks = (result.mask, np.asarray(sample.target))
+        masks = (result.mask, _scored(sample.target))
         if volume:
             both = [three_views(image, mask=mask, labels=result.labels) for mask in masks]
         else:
@@ -89,7 +89,7 @@ class Segment(Task):
 
     def case_masks(self, result: Segmentation, sample: Sample) -> tuple[Array, Array]:
         """See Task.case_masks."""
-        return result.mask, np.asarray(sample.target, np.uint8)
+        return result.mask, _scored(sample.target).astype(np.uint8)
 
     def mask_names(self, labels: Sequence[str]) -> Sequence[str]:
         """See Task.mask_names."""
@@ -116,6 +116,14 @@ class Segment(Task):
         from medzoo.report.curves import segmentation_curves
 
         return segmentation_curves(scores)
+
+
+def _scored(target: Any) -> Array:
+    """A target without the value that is not scored."""
+    from medzoo.metrics.segment import IGNORED
+
+    target = np.asarray(target)
+    return np.where(target == IGNORED, 0, target)
 
 
 ENTRY = Segment()

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 from pydantic import Field
 
+from medzoo.data.annotation_files import read_xml
 from medzoo.data.audit.groups import NearGroups, near_duplicate_groups
 from medzoo.data.dataset import DataEntry, DataParams, IgnoredObjects, Item, Note, Part, Sample
 from medzoo.data.file_names import is_hidden
@@ -261,7 +262,7 @@ def _text(path: Path) -> str:
 def _annotation(path: Path) -> _Annotation:
     """An annotation file. Raises UserError that names it, and the object."""
     where = str(path)
-    root = _root(path)
+    root = read_xml(path, what="a VOC annotation")
     if root.tag != "annotation":
         raise UserError(f"is not a VOC annotation: its root is <{root.tag}>", where)
     objects = []
@@ -288,27 +289,6 @@ def _flag(entry: ElementTree.Element, place: str, where: str) -> bool:
     if text not in ("", "0", "1", "false", "true", "unspecified"):
         raise UserError(f"difficult of {place} is {text!r}", where, "write 0 or 1")
     return text in ("1", "true")
-
-
-def _root(path: Path) -> ElementTree.Element:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", str(path)) from None
-    try:
-        if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            text = data.decode("utf-16")
-        else:
-            # The parser knows few encodings, Python many (GBK, Big5, Shift-JIS).
-            declared = re.match(rb"<\?xml[^>]*encoding=[\"']([\w.:-]+)[\"']", data.removeprefix(b"\xef\xbb\xbf"))
-            text = data.decode(declared[1].decode() if declared else "utf-8-sig").removeprefix("\ufeff")
-        text = re.sub(r"^\s*<\?xml[^>]*\?>", "", text)
-        # Entities can make a small file huge; annotations have no use for them.
-        if "<!DOCTYPE" in text or "<!ENTITY" in text:
-            raise UserError("has a document type declaration, which an annotation must not have", str(path))
-        return ElementTree.fromstring(text)
-    except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise UserError(f"is not a VOC annotation: {error}", str(path)) from None
 
 
 def _open(params: Params, task: str, labels: Sequence[str]) -> Voc:

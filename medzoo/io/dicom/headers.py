@@ -142,8 +142,11 @@ class _File:
         return str(Path(self.name).parent), "" if suffix[1:].isdecimal() else suffix
 
 
-def in_folder(folder: Path) -> Found:
-    """Every DICOM image below `folder`, by name; files of other kinds are passed over."""
+def in_folder(folder: Path, *, objects: bool = False) -> Found:
+    """Every DICOM image below `folder`, by name; files of other kinds are passed over.
+
+    `objects`: those without pixels, such as an RTSTRUCT, are taken too.
+    """
     files = []
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith(".")):
         try:
@@ -151,7 +154,7 @@ def in_folder(folder: Path) -> Found:
                 files.append(_File(str(path), handle.read(_START), path.stat().st_size, None))
         except OSError as error:
             raise UserError(f"cannot be read: {error.strerror}", str(path)) from error
-    return _found(files)
+    return _found(files, objects=objects)
 
 
 def in_archive(path: Path) -> Found:
@@ -193,7 +196,7 @@ def _entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, where: str) -> byte
     return data
 
 
-def _found(files: Sequence[_File]) -> Found:
+def _found(files: Sequence[_File], *, objects: bool = False) -> Found:
     # Parsing is Python's own work: threads would only wait for each other.
     kinds = {file.kind for file in files if _has_mark(file.start)}
     found = Found([], [])
@@ -201,7 +204,7 @@ def _found(files: Sequence[_File]) -> Found:
         expected = file.kind[1] in SUFFIXES or file.kind in kinds
         if not (expected or _has_mark(file.start)):
             continue
-        one = _image(file)
+        one = _image(file, objects=objects)
         if isinstance(one, Header):
             found.images.append(one)
         elif one is not None:
@@ -209,8 +212,9 @@ def _found(files: Sequence[_File]) -> Found:
     return found
 
 
-def _image(file: _File) -> Header | Unread | None:
-    """Read a file's header; returns the reason if it cannot be read, None for an object that is not an image."""
+def _image(file: _File, *, objects: bool) -> Header | Unread | None:
+    """Read a file's header; returns the reason if it cannot be read, None for an object that is not an image (with
+    `objects` its header)."""
     if not file.size:
         return Unread(file.name, "is empty (0 bytes)")
     marked = _has_mark(file.start)
@@ -229,7 +233,9 @@ def _image(file: _File) -> Header | Unread | None:
     series = str(header.head.get("SeriesInstanceUID") or "") or None
     if "Rows" in header.head and "Columns" in header.head:
         return header
-    return Unread(file.name, "is truncated: its header ends before its pixels", series) if _is_image(header) else None
+    if _is_image(header):
+        return Unread(file.name, "is truncated: its header ends before its pixels", series)
+    return header if objects else None
 
 
 def _is_image(header: Header) -> bool:

@@ -78,6 +78,26 @@ def read_archive(path: Path, *, series: str | None = None, labels: bool = False)
         return _read_headers(in_archive(path), str(path), series, labels=labels)
 
 
+def all_headers(folder: Path) -> list[Header]:
+    """Headers of all DICOM files below `folder`: images, and objects without pixels such as RTSTRUCT, by name.
+
+    Raises UserError that names a file that should be DICOM and cannot be read.
+    """
+    found = in_folder(folder, objects=True)
+    if found.unread:
+        one = found.unread[0]
+        raise UserError(one.why, one.name, "replace it by an intact file, or remove it")
+    return found.images
+
+
+def read_headers(headers: list[Header], where: str) -> Image:
+    """The volume of the images of one series, wherever their files lie. Raises UserError as `read_series`."""
+    with _one_line(where):
+        if len(headers) == 1:
+            return _from_dataset(headers[0].dataset(), headers[0].name, volume=True)
+        return _read_headers(Found(headers, []), where, None, labels=False)
+
+
 @contextmanager
 def _one_line(where: str) -> Iterator[None]:
     """Convert exceptions that pydicom raises when a damaged element is first used to a UserError."""
