@@ -21,7 +21,7 @@ from PIL import Image as Pillow
 
 from medzoo.artifact import ModelFolder
 from medzoo.data.opened import open_data
-from medzoo.imaging.holes import holes
+from medzoo.imaging.measures import holes
 from medzoo.io.atomic import atomic_write
 from medzoo.loading.load import load
 from medzoo.metrics import Accumulator, ClassifyScores, Metric, Scope, Scores, paired_differences, read_scores

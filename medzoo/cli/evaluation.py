@@ -62,8 +62,7 @@ def compare(
     if as_json:
         print_json(found.to_dict())
         return
-    from medzoo.report.console import Console
-    from medzoo.report.summary import comparison_tables
+    from medzoo.report.summary import Console, comparison_tables
 
     console = Console()
     for table in comparison_tables(found.to_dict()):
@@ -97,7 +96,7 @@ def benchmark(
     if as_json:
         print_json(found)
         return
-    from medzoo.report.console import Console
+    from medzoo.report.summary import Console
 
     # Whole columns, however narrow the terminal.
     console = Console(width=max(Console().width, 200))
@@ -123,7 +122,6 @@ def show_metrics(document: Any, *, as_json: bool) -> None:
     if as_json:
         print_json(document)
         return
-    from medzoo.report.console import Console
-    from medzoo.report.summary import metrics_table
+    from medzoo.report.summary import Console, metrics_table
 
     Console().print(metrics_table(document["figures"]))

@@ -19,6 +19,8 @@ def validate(recipe: RecipeName, overrides: Overrides = None) -> None:
 
     loaded = load_recipe(find_recipe(recipe), overrides or (), catalog=catalog())
     print_message(f"{recipe}: valid ({loaded.name}, task {loaded.task}, digest {loaded.digest[:16]})")
+    for line in loaded.deprecations:
+        print_message(f"warning: {line}")
     if not has_torch():
         print_message("PyTorch is not installed: model parameters, graph steps and augmentations were not checked")
 
@@ -51,6 +53,6 @@ def data(
     if as_json:
         print_json(found.to_json())
     else:
-        from medzoo.report.console import Console
+        from medzoo.report.summary import Console
 
         audit_summary(found.to_json(), console=Console())

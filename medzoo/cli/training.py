@@ -22,8 +22,7 @@ def train(
     engine: Annotated[str, typer.Option(help="local, or ray: the workers of a Ray cluster.")] = "local",
 ) -> None:
     """Train a recipe and write a model folder."""
-    from medzoo.report.console import Console
-    from medzoo.report.summary import training_summary
+    from medzoo.report.summary import Console, training_summary
 
     console = Console(stderr=True)
     on_ray = one_of("--engine", engine, ("local", "ray")) == "ray"
@@ -50,7 +49,7 @@ def train(
 def reproduce(model: Model, out: Out = None, as_json: Json = False) -> None:
     """Train a model again from its folder and list the differences."""
     from medzoo.commands.reproduce import reproduce as run_again
-    from medzoo.report.console import Console
+    from medzoo.report.summary import Console
 
     found = run_again(model, out=out, console=Console(stderr=True))
     if as_json:

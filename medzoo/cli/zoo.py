@@ -22,8 +22,8 @@ def list_(as_json: Json = False) -> None:
     if as_json:
         print_json(document)
         return
-    from medzoo.report.console import Console
     from medzoo.report.listing import models_table
+    from medzoo.report.summary import Console
 
     console = Console()
     if not console.is_terminal and "COLUMNS" not in os.environ:
@@ -46,7 +46,7 @@ def show(model: Model, as_json: Json = False) -> None:
         return
     from rich.markdown import Markdown
 
-    from medzoo.report.console import Console
+    from medzoo.report.summary import Console
 
     console = Console()
     if "card" in document:

@@ -24,7 +24,7 @@ from medzoo.loading.load import load
 from medzoo.metrics import Metric, Scores
 from medzoo.recipe import load_recipe
 from medzoo.report.card import update_folder
-from medzoo.report.console import Console
+from medzoo.report.summary import Console
 from medzoo.runtime.backends.devices import Device
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.predictor import Predictor

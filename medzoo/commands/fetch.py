@@ -17,7 +17,7 @@ from medzoo.artifact.store import Store, read_index
 from medzoo.errors import UserError
 from medzoo.io.atomic import atomic_write
 from medzoo.io.durable import sync_folder
-from medzoo.report.console import Console
+from medzoo.report.summary import Console
 
 BASE = "MEDZOO_FETCH_FROM"
 

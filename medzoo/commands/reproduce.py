@@ -14,7 +14,7 @@ from medzoo.artifact.locate import find_model
 from medzoo.commands.train import train
 from medzoo.data.catalog import has_torch
 from medzoo.errors import UserError, missing_extra
-from medzoo.report.console import Console
+from medzoo.report.summary import Console
 
 _PACKAGES = "package "
 _MACHINE = ("python", "system", "machine", "processor", "instructions", "cores", "threads", "gpus", "cuda")

@@ -27,7 +27,7 @@ from medzoo.export.precision import LowPrecisionExport, export_low_precision
 from medzoo.metrics.scores import FILE as SCORES_FILE
 from medzoo.recipe import Recipe, load_recipe
 from medzoo.report.card import write_with_card
-from medzoo.report.console import Console
+from medzoo.report.summary import Console
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.metadata import PRECISIONS, Metadata, OperatingPoint, Precision, graph_file
 from medzoo.runtime.parity.gate import Golden
@@ -94,6 +94,8 @@ def train(
 
     console = console or Console(stderr=True)
     loaded = load_recipe(find_recipe(recipe), overrides, catalog=Catalog())
+    for line in loaded.deprecations if is_main_process() else ():
+        console.print(f"warning: {line}", markup=False)
     folder = Path(out) if out is not None else Path("runs") / loaded.name
     check_writable(folder)
     if loaded.members:

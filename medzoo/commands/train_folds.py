@@ -23,7 +23,7 @@ from medzoo.io.atomic import atomic_write
 from medzoo.metrics import Metric, Scores, read_scores, restore_records
 from medzoo.metrics.scores import FILE
 from medzoo.recipe import load_recipe
-from medzoo.report.console import Console
+from medzoo.report.summary import Console
 from medzoo.training.processes import INTERRUPTED, REQUEUE, ending_signals, is_restarted
 from medzoo.training.run_folder import lock_run
 

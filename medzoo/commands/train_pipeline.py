@@ -17,7 +17,7 @@ from medzoo.evaluation.record import evaluate_test_part
 from medzoo.loading.load import load_cascade
 from medzoo.recipe import Recipe
 from medzoo.report.card import write_with_card
-from medzoo.report.console import Console
+from medzoo.report.summary import Console
 from medzoo.runtime.cascade import DETECTOR
 
 

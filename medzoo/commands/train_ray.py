@@ -25,7 +25,7 @@ from medzoo.data.catalog import Catalog
 from medzoo.errors import Fault, UserError, missing_extra
 from medzoo.io.atomic import atomic_write
 from medzoo.recipe import Recipe, load_recipe
-from medzoo.report.console import Console
+from medzoo.report.summary import Console
 from medzoo.training.run_folder import lock_run
 
 RESTARTS = 5  # of the workers, in one command

@@ -16,7 +16,7 @@ from medzoo.evaluation.worst import worst_cases
 from medzoo.metrics.scores import FILE as EVALUATION
 from medzoo.metrics.subgroups import subgroups
 from medzoo.recipe import Recipe
-from medzoo.report.console import Console
+from medzoo.report.summary import Console
 from medzoo.runtime.predictor import Predictor
 
 

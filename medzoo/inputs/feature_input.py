@@ -15,7 +15,7 @@ from medzoo.data.opened import OpenData
 from medzoo.inputs.features import FeatureBatches
 from medzoo.inputs.training_input import Loaders, TrainingInput, range_of
 from medzoo.recipe import Recipe
-from medzoo.report.console import Console
+from medzoo.report.summary import Console
 from medzoo.runtime.metadata import Geometry, Metadata
 from medzoo.runtime.parity.gate import Golden
 from medzoo.types import Array

@@ -20,7 +20,7 @@ from medzoo.inputs.training_input import VALIDATION_STEPS, Loaders, TrainingInpu
 from medzoo.preprocess.host.selective_search import SelectiveSearch
 from medzoo.preprocess.steps import parse_steps
 from medzoo.recipe import Recipe
-from medzoo.report.console import Console
+from medzoo.report.summary import Console
 from medzoo.runtime.metadata import Geometry, Metadata
 from medzoo.runtime.parity.gate import Golden
 

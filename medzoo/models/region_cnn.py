@@ -45,7 +45,7 @@ class RegionCnn(Detector):
     the boxes of the one before it, and learns from regions that overlap an object more; the class is that of
     the heads' mean.
 
-    With `views` every region of the picture is judged in its mirrored copies too, and moved by the mean.
+    With `tta` every region of the picture is classified in its mirrored copies too, and moved by the mean.
 
     With `calibrate` a score is the chance that validation pictures give a box of that score, as close to the border.
 
@@ -95,7 +95,7 @@ class RegionCnn(Detector):
         With a mask head also `masks` (B, N, m, m): probabilities, inside each box, that a point is its object's.
         """
         canvas, valid_size, source = self._canvas(image)
-        views = torch.cat([canvas, *(mirror_picture(canvas, valid_size, way) for way in self.params.views)])
+        views = torch.cat([canvas, *(mirror_picture(canvas, valid_size, way) for way in self.params.tta)])
         features = self.pyramid(self.backbone(views))
         logits, deltas = self.proposals([level[: image.shape[0]] for level in features])
         regions, valid = self.proposals.select(
@@ -103,7 +103,7 @@ class RegionCnn(Detector):
         )
         judged = []
         for head, (weights, _) in self._stages():
-            scores, shifts = self._judge_views(head, features, regions, valid_size)
+            scores, shifts = self._classify_mirrored(head, features, regions, valid_size)
             judged.append(scores)
             regions = clip(decode(shifts, regions, weights=weights), valid_size)
         scores = torch.stack(judged).mean(dim=0)
@@ -122,7 +122,7 @@ class RegionCnn(Detector):
         self, head: MaskHead, features: Sequence[Tensor], answer: Mapping[str, Tensor], valid_size: Tensor
     ) -> Tensor:
         """Probabilities (B, N, m, m) of the answered boxes on the canvas: the mean over all views, 0 after `count`."""
-        boxes, ways = answer["boxes"], self.params.views
+        boxes, ways = answer["boxes"], self.params.tta
         seen = torch.cat([boxes, *(mirror_boxes(boxes, valid_size, way) for way in ways)])
         logits = mask_of_class(
             self._mask_logits(head, features, seen), answer["labels"].flatten().repeat(1 + len(ways))
@@ -206,12 +206,12 @@ class RegionCnn(Detector):
         regions with an object, as it moved them (P, 4), with the number of that object (P,), of each image."""
         pools = []
         for row, boxes in enumerate(objects):
-            moved = jitter(boxes, valid_size, copies=self.params.near_misses)
+            moved = jitter(boxes, valid_size, copies=self.params.jittered_positives)
             pools.append(torch.cat([boxes, moved, regions[row][valid[row]]]))
         totals = {"class": features[0].new_zeros(()), "box": features[0].new_zeros(())}
         for head, (weights, overlap) in self._stages():
             drawn, wanted, coded, owners = self._targets(pools, objects, labels, weights=weights, overlap=overlap)
-            logits, shifts = self._judge(head, features, drawn)
+            logits, shifts = self._classify(head, features, drawn)
             for name, value in _stage_loss(logits, shifts, wanted.flatten(), coded.flatten(0, 1)).items():
                 totals[name] = totals[name] + value / self.params.stages
             with torch.no_grad():
@@ -239,7 +239,7 @@ class RegionCnn(Detector):
         wanted = torch.full((len(pools), size), -1, device=drawn.device)
         coded, owners = torch.zeros_like(drawn), torch.full_like(wanted, -1)
         for row, (pool, boxes) in enumerate(zip(pools, objects, strict=True)):
-            matched = match(pool, boxes, positive=overlap, negative=overlap, floor=self.params.background_low)
+            matched = match(pool, boxes, positive=overlap, negative=overlap, floor=self.params.background_min_iou)
             pick = sample(matched, size=size, positive_share=self.params.positive_share)
             hit = matched[pick] >= 0
             drawn[row, : len(pick)] = pool[pick]
@@ -293,18 +293,18 @@ class RegionCnn(Detector):
         """Each head with its box weights and the overlap from which a region is an object's."""
         return list(zip([self.head, *self.later], STAGES[: self.params.stages], strict=True))
 
-    def _judge(self, head: nn.Module, features: Sequence[Tensor], regions: Tensor) -> tuple[Tensor, Tensor]:
+    def _classify(self, head: nn.Module, features: Sequence[Tensor], regions: Tensor) -> tuple[Tensor, Tensor]:
         """A head's logits and deltas of regions (B, K, 4), flattened to (B * K, ...)."""
         logits, deltas = head(pool_regions(features, regions, strides=self.params.strides, side=POOL))
         return logits, deltas
 
-    def _judge_views(
+    def _classify_mirrored(
         self, head: nn.Module, features: Sequence[Tensor], regions: Tensor, valid_size: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Probabilities (B, K, classes) and deltas (B, K, 4) of regions (B, K, 4): the mean over all views."""
-        ways = self.params.views
+        ways = self.params.tta
         seen = torch.cat([regions, *(mirror_boxes(regions, valid_size, way) for way in ways)])
-        logits, deltas = self._judge(head, features, seen)
+        logits, deltas = self._classify(head, features, seen)
         shape = (1 + len(ways), *regions.shape[:2], -1)
         scores, first, *others = logits.softmax(dim=1).reshape(shape), *deltas.reshape(shape).unbind()
         moved = [first, *(mirror_deltas(there, way) for there, way in zip(others, ways, strict=True))]
@@ -349,7 +349,7 @@ _TINY: dict[str, Any] = {
 }
 
 _VARIANTS: dict[str, dict[str, Any]] = {
-    "masks": _TINY | {"mask": {"size": 12, "channels": 16, "convs": 2}, "views": ("x", "y")},
+    "masks": _TINY | {"mask": {"size": 12, "channels": 16, "convs": 2}, "tta": ("x", "y")},
 }
 
 ENTRY = Entry(

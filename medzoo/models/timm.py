@@ -69,5 +69,5 @@ ENTRY = Entry(
     params=TimmParams,
     learns="gradient",
     build=ensembled(TimmNet),
-    tiny={"network": "test_efficientnet", "size": (32, 40), "oversample": 2, "views": ("flip-x",)},
+    tiny={"network": "test_efficientnet", "size": (32, 40), "oversample": 2, "tta": ("flip-x",)},
 )

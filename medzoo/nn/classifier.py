@@ -1,4 +1,4 @@
-"""The base of every image classifier: size and scale inside the graph, test-time views, temperature, probabilities.
+"""The base of every image classifier: size and scale in the graph, test-time augmentation, temperature, probabilities.
 
 Knows the room nn. A model type adds its network: (B, C, H, W) of one size -> logits (B, K).
 """
@@ -26,7 +26,7 @@ from medzoo.nn.steps import build_steps
 from medzoo.types import Array
 
 Answer = tuple[Array, int]
-View = Literal["flip-x", "flip-y", "flip-xy"]
+Flip = Literal["flip-x", "flip-y", "flip-xy"]
 _AXES: dict[str, tuple[int, ...]] = {"flip-x": (3,), "flip-y": (2,), "flip-xy": (2, 3)}
 
 
@@ -40,8 +40,8 @@ class ClassifierParams(Params):
     )
     mean: float = Field(127.0, description="stored value, after the graph steps, that the network sees as 0")
     std: float = Field(128.0, gt=0, description="stored difference that the network sees as 1")
-    views: tuple[View, ...] = Field(
-        (), description="mirrored views whose logits are averaged with the picture's own (test-time augmentation)"
+    tta: tuple[Flip, ...] = Field(
+        (), description="test-time augmentation: flips whose logits are averaged with the picture's own"
     )
     members: int = Field(
         1, ge=1, le=20, description="networks, each trained without one of as many folds, whose logits are averaged"
@@ -73,7 +73,7 @@ class Classifier(Net):
         self.classes = len(spec.labels)
         self.canvas = (params.size[0] * params.oversample, params.size[1] * params.oversample)
         self.oversample, self.mean, self.std = params.oversample, params.mean, params.std
-        self.views, self.coverage, self.operating = params.views, params.coverage, params.operating
+        self.tta, self.coverage, self.operating = params.tta, params.coverage, params.operating
         self.training_input = ImageInput(size=self.canvas)
         self.geometry = Geometry(dims=2, channels=params.channels, margin=None)
         self.steps = build_steps(spec.steps)
@@ -93,12 +93,12 @@ class Classifier(Net):
         return seen
 
     def logits(self, image: Tensor) -> Tensor:
-        """Logits (B, K) that are answered with: the mean over all views, before the temperature."""
+        """Logits (B, K) that are answered with: the mean over the picture and its flips, before the temperature."""
         x = self.prepare(image)
         total = self.network(x)
-        for view in self.views:
-            total = total + self.network(x.flip(_AXES[view]))
-        return total / (1 + len(self.views))
+        for flip in self.tta:
+            total = total + self.network(x.flip(_AXES[flip]))
+        return total / (1 + len(self.tta))
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
         """`probabilities` (B, K)."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from medzoo.errors import UserError
-from medzoo.recipe.faults import Faults, suggestion_or_all
-from medzoo.recipe.fields import in_order, known_keys, model_keys
+from medzoo.recipe.faults import Faults, dotted_path, suggestion_or_all
+from medzoo.recipe.fields import FORMER, in_order, known_keys, model_keys
 from medzoo.recipe.schema import WORDS, Recipe
 from medzoo.recipe.section import Choice, ModelSection, Step
 from medzoo.recipe.split import DataSection
@@ -43,8 +43,9 @@ def check(tree: Table, *, source: str, catalog: Catalog | None, faults: Faults) 
     assert isinstance(expanded, Table)
     _hint_sections(expanded, faults)
     recipe = _validate(Recipe, plain(expanded), expanded, (), faults)
+    deprecated: list[str] = []
     if catalog is not None:
-        params = {slot: _params(slot, expanded, catalog, faults) for slot in _slots(expanded)}
+        params = {slot: _params(slot, expanded, catalog, faults, deprecated) for slot in _slots(expanded)}
         _check_metrics(expanded, catalog, faults)
         if recipe is not None and None not in params.values():
             for slot, checked in params.items():
@@ -54,7 +55,7 @@ def check(tree: Table, *, source: str, catalog: Catalog | None, faults: Faults) 
             whole = recipe.model_section is not None and recipe.data_section is not None
             for path, message, hint in catalog.cross_check(recipe) if whole else ():
                 faults.add(place_of(expanded, path), path, message, hint)
-    return None if recipe is None else recipe.read_from(source, in_order(plain(tree), [Recipe]))
+    return None if recipe is None else recipe.read_from(source, in_order(plain(tree), [Recipe]), deprecated)
 
 
 def _validate(
@@ -97,8 +98,9 @@ def _slots(root: Node) -> Iterator[_Slot]:
                 yield _Slot(step_kind, (outer, inner, index), Step)
 
 
-def _params(slot: _Slot, root: Node, catalog: Catalog, faults: Faults) -> BaseModel | None:
-    """The checked fields of the type that the mapping at `slot` names."""
+def _params(slot: _Slot, root: Node, catalog: Catalog, faults: Faults, deprecated: list[str]) -> BaseModel | None:
+    """The checked fields of the type that the mapping at `slot` names; adds a line for each former name of a key to
+    `deprecated`."""
     node: Node | None = root
     for part in slot.path:
         node = child(node, part)
@@ -127,6 +129,14 @@ def _params(slot: _Slot, root: Node, catalog: Catalog, faults: Faults) -> BaseMo
         return None
     shared = [key for key in slot.section.own_keys() if key not in schema.model_fields]
     value = {key: plain(item) for key, item in node.values.items() if key not in shared}
+    for present, former in FORMER.get(slot.kind, {}).items():
+        if former in value and present in schema.model_fields and former not in schema.model_fields:
+            old, new = dotted_path((*slot.path, former)), dotted_path((*slot.path, present))
+            if present in value:
+                faults.add(node.keys[former], (*slot.path, former), f"is the former name of {new}", "give one of them")
+                return None
+            value[present] = value.pop(former)
+            deprecated.append(f"{node.keys[former]}: {old} is deprecated, write {new}")
     return _validate(schema, value, root, slot.path, faults, tuple(shared))
 
 

@@ -1,14 +1,19 @@
-"""List the keys of a pydantic model, at any depth. Knows no particular model."""
+"""The keys of a pydantic model, at any depth, and former names of keys. Knows no particular model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel
 
 from medzoo.recipe.section import Choice
 from medzoo.recipe.tree import Path
+
+FORMER: Mapping[str, Mapping[str, str]] = {
+    "model": {"tta": "views", "jittered_positives": "near_misses", "background_min_iou": "background_low"},
+}
+"""Renamed keys by section: the present name and the former one, which recipes may still use."""
 
 
 def model_keys(model: type[BaseModel]) -> dict[str, Any]:
@@ -60,3 +65,15 @@ def in_order(written: Any, models: Sequence[type[BaseModel]]) -> Any:
     known = {key: annotation for model in models for key, annotation in model_keys(model).items()}
     ordered = [*(key for key in known if key in written), *(key for key in written if key not in known)]
     return {key: in_order(written[key], _models(known.get(key))) for key in ordered}
+
+
+def with_former_names(written: Any) -> Any:
+    """A recipe with each renamed key under its former name, so that its digest is the same under either."""
+    if not isinstance(written, dict):
+        return written
+    return {
+        section: {FORMER[section].get(key, key): value for key, value in part.items()}
+        if section in FORMER and isinstance(part, dict)
+        else part
+        for section, part in written.items()
+    }

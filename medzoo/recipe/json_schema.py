@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from medzoo.recipe.check import Catalog, Kind
+from medzoo.recipe.fields import FORMER
 from medzoo.recipe.schema import Recipe
 from medzoo.recipe.section import Choice, ModelSection, Step
 from medzoo.recipe.split import DataSection
@@ -96,6 +97,9 @@ def _branch(kind: Kind, name: str, selector: str, shared: Schema, definitions: S
     common = {key: value for key, value in shared["properties"].items() if key != selector}
     properties = {selector: {**shared["properties"][selector], "const": name}}
     properties |= {key: value for key, value in own.get("properties", {}).items() if key != selector} | common
+    for present, former in FORMER.get(kind, {}).items():
+        if present in properties and former not in properties:
+            properties[former] = {**properties[present], "deprecated": True, "description": f"former name of {present}"}
     required = dict.fromkeys([*shared["required"], *own.get("required", [])])
     return {**own, "title": name, "properties": properties, "required": list(required)}
 

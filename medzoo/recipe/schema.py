@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from medzoo.errors import UserError
+from medzoo.recipe.fields import with_former_names
 from medzoo.recipe.scalars import digest, to_yaml
 from medzoo.recipe.section import ModelSection, Section, Step
 from medzoo.recipe.split import DataSection
@@ -122,6 +123,7 @@ class Recipe(Section):
 
     _source: str = PrivateAttr(default="")
     _written: dict[str, Any] = PrivateAttr(default_factory=dict)
+    _deprecations: tuple[str, ...] = PrivateAttr(default=())
 
     @field_validator("labels")
     @classmethod
@@ -192,9 +194,14 @@ class Recipe(Section):
     @property
     def digest(self) -> str:
         """SHA-256 (hexadecimal) of the resolved recipe as canonical JSON, whatever the order of its keys."""
-        return digest(self._written)
+        return digest(with_former_names(self._written))
 
-    def read_from(self, source: str, written: dict[str, Any]) -> Recipe:
+    @property
+    def deprecations(self) -> tuple[str, ...]:
+        """A line for each key that is written by its former name: the place, and the present name."""
+        return self._deprecations
+
+    def read_from(self, source: str, written: dict[str, Any], deprecations: Sequence[str] = ()) -> Recipe:
         """This recipe with where it was read and what stood there (resolved, variables unexpanded)."""
-        self._source, self._written = source, written
+        self._source, self._written, self._deprecations = source, written, tuple(deprecations)
         return self

@@ -10,8 +10,8 @@ from rich.console import Group
 from rich.padding import Padding
 from rich.table import Table
 
-from medzoo.report.console import Console
 from medzoo.report.sections import metric_text
+from medzoo.report.summary import Console
 
 _COLUMNS = ("model", "task", "input", "measured on", "figure (95 % interval)", "MB", "licence")
 

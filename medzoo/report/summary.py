@@ -6,12 +6,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import rich.console
 from rich.markup import escape
 from rich.table import Column, Table
+from rich.text import Text
 
-from medzoo.escape import escaped
-from medzoo.report.console import Console
+from medzoo.escape import escaped, printable
 from medzoo.report.sections import metric_text
+
+
+class Console(rich.console.Console):
+    """A console that prints no control characters but those of its own styles and new lines.
+
+    A new line in a name must be escaped by whoever puts the name into a text, see `medzoo.escape`.
+    """
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """See rich.console.Console."""
+        return super().render_str(printable(text, keep="\n\t"), **options)
 
 
 def metrics_table(metrics: Sequence[Mapping[str, Any]]) -> Table:

@@ -12,7 +12,7 @@ from medzoo.data.opened import OpenData
 from medzoo.errors import UserError
 from medzoo.nn.net import Net
 from medzoo.recipe import Recipe, read_recipe_text
-from medzoo.report.console import Console
+from medzoo.report.summary import Console
 from medzoo.training.run_folder import previous_autotune
 
 _LIMIT = 1024

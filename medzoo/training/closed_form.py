@@ -9,7 +9,7 @@ from pathlib import Path
 from medzoo.inputs.batches import Batches
 from medzoo.nn.net import Net
 from medzoo.recipe import TrainSection
-from medzoo.report.console import Console
+from medzoo.report.summary import Console
 from medzoo.training.fit import FitReport, Launcher, fit_gradient, predict_all
 from medzoo.training.launch import launch_local
 

@@ -20,7 +20,7 @@ from medzoo.inputs.batches import Batches
 from medzoo.inputs.images import ImageBatches, OrderedImages
 from medzoo.nn.net import Net
 from medzoo.recipe import TrainSection
-from medzoo.report.console import Console
+from medzoo.report.summary import Console
 from medzoo.training.checkpoints import (
     AtomicCheckpoints,
     BestWeights,

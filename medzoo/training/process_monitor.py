@@ -19,7 +19,7 @@ import torch.distributed as dist
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from medzoo.errors import UserError
-from medzoo.report.console import Console
+from medzoo.report.summary import Console
 from medzoo.training.processes import INTERRUPTED, REQUEUE
 
 _WAIT = 3.0  # seconds in which the others sign

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from medzoo.report.console import Console
+from medzoo.report.summary import Console
 
 _Row = tuple[int, float, "float | None"]
 

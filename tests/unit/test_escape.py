@@ -71,8 +71,7 @@ def test_words_of_libraries_are_one_line_too(capsys: pytest.CaptureFixture[str])
 def test_a_console_prints_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
     from rich.table import Table
 
-    from medzoo.report.console import Console
-    from medzoo.report.summary import audit_summary
+    from medzoo.report.summary import Console, audit_summary
 
     console = Console(width=200)
     console.print("a \x1b[31mname", markup=False)

@@ -47,8 +47,10 @@ class RegionCnnParams(Params):
     overlap: float = Field(0.5, gt=0, lt=1, description="IoU above which the weaker of two answers goes")
     hidden: int = Field(256, ge=1, description="width of the head's two layers")
     stages: int = Field(1, ge=1, le=3, description="heads in a row, each moving the boxes of the one before it")
-    views: tuple[Mirror, ...] = Field(
-        (), description="mirrored copies (x: left and right, y: up and down, xy) in which each region is judged as well"
+    tta: tuple[Mirror, ...] = Field(
+        (),
+        description="test-time augmentation: mirrored copies (x: left and right, y: up and down, xy) in which each "
+        "region is classified as well",
     )
     dropout: float = Field(0.0, ge=0, lt=1, description="share of the head's hidden values left out in training")
     train_candidates: int = Field(600, ge=1, description="candidates while training")
@@ -58,7 +60,7 @@ class RegionCnnParams(Params):
     anchor_batch: int = Field(32, ge=2, description="anchors a picture in the proposal loss")
     region_batch: int = Field(32, ge=4, description="regions a picture in the head's loss")
     positive_share: float = Field(0.25, gt=0, lt=1, description="largest share of regions with an object")
-    near_misses: int = Field(4, ge=0, description="moved copies of each object among the head's regions")
+    jittered_positives: int = Field(4, ge=0, description="jittered copies of each object among the head's regions")
     false_positives: float | None = Field(
         0.25,
         gt=0,
@@ -72,7 +74,9 @@ class RegionCnnParams(Params):
     mask: MaskParams | None = Field(
         None, description="a mask head (Mask R-CNN): the outline of each detection; needs data with instance masks"
     )
-    background_low: float = Field(0.0, ge=0, lt=0.5, description="background overlaps an object at least this much")
+    background_min_iou: float = Field(
+        0.0, ge=0, lt=0.5, description="lowest IoU with an object of regions sampled as background"
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> RegionCnnParams:

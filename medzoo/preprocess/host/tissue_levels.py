@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from medzoo.errors import UserError
-from medzoo.imaging.holes import holes
+from medzoo.imaging.measures import holes
 from medzoo.imaging.tissue_levels import tissue_levels
 from medzoo.preprocess.step import HostStep
 from medzoo.types import GridTransform, Image

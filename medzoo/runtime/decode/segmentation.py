@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from medzoo.errors import UserError
-from medzoo.imaging.holes import holes
+from medzoo.imaging.measures import holes
 from medzoo.results import Segmentation
 from medzoo.runtime.decode.components import apply_rules
 from medzoo.runtime.decode.resample import is_resampled, resample_labels

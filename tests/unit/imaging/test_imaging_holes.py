@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from medzoo.imaging.holes import holes
+from medzoo.imaging.measures import holes
 
 
 def test_what_a_mask_surrounds_is_a_hole_and_a_bay_is_none() -> None:

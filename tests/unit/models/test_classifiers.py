@@ -92,7 +92,7 @@ def test_a_map_of_c3_sees_only_what_the_table_says() -> None:
         (LeNet, LeNetParams(variant="full", size=(40, 36), channels=3)),
         (AlexNet, AlexNetParams(size=(70, 90), channels=1, widths=(4, 6, 8, 8, 6), hidden=(9, 7))),
         (AlexNet, AlexNetParams(variant="2012", size=(80, 99), widths=(4, 6, 8, 8, 6), hidden=(9, 7), batch_norm=True)),
-        (TimmNet, TimmParams(network="test_vit", size=(160, 160), views=("flip-x", "flip-y"))),
+        (TimmNet, TimmParams(network="test_vit", size=(160, 160), tta=("flip-x", "flip-y"))),
     ],
 )
 def test_any_size_goes_in_and_probabilities_come_out(kind: Any, params: Any) -> None:
@@ -106,7 +106,7 @@ def test_any_size_goes_in_and_probabilities_come_out(kind: Any, params: Any) -> 
 
 def test_views_make_the_answer_the_same_for_the_mirror_image() -> None:
     torch.manual_seed(0)
-    net = LeNet(LeNetParams(views=("flip-x",)), TWO).eval()
+    net = LeNet(LeNetParams(tta=("flip-x",)), TWO).eval()
     # Of the canvas' own aspect: a fitted picture lies top left, its mirror image would lie top right.
     image = torch.rand(1, 1, 64, 64) * 255
     assert torch.allclose(net.logits(image), net.logits(image.flip(3)), atol=1e-5)

@@ -197,7 +197,7 @@ def test_boxes_scale_with_the_image(trained: RegionCnn) -> None:
 @pytest.fixture(scope="module")
 def seen_thrice(trained: RegionCnn) -> RegionCnn:
     """The trained net, which judges every region in two mirrored copies as well."""
-    net = net_of(views=("x", "xy"))
+    net = net_of(tta=("x", "xy"))
     net.load_state_dict(trained.state_dict())
     return net.eval()
 
@@ -218,7 +218,7 @@ def test_mirrored_views_are_averaged_alike_in_onnx_and_in_company(seen_thrice: R
 
 def test_a_region_is_judged_in_the_mirror_as_on_a_mirrored_picture(trained: RegionCnn) -> None:
     """One region, one head: the mean of the picture's answer and of the mirrored picture's, brought back."""
-    net = net_of(views=("x",))
+    net = net_of(tta=("x",))
     net.load_state_dict(trained.state_dict())
     net.eval()
     image, valid_size = scenes()[0][3:4], torch.tensor([64.0, 64.0])
@@ -228,8 +228,8 @@ def test_a_region_is_judged_in_the_mirror_as_on_a_mirrored_picture(trained: Regi
         canvases = [net._canvas(picture)[0] for picture in (image, image.flip(3))]
         levels = [net.pyramid(net.backbone(canvas)) for canvas in canvases]
         both = [torch.cat(pair) for pair in zip(*levels, strict=True)]
-        scores, deltas = net._judge_views(net.head, both, region, valid_size)
-        alone = [net._judge(net.head, maps, box) for maps, box in zip(levels, (region, there), strict=True)]
+        scores, deltas = net._classify_mirrored(net.head, both, region, valid_size)
+        alone = [net._classify(net.head, maps, box) for maps, box in zip(levels, (region, there), strict=True)]
     (one, here), (two, mirrored) = alone
     mirrored = mirrored * torch.tensor([-1.0, 1, 1, 1])
     torch.testing.assert_close(scores[0], ((one.softmax(1) + two.softmax(1)) / 2)[:, :-1])

@@ -59,7 +59,7 @@ def test_draw_repeats_under_a_seed_and_changes_with_it() -> None:
     assert draws[0] == draws[1] != draws[2]
 
 
-def test_near_misses_overlap_their_object_and_stay_inside() -> None:
+def test_jittered_positives_overlap_their_object_and_stay_inside() -> None:
     torch.manual_seed(0)
     moved = jitter(OBJECTS, torch.tensor([60.0, 55.0]), copies=200)
     assert len(moved) == 400

@@ -173,7 +173,7 @@ def test_an_ensemble_trains_each_member_without_its_fold_and_exports_as_one_grap
     settings = TrainSection(epochs=2, batch=6, lr=3e-3)
     spec = Spec("classify", LABELS)
     torch.manual_seed(0)
-    net = ENTRY.build(LeNetParams(variant="full", members=3, views=("flip-x",)), spec)
+    net = ENTRY.build(LeNetParams(variant="full", members=3, tta=("flip-x",)), spec)
     items = data.items()
     parts = [Pictures(data, part, (), labels=LABELS, channels=1, size=net.canvas) for part in (items[:18], items[18:])]
     train = ImageBatches(parts[0], batch=6, seed=0)
