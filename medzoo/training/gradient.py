@@ -53,7 +53,7 @@ class GradientModule(pl.LightningModule):  # type: ignore[misc]
 
     def training_step(self, batch: tuple[Any, ...], index: int) -> Tensor:
         try:
-            losses = self.net.loss(self._laid_out(batch[0]), *batch[1:])
+            losses = self.net.loss(self._channels_last(batch[0]), *batch[1:])
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise
@@ -64,18 +64,18 @@ class GradientModule(pl.LightningModule):  # type: ignore[misc]
             ) from error
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
-            self._refuse(losses, index)
+            self._refuse_non_finite(losses, index)
         return total * self._weight(len(batch[0]))
 
     def validation_step(self, batch: tuple[Any, ...], index: int) -> None:
         count = len(batch[0])
         if not count:  # the share of this process in a small last batch
             return
-        image = self._laid_out(batch[0])
+        image = self._channels_last(batch[0])
         losses = self.net.loss(image, *batch[1:])
         total = torch.stack(list(losses.values())).sum()
         if not torch.isfinite(total):
-            self._refuse(losses, index, validation=True)
+            self._refuse_non_finite(losses, index, validation=True)
         self._losses.append((float(total) * count, count))
         if self.settings.monitor not in (None, LOSS):
             self._answers += self.net.predictions(image, batch[1])
@@ -90,7 +90,7 @@ class GradientModule(pl.LightningModule):  # type: ignore[misc]
         answers, self._answers = self._answers, []
         monitor = self.settings.monitor
         if monitor not in (None, LOSS):
-            self.log(f"val_{monitor}", self.net.metric(str(monitor), self._of_all(answers)))
+            self.log(f"val_{monitor}", self.net.metric(str(monitor), self._gather_all(answers)))
 
     def configure_optimizers(self) -> Any:
         optimiser = make_optimiser(self.net, self.settings)
