@@ -77,9 +77,9 @@ def as_user_error(error: Exception, where: str | None = None) -> UserError:
     if isinstance(error, MemoryError):
         found = UserError("not enough memory", where, "use a smaller image, or fewer at once")
     else:
-        said = " ".join(str(error).split())
+        message = " ".join(str(error).split())
         hint = "this is a bug in medzoo: --debug shows the traceback, please report it"
-        found = UnexpectedError(f"unexpected {type(error).__name__}: {said}", where, hint)
+        found = UnexpectedError(f"unexpected {type(error).__name__}: {message}", where, hint)
     found.__cause__ = error
     return found
 

@@ -133,4 +133,4 @@ def _number(text: str) -> int:
 
 
 def _no_number(text: str) -> float:
-    raise ValueError(f"it holds {text}, which is no number of JSON")
+    raise ValueError(f"it holds {text}, which is not a JSON number")

@@ -168,8 +168,8 @@ class HttpSource:
         ranged = answer.headers.get("Content-Range", f"bytes {offset}-")
         if encoding != "identity" or (answer.status == 206 and not ranged.startswith(f"bytes {offset}-")):
             answer.close()
-            said = f"in the encoding {encoding!r}" if encoding != "identity" else f"from another place ({ranged!r})"
-            raise UserError(f"is sent {said}, where its bytes were asked for", where=where, hint="use another server")
+            how = f"in the encoding {encoding!r}" if encoding != "identity" else f"from another place ({ranged!r})"
+            raise UserError(f"was sent {how}, but plain bytes were requested", where=where, hint="use another server")
         return _HttpStream(answer, start=offset if answer.status == 206 else 0, where=where, pace=self.pace)
 
     def _request_head(self, request: urllib.request.Request) -> Any:

@@ -135,7 +135,7 @@ def _download(source: Source, name: str, one: IndexFile, path: Path, *, watch: W
     for attempt in range(_ATTEMPTS):
         had = part.stat().st_size if part.exists() else 0
         if had < one.bytes or not one.bytes:
-            _download_rest(source, name, one, part, had, watch, told=had if attempt else 0)
+            _download_rest(source, name, one, part, had, watch, reported=had if attempt else 0)
         else:
             watch(had)
         if part.stat().st_size == one.bytes:
@@ -155,15 +155,17 @@ def _download(source: Source, name: str, one: IndexFile, path: Path, *, watch: W
     part.replace(path)
 
 
-def _download_rest(source: Source, name: str, one: IndexFile, part: Path, had: int, watch: Watch, *, told: int) -> None:
+def _download_rest(
+    source: Source, name: str, one: IndexFile, part: Path, had: int, watch: Watch, *, reported: int
+) -> None:
     """Add what is missing to `part`; never more bytes than the index says, whatever the source sends.
 
-    `told`: bytes of `part` that `watch` knows of.
+    `reported`: bytes of `part` that `watch` knows of.
     """
     with source.open(name, offset=had) as stream, part.open("ab") as out:
         if stream.start != had:
             out.truncate(stream.start)
-        watch(stream.start - told)
+        watch(stream.start - reported)
         left = one.bytes - stream.start
         while piece := stream.read(min(_PIECE, left + 1)):
             if len(piece) > left:

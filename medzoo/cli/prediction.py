@@ -177,19 +177,19 @@ def _predictions(
     chosen = one_of("--format", form, tuple(registry.names("format")))
     predictor = load(model, **load_options)
     runs = predictor.backend
-    asked = [str(load_options[name]) for name in ("backend", "device", "precision")]
-    told = f"ran on {runs.name}, {runs.device}, {runs.metadata.precision}"
-    if set(asked) != {"auto"}:
-        told += f" (requested: {', '.join(asked)})"
+    requested = [str(load_options[name]) for name in ("backend", "device", "precision")]
+    description = f"ran on {runs.name}, {runs.device}, {runs.metadata.precision}"
+    if set(requested) != {"auto"}:
+        description += f" (requested: {', '.join(requested)})"
     if runs.device.startswith(("cuda", "tensorrt")):  # nothing else would say what is being waited for
         print_message(f"starting on {runs.device}; the first prediction takes a while")
-    said = False
+    described = False
     for number, result in enumerate(predict_files(predictor, inputs, form=chosen, **options)):
         if isinstance(result, Failure):
             _show_unexpected(result)
-        elif not said:
-            print_message(told)
-            said = True
+        elif not described:
+            print_message(description)
+            described = True
         yield Deidentifier.result(result.to_dict(), number) if options["deidentify"] else result.to_dict()
 
 

@@ -256,11 +256,16 @@ def _metrics(
     found: dict[Key, float] = {}
     metric: dict[str, Any] | None = None
     for precision, report in folder.manifest.get("precisions", {}).items():
-        said = report["metric"]
-        metric = {"name": said["name"], "split": said["split"], "items": said["items"], "measured": "at the export"}
+        metric_report = report["metric"]
+        metric = {
+            "name": metric_report["name"],
+            "split": metric_report["split"],
+            "items": metric_report["items"],
+            "measured": "at the export",
+        }
         for key in backends:
             if key[0] == "onnx" and key[2] in ("fp32", precision):
-                found[key] = float(said[key[2]])
+                found[key] = float(metric_report[key[2]])
     return metric, found
 
 

@@ -54,7 +54,7 @@ def compare(models: Sequence[str | Path]) -> Comparison:
     for name, one in zip(names[1:], scores[1:], strict=True):
         if one.scope.task != first.scope.task or one.scope.labels != first.scope.labels:
             raise UserError(
-                f"answers {one.scope.task} with {', '.join(one.scope.labels)}, {names[0]} {first.scope.task} with "
+                f"predicts {one.scope.task} with {', '.join(one.scope.labels)}, {names[0]} {first.scope.task} with "
                 f"{', '.join(first.scope.labels)}",
                 where=name,
                 hint="compare models of one task and the same labels",

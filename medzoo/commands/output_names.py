@@ -100,11 +100,11 @@ def output_names(inputs: Sequence[str], *, added: Sequence[str] = ADDED, kept: I
     """
     paths = [_path(text) for text in inputs]
     best: list[PurePath] = []
-    told = -1
+    most = -1
     for depth in range(1, max((len(path.parts) for path in paths), default=1) + 1):
         names = [_last(path, depth) for path in paths]
-        if (count := len({_folded(name) for name in names})) > told:
-            best, told = names, count
+        if (count := len({_folded(name) for name in names})) > most:
+            best, most = names, count
     book = NameRegistry(added=added, kept=kept)
     found: list[PurePath | None] = [book.take(name) if book.is_free(name) else None for name in best]
     # A number must not make a name that another input has by itself.

@@ -135,18 +135,18 @@ def _opened(
     graphs: dict[Path, OnnxBackend] = {}
     pipelines = []
     # A GPU's first answer may take long, and nothing else would say what is being waited for.
-    told = device != "cpu" and cuda_usable()
+    on_gpu = device != "cpu" and cuda_usable()
 
     def graph(path: Path) -> OnnxBackend:
         place = path.resolve()
         if place not in graphs:  # a member may be asked for by itself as well
-            if told:
+            if on_gpu:
                 print(f"{escaped(path.name)}: starting on the GPU", file=sys.stderr, flush=True)
             start = time.perf_counter()
             opened = open_backend(path, backend="onnx", device=device, precision=precision, gpu=gpu)
             assert isinstance(opened, OnnxBackend)
             opened.warm_up()
-            if told:
+            if on_gpu:
                 seconds = time.perf_counter() - start
                 print(f"{escaped(path.name)}: first answer after {seconds:.1f} s", file=sys.stderr, flush=True)
             graphs[place] = opened

@@ -73,31 +73,31 @@ def cross_validate(
         options = [*(["--resume"] if resume else []), *(["--force"] if force else [])]
         failed: dict[int, str] = {}
         running: dict[int, subprocess.Popen[str]] = {}
-        with _forward_signals(running) as told:
-            while running or (waiting and not told):
-                while waiting and not told and len(running) < at_once:
+        with _forward_signals(running) as received:
+            while running or (waiting and not received):
+                while waiting and not received and len(running) < at_once:
                     k = waiting.pop(0)
                     command = [sys.executable, "-m", "medzoo", "train", str(source), *mine, f"data.split.fold={k}"]
                     running[k] = _start([*command, "-o", str(places[k]), *options], k, at_once, places[k])
                 for k in [k for k, process in running.items() if process.poll() is not None]:
                     code = running.pop(k).returncode
-                    if code in (REQUEUE, INTERRUPTED) or (code and told):
+                    if code in (REQUEUE, INTERRUPTED) or (code and received):
                         console.print(f"fold {k} was stopped")
-                        told.append(code)
+                        received.append(code)
                         continue
                     console.print(f"fold {k} failed" if code else f"fold {k} ended")
                     if code:
                         failed[k] = _last_line(places[k])
                 time.sleep(0.2)
-    if told:
-        by_hand = signal.SIGINT in told or INTERRUPTED in told
+    if received:
+        by_hand = signal.SIGINT in received or INTERRUPTED in received
         word = "Ctrl-C" if by_hand else "SIGTERM"
         console.print(f"{word}: the states of the folds are saved; go on with --resume")
         raise SystemExit(INTERRUPTED if by_hand else REQUEUE)
     if failed:
-        k, said = next(iter(failed.items()))
+        k, message = next(iter(failed.items()))
         raise UserError(
-            f"fold {k} of {folds} failed: {said}", str(places[k]), "fix it, then run the same command with --resume"
+            f"fold {k} of {folds} failed: {message}", str(places[k]), "fix it, then run the same command with --resume"
         )
     metrics = [metric.to_dict() for metric in pooled_metrics(places)]
     document = {
@@ -124,11 +124,11 @@ def pooled_metrics(folders: Sequence[Path]) -> list[Metric]:
 @contextmanager
 def _forward_signals(running: Mapping[int, subprocess.Popen[str]]) -> Iterator[list[int]]:
     """Pass the signals that end this process on to the trainings, and list them; end all if the block is left early."""
-    told: list[int] = []
+    received: list[int] = []
 
     def forward(number: int, _: object) -> None:
-        again = number == signal.SIGINT and number in told
-        told.append(number)
+        again = number == signal.SIGINT and number in received
+        received.append(number)
         for process in running.values():
             process.send_signal(signal.SIGKILL if again else number)
         if again:
@@ -137,7 +137,7 @@ def _forward_signals(running: Mapping[int, subprocess.Popen[str]]) -> Iterator[l
     main = threading.current_thread() is threading.main_thread()
     before = {number: signal.signal(number, forward) for number in (*ending_signals(), signal.SIGINT)} if main else {}
     try:
-        yield told
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -167,9 +167,7 @@ def _finished(place: Path) -> bool:
 
 def _last_line(place: Path) -> str:
     lines = [line for line in (place / "training" / "log.txt").read_text(errors="replace").splitlines() if line.strip()]
-    return next(
-        (line for line in reversed(lines) if line.startswith("error")), lines[-1] if lines else "it said nothing"
-    )
+    return next((line for line in reversed(lines) if line.startswith("error")), lines[-1] if lines else "no message")
 
 
 def _parallel_folds() -> int:

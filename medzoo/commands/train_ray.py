@@ -97,7 +97,7 @@ def train_on_ray(
             except Exception as error:  # Ray wraps what its workers raise, in kinds that change with its versions
                 _raise_worker_error(work)
                 raise UserError(
-                    f"the workers failed {RESTARTS + 1} times, the last state is kept: {_last_line(error)}",
+                    f"the workers failed {RESTARTS + 1} times, the last checkpoint is kept: {_last_line(error)}",
                     where=str(work / _WORDS),
                     hint="fix it, then run the same command with --resume",
                 ) from error

@@ -34,15 +34,15 @@ def verify(model: str | Path) -> list[Check]:
         raise UserError("is not a model folder, so it cannot be verified", where=str(path))
     folder = ModelFolder.open(path)
     absent = omitted_files(path)
-    said = f"{len(set(folder.manifest['files']) - absent)} files match the manifest"
-    checks = [Check("digests", said + (f"; not in this copy: {', '.join(sorted(absent))}" if absent else ""))]
+    summary = f"{len(set(folder.manifest['files']) - absent)} files match the manifest"
+    checks = [Check("digests", summary + (f"; not in this copy: {', '.join(sorted(absent))}" if absent else ""))]
     card = folder.file("README.md")
     if card.read_text(encoding="utf-8") != render_card(folder.manifest):
         raise UserError("the card does not match the manifest", where=str(card))
     checks.append(Check("card", "every metric matches the manifest"))
     if EVALUATION in folder.manifest["files"]:
         scores = read_scores(folder.file(EVALUATION))
-        _same_figures(scores, folder)
+        _check_metrics(scores, folder)
         checks.append(Check("metrics", f"recomputed from the predictions for {len(scores.items)} items"))
     if "members" in folder.manifest:
         names = [member.name for member in pipeline_members(folder).values()]
@@ -64,15 +64,16 @@ def verify(model: str | Path) -> list[Check]:
     return checks
 
 
-def _same_figures(scores: Scores, folder: ModelFolder) -> None:
+def _check_metrics(scores: Scores, folder: ModelFolder) -> None:
     """Raise UserError if a metric of the manifest does not follow from the predictions in evaluation.json."""
     counted = {metric.name: metric for metric in scores.metrics()}
-    for said in folder.manifest["metrics"]["figures"]:
-        mine = counted.get(said["name"])
+    for stored in folder.manifest["metrics"]["figures"]:
+        recomputed = counted.get(stored["name"])
         for part in ("value", "low", "high"):
-            found = getattr(mine, part, None)
-            if (found is None) != (said[part] is None) or (found is not None and abs(found - said[part]) > 1e-6):
+            found = getattr(recomputed, part, None)
+            if (found is None) != (stored[part] is None) or (found is not None and abs(found - stored[part]) > 1e-6):
                 raise UserError(
-                    f"{said['name']} does not follow from the stored predictions: {part} is {found}, not {said[part]}",
+                    f"{stored['name']} does not follow from the stored predictions: {part} is {found}, "
+                    f"not {stored[part]}",
                     where=str(folder.path / EVALUATION),
                 )

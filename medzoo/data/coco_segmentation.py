@@ -18,7 +18,7 @@ def segmentation_mask(segmentation: Any, shape: tuple[int, int], *, where: str) 
     Raises UserError that names `where` for an annotation without one, of another size, or that covers no pixel.
     """
     if not segmentation:
-        raise UserError("has no segmentation, and masks are to be learnt", where, "leave model.mask out")
+        raise UserError("has no segmentation, but the model learns masks", where, "leave model.mask out")
     if isinstance(segmentation, dict):
         mask = _from_runs(segmentation, shape, where)
     elif isinstance(segmentation, list) and all(map(_is_polygon, segmentation)):

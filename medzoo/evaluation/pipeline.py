@@ -75,10 +75,10 @@ def judge_metrics(predictor: Cascade, recipe: Recipe, data: OpenData) -> list[Me
             answered = prediction.details[best]["members"].get(judge.metadata.name)
             if answered is None or item.stratum not in labels:
                 continue
-            mine = scores.setdefault(role, ClassifyScores(_classes(labels), ("auc",), seed=recipe.train.seed))
-            pair = np.array([answered[label] for label in mine.labels])
-            mine.add(
-                mine.labels.index(item.stratum),
+            role_scores = scores.setdefault(role, ClassifyScores(_classes(labels), ("auc",), seed=recipe.train.seed))
+            pair = np.array([answered[label] for label in role_scores.labels])
+            role_scores.add(
+                role_scores.labels.index(item.stratum),
                 (pair / pair.sum()).tolist(),
                 item=item.id,
                 group=item.groups.get(recipe.data.split.group),

@@ -130,7 +130,7 @@ parameters {{ key: "{KEY}" value {{ string_value: {_text(metadata.model_dump_jso
 
 def predict_config(name: str, parameters: Mapping[str, str]) -> str:
     """config.pbtxt of the Python-backend model that takes image files; `parameters`: what it reads of its graphs."""
-    said = "\n".join(
+    outputs_text = "\n".join(
         f'parameters {{ key: "{key}" value {{ string_value: {_text(value)} }} }}' for key, value in parameters.items()
     )
     return f"""name: {_text(name)}
@@ -143,7 +143,7 @@ input {{ name: "name" data_type: TYPE_STRING dims: [ 1 ] optional: true }}
 output {{ name: "answer" data_type: TYPE_STRING dims: [ 1 ] }}
 # Decoding and host steps run on the CPU, several files at a time.
 instance_group {{ count: 2 kind: KIND_CPU }}
-{said}
+{outputs_text}
 """
 
 

@@ -37,7 +37,7 @@ class Graph:
         request = pb_utils.InferenceRequest(model_name=self.model, requested_output_names=names, inputs=tensors)
         response = request.exec()
         if response.has_error():
-            raise UserError(f"the graph cannot take it: {response.error().message()}")
+            raise UserError(f"the graph failed: {response.error().message()}")
         answer = {name: pb_utils.get_output_tensor_by_name(response, name).as_numpy() for name in names}
         if "count" in answer:
             # Triton has no tensors of the batch axis alone; the configuration makes this one (B, 1).

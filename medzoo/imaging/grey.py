@@ -43,7 +43,7 @@ def first_order(image: Array, mask: Array | None = None, *, bins: int | None = N
     if not np.isfinite(values).all():
         raise UserError("the image holds values that are not finite")
     if values.min() == values.max():
-        raise UserError("the image is constant and has no grey-level statistics")
+        raise UserError("the image is constant, so it has no grey-level statistics")
     mean = values.mean()
     away = values - mean
     variance = (away**2).mean()

@@ -84,7 +84,7 @@ def equalise(
 def _windowed(image: Array, window: tuple[float, float], bins: int) -> Array:
     low, high = window
     if not low < high:
-        raise UserError(f"a window must rise, not go from {low} to {high}", "window")
+        raise UserError(f"the window's low, {low}, must be below its high, {high}", "window")
     part = (np.clip(image.astype(np.float64), low, high) - low) / (high - low)
     return np.minimum(np.floor(part * bins), bins - 1)
 

@@ -35,7 +35,7 @@ def margin_features(image: Array, contour: Array) -> dict[str, float]:
 
     scale = float(image.std())
     if scale == 0:
-        raise UserError("the image is constant and has no margin features")
+        raise UserError("the image is constant, so it has no margin features")
     size = float(np.sqrt(np.prod(np.ptp(contour, axis=0))))
     reach = max(2.0, size / 10)
     smooth = gaussian_filter(image, max(0.7, size / 100))
@@ -79,7 +79,7 @@ def echo_features(image: Array, mask: Array) -> dict[str, float]:
 
     scale = float(image.std())
     if scale == 0:
-        raise UserError("the image is constant and has no echo features")
+        raise UserError("the image is constant, so it has no echo features")
     block = bounding_box(mask)
     assert block is not None
     (top, bottom), (left, right) = ((side.start, side.stop) for side in block)

@@ -158,5 +158,5 @@ def blank_text(image: Image) -> Image:
     if not count:
         return image
     share = 100 * float((array != image.array).any(axis=0).mean())
-    said = f"text was found burnt in and is blanked in its picture ({share:.1f} % of it); look before it leaves"
-    return image.replace(array=np.ascontiguousarray(array), meta={**image.meta, "blanked": said})
+    note = f"text was found burnt in and is blanked in its picture ({share:.1f} % of it); look before it leaves"
+    return image.replace(array=np.ascontiguousarray(array), meta={**image.meta, "blanked": note})

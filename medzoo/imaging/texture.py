@@ -31,7 +31,7 @@ def quantise(image: Array, *, levels: int = 32, mask: Array | None = None) -> Ar
         raise UserError("the mask is empty")
     low, high = float(inside.min()), float(inside.max())
     if not low < high:
-        raise UserError("the image is constant and has no texture")
+        raise UserError("the image is constant, so it has no texture")
     return np.clip((values - low) * (levels / (high - low)), 0, levels - 1).astype(np.intp)
 
 

@@ -53,7 +53,7 @@ class Shards:
         size = int(np.prod(shape)) * dtype.itemsize
         raw = os.pread(self._files[place["shard"]].fileno(), size, int(place["offset"]))
         if len(raw) != size or zlib.crc32(raw) != place["crc"]:
-            log.warning("a kept picture came back damaged from the disk, it is read anew")
+            log.warning("a cached picture is damaged on disk and is read again")
             return None
         return np.frombuffer(raw, dtype).reshape(shape)
 

@@ -81,8 +81,8 @@ class SliceScenes(ScenePictures):
             path = next(iter(item.files.values()), None)
             if room <= 0 and path is not None:
                 made = partial(np.ascontiguousarray, stack)
-                said = repr((key, whole_volume_item(item).id, [step.model_dump() for step in steps], geometry))
-                stack = cached(path, f"slices {said}", made)
+                cache_key = repr((key, whole_volume_item(item).id, [step.model_dump() for step in steps], geometry))
+                stack = cached(path, f"slices {cache_key}", made)
             room -= stack.nbytes
             self._stacks[volume] = stack
         channels = geometry.channels * geometry.slices

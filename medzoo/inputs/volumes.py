@@ -162,7 +162,9 @@ def load_volumes(
 
     def from_cache(item: Item, path: Path) -> _Prepared:
         others = [file_digest(file) for file in list(item.files.values())[1:]]
-        said = repr((key, item.id, item.facts, others, [step.model_dump() for step in steps], geometry, labels, seed))
+        cache_key = repr(
+            (key, item.id, item.facts, others, [step.model_dump() for step in steps], geometry, labels, seed)
+        )
         once = cache(lambda: prepared(item))
 
         def whole() -> Array:
@@ -171,11 +173,11 @@ def load_volumes(
             return once().array
 
         try:
-            array, in_file = cached(path, f"array {said}", whole), False
+            array, in_file = cached(path, f"array {cache_key}", whole), False
         except _InFile:
             array, in_file = once().array, True
-        target = cached(path, f"target {said}", lambda: once().target)
-        return _Prepared(array, target, cached(path, f"places {said}", lambda: once().places), in_file)
+        target = cached(path, f"target {cache_key}", lambda: once().target)
+        return _Prepared(array, target, cached(path, f"places {cache_key}", lambda: once().places), in_file)
 
     def load(item: Item) -> Volume:
         nonlocal left

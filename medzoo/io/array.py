@@ -66,7 +66,7 @@ def from_array(
     if kind == "picture":
         return Image(_picture(array, source, bgr=bgr), None, source, meta)
     if bgr:
-        raise UserError("is a volume, bgr is the order of colours of a picture", source, "leave out bgr")
+        raise UserError("is a volume, but bgr applies to colour pictures", source, "leave out bgr")
     volume = squeeze_volume(array, source)[None]
     if not empty:
         check_volume(volume, source)

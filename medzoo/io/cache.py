@@ -103,7 +103,7 @@ def _load(entry: Path) -> Array | None:
     try:
         with entry.open("rb") as handle:
             if not _is_intact(entry, handle):
-                log.warning("%s: an entry of the cache is damaged, it is made anew", entry)
+                log.warning("%s: a cache entry is damaged and is computed again", entry)
                 return None
         found: Array = np.load(entry, mmap_mode="r", allow_pickle=False)
         os.utime(entry)  # what was used last goes last

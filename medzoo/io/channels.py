@@ -30,7 +30,7 @@ def to_channels(image: Image, channels: int) -> Image:
         return image
     if image.affine is not None:
         raise UserError(
-            f"holds {have} sequence{'s' * (have > 1)}, the model takes {channels}",
+            f"holds {have} sequence{'s' * (have > 1)}, but the model takes {channels}",
             image.source,
             "give them as one input in the recipe's order, joined by commas: T1.nii.gz,FLAIR.nii.gz"
             if channels > 1
@@ -40,7 +40,7 @@ def to_channels(image: Image, channels: int) -> Image:
         return image.replace(array=luma(image.array))
     if have == 1:
         return image.replace(array=np.repeat(image.array, channels, axis=0))
-    raise UserError(f"has {have} channels, the model takes {channels}", image.source)
+    raise UserError(f"has {have} channels, but the model takes {channels}", image.source)
 
 
 _ROWS = 64  # at a time: floating point takes eight times the memory of the picture

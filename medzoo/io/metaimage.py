@@ -114,7 +114,7 @@ def _header(path: Path) -> tuple[dict[str, str], int]:
         if known is None:
             continue
         if known != name:
-            raise UserError(f"writes its field {known} as {name!r}", where, f"write {known}")
+            raise UserError(f"spells the field {known} as {name!r}", where, f"write {known}")
         if fields.setdefault(name, value) != value:
             raise UserError(f"gives its field {name} twice", where, "repair the header")
         if name == "ElementDataFile":
@@ -142,7 +142,7 @@ def _whole(text: str, name: str, where: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise UserError(f"its header is damaged: {name} is no whole number", where) from None
+        raise UserError(f"its header is damaged: {name} is not a whole number", where) from None
 
 
 def _sizes(fields: dict[str, str], where: str) -> tuple[int, ...]:
@@ -170,7 +170,7 @@ def _check_meaning(fields: dict[str, str], where: str, *, bits: int) -> None:
             try:
                 value = float(fields[name])
             except ValueError:
-                raise UserError(f"its header is damaged: {name} is no number", where) from None
+                raise UserError(f"its header is damaged: {name} is not a number", where) from None
             if value != neutral:
                 raise UserError(
                     f"its field {name} is {value:g}, which medzoo does not read",

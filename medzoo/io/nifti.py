@@ -69,8 +69,8 @@ def read_mgh(path: Path, *, volume: str | None = None, empty: bool = False) -> I
         raise UserError("is not an MGH file", str(path))
     header = MGHHeader(head[:284], check=False)
     array = _voxels(path, header, 284, where=str(path), volume=volume)
-    affine, said = _mgh_place(head, header.get_affine())
-    return _image(array, affine, str(path), {"format": "mgh", **said}, empty)
+    affine, facts = _mgh_place(head, header.get_affine())
+    return _image(array, affine, str(path), {"format": "mgh", **facts}, empty)
 
 
 def _mgh_place(head: bytes, affine: Array) -> tuple[Array, dict[str, Any]]:
@@ -117,8 +117,8 @@ def from_nibabel(image: Any, *, empty: bool = False) -> Image:
         )
     elif isinstance(image.header, MGHHeader) and (path := image.get_filename()) and Path(path).is_file():
         # nibabel fills in the default without a trace in the image; the file tells.
-        affine, said = _mgh_place(read_head(Path(path)), affine)
-        meta |= said
+        affine, facts = _mgh_place(read_head(Path(path)), affine)
+        meta |= facts
     return _image(array, affine, where, meta, empty)
 
 
@@ -233,7 +233,7 @@ def _number(text: str, shape: tuple[int, ...], where: str) -> int:
         raise UserError(f"has the shape {' x '.join(map(str, shape))}", where, "save the wanted volume alone")
     held = f"it holds {count} volumes, 0 to {count - 1}" if count > 1 else "it holds one, 0"
     if not re.fullmatch(r"-?[0-9]{1,9}", text):
-        raise UserError(f"{text!r} is no number of a volume", where, held)
+        raise UserError(f"{text!r} is not a volume number", where, held)
     if not 0 <= int(text) < count:
         raise UserError(f"has no volume {int(text)}", where, held)
     return int(text)

@@ -115,7 +115,7 @@ def _qform(header: Any) -> tuple[Array | None, str]:
         return matrix, ""
     values = ", ".join(f"{float(header[f'quatern_{axis}']):.7g}" for axis in "bcd")
     if not np.isfinite([float(header[f"qoffset_{axis}"]) for axis in "xyz"]).all():
-        return None, "the qform's offset in its header is no number"
+        return None, "the qform's offset in its header is not a number"
     return None, f"the qform's quaternion in its header is no rotation (b, c, d = {values})"
 
 
@@ -137,8 +137,10 @@ def _disagreements(sform: Array, qform: Array | None, header: Any, shape: tuple[
     stored, used = np.asarray(header["pixdim"][1:4], float), np.linalg.norm(sform[:3, :3], axis=0)
     codes = f"sform (code {int(header['sform_code'])})"
     if (np.abs(used / stored - 1)[:known] > DISAGREEMENT).any():
-        said = f"the header's pixdim says {_spacing(stored * unit)} mm a voxel, its {codes} {_spacing(used * unit)} mm"
-        return [f"{said}: the sform was used"]
+        difference = (
+            f"the header's pixdim says {_spacing(stored * unit)} mm a voxel, its {codes} {_spacing(used * unit)} mm"
+        )
+        return [f"{difference}: the sform was used"]
     if qform is None:
         return []
     size = [*shape, 1, 1, 1][:3]

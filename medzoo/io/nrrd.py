@@ -129,7 +129,7 @@ def _header(path: Path) -> tuple[dict[str, str], int]:
             continue
         field = re.match(r"([^:]*):([= ])(.*)", line)
         if field is None:
-            raise UserError(f"has the line {line[:40]!r} in its header, which is no field", where)
+            raise UserError(f"has the line {line[:40]!r} in its header, which is not a field", where)
         if field[2] == "=":  # a key and value of the user's own
             continue
         name = " ".join(field[1].lower().split())
@@ -256,7 +256,7 @@ def _spacing_and_origin(fields: dict[str, str], axes: list[int], where: str) -> 
         return np.array(values)[axes]
 
     if "spacings" not in fields and ("axis mins" in fields or "axis maxs" in fields):
-        raise UserError("gives its axes by their ends alone", where, "give the field spacings")
+        raise UserError("gives the ends of its axes, but no spacings", where, "give the field spacings")
     spacing, least = numbers("spacings", 1.0), numbers("axis mins", np.nan)
     if not (spacing > 0).all():
         raise UserError(f"the voxel spacing in its header is {' x '.join(f'{s:g}' for s in spacing)} mm", where)

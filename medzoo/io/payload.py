@@ -154,7 +154,7 @@ def _tokens(handle: BinaryIO) -> Iterator[list[bytes]]:
         if words and piece[-1:] not in b" ,\t\r\n\v\f":
             rest = words.pop()
         if len(rest) > _LONGEST_NUMBER or any(len(word) > _LONGEST_NUMBER for word in words):
-            raise ValueError("they are no numbers")
+            raise ValueError("they are not numbers")
         if words:
             yield words
     if rest:
@@ -189,11 +189,11 @@ def _parsed(words: list[bytes], dtype: np.dtype[Any]) -> Array:
         except (ValueError, OverflowError):
             loose = _decimal(text, np.dtype(np.float64))  # "14.0"
             if not (np.abs(loose) <= 2.0**53).all() or (loose != np.rint(loose)).any():
-                raise ValueError(f"they are no {dtype.name}") from None
+                raise ValueError(f"they are not valid {dtype.name} values") from None
             whole = loose.astype(np.int64)
     bounds = np.iinfo(dtype)
     if int(whole.min()) < bounds.min or int(whole.max()) > bounds.max:
-        raise ValueError(f"they are no {dtype.name}")
+        raise ValueError(f"they are not valid {dtype.name} values")
     return whole.astype(dtype)
 
 
@@ -201,7 +201,7 @@ def _decimal(text: Array, dtype: np.dtype[Any]) -> Array:
     try:
         return text.astype(dtype)
     except ValueError:  # which quotes what stands there
-        raise ValueError("they are no numbers") from None
+        raise ValueError("they are not numbers") from None
 
 
 def _from_hex(handle: BinaryIO, size: int) -> bytearray:

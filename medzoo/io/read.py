@@ -178,5 +178,5 @@ def _wanted(image: Image, kind: Kind | None) -> Image:
     if kind == "volume" and have == "picture":
         raise volume_needed(image, "is a picture, a volume is needed")
     if kind is not None and have != kind:
-        raise UserError(f"is a {have}, a {kind} is needed", image.source)
+        raise UserError(f"is a {have}, but a {kind} is needed", image.source)
     return image

@@ -66,7 +66,7 @@ def decompressed(text: str, *, where: str) -> list[int]:
     for character in text:
         code = ord(character) - 48
         if not 0 <= code < 64 or shift > 60:
-            raise UserError(f"holds {character!r}, which is no compressed run length", where)
+            raise UserError(f"holds {character!r}, which is not part of a compressed run length", where)
         value |= (code & 31) << shift
         shift += 5
         if code & 32:

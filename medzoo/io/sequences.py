@@ -40,7 +40,7 @@ def read_sequences(source: Any, count: int) -> Image:
         files = sequence_files(text)
         if len(files) > 1:
             if len(files) != count:
-                raise UserError(f"names {len(files)} sequences, the model takes {count}", text)
+                raise UserError(f"names {len(files)} sequences, but the model takes {count}", text)
             return read_channels(files).replace(source=text)
         if format_of(text) == "nifti" and Path(text).is_file() and len(stored := _opened(text).shape) == 4:
             return read_image(source) if stored[3] == 1 else read_stacked(text, count)

@@ -66,10 +66,10 @@ def _bf16_backend(folder: ModelFolder, *, backend: BackendName, device: Device, 
     return torch_backend(folder, device=device, bf16=True)
 
 
-def _precision(folder: ModelFolder, asked: PrecisionName, device: Device) -> Precision:
+def _precision(folder: ModelFolder, requested: PrecisionName, device: Device) -> Precision:
     """The requested precision; "auto" is fp16 on a GPU if the folder has that file, else fp32."""
-    if asked != "auto":
-        return asked
+    if requested != "auto":
+        return requested
     on_gpu = device != "cpu" and cuda_usable()
     return "fp16" if on_gpu and graph_file("fp16") in folder.manifest["files"] else "fp32"
 

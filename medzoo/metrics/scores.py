@@ -152,17 +152,19 @@ class Scores:
     def from_bytes(cls, raw: bytes, *, where: str) -> Scores:
         """Undo `to_bytes`. Raises UserError naming `where` if this is no such file."""
         try:
-            said = json.loads(raw)
-            if said["format"] != FORMAT:
-                raise UserError(f"has format {said['format']}, but this version of medzoo reads format {FORMAT}", where)
+            stored = json.loads(raw)
+            if stored["format"] != FORMAT:
+                raise UserError(
+                    f"has format {stored['format']}, but this version of medzoo reads format {FORMAT}", where
+                )
             tuples = {
-                name: tuple(said[name]) for name in ("labels", "metrics", "conformal") if said.get(name) is not None
+                name: tuple(stored[name]) for name in ("labels", "metrics", "conformal") if stored.get(name) is not None
             }
-            scope = Scope(**{name: said[name] for name in Scope.__dataclass_fields__ if name in said} | tuples)
-            scores = cls(scope, facts=said["facts"])
-            for name, block in said["protocols"].items():
+            scope = Scope(**{name: stored[name] for name in Scope.__dataclass_fields__ if name in stored} | tuples)
+            scores = cls(scope, facts=stored["facts"])
+            for name, block in stored["protocols"].items():
                 scores.protocols[name] = restore_records(scope.accumulator(), block["records"])
-            for name, block in said["by_size"].items():
+            for name, block in stored["by_size"].items():
                 empty = accumulator(scope.task, scope.labels, block["metrics"], seed=scope.seed)
                 scores.by_size[name] = restore_records(empty, block["records"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:

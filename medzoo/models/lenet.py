@@ -38,7 +38,7 @@ class LeNetParams(ClassifierParams):
     @model_validator(mode="after")
     def _fits(self) -> LeNetParams:
         if min(self.size) < 32:
-            raise ValueError(f"size {self.size} is smaller than 32 x 32, nothing is left after the last layer")
+            raise ValueError(f"size {self.size} is smaller than 32 x 32, so nothing is left after the last layer")
         return self
 
 

@@ -203,29 +203,29 @@ class RcnnClassic(Detector):
             found[name] = {**counts, "boxes": int(mine.sum()), "reached": round(share, 4)}
         self.fit_report = found
 
-    def calibrate(self, answers: Sequence[Judged]) -> None:
+    def calibrate(self, predictions: Sequence[Judged]) -> None:
         """Calibrate the margins on validation pictures, then choose the threshold; see Detector.calibrate."""
-        margins = [_logit(found.scores) for _, found in answers]
-        hits = [hits_of(truth, found, len(self.labels)) for truth, found in answers]
-        counted, said, right = (
-            np.concatenate(rows) for rows in ([found.labels for _, found in answers], margins, hits)
+        margins = [_logit(found.scores) for _, found in predictions]
+        hits = [hits_of(truth, found, len(self.labels)) for truth, found in predictions]
+        counted, predicted, right = (
+            np.concatenate(rows) for rows in ([found.labels for _, found in predictions], margins, hits)
         )
         for label in range(len(self.labels)):
             mine = (counted == label) & (right >= 0)
             if 0 < right[mine].sum() < mine.sum():
-                slope, offset = platt_scaling(said[mine], right[mine])
+                slope, offset = platt_scaling(predicted[mine], right[mine])
                 self.slope[label], self.offset[label] = max(slope, _LEAST_SLOPE), offset
         curve = [one.double().numpy() for one in (self.slope, self.offset)]
         again: list[Judged] = []
-        for (truth, found), values in zip(answers, margins, strict=True):
+        for (truth, found), values in zip(predictions, margins, strict=True):
             kinds = found.labels.astype(np.int64)
             scores = 1 / (1 + np.exp(-(curve[0][kinds] * values + curve[1][kinds])))
             kept = scores > SCORE_FLOOR
             again.append((truth, Boxes(found.boxes[kept], found.labels[kept], scores[kept])))
         self.calibration = {
             "method": "Platt scaling of SVM margins, on the answers to validation pictures",
-            "items": len(answers),
-            "answers": len(said),
+            "items": len(predictions),
+            "answers": len(predicted),
         }
         super().calibrate(again)
 

@@ -110,9 +110,9 @@ class RegionCnn(Detector):
         usable = (valid & large_enough(regions))[..., None]
         scores = torch.where(usable, scores, torch.zeros_like(scores)).transpose(1, 2)
         boxes = regions[:, None].expand(-1, self.classes, -1, -1)
-        chances = None if self.curve is None else self.curve(scores, border_closeness(regions, valid_size))
+        calibrated = None if self.curve is None else self.curve(scores, border_closeness(regions, valid_size))
         rows = min(self.params.detections, scores.shape[1] * scores.shape[2])
-        answer = postprocess(boxes, scores, chances, overlap=self.params.overlap, rows=rows)
+        answer = postprocess(boxes, scores, calibrated, overlap=self.params.overlap, rows=rows)
         if self.mask_head is not None:
             answer["masks"] = self._masks(self.mask_head, features, answer, valid_size)
         scale = source / valid_size
@@ -251,24 +251,24 @@ class RegionCnn(Detector):
             coded[row, places] = encode(boxes[owner], pool[pick][hit], weights=weights)
         return drawn, wanted, coded, owners
 
-    def calibrate(self, answers: Sequence[Judged]) -> None:
+    def calibrate(self, predictions: Sequence[Judged]) -> None:
         """Calibrate, where that is asked for, then choose the threshold; see Detector.calibrate.
 
         Validation pictures lie on whole canvases: where their shape is another, what is blank beside them counts as
         theirs, and its edge as their border.
         """
-        super().calibrate(answers if self.curve is None else self._calibrate(self.curve, answers))
+        super().calibrate(predictions if self.curve is None else self._calibrate(self.curve, predictions))
 
-    def _calibrate(self, curve: BorderCurve, answers: Sequence[Judged]) -> list[Judged]:
+    def _calibrate(self, curve: BorderCurve, predictions: Sequence[Judged]) -> list[Judged]:
         """Fit the curve to the answers of a net whose curve changes nothing, and these as they are answered with it."""
         valid_size = torch.tensor(self.params.size[::-1], dtype=torch.float32)
-        near = [border_closeness(torch.from_numpy(found.boxes), valid_size).numpy() for _, found in answers]
-        close, right = np.concatenate(near), np.concatenate([hits_of(*pair, self.classes) for pair in answers])
-        labels = np.concatenate([found.labels for _, found in answers])
-        scores = np.concatenate([found.scores for _, found in answers])
+        near = [border_closeness(torch.from_numpy(found.boxes), valid_size).numpy() for _, found in predictions]
+        close, right = np.concatenate(near), np.concatenate([hits_of(*pair, self.classes) for pair in predictions])
+        labels = np.concatenate([found.labels for _, found in predictions])
+        scores = np.concatenate([found.scores for _, found in predictions])
         fitted = [curve.fit(k, *(row[labels == k] for row in (scores, close, right))) for k in range(self.classes)]
         again: list[Judged] = []
-        for (truth, found), mine in zip(answers, near, strict=True):
+        for (truth, found), mine in zip(predictions, near, strict=True):
             rows = torch.from_numpy(found.scores).expand(1, self.classes, -1)
             every = curve(rows, torch.from_numpy(mine)[None])[0].numpy()
             chances = every[found.labels.astype(np.int64), np.arange(len(found.labels))]
@@ -277,7 +277,7 @@ class RegionCnn(Detector):
         self.calibration = {
             "method": "a logistic curve a class, of score and closeness to the border, through the answers to "
             "validation pictures",
-            "items": len(answers),
+            "items": len(predictions),
             "answers": len(scores),
             "classes": sum(fitted),
             **{name: [round(float(value), 4) for value in values] for name, values in curve.named_buffers()},

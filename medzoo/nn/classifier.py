@@ -113,24 +113,24 @@ class Classifier(Net):
         rows = self.logits(image).float().cpu().numpy()
         return [(row, int(true)) for row, true in zip(rows, target.cpu(), strict=True)]
 
-    def metric(self, name: str, answers: Sequence[Answer]) -> float:
+    def metric(self, name: str, predictions: Sequence[Answer]) -> float:
         """See Net.metric. Raises UserError where the validation items, whatever is answered, leave it undefined."""
         scores = ClassifyScores([str(k) for k in range(self.classes)], [name])
-        for number, (logits, true) in enumerate(answers):
+        for number, (logits, true) in enumerate(predictions):
             scores.add(true, torch.from_numpy(logits).softmax(dim=0).numpy(), item=str(number))
-        value = point_estimate(scores.measures()[0].statistic, len(answers))
+        value = point_estimate(scores.measures()[0].statistic, len(predictions))
         if math.isnan(value):
             raise UserError(
-                f"{name} is not defined on the {len(answers)} validation items: a class is missing there",
+                f"{name} is not defined on the {len(predictions)} validation items: a class is missing there",
                 where="train.monitor",
                 hint="use a larger data.split.val, or another metric",
             )
         return value
 
-    def calibrate(self, answers: Sequence[Answer]) -> None:
+    def calibrate(self, predictions: Sequence[Answer]) -> None:
         """Calibrate: set the temperature, the operating point and what the metadata tells of them."""
-        logits = torch.from_numpy(np.stack([logits for logits, _ in answers]))
-        target = torch.tensor([true for _, true in answers])
+        logits = torch.from_numpy(np.stack([logits for logits, _ in predictions]))
+        target = torch.tensor([true for _, true in predictions])
         temperature, self.calibration, self.operating_point = calibrate(
             logits, target, coverage=self.coverage, rule=self.operating, calibrated_on=self.calibrated_on
         )

@@ -80,10 +80,10 @@ def _bars(contributions: Mapping[str, float], width: int, *, towards: str) -> Pi
     step = int(1.4 * TEXT)
     figure = blank_figure(width, step * (len(strongest) + 1))
     draw = ImageDraw.Draw(figure)
-    told = f"what speaks for {towards} (right) and against it (left)"
-    if text_width(told) > width:
-        told = shorten(f"right: for {towards}", width)
-    draw_text(figure, (0, step // 2), told, anchor="lm")
+    title = f"what speaks for {towards} (right) and against it (left)"
+    if text_width(title) > width:
+        title = shorten(f"right: for {towards}", width)
+    draw_text(figure, (0, step // 2), title, anchor="lm")
     left = max(text_width(name) for name, _ in strongest) + PAD
     room = (width - left - text_width("+0.00") - PAD) // 2
     longest = max(abs(value) for _, value in strongest) or 1.0

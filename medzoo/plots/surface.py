@@ -89,7 +89,7 @@ def surface(mask: Array, affine: Array, *, smooth_mm: float | None = None) -> Me
     inside = np.asarray(mask, bool)
     block = bounding_box(inside)
     if block is None:
-        raise UserError("the region is empty, it has no surface")
+        raise UserError("the region is empty, so it has no surface")
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     sd = np.asarray((smooth_mm if smooth_mm is not None else float(spacing.max())) / spacing)
     margin = np.ceil(4 * sd).astype(int) + 2
@@ -142,10 +142,10 @@ def scan_surface(scan: Array, affine: Array, **options: Any) -> Mesh:
 
     smooth = gaussian_filter(np.asarray(scan, np.float32), 1.0)
     if smooth.min() == smooth.max():
-        raise UserError("the scan is constant: it has no surface")
+        raise UserError("the scan is constant, so it has no surface")
     parts, count = label(smooth > smooth.min() + 0.5 * (threshold_otsu(smooth) - smooth.min()))
     if not count:
-        raise UserError("nothing of the scan stands out, it has no surface")
+        raise UserError("nothing stands out from the background, so there is no surface")
     largest = np.bincount(parts.ravel())[1:].argmax() + 1
     return surface(binary_fill_holes(parts == largest), affine, **options)
 

@@ -111,7 +111,7 @@ def three_views(
     best box, or of the head. `window`: lowest and highest value shown. Raises UserError for a picture.
     """
     if image.affine is None:
-        raise UserError("is a picture, three views need a volume", image.source)
+        raise UserError("is a picture, but three views need a volume", image.source)
     if convention not in ("radiological", "neurological"):
         raise UserError(f"unknown convention {convention!r}", hint="radiological or neurological")
     volume = image.array[0]

@@ -70,7 +70,7 @@ def _place_at(text: str, index: int, source: str, order: int) -> Place:
 def _read(text: str, *, source: str, order: int, faults: Faults, flow_only: bool) -> Node | None:
     if len(text) > LONGEST:
         place = Place(order, 0, 0, source)
-        faults.add(place, (), f"is longer than {LONGEST:,} characters; this is no recipe")
+        faults.add(place, (), f"is longer than {LONGEST:,} characters, too long for a recipe")
         return None
     try:
         return _Document(text, source, order, faults, flow_only).read()
@@ -178,7 +178,7 @@ class _Document:
     def count(self, node: yaml.Node, path: Path, size: int, depth: int) -> None:
         self.size += size
         if self.size > LARGEST:
-            raise self.stop(node, path, f"more than {LARGEST:,} values, aliases expanded; this is no recipe")
+            raise self.stop(node, path, f"more than {LARGEST:,} values, aliases expanded, too many for a recipe")
         if depth > DEEPEST:
             raise self.stop(node, path[:4], f"nested more than {DEEPEST} deep; this is no recipe")
 

@@ -49,7 +49,7 @@ def _parent(target: Node, source: str, chain: list[str], faults: Faults) -> Tabl
     seen = [os.path.realpath(name) for name in chain]
     if os.path.realpath(path) in seen:
         turn = " -> ".join([*chain[seen.index(os.path.realpath(path)) :], path])
-        faults.add(target.place, ("extends",), f"goes in a circle: {turn}")
+        faults.add(target.place, ("extends",), f"is circular: {turn}")
         return None
     if len(chain) >= _LONGEST_CHAIN:
         faults.add(target.place, ("extends",), f"more than {_LONGEST_CHAIN} files extend each other")
@@ -77,6 +77,6 @@ def _text(source: str, order: int, named: Place, faults: Faults) -> str | None:
         faults.add(named, field, f"cannot be read ({words}){naming}")
         return None
     if len(data) > 4 * LONGEST:
-        faults.add(named, field, f"is longer than {LONGEST:,} characters; this is no recipe{naming}")
+        faults.add(named, field, f"is longer than {LONGEST:,} characters, too long for a recipe{naming}")
         return None
     return decode(data, source=source, order=order, faults=faults)

@@ -36,7 +36,7 @@ def read_recipe_text(
     faults = Faults()
     tree = read_document(text, source=name, order=0, faults=faults)
     if tree is not None and "extends" in tree.values:
-        faults.add(tree.keys["extends"], ("extends",), "a recipe that is no file cannot extend one")
+        faults.add(tree.keys["extends"], ("extends",), "a recipe given as text cannot extend a file")
         tree = None
     return _finish(tree, name, overrides, catalog, faults)
 

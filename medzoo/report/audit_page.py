@@ -93,8 +93,8 @@ class _Page:
 
     def section(self, words: tuple[str, str], rows: Sequence[Mapping[str, Any]]) -> str:
         """One kind of leak or finding: its first rows drawn, the others listed."""
-        title, said = words
-        head = f"<h2>{escape(title)} ({len(rows)})</h2><p>{escape(said)}</p>"
+        title, text = words
+        head = f"<h2>{escape(title)} ({len(rows)})</h2><p>{escape(text)}</p>"
         if not any(row.get("a") or row.get("image") for row in rows):
             return head + "<ul>" + "".join(f"<li>{escape(row['text'])}</li>" for row in rows) + "</ul>"
         cards = "".join(self._leak(row) if "a" in row else self._finding(row) for row in rows[:DRAWN])
@@ -123,8 +123,8 @@ class _Page:
             if picture
             else '<div class="none">cannot be shown</div>'
         )
-        said = f"<br><strong>{escape(words)}</strong>" if words else ""
-        return f"<div>{shown}<p><code>{short}</code>{said}</p></div>"
+        label = f"<br><strong>{escape(words)}</strong>" if words else ""
+        return f"<div>{shown}<p><code>{short}</code>{label}</p></div>"
 
     def _words(self, row: Mapping[str, Any]) -> str:
         if "a" in row:

@@ -157,7 +157,7 @@ def _leaks(audit: Mapping[str, Any]) -> str:
 def _members(manifest: Mapping[str, Any]) -> str:
     members, judges = manifest["members"], manifest["metrics"]["judges"]
     rows = [f"| {role} | {member['name']} | `{member['digest'][:16]}` |" for role, member in members.items()]
-    told = [f"| {f['name']} | {metric_text(f)} | {f['protocol']} |" for f in judges]
+    rows = [f"| {f['name']} | {metric_text(f)} | {f['protocol']} |" for f in judges]
     return "\n".join(
         [
             "## Members",
@@ -173,7 +173,7 @@ def _members(manifest: Mapping[str, Any]) -> str:
             "",
             "| figure | value | protocol |",
             "| --- | --- | --- |",
-            *told,
+            *rows,
         ]
     )
 
@@ -241,11 +241,11 @@ def _training(manifest: Mapping[str, Any]) -> str:
         words = f"{steps} in {training['seconds']:.0f} s on {machine}, {known}."
         if start := manifest.get("model", {}).get("started_from"):
             words += f" Started from the weights `{start['name']}` (SHA-256 `{start['sha256'][:16]}`)."
-        told = "Again, from its own recipe, split and seed; it names whatever comes out otherwise:"
+        heading = "Again, from its own recipe, split and seed; it names whatever comes out otherwise:"
     else:
         words = f"Nothing was trained; put together and measured on {machine}, {known}."
-        told = "Again:"
-    return "\n".join(["## Training", "", words, "", told, "", "```sh", retrain_command(manifest), "```"])
+        heading = "Again:"
+    return "\n".join(["## Training", "", words, "", heading, "", "```sh", retrain_command(manifest), "```"])
 
 
 CARD = "README.md"

@@ -28,10 +28,10 @@ def format_number(value: float) -> str:
 def shared_interval(protocols: Sequence[str]) -> tuple[list[str], str]:
     """Split off the words on the interval that all protocols share; unchanged protocols and "" where they differ."""
     parts = [protocol.partition(_INTERVAL) for protocol in protocols]
-    said = {after for _, mark, after in parts if mark}
-    if len(said) != 1:
+    intervals = {after for _, mark, after in parts if mark}
+    if len(intervals) != 1:
         return list(protocols), ""
-    return [before for before, _, _ in parts], said.pop()
+    return [before for before, _, _ in parts], intervals.pop()
 
 
 SHEET = "worst.jpg"
@@ -158,23 +158,23 @@ def protocols_note(metrics: Sequence[Mapping[str, Any]]) -> str:
 def findings_section(training: Mapping[str, Any]) -> str:
     """Section on an SVM's fit: its settings, the features it kept, and a readable decision tree."""
     parts = []
-    for outline, said in training.get("findings", {}).items():
-        if "rules" not in said:
+    for outline, fit in training.get("findings", {}).items():
+        if "rules" not in fit:
             continue
-        settings = ", ".join(f"{name} {value:g}" for name, value in said["chosen"].items())
+        settings = ", ".join(f"{name} {value:g}" for name, value in fit["chosen"].items())
         parts.append("\n".join([
             f"### From {outline}",
             "",
-            f"{said['rows']} masses in {said['groups']} groups; {settings}; {said['support_vectors']} support vectors; "
-            f"AUC out of grouped folds of the training part {said['out_of_fold_auc']:.3f}.",
+            f"{fit['rows']} masses in {fit['groups']} groups; {settings}; {fit['support_vectors']} support vectors; "
+            f"AUC out of grouped folds of the training part {fit['out_of_fold_auc']:.3f}.",
             "",
-            f"The {len(said['features'])} features it rests on: {', '.join(f'`{name}`' for name in said['features'])}.",
+            f"The {len(fit['features'])} features it rests on: {', '.join(f'`{name}`' for name in fit['features'])}.",
             "",
             "Rules to check by hand: a shallow tree over the same features "
-            f"(AUC out of grouped folds {said['tree_out_of_fold_auc']:.3f}).",
+            f"(AUC out of grouped folds {fit['tree_out_of_fold_auc']:.3f}).",
             "",
             "```text",
-            said["rules"],
+            fit["rules"],
             "```",
         ]))  # fmt: skip
     return "\n\n".join(["## What decides", *parts]) if parts else ""
@@ -182,7 +182,7 @@ def findings_section(training: Mapping[str, Any]) -> str:
 
 def regions_section(training: Mapping[str, Any]) -> str:
     """Numbers of objects and regions behind each SVM and box regression; "" for other models."""
-    rows = [(label, said) for label, said in training.get("findings", {}).items() if "reached" in said]
+    rows = [(label, counts) for label, counts in training.get("findings", {}).items() if "reached" in counts]
     if not rows:
         return ""
     return "\n".join(
@@ -195,9 +195,9 @@ def regions_section(training: Mapping[str, Any]) -> str:
             "| label | objects | background | hard background | regions that teach boxes | reached |",
             "| --- | --- | --- | --- | --- | --- |",
             *(
-                f"| {label} | {said['objects']} | {said['background']} | {said['hard']} | {said['boxes']} "
-                f"| {said['reached']:.3f} |"
-                for label, said in rows
+                f"| {label} | {counts['objects']} | {counts['background']} | {counts['hard']} | {counts['boxes']} "
+                f"| {counts['reached']:.3f} |"
+                for label, counts in rows
             ),
         ]
     )

@@ -59,11 +59,11 @@ def result_line(answer: Mapping[str, Any]) -> str:
         more = f", and {len(found) - 5} more" if len(found) > 5 else ""
         return head + (f"{len(found)} found: {', '.join(words)}{more}" if found else "nothing found")
     if "probabilities" in answer:
-        chances: Mapping[str, float] = answer["probabilities"]
-        likeliest = max(chances, key=chances.__getitem__)
+        probabilities: Mapping[str, float] = answer["probabilities"]
+        likeliest = max(probabilities, key=probabilities.__getitem__)
         # Set for few misses, or for few alarms, the threshold may lie on either side of a half.
         point = "" if answer["label"] == likeliest else ", by the model's operating threshold"
-        line = head + f"{answer['label']} ({', '.join(f'{k} {p:.2f}' for k, p in chances.items())}{point})"
+        line = head + f"{answer['label']} ({', '.join(f'{k} {p:.2f}' for k, p in probabilities.items())}{point})"
         return (
             line if answer.get("sure", True) else f"{line}, not sure: {' or '.join(answer['label_set']) or 'none fits'}"
         )
@@ -78,8 +78,8 @@ def result_line(answer: Mapping[str, Any]) -> str:
 
 def _members_text(members: Mapping[str, Mapping[str, float]]) -> str:
     """The probabilities of a pipeline's classifiers for one box, in brackets."""
-    said = [f"{name}: {max(p, key=p.__getitem__)} {max(p.values()):.2f}" for name, p in members.items()]
-    return f" ({', '.join(said)})" if said else ""
+    parts = [f"{name}: {max(p, key=p.__getitem__)} {max(p.values()):.2f}" for name, p in members.items()]
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def comparison_tables(document: Mapping[str, Any]) -> list[Table]:

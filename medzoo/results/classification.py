@@ -80,7 +80,7 @@ class Classification(Result):
         """
         self._refuse_sources(path)
         if self.image is None:
-            raise UserError("the image was not kept with this result, it cannot be drawn", self.input)
+            raise UserError("cannot be drawn: the image was not kept with this result", self.input)
         doubt = f", {self._conformal_words}" if self._conformal_words else ""
         title = options.pop("title", f"{self.model}: {self.label}{doubt}")
         if self.outline is not None:

@@ -53,8 +53,8 @@ class ValueRange:
         if low == high == 0:
             return picture  # black on every scale
         if self.stored and array.dtype.kind == "f" and (levels := self._levels(array, low, high)) is not None:
-            said = f"its values, {low:g} to {high:g}, were rescaled to 0 to {self.high:g}"
-            return picture.replace(array=levels, meta={**picture.meta, "notes": (*picture.meta.get("notes", ()), said)})
+            note = f"its values, {low:g} to {high:g}, were rescaled to 0 to {self.high:g}"
+            return picture.replace(array=levels, meta={**picture.meta, "notes": (*picture.meta.get("notes", ()), note)})
         self._check(array, low, high, where=picture.source, whole_is_stored=False)
         if self.stored and self.high == 255 and low >= 0 and high <= 255 and _is_whole(array):
             return picture.replace(array=array.astype(np.uint8))

@@ -97,7 +97,7 @@ class DecoderPool:
         stored = predictor.metadata.model_dump_json
         value = self._ask(request, where=str(path), deadline=deadline, stopped=stopped, model=name, metadata=stored)
         if not isinstance(value, Prepared):
-            raise IpcError("a decoder answered something else")
+            raise IpcError("unexpected reply of a decoder")
         return value
 
     def parse_request(self, body: Any, header: int | None, *, deadline: float) -> InferenceRequest:
@@ -107,7 +107,7 @@ class DecoderPool:
         request = {"do": "parse_request", "body": np.frombuffer(body, np.uint8), "header": header}
         value = self._ask(request, where="the request", deadline=deadline, stopped=lambda: False)
         if not isinstance(value, InferenceRequest):
-            raise IpcError("a decoder answered something else")
+            raise IpcError("unexpected reply of a decoder")
         return value
 
     def _ask(
@@ -233,10 +233,10 @@ class DecoderPool:
             )
         ours.settimeout(_START)
         self._control = ours
-        said = ours.recv(1)
-        if said == b"0":
+        greeting = ours.recv(1)
+        if greeting == b"0":
             log("decoders share the network: the system allows no network namespace")
-        if not said:
+        if not greeting:
             raise ConnectionResetError
 
     def _end(self, decoder: _Decoder) -> None:

@@ -176,12 +176,12 @@ async def _predict(repository: ModelRepository, request: Request) -> Response:
             if twice := sorted(query.keys() & fields.keys()):
                 raise InferenceError(ErrorCode.INVALID, f"{twice[0]!r} is set in both the query and the form")
             options = Options.read({**query, **fields}) if fields else asked
-            answers, complete = await _cancel_on_disconnect(
+            results, complete = await _cancel_on_disconnect(
                 request, predict_uploads(repository, served.name, sent, options)
             )
             if not complete:  # some of several files are answered, each in its place
                 tracked.outcome = ErrorCode.INVALID.label
-            return JSONResponse(answers, 200 if complete or len(answers) > 1 else 400)
+            return JSONResponse(results, 200 if complete or len(results) > 1 else 400)
 
 
 async def _uploads(request: Request, body: memoryview) -> tuple[list[Upload], Mapping[str, str]]:

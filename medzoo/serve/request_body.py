@@ -40,8 +40,8 @@ async def receive_body(
     encoding = request.headers.get("content-encoding", "identity").lower()
     if encoding not in ("identity", "gzip", "deflate"):
         raise InferenceError(ErrorCode.INVALID, "unsupported content encoding; use gzip or deflate")
-    said = request.headers.get("content-length")
-    size = _whole_number(said, "Content-Length") if said is not None else None
+    declared = request.headers.get("content-length")
+    size = _whole_number(declared, "Content-Length") if declared is not None else None
     most = repository.settings.max_body
     if size is not None and size > most:
         raise InferenceError(ErrorCode.TOO_LARGE, f"the request has {size} bytes; the limit is {most}")

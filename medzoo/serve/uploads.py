@@ -122,10 +122,10 @@ def predict_files(
                 path = folder / f"{number:04}{_suffix(file.name)}"
                 path.write_bytes(file.raw)
                 inputs.append((path, _shown(file.name)))
-        answers = []
+        results = []
         for path, shown in inputs:
             try:
-                answers.append(_one(predictor, prepare, path, shown, folder, options))
+                results.append(_one(predictor, prepare, path, shown, folder, options))
             except (ClosedError, DeadlineError, InferenceError):
                 raise
             except Exception as error:
@@ -133,8 +133,8 @@ def predict_files(
                     raise
                 # An internal error must not fail the other files; its message is not shown, as it may quote the file.
                 log("failed", error=error)
-                answers.append({"input": shown, "error": f"{shown}: could not be processed ({type(error).__name__})"})
-    return answers, not any("error" in answer for answer in answers)
+                results.append({"input": shown, "error": f"{shown}: could not be processed ({type(error).__name__})"})
+    return results, not any("error" in answer for answer in results)
 
 
 def _one(

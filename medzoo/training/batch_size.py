@@ -39,7 +39,9 @@ def largest_batch(net: Net, batches: Batches, *, limit: int = 1024, device: str 
         middle = (low + high) // 2
         low, high = (middle, high) if _fits(probe, sample, middle, device) else (low, middle)
     if not low:
-        raise UserError("not even one item fits into the device's memory", where="train.batch", hint="a smaller size")
+        raise UserError(
+            "not even one item fits into the device's memory", where="train.batch", hint="use a smaller size"
+        )
     return low
 
 

@@ -65,7 +65,7 @@ class AtomicCheckpoints(TorchCheckpointIO):  # type: ignore[misc]
             sync_folder(target.parent)
         except UserError as error:
             fault = error.faults[0]
-            hint = "the state before it is kept; make room, then go on with --resume"
+            hint = "the checkpoint before it is kept; free disk space, then continue with --resume"
             raise UserError(fault.message, fault.where, hint) from error
 
 
@@ -216,11 +216,11 @@ def requeue() -> None:
         job = f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
     try:
         done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=60)
-        said = done.stderr.strip() if done.returncode else ""
+        message = done.stderr.strip() if done.returncode else ""
     except (OSError, subprocess.TimeoutExpired) as error:
-        said = str(error)
-    if said:
-        log.warning("the state is saved, but SLURM did not requeue job %s: %s", job, said)
+        message = str(error)
+    if message:
+        log.warning("the checkpoint is saved, but SLURM did not requeue job %s: %s", job, message)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -248,7 +248,7 @@ def newest_checkpoint(folder: Path, *, say: Callable[[str], None]) -> Path | Non
             return path
         say(f"{path.name} is damaged, the state before it is taken")
     if paths:
-        raise UserError("every saved state is damaged", where=str(folder), hint="train again without --resume")
+        raise UserError("every checkpoint is damaged", where=str(folder), hint="train again without --resume")
     return None
 
 

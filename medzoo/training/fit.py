@@ -215,14 +215,14 @@ def _fit_net(net: Net, settings: TrainSection, train: Batches, val: Batches | No
             raise
         except OSError as error:
             raise UserError(
-                f"training stopped, the last state is kept: {error.strerror or error}",
+                f"training stopped, the last checkpoint is kept: {error.strerror or error}",
                 where=str(error.filename or folder),
-                hint="free space, then go on with --resume",
+                hint="free disk space, then continue with --resume",
             ) from error
         except RuntimeError as error:
             if monitor.lost is None:
                 raise
-            hint = "the last state is kept, go on with --resume"
+            hint = "the last checkpoint is kept, continue with --resume"
             raise LostProcessError(monitor.lost, hint=hint) from error
     seconds = bar.seconds
     state, score = gathered.state, None

@@ -31,7 +31,7 @@ class GradientModule(pl.LightningModule):  # type: ignore[misc]
         self.settings = settings
         self.steps = steps
         self._losses: list[tuple[float, int]] = []
-        self._answers: list[Any] = []
+        self._predictions: list[Any] = []
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Lightning notes the name of each hook here, some forty times a step; torch would look at each of them as if it
@@ -78,7 +78,7 @@ class GradientModule(pl.LightningModule):  # type: ignore[misc]
             self._refuse_non_finite(losses, index, validation=True)
         self._losses.append((float(total) * count, count))
         if self.settings.monitor not in (None, LOSS):
-            self._answers += self.net.predictions(image, batch[1])
+            self._predictions += self.net.predictions(image, batch[1])
 
     def on_validation_epoch_end(self) -> None:
         total, count = (sum(column) for column in zip(*self._losses, strict=True)) if self._losses else (0.0, 0)
@@ -87,10 +87,10 @@ class GradientModule(pl.LightningModule):  # type: ignore[misc]
         if not sums[1]:
             raise UserError("no validation item could be read", where="data")
         self.log("val_loss", sums[0] / sums[1])
-        answers, self._answers = self._answers, []
+        predictions, self._predictions = self._predictions, []
         monitor = self.settings.monitor
         if monitor not in (None, LOSS):
-            self.log(f"val_{monitor}", self.net.metric(str(monitor), self._gather_all(answers)))
+            self.log(f"val_{monitor}", self.net.metric(str(monitor), self._gather_all(predictions)))
 
     def configure_optimizers(self) -> Any:
         optimiser = make_optimiser(self.net, self.settings)

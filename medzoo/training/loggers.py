@@ -56,9 +56,9 @@ def make_loggers(names: Sequence[LoggerName], folder: Path, *, run: str, start: 
             _ = logger.experiment  # opened now: what cannot be had at all is refused before hours of training
             found.append(logger)
         except Exception as error:  # each of these packages raises kinds of its own
-            said = str(error).strip().splitlines()
+            lines = str(error).strip().splitlines()
             raise UserError(
-                f"{name} cannot be opened: {said[0] if said else type(error).__name__}",
+                f"{name} cannot be opened: {lines[0] if lines else type(error).__name__}",
                 where="train.logger",
                 hint=f"see its own settings, or take {name} out",
             ) from error
@@ -68,7 +68,7 @@ def make_loggers(names: Sequence[LoggerName], folder: Path, *, run: str, start: 
 class _FaultTolerant:
     """Mixed into a logger: whatever fails in it is told once, and is no reason to stop."""
 
-    told = False
+    warned = False
 
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
         """See Logger."""
@@ -87,9 +87,9 @@ class _FaultTolerant:
             self._mend()
             call()
         except Exception as error:
-            if not self.told:
+            if not self.warned:
                 log.warning("%s: %s; the training goes on without it", type(self).__name__, error)
-            self.told = True
+            self.warned = True
 
     def _mend(self) -> None:
         """Put back what the logger needs, if somebody took it away."""

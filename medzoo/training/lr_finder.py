@@ -74,6 +74,8 @@ def _tenth_of_best(rates: list[float], losses: list[float]) -> float:
     best = losses.index(min(losses)) if losses else 0
     if not best:
         raise UserError(
-            "the loss fell at no learning rate of the sweep", where="train.lr", hint="check labels and preprocessing"
+            "the loss did not fall at any learning rate of the sweep",
+            where="train.lr",
+            hint="check labels and preprocessing",
         )
     return rates[best] / 10

@@ -32,7 +32,7 @@ class ProgressBar(pl.Callback):  # type: ignore[misc]
         self.waited = self.worked = 0.0
         self._spent, self._since = 0.0, time.perf_counter()
         self.samples = 0
-        self._first = self._told = 0  # the step that this process began with, the one last told of
+        self._first = self._reported = 0  # the step that this process began with, the one last told of
         self._idle = 0.0  # seconds of this process that were spent on validation
         self._mark = 0.0
         self._line = 0.0
@@ -80,7 +80,7 @@ class ProgressBar(pl.Callback):  # type: ignore[misc]
         if trainer.is_global_zero and self.console.is_terminal:
             self._progress.start()
         self._mark = self._since = self._line = time.perf_counter()
-        self._first = self._told = trainer.global_step
+        self._first = self._reported = trainer.global_step
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, index: int) -> None:
         now = time.perf_counter()
@@ -102,9 +102,9 @@ class ProgressBar(pl.Callback):  # type: ignore[misc]
     def _report(self, trainer: pl.Trainer) -> None:
         """Tell of the steps since the last report: one read of the device for many of them."""
         step = trainer.global_step
-        if not self._losses or step == self._told:
+        if not self._losses or step == self._reported:
             return
-        self._told = step
+        self._reported = step
         # Losses are those of the process's share, divided by the batches that make one step.
         loss = float(sum(self._losses)) / len(self._losses) * trainer.accumulate_grad_batches
         self._losses.clear()

@@ -60,7 +60,7 @@ def lock_run(folder: Path) -> Iterator[None]:
         except OSError:
             handle.seek(0)
             raise UserError(
-                f"another training is running into this folder (process {handle.read().strip() or 'unknown'})",
+                f"another training is writing to this folder (process {handle.read().strip() or 'unknown'})",
                 where=str(folder),
                 hint="wait for it, stop it, or choose another -o",
             ) from None
@@ -76,11 +76,11 @@ def lock_run(folder: Path) -> Iterator[None]:
             _handles.discard(handle)
 
 
-def previous_autotune(folder: Path, asked: str) -> str | None:
+def previous_autotune(folder: Path, requested: str) -> str | None:
     """The resolved recipe that a run into `folder` went on with, after it had looked for what the recipe of the digest
-    `asked` left to it; None where there was no such run."""
+    `requested` left to it; None where there was no such run."""
     before = _previous_record(folder)
-    return before["recipe"] if before.get("asked") == asked else None
+    return before["recipe"] if before.get("asked") == requested else None
 
 
 def check_resume(

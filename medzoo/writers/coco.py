@@ -35,7 +35,9 @@ class CocoWriter(Writer):
         self.ids: CocoIds | None = None
         if options.annotations is not None:
             if options.deidentify is not None:
-                raise UserError("says which image each result is of", "--annotations", "leave it out with --deidentify")
+                raise UserError(
+                    "tells which image each result belongs to", "--annotations", "leave it out with --deidentify"
+                )
             labels = options.labels[1:] if task_of(options.task).gives_mask else options.labels
             self.ids = CocoIds.read(options.annotations, labels)
         self.images: list[Mapping[str, Any]] = []
@@ -52,7 +54,7 @@ class CocoWriter(Writer):
         if self.ids is not None:
             image = self.ids.image(result.image.source or result.input, (height, width))
             if any(one["id"] == image["id"] for one in self.images):
-                raise UserError(f"is the image {image['file_name']!r}, which is answered already", result.input)
+                raise UserError(f"is the image {image['file_name']!r}, which already has a result", result.input)
         wanted = result.labels[1:] if isinstance(result, Segmentation) else result.labels
         self.labels = tuple(wanted)
         found = [*self._found(result, wanted)]  # all of it, or nothing

@@ -96,8 +96,8 @@ def _picture(path: Path) -> list[str]:
             exif = opened.getexif() if "exif" in opened.info or opened.format in ("TIFF", "MPO") else {}
             tags = [name for tag, name in EXIF.items() if exif.get(tag)]
             # What stands before the pixels; `text` would decode them.
-            said = [str(key) for key, value in opened.info.items() if isinstance(value, str)]
-            words = [key for key in said if key.lower() not in HARMLESS]
+            texts = [str(key) for key, value in opened.info.items() if isinstance(value, str)]
+            words = [key for key in texts if key.lower() not in HARMLESS]
     except (OSError, ValueError, SyntaxError):
         return []
     return tags + [f"the text {key!r}" for key in words]

@@ -123,8 +123,10 @@ def _choices(entities: Mapping[Path, Mapping[str, str]]) -> str:
     """Names of files, each with the entities in which they differ."""
     keys = dict.fromkeys(key for own in entities.values() for key in own)
     differing = [key for key in keys if len({own.get(key, NONE) for own in entities.values()}) > 1]
-    told = [", ".join(f"{key}: {own.get(key, NONE)}" for key in differing) for own in entities.values()]
-    return "; ".join(f"{path.name} ({text})" if text else path.name for path, text in zip(entities, told, strict=True))
+    choices = [", ".join(f"{key}: {own.get(key, NONE)}" for key in differing) for own in entities.values()]
+    return "; ".join(
+        f"{path.name} ({text})" if text else path.name for path, text in zip(entities, choices, strict=True)
+    )
 
 
 def _open(params: Params, task: str, labels: Sequence[str]) -> Bids:

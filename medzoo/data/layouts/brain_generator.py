@@ -95,7 +95,7 @@ class BrainGeneratorParams(DataParams):
         if not 1 <= self.lesions[0] <= self.lesions[1]:
             raise ValueError("lesions must be two numbers of at least 1, the smaller first")
         if self.contrast != "flair-like":
-            raise ValueError("lesions are drawn into scans of contrast: flair-like alone")
+            raise ValueError("lesions are drawn only into scans of contrast: flair-like")
         return self
 
 
@@ -198,9 +198,9 @@ class BrainGenerator:
             scan, target = make()
         else:
             # Audit and training, and every run that begins anew, look at these.
-            said = f"{code_digest()} {self.look} {key}"
-            scan = np.array(cached(path, f"scan {said}", lambda: make()[0]))
-            target = np.array(cached(path, f"tissues {said}", lambda: make()[1]))
+            cache_key = f"{code_digest()} {self.look} {key}"
+            scan = np.array(cached(path, f"scan {cache_key}", lambda: make()[0]))
+            target = np.array(cached(path, f"tissues {cache_key}", lambda: make()[1]))
         image = Image(scan[None], affine, source=item.id)
         if self.task == "segment":
             return Sample(item, image, target)

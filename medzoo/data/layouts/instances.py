@@ -41,7 +41,7 @@ class Instances:
     def __init__(self, params: Params, labels: Sequence[str]) -> None:
         self.params, self.labels = params, tuple(labels)
         if len(self.labels) != 1:
-            raise UserError("label maps of instances tell objects, not labels", "labels", "name one label")
+            raise UserError("label maps of instances give objects, but no labels", "labels", "name one label")
 
     @cached_property
     def found(self) -> dict[str, tuple[Path, Path]]:
@@ -81,7 +81,7 @@ class Instances:
         image, where = read_image(item.files["image"]), str(item.files["mask"])
         stored = read_labels(item.files["mask"], like=image).array[0]
         if stored.min(initial=0) < 0:
-            raise UserError(f"the value {int(stored.min())} is no number of an object", where, "0 is the background")
+            raise UserError(f"the value {int(stored.min())} is not an object number", where, "0 is the background")
         numbers = np.zeros(stored.shape, np.int64)
         values, inverse = np.unique(stored, return_inverse=True)
         first = 1 if len(values) and values[0] == 0 else 0
@@ -147,7 +147,7 @@ def _by_stem(folder: Path) -> dict[str, Path]:
         if path.is_file() and not is_hidden(path.name):
             other = found.setdefault(stem(path), path)
             if other != path:
-                raise UserError(f"has the name of {other.name}", str(path), "one file an image")
+                raise UserError(f"has the name of {other.name}", str(path), "use one file per image")
     return found
 
 

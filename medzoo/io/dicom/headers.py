@@ -271,12 +271,12 @@ def one_series(headers: Sequence[Header], where: str, *, wanted: str | None = No
         named = [uid for uid, members in series.items() if _is_called(uid, members[0].head, wanted)]
         if len(named) != 1:
             some = f"{len(named)} of its series are" if named else "none of its series is"
-            told = f"{some} called {wanted!r}: {_listed(series)}"
-            raise UserError(told, where, "name one as FOLDER#NAME", private=_descriptions(headers))
+            message = f"{some} called {wanted!r}: {_listed(series)}"
+            raise UserError(message, where, "name one as FOLDER#NAME", private=_descriptions(headers))
         return series[named[0]]
     if len(series) > 1:
-        told = f"holds {len(series)} series: {_listed(series)}"
-        raise UserError(told, where, "name one of them as FOLDER#NAME", private=_descriptions(headers))
+        message = f"holds {len(series)} series: {_listed(series)}"
+        raise UserError(message, where, "name one of them as FOLDER#NAME", private=_descriptions(headers))
     return list(headers)
 
 

@@ -113,10 +113,10 @@ def _frame_number(dataset: Any, text: str, where: str) -> int:
     """The number of a frame behind the file's name. Raises UserError for one that is not there."""
     count = frame_count(dataset)
     if count > 1 and has_frame_positions(dataset):
-        raise UserError("is a volume, whose frames are not chosen one by one", where, "give the file without a number")
+        raise UserError("is a volume, so single frames cannot be chosen", where, "give the file without a number")
     held = f"it holds {count} frames, 0 to {count - 1}" if count > 1 else "it holds one, 0"
     if not re.fullmatch(r"[0-9]{1,9}", text):
-        raise UserError(f"{text!r} is no number of a frame", where, held)
+        raise UserError(f"{text!r} is not a frame number", where, held)
     if int(text) >= count:
         raise UserError(f"has no frame {int(text)}", where, held)
     return int(text)
@@ -142,7 +142,7 @@ def _from_dataset(dataset: Any, where: str, *, volume: bool, labels: bool = Fals
             meta["spacing_mm"] = spacing
         return Image(values, None, where, meta)
     if values.shape[0] != 1:
-        raise UserError("is a colour picture, a volume is needed", where)
+        raise UserError("is a colour picture, but a volume is needed", where)
     _, affine = ordered([plane_of(dataset, where, "the slice")], where)
     return _volume(values[0].T[None, :, :, None], affine, where, meta)
 
@@ -162,8 +162,8 @@ def _read_headers(found: Found, where: str, series: str | None, *, labels: bool)
     refuse_derived(images[0].head, where, labels=labels)
     several = [one for one in images if frame_count(one.head) > 1]
     if several:
-        told = f"{len(several)} of the {len(images)} images of its series hold several frames: {several[0].short}"
-        raise UserError(told, where, "name the file itself")
+        message = f"{len(several)} of the {len(images)} images of its series hold several frames: {several[0].short}"
+        raise UserError(message, where, "name the file itself")
     order, affine = ordered([plane_of(one.head, one.name, one.short) for one in images], where)
     slices = [images[n] for n in order]
     first = slices[0].head

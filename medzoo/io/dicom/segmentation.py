@@ -54,7 +54,11 @@ def write_segmentation(
 
     path = Path(path)
     if "frame" in image.meta:
-        raise UserError("is one frame of several, of which no DICOM SEG is made", image.source, "use --format png")
+        raise UserError(
+            "is one frame of a multi-frame file, for which no DICOM SEG can be written",
+            image.source,
+            "use --format png",
+        )
     heads = source_headers(image, deidentify=deidentify)
     stored = _frames(mask, image)
     algorithm = hd.AlgorithmIdentificationSequence(
@@ -181,7 +185,7 @@ def _compare(path: Path, stored: Array, image: Image, *, where: str) -> None:
             k = int(np.rint(place[2, 0]))
             expected = np.array([[0, 0, k, 1], [values.shape[1] - 1, values.shape[0] - 1, k, 1]], float).T
             if np.abs((image.affine @ expected - affine @ corners)[:3]).max() > PLACE_MM * max(1, *image.shape):
-                raise UserError("a frame read back is on none of the slices of its source", where, "this is a bug")
+                raise UserError("a frame read back matches no slice of its source", where, "this is a bug")
             seen[order[k]][values > 0] = values[values > 0]
     if not np.array_equal(seen, stored):
         raise UserError("the pixels read back differ from those written", where, "this is a bug")

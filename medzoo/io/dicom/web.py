@@ -104,7 +104,7 @@ def _chosen(found: Sequence[Any], place: Place, url: str) -> str:
     if len(named) == 1:
         return named[0]["uid"]
     listed = "; ".join(f"#{r['number']} {r['modality']} {r['description'] or r['uid']}" for r in rows) or "none"
-    raise UserError(f"{len(named)} series of images are meant by it; the study has: {listed}", url, _FORM)
+    raise UserError(f"{len(named)} image series match; the study has: {listed}", url, _FORM)
 
 
 _TAGS = {"uid": "0020000E", "modality": "00080060", "description": "0008103E", "number": "00200011"}

@@ -44,13 +44,13 @@ class Detector(Net):
             )
         return found
 
-    def metric(self, name: str, answers: Sequence[Judged]) -> float:
+    def metric(self, name: str, predictions: Sequence[Judged]) -> float:
         """See Net.metric."""
-        return point_estimate(_scores(answers, [name]).measures()[0].statistic, len(answers))
+        return point_estimate(_scores(predictions, [name]).measures()[0].statistic, len(predictions))
 
-    def calibrate(self, answers: Sequence[Judged]) -> None:
+    def calibrate(self, predictions: Sequence[Judged]) -> None:
         """Choose the operating threshold: by `false_positives` an image, or where F1 is best."""
-        scores, rate = _scores(answers, ("cpm",)), self.false_positives
+        scores, rate = _scores(predictions, ("cpm",)), self.false_positives
         chosen = scores.best_f1() if rate is None else scores.threshold_at(rate)
         self.operating_point = (chosen.threshold, chosen.protocol)
 

@@ -12,21 +12,21 @@ SCORE_FLOOR = 0.01
 
 
 def postprocess(
-    boxes: Tensor, scores: Tensor, chances: Tensor | None = None, *, overlap: float, rows: int
+    boxes: Tensor, scores: Tensor, calibrated: Tensor | None = None, *, overlap: float, rows: int
 ) -> dict[str, Tensor]:
     """`boxes` (B, rows, 4), `scores` (B, rows), `labels` (B, rows), `count` (B,) of boxes (B, K, R, 4) and scores
     (B, K, R); what follows the count is zero.
 
-    `overlap`: the IoU above which the weaker of two boxes of one class goes. `chances` (B, K, R): what is answered in
-    place of the scores, and ranked by, where scores alone say which box is the weaker.
+    `overlap`: the IoU above which the weaker of two boxes of one class is suppressed. `calibrated` (B, K, R): scores to
+    return and to rank by; suppression goes by `scores` alone.
     """
     places_of_one = scores.shape[2]
     # Suppression is among boxes of one class: each class is a row of its own.
     keep = nms(boxes.flatten(0, 1), scores.flatten(0, 1), overlap, SCORE_FLOOR)
     keep = keep.reshape(scores.shape)
     # What its score keeps is answered, however small its chance: figures over all thresholds need the tail.
-    told = scores if chances is None else chances
-    kept = torch.where(keep, told, torch.zeros_like(told)).flatten(1)
+    reported = scores if calibrated is None else calibrated
+    kept = torch.where(keep, reported, torch.zeros_like(reported)).flatten(1)
     # As many rows as asked for, however few regions there are.
     kept = _pad_rows(kept, rows)
     every = _pad_rows(boxes.flatten(1, 2).transpose(1, 2), rows).transpose(1, 2)

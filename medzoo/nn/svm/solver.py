@@ -134,9 +134,11 @@ def tree_rules(
     tree = DecisionTreeClassifier(
         max_depth=depth, min_samples_leaf=max(2, len(x) // 40), class_weight="balanced", random_state=seed
     )
-    answers = cross_val_predict(tree, x, y, groups=groups, cv=grouped_folds(y, groups, 5, seed), method="predict_proba")
+    out_of_fold = cross_val_predict(
+        tree, x, y, groups=groups, cv=grouped_folds(y, groups, 5, seed), method="predict_proba"
+    )
     text = str(export_text(tree.fit(x, y), feature_names=list(names), class_names=list(labels), decimals=3))
-    return text.rstrip(), float(roc_auc_score(y, answers[:, 1]))
+    return text.rstrip(), float(roc_auc_score(y, out_of_fold[:, 1]))
 
 
 def _pipeline(search: SvmSearch) -> Any:

@@ -23,7 +23,7 @@ class CropForeground(HostStep):
         """The cropped image and its transform. Raises UserError where all is zero."""
         block = bounding_box((image.array != 0).any(axis=0), margin=self.margin)
         if block is None:
-            raise UserError("every pixel is zero, there is no foreground", image.source)
+            raise UserError("every pixel is zero, so there is no foreground", image.source)
         matrix = np.eye(len(block) + 1)
         matrix[:-1, -1] = [side.start for side in block]
         array = np.ascontiguousarray(image.array[(slice(None), *block)])

@@ -33,7 +33,7 @@ class ZScore(HostStep):
             values = channel[counted].astype(np.float64)
             middle, sd = self._levels(values)
             if sd <= 1e-9 * float(np.abs(values).max(initial=0.0)):
-                raise UserError("is constant, it has no z-score", image.source)
+                raise UserError("is constant, so it has no z-score", image.source)
             out[counted] = (values - middle) / sd
         return image.replace(array=result), transform
 

@@ -46,11 +46,11 @@ class GpuOptions:
 
     def describe(self) -> str:
         """Describe the options that differ from the defaults, for an error message."""
-        said = [f"GPU {self.device_id}"] if self.device_id else []
-        said += [f"a GPU memory limit of {self.memory_limit >> 20} MB"] if self.memory_limit is not None else []
-        said += ["CUDA graphs"] if self.cuda_graphs else []
-        said += [f"TensorRT engines in {self.engine_cache}"] if self.engine_cache is not None else []
-        return ", ".join(said) or "GPU 0"
+        parts = [f"GPU {self.device_id}"] if self.device_id else []
+        parts += [f"a GPU memory limit of {self.memory_limit >> 20} MB"] if self.memory_limit is not None else []
+        parts += ["CUDA graphs"] if self.cuda_graphs else []
+        parts += [f"TensorRT engines in {self.engine_cache}"] if self.engine_cache is not None else []
+        return ", ".join(parts) or "GPU 0"
 
     def providers(self, *, tensorrt: bool) -> list[Any]:
         """List ONNX Runtime's providers by preference.
@@ -96,33 +96,34 @@ def default_engine_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medzoo" / "engines"
 
 
-def device_in_use(asked: Device, providers: Sequence[str], *, number: int, where: str) -> str:
+def device_in_use(requested: Device, providers: Sequence[str], *, number: int, where: str) -> str:
     """Return the device of a session, "cpu", "cuda:0" or "tensorrt:0", from its providers.
 
     Raises UserError if it is not the requested one: ONNX Runtime itself falls back silently.
     """
     name = _NAMES.get(providers[0], "cpu")
-    if asked in ("cuda", "tensorrt") and name != asked:
+    if requested in ("cuda", "tensorrt") and name != requested:
         raise UserError(
-            f"device {asked} was requested, but ONNX Runtime could only start on {name}",
+            f"device {requested} was requested, but ONNX Runtime could only start on {name}",
             where=where,
             hint=f"{MISSING_LIBRARIES}; or use --device cpu",
         )
     return name if name == "cpu" else f"{name}:{number}"
 
 
-def providers(device: Device, asked: GpuOptions | None) -> list[Any]:
-    gpu = asked or GpuOptions()
+def providers(device: Device, requested: GpuOptions | None) -> list[Any]:
+    gpu = requested or GpuOptions()
     if device == "cpu":
-        if asked is not None:
+        if requested is not None:
             raise UserError(
-                f"{asked.describe()}: GPU options cannot be combined with the device cpu", hint="leave out --device cpu"
+                f"{requested.describe()}: GPU options cannot be combined with the device cpu",
+                hint="leave out --device cpu",
             )
         return [CPU]
     usable = cuda_usable()
-    if asked is not None and not usable:
+    if requested is not None and not usable:
         raise UserError(
-            f"{asked.describe()}: no CUDA device is usable with this ONNX Runtime",
+            f"{requested.describe()}: no CUDA device is usable with this ONNX Runtime",
             hint=f"drop the GPU option; {_missing()}",
         )
     if device in ("cuda", "tensorrt") and not usable:
@@ -160,11 +161,11 @@ def _load_libraries() -> None:
     load = getattr(ort, "preload_dlls", None)  # from 1.21 on
     if load is None:
         return
-    said = io.StringIO()
-    with redirect_stdout(said):  # it prints what it misses, also where the system has it
+    printed = io.StringIO()
+    with redirect_stdout(printed):  # it prints what it misses, also where the system has it
         load()
-    if said.getvalue():
-        log.debug("%s", said.getvalue())
+    if printed.getvalue():
+        log.debug("%s", printed.getvalue())
 
 
 def tensorrt_usable() -> bool:

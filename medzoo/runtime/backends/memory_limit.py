@@ -47,11 +47,11 @@ def graph_memory() -> int:
     It is the value of VARIABLE, else half of the memory that is free at the first call, at least 1 GB. Raises UserError
     for an invalid value.
     """
-    said = os.environ.get(VARIABLE, "").strip()
-    if said:
-        if not said.isdecimal() or not 0 < int(said) < 1 << 40:
-            raise UserError(f"{said!r} is not a positive number of MB", where=VARIABLE)
-        return int(said) << 20
+    setting = os.environ.get(VARIABLE, "").strip()
+    if setting:
+        if not setting.isdecimal() or not 0 < int(setting) < 1 << 40:
+            raise UserError(f"{setting!r} is not a positive number of MB", where=VARIABLE)
+        return int(setting) << 20
     return max(_LEAST, int(_SHARE * free_memory()))
 
 

@@ -87,15 +87,15 @@ class OnnxBackend:
 
     def _check_metadata(self) -> None:
         """Raise UserError if the graph's inputs, outputs or labels differ from its metadata."""
-        for kind, said, values in (
+        for kind, declared, values in (
             ("input", self.metadata.inputs, self.session.get_inputs()),
             ("output", self.metadata.outputs, self.session.get_outputs()),
         ):
             specs = {value.name: tensor_spec(value) for value in values}
-            missing = [name for name in said if name not in specs]
-            if missing or (kind == "input" and len(specs) > len(said)):
+            missing = [name for name in declared if name not in specs]
+            if missing or (kind == "input" and len(specs) > len(declared)):
                 raise UserError(
-                    f"the graph has the {kind}s {', '.join(specs)}, but its metadata list {', '.join(said)}",
+                    f"the graph has the {kind}s {', '.join(specs)}, but its metadata list {', '.join(declared)}",
                     where=self.where,
                     hint="export the model again",
                 )

@@ -140,8 +140,8 @@ class _HttpClient:
         except (OSError, http.client.HTTPException) as error:
             self._local.connection = None
             words = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            told = f"{getattr(error, 'verify_message', '')} {error}"
-            if isinstance(error, ssl.SSLError) and (fault := tls_error(told, where=self._where)) is not None:
+            message = f"{getattr(error, 'verify_message', '')} {error}"
+            if isinstance(error, ssl.SSLError) and (fault := tls_error(message, where=self._where)) is not None:
                 raise fault from error
             raise UserError(
                 f"cannot connect to the server: {words}", where=self._where, hint="is it running?"

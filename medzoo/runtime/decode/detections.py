@@ -29,8 +29,8 @@ def decode_detections(predictor: Predictor, prepared: Prepared, start: float) ->
         boxes, scores, classes, patches = _boxes(predictor, array, proposed)
     facts = predictor.common_fields(prepared, start)
     if cut:
-        said = f"{cut} of the boxes end where a tile does: objects larger than half a tile need a larger one"
-        facts["notes"] += (said,)
+        note = f"{cut} of the boxes end where a tile does: objects larger than half a tile need a larger one"
+        facts["notes"] += (note,)
     return Detections(
         boxes=prepared.transform.boxes_to_source(boxes),
         scores=scores,

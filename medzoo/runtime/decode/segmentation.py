@@ -34,10 +34,12 @@ def decode_segmentation(predictor: Predictor, prepared: Prepared, start: float) 
 def _check_volume(array: Array, where: str | None, name: str) -> None:
     """Raise UserError unless a prepared array (C, *spatial) is a volume of two or more slices along every axis."""
     if array.ndim != 4:
-        raise UserError(f"is a picture, {name} takes volumes", where, "give it the whole scan")
+        raise UserError(f"is a picture, but {name} takes volumes", where, "give it the whole scan")
     if min(array.shape[1:]) < 2:
         size = " x ".join(map(str, array.shape[1:]))
-        raise UserError(f"of {size} voxels is a single slice, {name} takes volumes", where, "give it the whole scan")
+        raise UserError(
+            f"of {size} voxels is a single slice, but {name} takes volumes", where, "give it the whole scan"
+        )
 
 
 def _foreground(predictor: Predictor, source: Image) -> Array | None:

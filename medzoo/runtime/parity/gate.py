@@ -88,10 +88,10 @@ def check_parity(
     """
     precision = exported.metadata.precision
     differences: list[Difference] = []
-    answers = []
+    references = []
     for golden in goldens:
         expected = reference.run(golden.inputs)
-        answers.append(expected)
+        references.append(expected)
         differences += compare(golden, expected, exported.run(golden.inputs), precision=precision)
     faults = [
         Fault(
@@ -110,13 +110,13 @@ def check_parity(
         "precision": precision,
         "largest": {name: max(d.difference for d in differences if d.output == name) for name in outputs},
         "allowed": {name: max(d.allowed for d in differences if d.output == name) for name in outputs},
-    }, answers
+    }, references
 
 
-def dump_golden(goldens: Sequence[Golden], answers: Sequence[Mapping[str, Array]]) -> bytes:
+def dump_golden(goldens: Sequence[Golden], outputs: Sequence[Mapping[str, Array]]) -> bytes:
     """Serialise golden inputs and the reference's outputs as an .npz without pickled objects."""
     arrays: dict[str, Array] = {}
-    for index, (golden, answer) in enumerate(zip(goldens, answers, strict=True)):
+    for index, (golden, answer) in enumerate(zip(goldens, outputs, strict=True)):
         arrays |= {f"{index}/in/{k}": _halved(v) for k, v in golden.inputs.items()}
         arrays |= {f"{index}/out/{k}": v for k, v in answer.items()}
     buffer = io.BytesIO()
@@ -151,8 +151,8 @@ def check_golden_file(exported: Backend, path: Path) -> dict[str, Any]:
 
     Raises UserError with one fault for each output that differs by more than is allowed.
     """
-    goldens, answers = load_golden(path.read_bytes())
-    return check_parity(_Stored(goldens, answers, exported.metadata), exported, goldens, where=str(path))[0]
+    goldens, outputs = load_golden(path.read_bytes())
+    return check_parity(_Stored(goldens, outputs, exported.metadata), exported, goldens, where=str(path))[0]
 
 
 def check_metadata(metadata: Metadata, manifest: Mapping[str, Any], *, where: str) -> None:
@@ -160,11 +160,11 @@ def check_metadata(metadata: Metadata, manifest: Mapping[str, Any], *, where: st
 
     Comparing outputs would not reveal another threshold or label order.
     """
-    said = metadata.model_dump(mode="json")
+    declared = metadata.model_dump(mode="json")
     for field in ("task", "labels", "operating_point"):
-        if said[field] != manifest.get(field):
+        if declared[field] != manifest.get(field):
             raise UserError(
-                f"the graph's metadata say {field} {said[field]}, the manifest says {manifest.get(field)}",
+                f"the graph's metadata say {field} {declared[field]}, the manifest says {manifest.get(field)}",
                 where=where,
                 hint="the ONNX file belongs to another model or was modified",
             )

@@ -177,7 +177,7 @@ def parse_request(body: memoryview, header_length: int | None) -> InferenceReque
 
 
 def build_response(
-    model: str, answers: Mapping[str, Array], *, request: InferenceRequest, listed: bool = True
+    model: str, arrays: Mapping[str, Array], *, request: InferenceRequest, listed: bool = True
 ) -> tuple[dict[str, Any], list[memoryview | bytes]]:
     """Build the JSON header of a response, and the binary tensors that follow it.
 
@@ -186,7 +186,7 @@ def build_response(
     """
     outputs = []
     tails = []
-    for name, array in answers.items():
+    for name, array in arrays.items():
         one: dict[str, Any] = {"name": name, "datatype": datatype(array.dtype), "shape": list(array.shape)}
         if request.wants_binary(name):
             tails.append(to_bytes(array))

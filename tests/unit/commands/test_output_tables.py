@@ -203,9 +203,9 @@ def test_images_that_are_not_in_the_file_are_named(tmp_path: Path) -> None:
     results = run(Finds(), inputs, tmp_path / "out", form="coco", annotations=truth)
     words = [str(result.error) if isinstance(result, Failure) else "" for result in results]
     assert words[0] == words[3] == words[7] == ""
-    assert "is the image 'a/1.png', which is answered already" in words[1]
+    assert "is the image 'a/1.png', which already has a result" in words[1]
     assert "2.png: is not among the images of" in words[2]
-    assert "is the image '3.png', which is answered already" in words[4]
+    assert "is the image '3.png', which already has a result" in words[4]
     assert "is 8 x 12 pixels as it is read, 12 x 8 in" in words[5]
     assert "could be any of 2 images" in words[6]
     ids = {one["image_id"] for one in json.loads((tmp_path / "out/results.json").read_text())}

@@ -97,13 +97,13 @@ def test_the_command_takes_them_as_one_input(folder: Path, model: Path, tmp_path
     masks = [np.asarray(nib.load(answer["mask"]).dataobj) for answer in (one, two)]
     assert masks[0].any()
     np.testing.assert_array_equal(*masks)
-    assert alone["error"].startswith(f"{scan / 'flair.nii.gz'}: holds 1 sequence, the model takes 2")
+    assert alone["error"].startswith(f"{scan / 'flair.nii.gz'}: holds 1 sequence, but the model takes 2")
     assert "T1.nii.gz,FLAIR.nii.gz" in alone["error"]
 
 
 def test_a_recipe_of_other_sequences_than_the_data_is_told(folder: Path, tmp_path: Path) -> None:
     for inputs in (1, 3):
-        with pytest.raises(UserError, match=rf"t1\.nii\.gz: holds 2 sequences, the model takes {inputs}"):
+        with pytest.raises(UserError, match=rf"t1\.nii\.gz: holds 2 sequences, but the model takes {inputs}"):
             train(folder / "two.yaml", {"model.inputs": inputs}, out=tmp_path / "model")
 
 

@@ -99,8 +99,8 @@ def test_a_frame_is_chosen_by_its_number(loop: Path) -> None:
     [
         ("", r"holds 3 frames without positions \(choose one of them, counted from 0: .*loop\.dcm#0\)"),
         ("#3", r"has no frame 3 \(it holds 3 frames, 0 to 2\)"),
-        ("#-1", "'-1' is no number of a frame"),
-        ("#first", "'first' is no number of a frame"),
+        ("#-1", "'-1' is not a frame number"),
+        ("#first", "'first' is not a frame number"),
     ],
 )
 def test_a_frame_that_is_not_there(loop: Path, name: str, words: str) -> None:

@@ -185,7 +185,7 @@ def test_arrays(tmp_path: Path) -> None:
     np.testing.assert_array_equal(volume.affine, np.eye(4))
     assert read_image(COLOUR, kind="volume").array.shape == (1, 5, 7, 3)
     assert read_image(DEEP[..., None].repeat(3, 2), kind="picture").array.shape == (3, 5, 7)
-    with pytest.raises(UserError, match="is a picture, a volume is needed"):
+    with pytest.raises(UserError, match="is a picture, but a volume is needed"):
         read_image(Image(GREY[None]), kind="volume")
     for wrong in (
         np.zeros((2, 3, 4)),

@@ -52,7 +52,7 @@ def test_what_does_not_belong_together_is_named(tmp_path: Path, files: list[str]
     with pytest.raises(OffGridError, match=r"moved\.nii\.gz: is on a different grid than .*t1\.nii\.gz"):
         read_sequences(f"{t1},{tmp_path / 'moved.nii.gz'}", 2)
     for source, count, words in (
-        (f"{t1},{flair}", 3, "names 2 sequences, the model takes 3"),
+        (f"{t1},{flair}", 3, "names 2 sequences, but the model takes 3"),
         (both, 3, r"both\.nii\.gz: has the shape 4 x 5 x 6 x 2; expected 3 sequences"),
         (f"{t1},{tmp_path / 'absent.nii.gz'}", 2, r"absent\.nii\.gz: no such file"),
         (f"{t1},", 2, "has a comma without a file on one side"),
@@ -65,7 +65,7 @@ def test_what_does_not_belong_together_is_named(tmp_path: Path, files: list[str]
 def test_no_sequence_stands_for_another(files: list[str]) -> None:
     for image, channels in ((read_sequences(files[0], 2), 2), (read_sequences(files[2], 2), 1), (
         Image(np.ones((3, 4, 5, 6)), np.eye(4), "made"), 1)):  # fmt: skip
-        with pytest.raises(UserError, match=rf"holds \d sequences?, the model takes {channels}"):
+        with pytest.raises(UserError, match=rf"holds \d sequences?, but the model takes {channels}"):
             to_channels(image, channels)
 
 

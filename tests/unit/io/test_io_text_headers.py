@@ -141,7 +141,7 @@ def test_what_simpleitk_writes(tmp_path: Path, name: str, dtype: str) -> None:
         (("BinaryData = True", "HeaderSize = -2"), RAW, "HeaderSize is -2"),
         (("BinaryData = True", "HeaderSize = 10"), RAW, "HeaderSize is 10, its header has"),
         (("BinaryData = False", "HeaderSize = -1"), TEXT, "HeaderSize is -1"),
-        (("BinaryData = True", "headersize = 4"), b"wxyz" + RAW, "writes its field HeaderSize as 'headersize'"),
+        (("BinaryData = True", "headersize = 4"), b"wxyz" + RAW, "spells the field HeaderSize as 'headersize'"),
         (("BinaryData = maybe",), RAW, "BinaryData is 'maybe'"),
         (("BinaryDataByteOrderMSB = True", "ElementByteOrderMSB = False"), RAW, "contradict each other"),
         (("ElementToIntensityFunctionSlope = 2",), RAW, "ElementToIntensityFunctionSlope is 2"),
@@ -152,8 +152,8 @@ def test_what_simpleitk_writes(tmp_path: Path, name: str, dtype: str) -> None:
         (("ElementSpacing = 1 -1 1",), RAW, "the voxel spacing"),
         (("BinaryData = False",), TEXT[:-6], "there are 22 of 24|there are 23 of 24"),
         (("BinaryData = False",), TEXT.replace(b" 9 ", b" x "), "ascii values cannot be read"),
-        (("BinaryData = False",), TEXT.replace(b" 9 ", b" 99999 "), "they are no int16"),
-        (("BinaryData = False",), TEXT.replace(b" 9 ", b" 9.5 "), "they are no int16"),
+        (("BinaryData = False",), TEXT.replace(b" 9 ", b" 99999 "), "they are not valid int16 values"),
+        (("BinaryData = False",), TEXT.replace(b" 9 ", b" 9.5 "), "they are not valid int16 values"),
         (("CompressedData = True",), PACKED[:-5], "it ends in the middle"),
         (("CompressedData = True",), PACKED[:-1] + b"x", "incorrect data check"),
         (("CompressedData = True", "BinaryData = False"), PACKED, "both compressed and text"),
@@ -284,7 +284,7 @@ def test_nrrd_of_bzip2(tmp_path: Path) -> None:
         ((), {"encoding": "hex"}, RAW.hex().replace("0", "z").encode(), "hex values cannot be read"),
         ((), {"encoding": "gzip"}, gzip.compress(RAW, mtime=0)[:-6], "it ends in the middle"),
         ((), {"encoding": "gzip"}, gzip.compress(RAW, mtime=0)[:-8] + bytes(8), "incorrect data check"),
-        ((), {"encoding": "ascii"}, b"1" * 5000 + TEXT, "they are no numbers"),
+        ((), {"encoding": "ascii"}, b"1" * 5000 + TEXT, "they are not numbers"),
     ],
 )
 def test_nrrd_refused_by_name(tmp_path: Path, fields: tuple[str, ...], replaced: dict, data: bytes, words: str) -> None:

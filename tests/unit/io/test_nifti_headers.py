@@ -260,8 +260,8 @@ def test_one_volume_of_several_is_chosen_by_its_number(tmp_path: Path, name: str
     for bad, words in (
         ("3", "has no volume 3 .it holds 3 volumes, 0 to 2"),
         ("-1", "has no volume -1"),
-        ("t1", "'t1' is no number of a volume"),
-        ("", "'' is no number"),
+        ("t1", "'t1' is not a volume number"),
+        ("", "'' is not a volume number"),
         ("1e2", "no number"),
     ):
         with pytest.raises(UserError, match=words):

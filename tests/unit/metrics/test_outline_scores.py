@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from medzoo.boxes import mask_to_box
-from medzoo.data.instances import layered
+from medzoo.data.instances import stack_layers
 from medzoo.errors import UserError
 from medzoo.metrics import Boxes, DetectScores, restore_records
 from medzoo.metrics.outlines import NAMES
@@ -55,7 +55,7 @@ def boxes_of(masks):
 
 def layers_of(masks):
     places = [(slice(0, SHAPE[0]), slice(0, SHAPE[1]))] * len(masks)
-    return layered(((k, places[k], mask) for k, mask in enumerate(masks)), SHAPE)
+    return stack_layers(((k, places[k], mask) for k, mask in enumerate(masks)), SHAPE)
 
 
 def disk(y, x, a, b):

@@ -59,7 +59,7 @@ def test_circles_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     Path("b.yaml").write_text("extends: ./a.yaml\n")
     with pytest.raises(UserError) as caught:
         load_recipe("a.yaml")
-    assert str(caught.value) == "b.yaml:1:10: extends: goes in a circle: a.yaml -> b.yaml -> ./a.yaml"
+    assert str(caught.value) == "b.yaml:1:10: extends: is circular: a.yaml -> b.yaml -> ./a.yaml"
     for i in range(20):
         Path(f"c{i}.yaml").write_text(f"extends: c{i + 1}.yaml\n")
     with pytest.raises(UserError, match="more than 16 files extend each other"):
@@ -88,5 +88,5 @@ def test_what_cannot_be_extended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_text_extends_nothing() -> None:
-    with pytest.raises(UserError, match="t:1:1: extends: a recipe that is no file cannot extend one"):
+    with pytest.raises(UserError, match="t:1:1: extends: a recipe given as text cannot extend a file"):
         read_recipe_text("extends: a.yaml", "t")

@@ -62,5 +62,5 @@ def test_a_process_that_is_killed_ends_all_and_is_named(tmp_path: Path, launcher
     said = [line for line in (ended.stderr + ended.stdout).splitlines() if line.startswith("error: ")]
     assert len(said) == 1, ended.stderr
     how = "was ended by SIGKILL" if (rank, launcher) == ("1", ()) else "is gone"
-    assert said[0] == f"error: process {rank} of 2 {how} (the last state is kept, go on with --resume)"
+    assert said[0] == f"error: process {rank} of 2 {how} (the last checkpoint is kept, continue with --resume)"
     assert not list((tmp_path / "two").glob("written-by-*"))

@@ -190,7 +190,7 @@ def test_a_damaged_state_falls_back_to_the_one_before_it_and_says_so(tmp_path: P
     assert same(whole, resumed)
     for path in list_checkpoints(tmp_path / "cut" / "checkpoints"):
         path.write_bytes(b"x")
-    with pytest.raises(UserError, match="every saved state is damaged"):
+    with pytest.raises(UserError, match="every checkpoint is damaged"):
         newest_checkpoint(tmp_path / "cut" / "checkpoints", say=print)
 
 
