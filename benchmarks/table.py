@@ -165,6 +165,16 @@ def _streams(found: Mapping[str, Any]) -> Iterator[Row]:
         yield Row(words, "streams", f"{one['growth']:.4g}", "1: flat")
 
 
+def _gpu(found: Mapping[str, Any]) -> Iterator[Row]:
+    for part, one in found["parts"].items():
+        if "first_answer_s" not in one:
+            continue
+        words = f"{part} on {found['device']}"
+        yield Row(f"{words}: seconds to the first answer", "gpu", f"{one['first_answer_s']:.3g} s", "at most 10 s")
+        if (rate := one.get("batch 8, images_per_s")) is not None:
+            yield Row(f"{words}: images a second in batches of 8", "gpu", f"{rate:.4g}")
+
+
 def _gpu_head(found: Mapping[str, Any]) -> Iterator[Row]:
     words = f"patch CNN of 5.9 million, a whole head on {found['device']}"
     for way, one in found["rows"].items():
@@ -203,6 +213,7 @@ _TABLES = {
     "data_audit": _data_audit,
     "dicom_series": _dicom_series,
     "startup": _startup,
+    "gpu": _gpu,
     "gpu_head": _gpu_head,
     "gpu_training": _gpu_training,
     "sliding_window": _sliding_window,

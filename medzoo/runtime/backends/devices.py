@@ -19,6 +19,7 @@ from medzoo.errors import UserError
 
 log = logging.getLogger("medzoo.runtime")
 Device = Literal["auto", "cpu", "cuda", "tensorrt"]
+ConvolutionSearch = Literal["default", "heuristic", "exhaustive"]
 CPU = "CPUExecutionProvider"
 MISSING_LIBRARIES = (
     "CUDA or cuDNN libraries are missing or of the wrong version; install them with: pip install 'medzoo[gpu]'"
@@ -35,7 +36,9 @@ class GpuOptions:
     `device_id`: number of the GPU. `memory_limit`: bytes of the memory arena, None for no limit. `cuda_graphs`: record
     the kernels of a run and replay them, for inputs of one shape. `engine_cache`: folder of TensorRT's engines, which
     makes a second start fast; by default $MEDZOO_ENGINES, else medzoo/engines in the user's cache. `fp16`: let TensorRT
-    compute in half precision.
+    compute in half precision. `convolutions`: how cuDNN chooses the algorithm of each convolution and shape: from 1.20
+    on, ONNX Runtime maps "exhaustive", "heuristic" and "default" to the modes B, A and FALLBACK of cuDNN's frontend.
+    None is "heuristic", and "exhaustive" with `cuda_graphs`. `nhwc`: convolutions with channels last.
     """
 
     device_id: int = 0
@@ -43,6 +46,8 @@ class GpuOptions:
     cuda_graphs: bool = False
     engine_cache: Path | None = None
     fp16: bool = False
+    convolutions: ConvolutionSearch | None = None
+    nhwc: bool = False
 
     def describe(self) -> str:
         """Describe the options that differ from the defaults, for an error message."""
@@ -57,12 +62,14 @@ class GpuOptions:
 
         Operators that TensorRT does not support run on CUDA; shape computations and lists of boxes on the CPU.
         """
+        # Trying every algorithm is worth it only where shapes repeat.
+        search = self.convolutions or ("exhaustive" if self.cuda_graphs else "heuristic")
         cuda: dict[str, Any] = {
             "device_id": self.device_id,
             # Grows by what is asked for: doubling would take half of a shared GPU for one large input.
             "arena_extend_strategy": "kSameAsRequested",
-            # Trying every algorithm is worth it only where shapes repeat.
-            "cudnn_conv_algo_search": "EXHAUSTIVE" if self.cuda_graphs else "HEURISTIC",
+            "cudnn_conv_algo_search": search.upper(),
+            "prefer_nhwc": self.nhwc,
             "enable_cuda_graph": self.cuda_graphs,
             # float32 means float32: products of 10 bits (TF32) would be a thousandth off what the export agreed to.
             "use_tf32": False,

@@ -27,7 +27,15 @@ def test_the_order_and_the_options_of_the_providers(tmp_path: Path) -> None:
     assert engine["trt_fp16_enable"]
     assert engine["trt_engine_cache_path"] == str(tmp_path / "engines")
     assert (tmp_path / "engines").is_dir()
+    assert facts["cudnn_conv_algo_search"] == "EXHAUSTIVE"  # of shapes that repeat
     assert [one if isinstance(one, str) else one[0] for one in GpuOptions().providers(tensorrt=False)] == [cuda, last]
+
+
+def test_the_search_for_algorithms_of_convolutions() -> None:
+    (_, facts), _ = GpuOptions().providers(tensorrt=False)
+    assert (facts["cudnn_conv_algo_search"], facts["prefer_nhwc"]) == ("HEURISTIC", False)
+    (_, facts), _ = GpuOptions(convolutions="default", nhwc=True, cuda_graphs=True).providers(tensorrt=False)
+    assert (facts["cudnn_conv_algo_search"], facts["prefer_nhwc"]) == ("DEFAULT", True)
 
 
 def test_engines_are_kept_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
