@@ -188,8 +188,8 @@ class DetectScores(Accumulator):
                 overlap = overlap_with_ignored(boxes, uncounted, crowd=beside.crowd)
                 ignored |= ~hit & (overlap >= _IOUS[:, None])
                 inside = overlap_with_ignored(boxes, uncounted, crowd=beside.crowd, centre=True) > 0
-                ignored = inside if self.rule.name == "centre" else overlap >= self.rule.threshold
-                status = np.where((status == 0) & ignored, -1, status)
+                excluded = inside if self.rule.name == "centre" else overlap >= self.rule.threshold
+                status = np.where((status == 0) & excluded, -1, status)
                 centre = np.where((centre == 0) & inside, -1, centre)
             counted = counted_objects(sizes, ranges)
             rows.append(_BoxMatches(scores[mine][best], hit, ignored, counted, status, centre))

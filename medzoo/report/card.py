@@ -157,7 +157,7 @@ def _leaks(audit: Mapping[str, Any]) -> str:
 def _members(manifest: Mapping[str, Any]) -> str:
     members, judges = manifest["members"], manifest["metrics"]["judges"]
     rows = [f"| {role} | {member['name']} | `{member['digest'][:16]}` |" for role, member in members.items()]
-    rows = [f"| {f['name']} | {metric_text(f)} | {f['protocol']} |" for f in judges]
+    measured = [f"| {f['name']} | {metric_text(f)} | {f['protocol']} |" for f in judges]
     return "\n".join(
         [
             "## Members",
@@ -173,7 +173,7 @@ def _members(manifest: Mapping[str, Any]) -> str:
             "",
             "| figure | value | protocol |",
             "| --- | --- | --- |",
-            *rows,
+            *measured,
         ]
     )
 
