@@ -45,7 +45,7 @@ def row(manifest: Mapping[str, Any]) -> str:
 def table() -> str:
     """The whole table, a row a model."""
     manifests = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(ROOT.glob("zoo/*/manifest.json"))]
-    head = ["| model | input | measured on | figure (95 % interval) | ONNX, MB |", "| --- | --- | --- | --- | --- |"]
+    head = ["| model | input | measured on | metric (95 % interval) | ONNX, MB |", "| --- | --- | --- | --- | --- |"]
     return "\n".join([START, *head, *map(row, manifests), END])
 
 

@@ -53,12 +53,12 @@ def render_card(manifest: Mapping[str, Any]) -> str:
 
 
 def _uses(manifest: Mapping[str, Any]) -> str:
-    lines = ["## What it is for, and what not", ""]
+    lines = ["## Intended use", ""]
     if manifest.get("intended"):
         lines += [manifest["intended"], ""]
     lines += [
-        f"Not for diagnosis or treatment, and not for anything unlike its data: what stands below was measured on "
-        f"`{manifest['data']['type']}` alone.",
+        f"Not for diagnosis or treatment, nor for images unlike its data: the metrics below were measured on "
+        f"`{manifest['data']['type']}` only.",
         "",
         f"Task: {manifest['task']}. Labels: {', '.join(manifest['labels'])}.",
     ]
@@ -70,10 +70,10 @@ def _uses(manifest: Mapping[str, Any]) -> str:
     if sets:
         lines += [
             "",
-            "Not sure: the answer comes with the labels that cannot be ruled out (`label_set`, those from "
-            f"probability {sets['threshold']:.3f} on), chosen on {manifest['calibration']['items']} items that "
-            "the networks answering for them had not learned from, so that "
-            f"{100 * sets['coverage']:.0f} % of the sets hold the truth; `coverage` below is what the test part shows.",
+            "Each prediction comes with a conformal set, the labels that cannot be ruled out (`label_set`: those of "
+            f"probability {sets['threshold']:.3f} or more). The limit was chosen on {manifest['calibration']['items']} "
+            f"items that the networks had not learned from, so that {100 * sets['coverage']:.0f} % of the sets contain "
+            "the truth; `coverage` below is that of the test part.",
         ]
     return "\n".join(lines)
 
@@ -82,13 +82,13 @@ def _measured(metrics: Mapping[str, Any]) -> str:
     figures: Sequence[Mapping[str, Any]] = metrics["figures"]
     protocols, interval = shared_interval([metric["protocol"] for metric in figures])
     lines = [
-        "## Measured",
+        "## Metrics",
         "",
-        f"On the {metrics['split']} part ({metrics['items']} items), which training did not see. "
-        f"In brackets the 95 % interval{f': {interval}' if interval else ', where there is one'}."
+        f"On the {metrics['split']} part ({metrics['items']} items), which was not used in training. "
+        f"In brackets, the 95 % interval{f': {interval}' if interval else ', where there is one'}."
         + (f" Scored against: {metrics['scored']}." if metrics.get("scored") else ""),
         "",
-        "| figure | value | protocol |",
+        "| metric | value | protocol |",
         "| --- | --- | --- |",
         *[
             f"| {metric['name']} | {metric_text(metric)} | {protocol} |"
@@ -108,7 +108,7 @@ def _calibration(manifest: Mapping[str, Any]) -> str:
             "",
             f"{_sentence(protocol.replace('-', ' ')) or 'Test part'}, in bins of the highest probability:",
             "",
-            "| mean confidence | right (95 % interval, Wilson) | items |",
+            "| mean confidence | accuracy (95 % interval, Wilson) | items |",
             "| --- | --- | --- |",
             *[f"| {format_number(row['confidence'])} | {_share(row)} | {row['n']} |" for row in rows],
         ]
@@ -145,12 +145,12 @@ def _leaks(audit: Mapping[str, Any]) -> str:
     found = [f"{count} {words[kind]}" for kind, count in audit["leaks"].items() if count]
     if not found:
         return (
-            f"Before the training its {audit['images']} images were audited: none, and no near-duplicate of one, "
-            "is on two sides of the split."
+            f"An audit of the {audit['images']} images before training found none, and no near-duplicate of one, in "
+            "two parts of the split."
         )
     return (
-        f"**The split leaks, and the recipe allowed it (`allow_leaks`)**: {', '.join(found)} (pairs on two sides). "
-        "The figures above are better than on images that are really new."
+        f"**The split leaks, and the recipe allowed it (`allow_leaks`)**: {', '.join(found)} (pairs across parts). "
+        "The metrics above are better than they would be on new images."
     )
 
 
@@ -162,16 +162,16 @@ def _members(manifest: Mapping[str, Any]) -> str:
         [
             "## Members",
             "",
-            "Models of their own, named by the SHA-256 of their graphs; another version of one is refused. Their own "
-            "cards say how fast they are and how they were trained.",
+            "Released models, named by the SHA-256 of their graphs; another version of one is refused. Their own "
+            "cards give their speed and training.",
             "",
             "| role | model | graph |",
             "| --- | --- | --- |",
             *rows,
             "",
-            "How well they tell benign from malignant, of the lesions that were found:",
+            "How well they separate benign from malignant among the lesions that were found:",
             "",
-            "| figure | value | protocol |",
+            "| metric | value | protocol |",
             "| --- | --- | --- |",
             *measured,
         ]
@@ -181,9 +181,9 @@ def _members(manifest: Mapping[str, Any]) -> str:
 def _parity(parity: Mapping[str, Any]) -> str:
     rows = [f"| {name} | {parity['largest'][name]:.2g} | {parity['allowed'][name]:g} |" for name in parity["largest"]]
     return "\n".join([
-        "## ONNX against torch",
+        "## Parity of ONNX and PyTorch",
         "",
-        f"Largest difference over {parity['inputs']} golden inputs of several batches and sizes, "
+        f"Largest differences over {parity['inputs']} golden inputs, in batches of several sizes, at "
             f"{parity['precision']}." + _undecided(parity),
         "",
         "| output | largest difference | allowed |",
@@ -196,8 +196,8 @@ def _undecided(parity: Mapping[str, Any]) -> str:
     if not parity.get("undecided"):
         return ""
     return (
-        f" {parity['undecided']} of their pictures had to be shifted by some pixels first: torch itself answered them "
-        "otherwise once they moved by a millionth, because two boxes were equally good."
+        f" {parity['undecided']} of the pictures were shifted by a few pixels first, because two of their boxes tied: "
+        "noise of a millionth changed PyTorch's own result."
     )
 
 
@@ -206,24 +206,24 @@ def _precisions(precisions: Mapping[str, Any]) -> str:
     if not precisions:
         return ""
     lines = [
-        "## Fewer bits",
+        "## Lower precision",
         "",
-        "Weights and arithmetic of fp16 in half precision, of int8 in whole numbers with ranges measured on training "
-        "data, of bf16 (torch) with the range of float32 and 8 bits of its digits; inputs and outputs float32. "
-        "Compared with torch in float32 on the golden inputs and on some of the "
-        "validation part; the metric is that of the validation part, beside float32.",
+        "fp16 computes in half precision, int8 in integers whose ranges were measured on training data, bf16 (PyTorch "
+        "only) with the range of float32 and 8 significant bits. Inputs and outputs stay float32. Outputs are compared "
+        "with PyTorch's in float32 on the golden inputs and on some validation items; the metric is that of the "
+        "validation part.",
         "",
-        "| precision | metric | float32 | fewer bits | loss, allowed | largest differences (allowed) |",
+        "| precision | metric | float32 | this precision | loss (allowed) | largest differences (allowed) |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, report in precisions.items():
         metric, parity = report["metric"], report["parity"]
-        apart = ", ".join(
+        differences = ", ".join(
             f"{key} {parity['largest'][key]:.2g} ({parity['allowed'][key]:g})" for key in parity["largest"]
         )
         lines.append(
             f"| {name} | {metric['name']}, {metric['items']} items | {metric['fp32']:.4f} | {metric[name]:.4f} "
-            f"| {metric['loss']:.4f}, {metric['allowed']:g} | {apart} |"
+            f"| {metric['loss']:.4f} ({metric['allowed']:g}) | {differences} |"
         )
     return "\n".join(lines)
 
@@ -237,14 +237,14 @@ def _training(manifest: Mapping[str, Any]) -> str:
     known = f"seed {manifest['seed']}, recipe SHA-256 `{manifest['recipe_digest'][:16]}`"
     if "training" in manifest:
         training = manifest["training"]
-        steps = f"{training['steps']} steps" if training["steps"] > 1 else "Solved in one step"
+        steps = f"{training['steps']} steps" if training["steps"] > 1 else "Fitted in closed form"
         words = f"{steps} in {training['seconds']:.0f} s on {machine}, {known}."
         if start := manifest.get("model", {}).get("started_from"):
-            words += f" Started from the weights `{start['name']}` (SHA-256 `{start['sha256'][:16]}`)."
-        heading = "Again, from its own recipe, split and seed; it names whatever comes out otherwise:"
+            words += f" Initialised with the weights `{start['name']}` (SHA-256 `{start['sha256'][:16]}`)."
+        heading = "To train it again from its own recipe, split and seed, and list what differs:"
     else:
-        words = f"Nothing was trained; put together and measured on {machine}, {known}."
-        heading = "Again:"
+        words = f"Assembled from trained models and evaluated on {machine}, {known}."
+        heading = "To assemble it again:"
     return "\n".join(["## Training", "", words, "", heading, "", "```sh", retrain_command(manifest), "```"])
 
 

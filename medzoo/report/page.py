@@ -165,7 +165,9 @@ def _facts(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows.append(("calibration", describe_calibration(manifest)))
     if parity := manifest.get("parity"):
         largest = ", ".join(f"{name} {value:.2g}" for name, value in parity["largest"].items())
-        rows.append(("ONNX against torch", f"largest difference over {parity['inputs']} golden inputs: {largest}"))
+        rows.append(
+            ("parity of ONNX and PyTorch", f"largest difference over {parity['inputs']} golden inputs: {largest}")
+        )
     if training := manifest.get("training"):
         machine = manifest["environment"]["processor"]
         rows.append(("training", f"{training['steps']} steps in {training['seconds']:.0f} s, {machine}"))

@@ -64,12 +64,12 @@ def subgroups_section(metrics: Mapping[str, Any]) -> str:
 
 
 def worst_section(metrics: Mapping[str, Any]) -> str:
-    """The items that were answered worst, with their picture; "" where all were answered without a fault."""
+    """The worst predictions with their picture; "" where all were right."""
     cases = metrics.get("worst") or []
     if not cases:
         return ""
-    lines = ["## Where it fails", "", "The worst answers on the test part; white lines are the reference.", ""]
-    lines += [f"![The worst answers]({SHEET})", ""]
+    lines = ["## Where it fails", "", "The worst predictions on the test part; white lines are the reference.", ""]
+    lines += [f"![The worst predictions]({SHEET})", ""]
     return "\n".join([*lines, *[f"- `{case['item']}`: {case['words']}" for case in cases]])
 
 
@@ -79,13 +79,13 @@ def describe_calibration(manifest: Mapping[str, Any]) -> str:
     if found.get("method"):
         fitted = f", temperature {found['temperature']:.3f}" if "temperature" in found else ""
         return f"{found['method']}{fitted} ({found['items']} items)"
-    general = "not calibrated: probabilities are as the training left them"
+    general = "not calibrated: probabilities are as training left them"
     return task_of(manifest["task"]).calibration_words(found or None) or general
 
 
 def elsewhere_section(elsewhere: Mapping[str, Any] | None) -> str:
     """Section on other data than those of the split; "" if nothing was measured there."""
-    return "\n".join(["## Elsewhere", "", *elsewhere_lines(elsewhere)]) if elsewhere else ""
+    return "\n".join(["## On other data", "", *elsewhere_lines(elsewhere)]) if elsewhere else ""
 
 
 def elsewhere_lines(elsewhere: Mapping[str, Any]) -> list[str]:
@@ -116,14 +116,14 @@ def speed_section(speed: Mapping[str, Any] | None) -> str:
     shape = ", ".join(f"{name} {'x'.join(map(str, sides))}" for name, sides in speed["input"].items())
     machine = f"{made['cores']} cores of {made['processor']}"
     load = made.get("load") or 0.0
-    beside = f", which had other work beside it (load {load:g})" if load > made["cores"] + 1 else ""
+    beside = f", which had other work to do (load {load:g})" if load > made["cores"] + 1 else ""
     lines = [
         "## Speed",
         "",
-        f"One input ({shape}), {speed['rounds']} rounds in turns, on {machine}{beside}.",
+        f"One input ({shape}), {speed['rounds']} interleaved rounds, on {machine}{beside}.",
         "",
-        "| backend | device | precision | from opening to first answer, s | median, ms | 95 of 100 within, ms "
-        "| most a second |",
+        "| backend | device | precision | loading and first prediction, s | median, ms | 95th percentile, ms "
+        "| inputs per second |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in speed["rows"]:
@@ -137,9 +137,9 @@ def speed_section(speed: Mapping[str, Any] | None) -> str:
 
 _PROTOCOLS = {
     "machine-outline": "**machine outline**: the model is given the image alone and finds the mass itself; "
-    "this is the figure that counts",
-    "expert-outline": "**expert outline**: the model is given the outline that an expert drew, which on some data "
-    "sets gives the class away",
+    "this is the metric that counts",
+    "expert-outline": "**expert outline**: the model is given the outline that an expert drew, which on some "
+    "datasets gives the class away",
 }
 
 
@@ -166,18 +166,18 @@ def findings_section(training: Mapping[str, Any]) -> str:
             f"### From {outline}",
             "",
             f"{fit['rows']} masses in {fit['groups']} groups; {settings}; {fit['support_vectors']} support vectors; "
-            f"AUC out of grouped folds of the training part {fit['out_of_fold_auc']:.3f}.",
+            f"out-of-fold AUC on the training part, in grouped folds: {fit['out_of_fold_auc']:.3f}.",
             "",
-            f"The {len(fit['features'])} features it rests on: {', '.join(f'`{name}`' for name in fit['features'])}.",
+            f"The {len(fit['features'])} selected features: {', '.join(f'`{name}`' for name in fit['features'])}.",
             "",
-            "Rules to check by hand: a shallow tree over the same features "
-            f"(AUC out of grouped folds {fit['tree_out_of_fold_auc']:.3f}).",
+            "Rules to check by hand: a shallow decision tree on the same features "
+            f"(out-of-fold AUC {fit['tree_out_of_fold_auc']:.3f}).",
             "",
             "```text",
             fit["rules"],
             "```",
         ]))  # fmt: skip
-    return "\n\n".join(["## What decides", *parts]) if parts else ""
+    return "\n\n".join(["## Features and rules", *parts]) if parts else ""
 
 
 def regions_section(training: Mapping[str, Any]) -> str:
@@ -187,12 +187,12 @@ def regions_section(training: Mapping[str, Any]) -> str:
         return ""
     return "\n".join(
         [
-            "## What the machines learned from",
+            "## Regions used in training",
             "",
-            "Regions are proposed without any learning, and what is not proposed cannot be found: `reached` is the "
-            "share of the training objects that some region overlaps by half.",
+            "Regions are proposed without learning, and an object that no region covers cannot be found: `reached` is "
+            "the share of training objects that some region overlaps by half.",
             "",
-            "| label | objects | background | hard background | regions that teach boxes | reached |",
+            "| label | objects | background | hard background | regions for box regression | reached |",
             "| --- | --- | --- | --- | --- | --- |",
             *(
                 f"| {label} | {counts['objects']} | {counts['background']} | {counts['hard']} | {counts['boxes']} "
@@ -211,10 +211,10 @@ PUBLISHED: tuple[tuple[str, tuple[float, float, float]], ...] = (
     ("modified U-Net on IBSR18 (arXiv 1807.07510)", (0.861, 0.913, 0.900)),
 )
 _TISSUE_PROTOCOLS = (
-    "The rows are not a ranking, for their protocols differ. Those of others: trained and tested on scans of one "
-    "collection whose tissues experts drew, fluid within the sulci counted as grey matter (IBSR's segTRI), inside "
-    "the brain's mask. Ours: trained on synthetic scans alone; what it was scored on stands above; all fluid is "
-    "fluid, the brain stem is white matter, the deep nuclei are grey."
+    "The rows are no ranking, because their protocols differ. The published models were trained and tested on scans of "
+    "one collection, inside its brain masks, with tissues drawn by experts who counted fluid in the sulci as grey "
+    "matter (IBSR's segTRI). This model was trained on synthetic scans only and scored as stated above; fluid counts as fluid "
+    "everywhere, the brain stem as white matter, the deep nuclei as grey matter."
 )
 
 
@@ -225,7 +225,7 @@ def tissue_section(metrics: Mapping[str, Any]) -> str:
     if any(metric is None for metric in own):
         return ""
     lines = [
-        "## Beside published figures",
+        "## Published results",
         "",
         f"| Dice | {' | '.join(TISSUES)} |",
         "| --- | --- | --- | --- |",

@@ -104,11 +104,7 @@ class Detect(Task):
 
     def calibration_words(self, calibration: Mapping[str, Any] | None) -> str | None:
         """See Task.calibration_words."""
-        return (
-            None
-            if calibration
-            else "not calibrated: a score ranks the boxes, and is not the chance that a box is right"
-        )
+        return None if calibration else "not calibrated: scores rank boxes and are not probabilities of being right"
 
 
 def _filled_boxes(boxes: Array, shape: tuple[int, ...]) -> Array:

@@ -102,14 +102,14 @@ class Segment(Task):
         rules = calibration["components"]
         chosen = f"chosen on {calibration['components_items']} validation items"
         if not rules:
-            return f"every component is kept, {chosen}; probabilities are as the training left them"
+            return f"every component is kept, {chosen}; probabilities are as training left them"
         words = []
         for rule in rules:
             parts = ["the largest component alone"] if rule["largest"] else []
             parts += [f"components of {rule['least_volume']:g} mm3 or more"] if rule["least_volume"] else []
             parts += ["holes filled"] if rule["fill_holes"] else []
             words.append(f"label {rule['label']}: {', '.join(parts)}")
-        return f"{'; '.join(words)} ({chosen}); probabilities are as the training left them"
+        return f"{'; '.join(words)} ({chosen}); probabilities are as training left them"
 
     def curves(self, scores: SegmentScores, protocol: str) -> list[str]:
         """See Task.curves: each metric by label."""
