@@ -213,8 +213,8 @@ PUBLISHED: tuple[tuple[str, tuple[float, float, float]], ...] = (
 _TISSUE_PROTOCOLS = (
     "The rows are no ranking, because their protocols differ. The published models were trained and tested on scans of "
     "one collection, inside its brain masks, with tissues drawn by experts who counted fluid in the sulci as grey "
-    "matter (IBSR's segTRI). This model was trained on synthetic scans only and scored as stated above; fluid counts as fluid "
-    "everywhere, the brain stem as white matter, the deep nuclei as grey matter."
+    "matter (IBSR's segTRI). This model was trained on synthetic scans only and scored as stated above; fluid counts "
+    "as fluid everywhere, the brain stem as white matter, the deep nuclei as grey matter."
 )
 
 
