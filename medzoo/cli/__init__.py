@@ -23,6 +23,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "validate": recipes.validate,
     "schema": recipes.schema,
     "data": recipes.data,
+    "plan": training.plan,
     "train": training.train,
     "reproduce": training.reproduce,
     "evaluate": evaluation.evaluate,
@@ -35,6 +36,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "report": evaluation.report,
     "compare": evaluation.compare,
     "fetch": zoo.fetch,
+    "doctor": zoo.doctor,
 }
 
 app = typer.Typer(

@@ -19,6 +19,10 @@ Overrides = Annotated[
     typer.Argument(metavar="[KEY=VALUE]...", help="Fields to change, such as train.epochs=3."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print only one JSON document on stdout.")]
+TaskName = Annotated[
+    str | None, typer.Option("--task", metavar="TASK", help="classify, segment or detect, of a folder.")
+]
+Minutes = Annotated[float, typer.Option(min=0.2, help="Minutes that a training on a folder may take.")]
 Out = Annotated[Path | None, typer.Option("-o", "--out", metavar="FOLDER", help="Output folder.")]
 Backend = Annotated[str, typer.Option(help="auto, onnx or torch.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or tensorrt.")]

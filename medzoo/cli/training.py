@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from medzoo.cli.arguments import Json, Model, Out, Overrides, RecipeName, one_of
-from medzoo.cli.terminal import print_json, print_result
+from medzoo.cli.arguments import Json, Minutes, Model, Out, Overrides, RecipeName, TaskName, one_of
+from medzoo.cli.terminal import print_json, print_message, print_result
 from medzoo.errors import UserError
 
 
@@ -20,8 +22,10 @@ def train(
     folds: Annotated[int, typer.Option(min=0, help="Number of folds for cross-validation; 0 for none.")] = 0,
     jobs: Annotated[int, typer.Option(min=0, help="Folds trained at once; 0: as many as fit.")] = 0,
     engine: Annotated[str, typer.Option(help="local, or ray: the workers of a Ray cluster.")] = "local",
+    minutes: Minutes = 15.0,
+    task: TaskName = None,
 ) -> None:
-    """Train a recipe and write a model folder."""
+    """Train a recipe, or plan and train on a folder of images with labels, and write a model folder."""
     from medzoo.report.summary import Console, training_summary
 
     console = Console(stderr=True)
@@ -41,9 +45,41 @@ def train(
     if on_ray:
         from medzoo.commands.train_ray import train_on_ray as run_training
     else:
-        from medzoo.commands.train import train as run_training
+        from medzoo.commands.train import train
+
+        run_training = partial(train, minutes=minutes, task=task)
     run = run_training(recipe, overrides or (), out=out, resume=resume, force=force, console=console)
     training_summary(run.folder, run.manifest, console=console)
+
+
+def plan(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A folder of images with labels, or a file that says.")],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="RECIPE.yaml", help="Write the recipe here.")
+    ] = None,
+    task: TaskName = None,
+    layout: Annotated[str | None, typer.Option("--type", metavar="LAYOUT", help="The data layout, if two fit.")] = None,
+    minutes: Minutes = 15.0,
+    explain: Annotated[bool, typer.Option("--explain", help="Also draw the images and histograms as a PNG.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Look at a folder and write a commented recipe that fits the data and this machine."""
+    from medzoo.commands.plan import explain_plan, write_plan
+    from medzoo.commands.plan import plan as make_plan
+
+    made = make_plan(data, task=task, layout=layout, minutes=minutes)
+    for sentence in made.sentences:
+        print_message(sentence)
+    if made.recognised.others:
+        print_message(f"also possible: {', '.join(made.recognised.others)}")
+    if explain:
+        print_message(f"drawn: {explain_plan(made, out)}")
+    if out is not None:
+        print_message(f"{write_plan(made, out)}: medzoo train {out}")
+    if as_json:
+        print_json(made.to_json())
+    elif out is None:
+        print_result(made.text.rstrip())
 
 
 def reproduce(model: Model, out: Out = None, as_json: Json = False) -> None:

@@ -95,3 +95,17 @@ def verify(model: Model, as_json: Json = False) -> None:
         return
     for check in checks:
         show_line(f"ok  {check.name}: {check.words}")
+
+
+def doctor(as_json: Json = False) -> None:
+    """Show what this machine can do, and try each backend on a known answer."""
+    from medzoo.commands.doctor import doctor as look
+
+    found = look()
+    if as_json:
+        print_json(found.to_json())
+    else:
+        for line in found.lines():
+            show_line(line)
+    if not found.healthy:
+        raise typer.Exit(2)

@@ -16,6 +16,7 @@ from medzoo.artifact import ModelFolder
 from medzoo.artifact.environment import environment, installed_version
 from medzoo.artifact.folder import finish_replacing, refuse_foreign_files
 from medzoo.artifact.locate import find_recipe
+from medzoo.commands.plan import MINUTES, is_dataset, keep_plan, plan_text
 from medzoo.data.audit.training import checked_audit, without_unreadable
 from medzoo.data.catalog import Catalog, has_torch
 from medzoo.data.opened import OpenData, data_digest, open_data
@@ -25,7 +26,7 @@ from medzoo.evaluation.record import evaluate_test_part
 from medzoo.evaluation.worst import FILES as WORST_FILES
 from medzoo.export.precision import LowPrecisionExport, export_low_precision
 from medzoo.metrics.scores import FILE as SCORES_FILE
-from medzoo.recipe import Recipe, load_recipe
+from medzoo.recipe import Recipe, load_recipe, read_recipe_text
 from medzoo.report.card import write_with_card
 from medzoo.report.summary import Console
 from medzoo.runtime.backends.onnx import OnnxBackend
@@ -74,9 +75,14 @@ def train(
     force: bool = False,
     console: Console | None = None,
     launcher: Launcher | None = None,
+    minutes: float = MINUTES,
+    task: str | None = None,
 ) -> Run:
     """Train a recipe and leave a model folder in `out` (default runs/NAME).
 
+    A folder of images with labels, or a file that describes one, is planned first (medzoo.commands.plan), for a
+    training of `minutes`, and of `task` where several are possible; the plan is kept as training/plan.yaml, and a
+    resumed run takes it from there.
     `resume`: go on from the newest whole state there, as a job does that SLURM or torchrun started again; a run of
     another recipe, other data or other versions is refused, unless `force`. Raises UserError for every fault of the
     recipe at once, data that do not fit, a loss that is not finite, an export that differs from torch, or a folder
@@ -93,11 +99,18 @@ def train(
     from medzoo.training.processes import is_main_process, is_restarted
 
     console = console or Console(stderr=True)
-    loaded = load_recipe(find_recipe(recipe), overrides, catalog=Catalog())
+    planned: str | None = None
+    if is_dataset(recipe):
+        planned = plan_text(Path(recipe), out=out, resume=resume, minutes=minutes, task=task, console=console)
+        loaded = read_recipe_text(planned, f"{recipe} (planned)", overrides, catalog=Catalog())
+    else:
+        loaded = load_recipe(find_recipe(recipe), overrides, catalog=Catalog())
     for line in loaded.deprecations if is_main_process() else ():
         console.print(f"warning: {line}", markup=False)
     folder = Path(out) if out is not None else Path("runs") / loaded.name
     check_writable(folder)
+    if planned is not None:
+        keep_plan(folder, planned)
     if loaded.members:
         from medzoo.commands.train_pipeline import build_pipeline
 

@@ -142,3 +142,5 @@ class DataEntry:
     packages: tuple[str, ...] = ()
     scored: str = ""
     image: str = ""
+    recognise: Callable[[Any], Any] | None = None
+    """Looks at a Listing of a folder, and returns a Sighting of this layout or None (medzoo.data.sighting)."""

@@ -18,15 +18,16 @@ PARTS: tuple[Part, ...] = get_args(Part)
 SPLIT_FILE = "split.json"  # in a model folder
 UNUSED = "unused"
 NO_GROUP = "none"
+JOINED = "+"  # between kinds of groups none of which a split divides
 Amount = int | float | None
 
 
 class SplitSection(Protocol):
     """The fields of a recipe's `data.split` that `make_split` reads.
 
-    `group`: a key of `Item.groups`, or "none" to say that every item stands for itself. `given`: take the
-    parts the dataset itself names. `train`, `val`, `test`: whole numbers count groups, fractions count
-    items, None for train is the rest. `folds`: number of folds, `fold`: which of them this split is.
+    `group`: a key of `Item.groups`, several of them joined by +, or "none" to say that every item stands for itself.
+    `given`: take the parts the dataset itself names. `train`, `val`, `test`: whole numbers count groups, fractions
+    count items, None for train is the rest. `folds`: number of folds, `fold`: which of them this split is.
     """
 
     @property
@@ -135,7 +136,7 @@ def make_split(items: Sequence[Item], section: SplitSection, *, fold: int | None
     for, it is the next fold. Raises UserError for an unknown group, too few groups, an empty part.
     """
     fold = section.fold if fold is None else fold
-    groups = _groups(items, section.group)
+    groups = grouped(items, section.group)
     drawer = _GroupAssigner(items, groups, seed=section.seed, stratify=section.stratify)
     chosen = drawer.given() if section.given else {}
     if not section.given:
@@ -152,13 +153,15 @@ def make_split(items: Sequence[Item], section: SplitSection, *, fold: int | None
     return Split(**lists, digest=split_digest(lists), group=section.group, given=section.given, fold=fold)
 
 
-def _groups(items: Sequence[Item], key: str) -> dict[str, list[Item]]:
+def grouped(items: Sequence[Item], key: str) -> dict[str, list[Item]]:
     """Items by the name of their group; with "none" each item is its own."""
     if not items:
         raise UserError("the dataset has no items to split", "data")
     repeated = [item for item, n in Counter(item.id for item in items).items() if n > 1]
     if repeated:
         raise UserError("two items have the same id", repeated[0])
+    if JOINED in key:
+        return _joined(items, key)
     groups: dict[str, list[Item]] = {}
     for item in items:
         if key != NO_GROUP and key not in item.groups:
@@ -167,6 +170,32 @@ def _groups(items: Sequence[Item], key: str) -> dict[str, list[Item]]:
             raise UserError(f"{item.id} has no group {key!r}", "data.split.group", hint)
         groups.setdefault(item.id if key == NO_GROUP else item.groups[key], []).append(item)
     return groups
+
+
+def _joined(items: Sequence[Item], key: str) -> dict[str, list[Item]]:
+    """Items that share a group of any of the kinds joined in `key` ("patient+near-duplicate"), directly or through
+    others, under the name of the first one's id."""
+    root = {item.id: item.id for item in items}
+
+    def find(name: str) -> str:
+        while root[name] != name:
+            root[name] = name = root[root[name]]
+        return name
+
+    for one in key.split(JOINED):
+        for members in grouped(items, one).values():
+            for item in members[1:]:
+                a, b = find(members[0].id), find(item.id)
+                root[max(a, b)] = min(a, b)
+    groups: dict[str, list[Item]] = {}
+    for item in items:
+        groups.setdefault(find(item.id), []).append(item)
+    return groups
+
+
+def resampling_group(item: Item, key: str) -> str | None:
+    """The group of an item that intervals resample by: of joined kinds the first, such as the patient."""
+    return item.groups.get(key.partition(JOINED)[0])
 
 
 def _amounts(section: SplitSection, *, folds: bool) -> dict[str, Amount]:

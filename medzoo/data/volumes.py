@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from medzoo.data.dataset import DataParams, Item, Note, Sample
+from medzoo.data.sighting import Listing, Sighting
 from medzoo.errors import UserError
 from medzoo.io.read import read_labels
 from medzoo.types import Array, Image
@@ -125,6 +126,25 @@ def read_description(path: Path) -> Mapping[str, Any]:
     if not isinstance(document, dict):
         raise UserError("is not a JSON object", str(path))
     return document
+
+
+def described(listing: Listing, mine: Callable[[Mapping[str, Any]], bool]) -> Sighting | None:
+    """What the dataset.json of a folder, or of the one folder in it, says, if it is `mine`."""
+    places = [name for name in listing.matching("*dataset.json") if name.count("/") < 2]
+    found = [(name, document) for name in places if isinstance(document := listing.json(name), dict) and mine(document)]
+    if not found:
+        return None
+    if len(found) > 1:
+        raise UserError(f"holds several sets: {', '.join(n for n, _ in found)}", str(listing.root), "name one folder")
+    ((name, document),) = found
+    root = listing.path(name).parent
+    values = values_by_label(document, name)
+    ignored = ignored_value(document)
+    labels = tuple(label for label, own in values.items() if own != [0] and own != [ignored])
+    channels = document.get("channel_names") or document.get("modality") or {}
+    sorts = ", ".join(map(str, channels.values())) if isinstance(channels, dict) else ""
+    why = f"{name} describes {len(labels)} labels and the channels {sorts or '(one)'}"
+    return Sighting(("segment",), labels, why, {}, root, modality=sorts or None)
 
 
 def values_by_label(document: Mapping[str, Any], where: str) -> dict[str, list[int]]:

@@ -13,7 +13,7 @@ from medzoo.boxes import box_iou
 from medzoo.data.catalog import catalog
 from medzoo.data.dataset import Objects
 from medzoo.data.opened import OpenData, open_data
-from medzoo.data.split import SPLIT_FILE, Split, split_digest
+from medzoo.data.split import SPLIT_FILE, Split, resampling_group, split_digest
 from medzoo.errors import UserError
 from medzoo.metrics import ClassifyScores
 from medzoo.recipe import Recipe, load_recipe
@@ -81,7 +81,7 @@ def judge_metrics(predictor: Cascade, recipe: Recipe, data: OpenData) -> list[Me
                 role_scores.labels.index(item.stratum),
                 (pair / pair.sum()).tolist(),
                 item=item.id,
-                group=item.groups.get(recipe.data.split.group),
+                group=resampling_group(item, recipe.data.split.group),
             )
     return [
         replace(metric, name=f"{role}/{metric.name}", protocol=f"{metric.protocol}; lesions found at IoU >= 0.5")

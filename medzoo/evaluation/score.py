@@ -14,6 +14,7 @@ import numpy as np
 
 from medzoo.data.dataset import Dataset, Item, Objects, Sample
 from medzoo.data.opened import OpenData
+from medzoo.data.split import resampling_group
 from medzoo.errors import UserError
 from medzoo.metrics import ClassifyScores, Scope, Scores
 from medzoo.preprocess.extras import mass
@@ -77,7 +78,7 @@ def evaluate(
         sample = data.load(item)
         scores.facts[item.id] = sample_facts(sample)
         spacing = sample.image.meta.get("spacing_mm") if sample.image.affine is None else sample.image.spacing
-        where: dict[str, Any] = {"item": item.id, "group": item.groups.get(group), "spacing": spacing}
+        where: dict[str, Any] = {"item": item.id, "group": resampling_group(item, group), "spacing": spacing}
         for protocol, options in protocols(predictor, sample).items():
             prepared = predictor.prepare(sample.image, **options)
             result = predictor.predict_prepared(prepared)

@@ -20,7 +20,8 @@ class SplitSection(Section):
 
     group: str = Field(
         min_length=1,
-        description="Which groups must stay on one side, such as patient; none says that there are none.",
+        description="Which groups must stay on one side, such as patient, or patient+near-duplicate; none says that "
+        "there are none.",
     )
     given: bool = Field(default=False, description="Use the parts that the data set itself gives.")
     train: Amount | None = Field(

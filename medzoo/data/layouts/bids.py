@@ -4,13 +4,17 @@ its rules: sub-LABEL[/ses-LABEL]/anat/sub-..._SUFFIX.nii.gz, label maps under de
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from pydantic import Field
 
+from medzoo.data.annotation_files import read_table
 from medzoo.data.dataset import DataEntry, DataParams, Item, Sample
 from medzoo.data.file_names import is_hidden
+from medzoo.data.sighting import Listing, Sighting
 from medzoo.data.volumes import check_values, index_labels
 from medzoo.errors import UserError
 from medzoo.io import read_labels
@@ -133,4 +137,41 @@ def _open(params: Params, task: str, labels: Sequence[str]) -> Bids:
     return Bids(params, task, labels)
 
 
-ENTRY = DataEntry(Params, ("segment",), _open)
+def recognise(listing: Listing) -> Sighting | None:
+    """A dataset_description.json with subjects, and label maps among the derivatives that a table names."""
+    if "dataset_description.json" not in listing.file_set or not any(n.startswith("sub-") for n in listing.files):
+        return None
+    maps = [m for n in listing.matching("derivatives/*") if (m := _NAME.fullmatch(PurePosixPath(n).name)) is not None]
+    suffixes = [s for s in ("dseg", "mask") if any(m["suffix"] == s for m in maps)]
+    images = Counter(
+        m["suffix"] for n in listing.volumes if n.startswith("sub-") and (m := _NAME.fullmatch(PurePosixPath(n).name))
+    )
+    if not suffixes or not images:
+        where = "subjects" if suffixes else "derivatives"
+        raise UserError(
+            f"is a BIDS dataset without {'images' if suffixes else 'label maps'}", str(listing.root / where)
+        )
+    tables = listing.matching("*_dseg.tsv", "*dseg.tsv", "*labels.tsv")
+    labels: dict[str, tuple[int, ...]] = {}
+    for name in tables[:1]:
+        head, *rows = read_table(listing.path(name))
+        if "index" in head and "name" in head:
+            pairs = [(row[head.index("name")], int(row[head.index("index")])) for row in rows if len(row) == len(head)]
+            labels = {label: (value,) for label, value in pairs if value != 0}
+    if not labels and suffixes[0] == "mask":
+        labels = {"object": (1,)}
+    if not labels:
+        raise UserError(
+            "no dseg.tsv names the values of its label maps", str(listing.root), "add one with index and name"
+        )
+    chosen = images.most_common(1)[0][0]
+    params: dict[str, Any] = {
+        "images": [chosen],
+        "labels": suffixes[0],
+        "values": {k: list(v) for k, v in labels.items()},
+    }
+    why = f"BIDS: {images[chosen]} images {chosen} with label maps {suffixes[0]}"
+    return Sighting(("segment",), tuple(labels), why, params, modality="MR" if chosen[0] in "TFP" else None)
+
+
+ENTRY = DataEntry(Params, ("segment",), _open, recognise=recognise)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from medzoo.data.file_names import refuse_hidden
 from medzoo.data.instances import stack_layers
 from medzoo.data.objects import ROUNDING, checked_objects
 from medzoo.data.picture_size import PIXELS, Pixels, Size, on_picture, stated_size
+from medzoo.data.sighting import Listing, Sighting
 from medzoo.data.volumes import file_inside
 from medzoo.errors import UserError
 from medzoo.io import read_image
@@ -301,4 +303,65 @@ def _open(params: Params, task: str, labels: Sequence[str]) -> Coco:
     return Coco(params, labels)
 
 
-ENTRY = DataEntry(Params, ("detect",), _open, image="picture")
+def recognise(listing: Listing) -> Sighting | None:
+    """JSON files with images, annotations with bbox, and categories; Roboflow's and COCO's own among them."""
+    files = [n for n in listing.sample(listing.matching("*.json"), 20) if _is_coco(listing.json(n))]
+    if not files:
+        return None
+    parts: dict[Part | None, str] = {}
+    for name in files:
+        words = set(re.split(r"[^a-z]+", name.lower()))
+        part = next((part for word, part in _PARTS.items() if word in words), None)
+        if part in parts:
+            text = f"{parts[part]} and {name} are both files of {part or 'the whole set'}"
+            raise UserError(text, str(listing.root), "name one file in place of the folder")
+        parts[part] = name
+    if None in parts and len(parts) > 1:
+        raise UserError(f"{parts[None]} belongs to no part, others do", str(listing.root), "name one file")
+    folders = {part: _image_folder(listing, name) for part, name in parts.items()}
+    labels: dict[str, None] = {}
+    count = 0
+    for name in files:
+        document = listing.json(name)
+        used = {row.get("category_id") for row in document["annotations"]}
+        count += len(document["annotations"])
+        labels |= dict.fromkeys(str(row["name"]) for row in document["categories"] if row.get("id") in used)
+    rows = [row for name in files for row in listing.json(name)["images"][:50]]
+    group = next(
+        (g for g in ("patient_id", "patient", "subject", "case_id") if rows and all(g in r for r in rows)), None
+    )
+    params: dict[str, Any] = {"annotations": parts.get(None, parts)}
+    params["images"] = folders.get(None, folders)
+    params |= {"group": group} if group else {}
+    params["clip"] = True
+    why = f"COCO in {', '.join(files)}: {count} objects of {len(labels)} categories"
+    return Sighting(("detect",), tuple(labels), why, params)
+
+
+_PARTS: dict[str, Part] = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+
+
+def _is_coco(document: Any) -> bool:
+    lists = ("images", "annotations", "categories")
+    if not isinstance(document, dict) or not all(isinstance(document.get(key), list) for key in lists):
+        return False
+    rows = document["annotations"]
+    return not rows or (isinstance(rows[0], dict) and "bbox" in rows[0])
+
+
+def _image_folder(listing: Listing, name: str) -> str:
+    """The folder from which the file names of an annotation file count. Raises UserError where none does."""
+    rows = [
+        str(row.get("file_name", "")).replace("\\", "/")
+        for row in listing.json(name)["images"]
+        if isinstance(row, dict)
+    ]
+    beside = PurePosixPath(name).parent.as_posix()
+    for row in rows[:3]:
+        ends = [n.removesuffix(row).rstrip("/") or "." for n in listing.files if f"/{n}".endswith(f"/{row}")]
+        if ends:
+            return beside if beside in ends else min(ends, key=len)
+    raise UserError(f"its pictures, such as {rows[0] if rows else 'none'}, are not here", str(listing.path(name)))
+
+
+ENTRY = DataEntry(Params, ("detect",), _open, image="picture", recognise=recognise)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Literal, get_args
 
@@ -12,6 +13,7 @@ from medzoo.data.annotated import Annotated, AnnotatedParams, AnnotatedPictures,
 from medzoo.data.annotation_files import Pictures, read_table
 from medzoo.data.dataset import DataEntry, Part
 from medzoo.data.picture_size import Size, stated_size
+from medzoo.data.sighting import Listing, Sighting
 from medzoo.errors import UserError
 
 Column = Literal["image", "x0", "y0", "x1", "y1", "width", "height", "label", "patient", "split", "columns", "rows"]
@@ -156,4 +158,24 @@ def _place(names: Sequence[str], text: str, where: str) -> int:
     return list(names).index(text)
 
 
-ENTRY = DataEntry(Params, ("detect",), CsvBoxes, image="picture")
+def recognise(listing: Listing) -> Sighting | None:
+    """A table with an image and the corners of a box in its columns."""
+    found = []
+    for name in listing.sample(listing.matching("*.csv", "*.tsv"), 10):
+        with suppress(UserError):
+            rows = read_table(listing.path(name))
+            columns = columns_of(rows[0]) if rows else {}
+            if {"image", "x0", "y0"} <= set(columns) or (rows and _is_row(rows[0]) and rows[0][1]):
+                found.append(name)
+    if not found or not listing.pictures:
+        return None
+    if len(found) > 1:
+        raise UserError(f"has several tables of boxes: {', '.join(found)}", str(listing.root), "name one of them")
+    path = listing.path(found[0])
+    data = CsvBoxes(Params(root=path.parent, table=path.name), "detect", ("object",))
+    labels = tuple(sorted({row["label"] for _, row in data.rows if row.get("label")})) or ("object",)
+    why = f"{found[0]}: {len(data.rows)} rows of boxes, {len(labels)} labels"
+    return Sighting(("detect",), labels, why, {"table": path.name}, path.parent)
+
+
+ENTRY = DataEntry(Params, ("detect",), CsvBoxes, image="picture", recognise=recognise)

@@ -11,9 +11,11 @@ from typing import get_args
 
 import numpy as np
 
+from medzoo.data.annotation_files import read_table
 from medzoo.data.audit.groups import NearGroups, near_duplicate_groups
 from medzoo.data.dataset import DataEntry, DataParams, Item, Part, Sample
 from medzoo.data.file_names import refuse_hidden
+from medzoo.data.sighting import Listing, Sighting
 from medzoo.errors import UserError
 from medzoo.io import read_image, read_labels
 
@@ -113,4 +115,22 @@ def _open(params: Params, task: str, labels: Sequence[str]) -> CsvManifest:
     return CsvManifest(params, task, labels)
 
 
-ENTRY = DataEntry(Params, ("classify", "segment"), _open)
+def recognise(listing: Listing) -> Sighting | None:
+    """A table with the columns image, and label or mask."""
+    found = []
+    for name in listing.sample(listing.matching("*.csv"), 10):
+        head, *rows = read_table(listing.path(name)) or [[]]
+        names = [column.strip() for column in head]
+        if "image" in names and ({"label", "mask"} & set(names)) and not {"x0", "xmin", "x1", "x"} & set(names):
+            found.append((name, names, rows))
+    if len(found) != 1:
+        return None
+    ((name, names, rows),) = found
+    why = f"{name}: a table of {len(rows)} images"
+    if "label" in names:
+        labels = {row[names.index("label")].strip() for row in rows if len(row) == len(names)}
+        return Sighting(("classify",), tuple(sorted(labels)), why, root=listing.path(name))
+    return Sighting(("segment",), ("object",), why, root=listing.path(name))
+
+
+ENTRY = DataEntry(Params, ("classify", "segment"), _open, recognise=recognise)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from xml.etree import ElementTree
 
 import numpy as np
@@ -21,6 +22,7 @@ from medzoo.data.annotated import (
 from medzoo.data.annotation_files import Pictures, read_xml
 from medzoo.data.dataset import DataEntry, Note, Part
 from medzoo.data.picture_size import stated_size
+from medzoo.data.sighting import Listing, Sighting
 from medzoo.errors import UserError
 from medzoo.types import Array
 
@@ -114,4 +116,28 @@ def _number(entry: ElementTree.Element, name: str, place: str, where: str, *, de
         raise UserError(f"{place}: {name} is {text!r}", where, "write a number") from None
 
 
-ENTRY = DataEntry(Params, ("detect", "segment"), Cvat, image="picture")
+def recognise(listing: Listing) -> Sighting | None:
+    """An XML file whose root is <annotations>."""
+    found = []
+    for name in listing.sample(listing.matching("*.xml"), 5):
+        with suppress(UserError):
+            root = read_xml(listing.path(name), what="XML")
+            if root.tag == "annotations":
+                found.append((name, root))
+    if not found:
+        return None
+    if len(found) > 1:
+        files = ", ".join(name for name, _ in found)
+        raise UserError(f"has several annotation files of CVAT: {files}", str(listing.root), "name one of them")
+    ((name, root),) = found
+    shapes = [child for entry in root.findall("image") for child in entry if child.tag in _SHAPES]
+    labels = tuple(sorted({child.get("label", "") for child in shapes} - {""}))
+    outlined = bool(shapes) and all(child.tag != "box" for child in shapes)
+    why = f"{name} of CVAT: {len(shapes)} shapes of {len(labels)} labels"
+    path = listing.path(name)
+    return Sighting(
+        ("detect", "segment") if outlined else ("detect",), labels, why, {"annotations": path.name}, path.parent
+    )
+
+
+ENTRY = DataEntry(Params, ("detect", "segment"), Cvat, image="picture", recognise=recognise)

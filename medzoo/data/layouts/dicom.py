@@ -14,10 +14,12 @@ import numpy as np
 from pydantic import Field
 
 from medzoo.data.dataset import DataEntry, DataParams, Item, Note, Sample
+from medzoo.data.sighting import Listing, Sighting
 from medzoo.errors import UserError
 from medzoo.io.dicom.headers import Header, read_dataset
 from medzoo.io.dicom.label_objects import is_label_object, read_label_object, referenced_uids, structure_names
 from medzoo.io.dicom.read import all_headers, read_headers
+from medzoo.io.formats import format_of
 from medzoo.types import Array, Image
 
 _NAMED = 5  # structures that an error or note names
@@ -188,4 +190,19 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + (", ..." if len(names) > _NAMED else "")
 
 
-ENTRY = DataEntry(Params, ("segment",), Dicom, image="scan")
+def recognise(listing: Listing) -> Sighting | None:
+    """DICOM files with a SEG or an RTSTRUCT among them."""
+    started = listing.sample([n for n in listing.files if format_of(n) in ("dicom", None)], 20)
+    if not any(listing.path(n).open("rb").read(132)[128:] == b"DICM" for n in started):
+        return None
+    headers = all_headers(listing.root)
+    objects = [one for one in headers if is_label_object(one.head)]
+    if not objects:
+        return None
+    names = {name for one in objects for name in structure_names(one.head)}
+    modality = next((str(one.head.get("Modality")) for one in headers if not is_label_object(one.head)), None)
+    why = f"{len(headers) - len(objects)} DICOM images with {len(objects)} SEG or RTSTRUCT of {len(names)} structures"
+    return Sighting(("segment",), tuple(sorted(names)), why, modality=modality)
+
+
+ENTRY = DataEntry(Params, ("segment",), Dicom, image="scan", recognise=recognise)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import get_args
 
 from medzoo.data.audit.groups import NearGroups, near_duplicate_groups
 from medzoo.data.dataset import DataEntry, DataParams, Item, Part, Sample
 from medzoo.data.file_names import is_hidden
+from medzoo.data.sighting import IMAGE_FOLDERS, MASK_FOLDERS, Listing, Sighting, pair_masks
 from medzoo.errors import UserError
 from medzoo.io import read_image
 from medzoo.io.formats import is_image_file
@@ -89,4 +91,29 @@ def _open(params: Params, task: str, labels: Sequence[str]) -> ImageFolder:
     return ImageFolder(params, labels)
 
 
-ENTRY = DataEntry(Params, ("classify",), _open, image="picture")
+def recognise(listing: Listing) -> Sighting | None:
+    """Folders of pictures, one a class, and no masks among them."""
+    tops = [PurePosixPath(name).parts for name in listing.pictures]
+    given = {parts[0] for parts in tops if len(parts) > 2} & set(get_args(Part))
+    depth = 1 if given else 0
+    if given and {parts[0] for parts in tops} != given:
+        return None
+    if any(len(parts) < depth + 2 for parts in tops) or len(listing.pictures) < 0.8 * len(listing.files):
+        return None
+    classes = Counter(parts[depth] for parts in tops)
+    roles = {name.lower() for name in classes} & {
+        *MASK_FOLDERS,
+        *IMAGE_FOLDERS,
+        "train",
+        "val",
+        "valid",
+        "validation",
+        "test",
+    }
+    if len(classes) < 2 or roles or pair_masks(listing.pictures) is not None:
+        return None
+    shown = ", ".join(f"{name} {count}" for name, count in sorted(classes.items())[:6])
+    return Sighting(("classify",), tuple(sorted(classes)), f"a folder a class: {shown}")
+
+
+ENTRY = DataEntry(Params, ("classify",), _open, image="picture", recognise=recognise)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from pydantic import Field
@@ -14,6 +14,7 @@ from medzoo.data.dataset import DataEntry, DataParams, Item, Note, Sample
 from medzoo.data.file_names import is_hidden
 from medzoo.data.instances import MOST, stack_layers
 from medzoo.data.objects import checked_objects
+from medzoo.data.sighting import Listing, Sighting, mask_kind, pair_masks
 from medzoo.errors import UserError
 from medzoo.imaging.grey import luma
 from medzoo.io import read_image, read_labels
@@ -184,4 +185,18 @@ def _open(params: Params, task: str, labels: Sequence[str]) -> Instances:
     return Instances(params, labels)
 
 
-ENTRY = DataEntry(Params, ("detect",), _open, image="picture or scan")
+def recognise(listing: Listing) -> Sighting | None:
+    """Images and label maps of numbered objects in parallel folders."""
+    names = listing.pictures or listing.volumes
+    pairs = pair_masks(names)
+    if pairs is None or pairs.of_class or pairs.channels or mask_kind(listing, pairs) != "instances":
+        return None
+    folders = [PurePosixPath(pattern).parent.as_posix() for pattern in (pairs.image, pairs.mask)]
+    if "{" in "".join(folders) or stem(pairs.image) != stem(pairs.mask):
+        return None
+    params = {} if folders == ["images", "labels"] else {"images": folders[0], "labels": folders[1]}
+    why = f"{len(pairs.pairs)} label maps of numbered objects in {folders[1]}"
+    return Sighting(("detect",), ("object",), why, params)
+
+
+ENTRY = DataEntry(Params, ("detect",), _open, image="picture or scan", recognise=recognise)

@@ -20,6 +20,7 @@ from medzoo.data.annotated import (
 from medzoo.data.annotation_files import Pictures, read_json
 from medzoo.data.dataset import DataEntry, Note
 from medzoo.data.picture_size import Size, stated_size
+from medzoo.data.sighting import Listing, Sighting
 from medzoo.errors import UserError
 from medzoo.io.brush_lengths import decode_brush
 from medzoo.types import Array
@@ -154,4 +155,31 @@ def _of_size(mask: Array, shape: tuple[int, int], where: str) -> Array:
     return mask
 
 
-ENTRY = DataEntry(Params, ("detect", "segment"), LabelStudio, image="picture")
+def recognise(listing: Listing) -> Sighting | None:
+    """A JSON list of tasks with data and annotations."""
+    found = [name for name in listing.sample(listing.matching("*.json"), 5) if _is_export(listing.json(name))]
+    if not found:
+        return None
+    if len(found) > 1:
+        raise UserError(f"has several exports: {', '.join(found)}", str(listing.root), "name one of them")
+    shapes = [
+        shape
+        for task in listing.json(found[0])
+        for annotation in task.get("annotations") or []
+        for shape in _shapes(list(annotation.get("result") or []), found[0])[0]
+    ]
+    labels = tuple(sorted({shape.label for shape in shapes}))
+    outlined = bool(shapes) and all(shape.outlined for shape in shapes)
+    why = f"{found[0]} of Label Studio: {len(shapes)} shapes of {len(labels)} labels"
+    path = listing.path(found[0])
+    return Sighting(
+        ("detect", "segment") if outlined else ("detect",), labels, why, {"annotations": path.name}, path.parent
+    )
+
+
+def _is_export(document: Any) -> bool:
+    rows = document if isinstance(document, list) else []
+    return bool(rows) and all(isinstance(row, dict) and "data" in row and "annotations" in row for row in rows)
+
+
+ENTRY = DataEntry(Params, ("detect", "segment"), LabelStudio, image="picture", recognise=recognise)

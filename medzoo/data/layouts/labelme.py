@@ -15,6 +15,7 @@ from medzoo.data.annotation_files import read_json
 from medzoo.data.dataset import DataEntry, Note
 from medzoo.data.file_names import is_hidden
 from medzoo.data.picture_size import stated_size
+from medzoo.data.sighting import Listing, Sighting
 from medzoo.errors import UserError
 from medzoo.io.formats import is_image_file
 from medzoo.types import Array
@@ -87,8 +88,7 @@ class LabelMe(AnnotatedPictures):
 def labelme_document(path: Path) -> Any:
     """The JSON of a LabelMe file; None for another JSON file. Raises UserError for text that is no JSON."""
     document = read_json(path)
-    mine = isinstance(document, dict) and isinstance(document.get("shapes"), list)
-    return document if mine and ("imagePath" in document or "imageData" in document) else None
+    return document if _is_labelme(document) else None
 
 
 def glob_safe(name: str) -> str:
@@ -152,4 +152,22 @@ def _together(shapes: list[Shape]) -> Shape:
     return Shape(first.label, first.place, box=(low[0], low[1], high[0], high[1]))
 
 
-ENTRY = DataEntry(AnnotatedParams, ("detect", "segment"), LabelMe, image="picture")
+def recognise(listing: Listing) -> Sighting | None:
+    """JSON files with shapes and an imagePath, one a picture."""
+    names = listing.matching("*.json")
+    if not any(_is_labelme(listing.json(name)) for name in listing.sample(names, 5)):
+        return None
+    documents = [document for name in names if _is_labelme(document := labelme_document(listing.path(name)))]
+    rows = [row for one in documents for row in one["shapes"] if row.get("shape_type") not in _LINES]
+    labels = tuple(sorted({str(row.get("label")) for row in rows}))
+    outlined = bool(rows) and all(row.get("shape_type") in ("polygon", "circle", "mask") for row in rows)
+    why = f"{len(documents)} LabelMe files with {len(rows)} shapes of {len(labels)} labels"
+    return Sighting(("detect", "segment") if outlined else ("detect",), labels, why)
+
+
+def _is_labelme(document: Any) -> bool:
+    mine = isinstance(document, dict) and isinstance(document.get("shapes"), list)
+    return mine and ("imagePath" in document or "imageData" in document)
+
+
+ENTRY = DataEntry(AnnotatedParams, ("detect", "segment"), LabelMe, image="picture", recognise=recognise)

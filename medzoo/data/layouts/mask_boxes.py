@@ -15,6 +15,7 @@ from medzoo.data.dataset import DataEntry, DataParams, Item, Objects, Sample
 from medzoo.data.file_names import check_placeholders, fill_pattern, match_files
 from medzoo.data.instances import stack_layers
 from medzoo.data.objects import checked_objects, component_boxes, component_parts
+from medzoo.data.sighting import Listing, Sighting, mask_kind, pair_masks
 from medzoo.errors import UserError
 from medzoo.io import read_image, read_labels
 from medzoo.types import Array
@@ -116,4 +117,13 @@ def _open(params: Params, task: str, labels: Sequence[str]) -> MaskBoxes:
     return MaskBoxes(params, labels)
 
 
-ENTRY = DataEntry(Params, ("detect",), _open, image="picture or scan")
+def recognise(listing: Listing) -> Sighting | None:
+    """As picture-masks: masks whose connected parts are the objects."""
+    pairs = pair_masks(listing.pictures)
+    if pairs is None or pairs.of_class or pairs.channels or mask_kind(listing, pairs) != "binary":
+        return None
+    why = f"the connected parts of {len(pairs.pairs)} masks are objects"
+    return Sighting(("detect",), ("object",), why, {"image": pairs.image, "mask": pairs.mask})
+
+
+ENTRY = DataEntry(Params, ("detect",), _open, image="picture or scan", recognise=recognise)

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from medzoo.data.dataset import DataEntry, Item, Sample
 from medzoo.data.file_names import distinct_names, refuse_hidden
-from medzoo.data.volumes import DatasetJson, DatasetJsonParams, file_inside
+from medzoo.data.sighting import Listing, Sighting
+from medzoo.data.volumes import DatasetJson, DatasetJsonParams, described, file_inside
 from medzoo.errors import UserError
 from medzoo.io.read import read_image
 from medzoo.io.sequences import read_stacked
@@ -56,4 +58,15 @@ def _file_stem(path: Path) -> str:
     return path.name.removesuffix(".gz").removesuffix(".nii")
 
 
-ENTRY = DataEntry(params=DatasetJsonParams, tasks=("segment",), open=Msd, image="scan")
+def recognise(listing: Listing) -> Sighting | None:
+    """A dataset.json with a list of training pairs."""
+    return described(
+        listing, lambda document: isinstance(document.get("training"), list) and _pairs(document["training"])
+    )
+
+
+def _pairs(rows: list[Any]) -> bool:
+    return bool(rows) and all(isinstance(row, dict) and {"image", "label"} <= set(row) for row in rows)
+
+
+ENTRY = DataEntry(params=DatasetJsonParams, tasks=("segment",), open=Msd, image="scan", recognise=recognise)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -14,6 +14,7 @@ from pydantic import Field
 from medzoo.data.dataset import DataEntry, DataParams, Item, Objects, Sample
 from medzoo.data.file_names import check_placeholders, fill_pattern, match_files
 from medzoo.data.objects import checked_objects, component_boxes
+from medzoo.data.sighting import Listing, Sighting, mask_kind, pair_masks
 from medzoo.data.volumes import Values, check_values, index_labels, slab_slices
 from medzoo.errors import UserError
 from medzoo.io import read_image, read_labels
@@ -142,4 +143,21 @@ def _open(params: Params, task: str, labels: Sequence[str]) -> NiftiPairs:
     return NiftiPairs(params, task, labels)
 
 
-ENTRY = DataEntry(Params, ("segment", "detect"), _open, image="scan")
+def recognise(listing: Listing) -> Sighting | None:
+    """Volumes with label maps in parallel folders, or beside them."""
+    if "dataset.json" in listing.file_set or "dataset_description.json" in listing.file_set:
+        return None
+    pairs = pair_masks(listing.volumes)
+    if pairs is None or pairs.of_class:
+        return None
+    kind = mask_kind(listing, pairs)
+    labels = tuple(f"class-{value}" for value in kind) if isinstance(kind, tuple) else ("object",)
+    params: dict[str, Any] = {"image": pairs.image, "label": pairs.mask}
+    params |= {"channels": list(pairs.channels)} if pairs.channels else {}
+    if isinstance(kind, tuple) and kind != tuple(range(1, len(kind) + 1)):
+        params["values"] = {label: [value] for label, value in zip(labels, kind, strict=True)}
+    tasks = ("segment", "detect") if kind == "binary" else ("segment",)
+    return Sighting(tasks, labels, f"{len(pairs.pairs)} volumes with label maps such as {pairs.pairs[0][1]}", params)
+
+
+ENTRY = DataEntry(Params, ("segment", "detect"), _open, image="scan", recognise=recognise)

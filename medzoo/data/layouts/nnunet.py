@@ -13,7 +13,8 @@ import numpy as np
 
 from medzoo.data.dataset import DataEntry, Item, Sample
 from medzoo.data.file_names import is_hidden
-from medzoo.data.volumes import DatasetJson, DatasetJsonParams
+from medzoo.data.sighting import Listing, Sighting
+from medzoo.data.volumes import DatasetJson, DatasetJsonParams, described
 from medzoo.errors import UserError
 from medzoo.io import read_image
 from medzoo.io.formats import format_of
@@ -72,4 +73,12 @@ class Nnunet(DatasetJson):
         return self.labelled(item, image)
 
 
-ENTRY = DataEntry(params=DatasetJsonParams, tasks=("segment",), open=Nnunet, image="scan")
+def recognise(listing: Listing) -> Sighting | None:
+    """A dataset.json that names channels, and cases numbered by channel."""
+    numbered = any("_0000." in name for name in listing.matching("*imagestr/*"))
+    return described(
+        listing, lambda document: numbered and bool(document.get("channel_names") or document.get("modality"))
+    )
+
+
+ENTRY = DataEntry(params=DatasetJsonParams, tasks=("segment",), open=Nnunet, image="scan", recognise=recognise)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -12,6 +13,7 @@ from pydantic import Field, model_validator
 from medzoo.data.audit.groups import NearGroups, near_duplicate_groups
 from medzoo.data.dataset import DataEntry, DataParams, Item, Note, Sample
 from medzoo.data.file_names import check_placeholders, fill_pattern, match_files
+from medzoo.data.sighting import Listing, Sighting, mask_kind, pair_masks
 from medzoo.data.volumes import Values, check_values, index_labels
 from medzoo.errors import UserError
 from medzoo.io import read_image, read_labels
@@ -137,4 +139,26 @@ def _open(params: Params, task: str, labels: Sequence[str]) -> PictureMasks:
     return PictureMasks(params, labels)
 
 
-ENTRY = DataEntry(Params, ("segment",), _open, image="picture")
+def recognise(listing: Listing) -> Sighting | None:
+    """Pictures with masks in parallel folders, or beside them: one each, or one a label."""
+    pairs = pair_masks(listing.pictures)
+    if pairs is None or pairs.channels:
+        return None
+    if pairs.of_class:
+        why = f"a folder of masks for each of {', '.join(pairs.of_class)}"
+        return Sighting(("segment",), tuple(pairs.of_class), why, {"image": pairs.image, "masks": dict(pairs.of_class)})
+    kind = mask_kind(listing, pairs)
+    if kind == "instances":
+        return None
+    params: dict[str, Any] = {"image": pairs.image, "mask": pairs.mask}
+    named = {mask for _, mask in pairs.pairs}
+    bare = [n for n in listing.pictures if n not in named and n not in {image for image, _ in pairs.pairs}]
+    params |= {"empty": True} if bare else {}
+    labels = tuple(f"class-{value}" for value in kind) if isinstance(kind, tuple) else ("object",)
+    if isinstance(kind, tuple) and kind != tuple(range(1, len(kind) + 1)):
+        params["values"] = {label: [value] for label, value in zip(labels, kind, strict=True)}
+    without = f"; {len(bare)} pictures have none, and show nothing" if bare else ""
+    return Sighting(("segment",), labels, f"{len(pairs.pairs)} masks such as {pairs.pairs[0][1]}{without}", params)
+
+
+ENTRY = DataEntry(Params, ("segment",), _open, image="picture", recognise=recognise)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,14 @@ from medzoo.data.annotated import Annotated, AnnotatedParams, AnnotatedPictures,
 from medzoo.data.annotation_files import read_json
 from medzoo.data.dataset import DataEntry, Item, Note, Sample
 from medzoo.data.file_names import is_hidden
+from medzoo.data.sighting import Listing, Sighting
 from medzoo.errors import UserError
 from medzoo.io.formats import FORMATS, suffix
 from medzoo.io.slide import SLIDES, open_slide
 from medzoo.types import Array, Image
 
 _SUFFIXES = {ending for f in FORMATS if f.name == "picture" for ending in f.suffixes} | set(SLIDES)
+_LARGE = 200 << 20  # bytes of a file that is cut into tiles
 _LEAST = 0.05  # share of a shape that a tile must hold to show it
 
 
@@ -154,4 +156,26 @@ def _inside(corners: Array, region: Shape, scale: float) -> bool:
     return bool((odd % 2 == 1).all())
 
 
-ENTRY = DataEntry(Params, ("detect", "segment"), QuPath, image="picture or slide")
+def recognise(listing: Listing) -> Sighting | None:
+    """GeoJSON files of features."""
+    names = listing.matching("*.geojson")
+    found = [features for name in names if (features := geojson_features(listing.path(name))) is not None]
+    if not found:
+        return None
+    named = [(row.get("properties") or {}).get("classification") for features in found for row in features]
+    labels = sorted({str(one.get("name") if isinstance(one, dict) else one) for one in named if one})
+    params: dict[str, Any] = {} if all(named) else {"unclassified": labels[0] if len(labels) == 1 else "object"}
+    labels += [params["unclassified"]] if params and params["unclassified"] not in labels else []
+    slides = [
+        n
+        for n in listing.files
+        if PurePosixPath(n).suffix.lower() in SLIDES and listing.path(n).stat().st_size > _LARGE
+    ]
+    why = f"{len(found)} GeoJSON files of {len(labels)} classes"
+    if slides:
+        params["tile"] = 512
+        why += f"; {len(slides)} slides are too large to be read whole, and cut into tiles"
+    return Sighting(("detect", "segment"), tuple(labels), why, params)
+
+
+ENTRY = DataEntry(Params, ("detect", "segment"), QuPath, image="picture or slide", recognise=recognise)

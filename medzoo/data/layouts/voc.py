@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path, PureWindowsPath
-from typing import get_args
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, get_args
 from xml.etree import ElementTree
 
 import numpy as np
@@ -19,6 +19,7 @@ from medzoo.data.dataset import DataEntry, DataParams, IgnoredObjects, Item, Not
 from medzoo.data.file_names import is_hidden
 from medzoo.data.objects import checked_objects
 from medzoo.data.picture_size import PIXELS, Pixels, Size, on_picture, stated_size
+from medzoo.data.sighting import Listing, Sighting
 from medzoo.errors import UserError
 from medzoo.io import read_image
 from medzoo.io.formats import FORMATS, stem, suffix
@@ -32,6 +33,8 @@ class Params(DataParams):
     """Parameters of `voc`: the folder, and the objects and boxes that are read."""
 
     root: Path = Field(description="folder that holds Annotations/ and JPEGImages/")
+    images: str = Field(default="JPEGImages", description="folder of the pictures below the root")
+    annotations: str = Field(default="Annotations", description="folder of the XML files below the root")
     clip: bool = Field(
         default=False, description="cut boxes to the image instead of refusing; drop those that are then empty"
     )
@@ -87,7 +90,7 @@ class Voc:
     @cached_property
     def images(self) -> dict[str, Path]:
         """Image path by the stem that its annotation shares. Raises UserError for two images of one stem."""
-        folder = self.root / "JPEGImages"
+        folder = self.root / self.params.images
         found: dict[str, Path] = {}
         for path in sorted(folder.glob("*")):
             if suffix(path) not in _SUFFIXES or is_hidden(path.name):
@@ -118,7 +121,7 @@ class Voc:
         for name, image in self.images.items():
             if parts is not None and name not in parts:
                 continue
-            annotation = self.root / "Annotations" / f"{name}.xml"
+            annotation = self.root / self.params.annotations / f"{name}.xml"
             if not annotation.is_file():
                 raise UserError("has no annotation", str(image), f"{annotation.name} is missing")
             groups = NearGroups({"image": name}, name, lambda: self.near_duplicates)
@@ -132,12 +135,13 @@ class Voc:
         if self.sets.parts is not None:
             unlisted = [path.name for name, path in self.images.items() if name not in self.sets.parts]
             notes += _note(unlisted, "is in no set of ImageSets/Main and left out", "are in no set and left out")
-        annotated = sorted((self.root / "Annotations").glob("*.xml"))
+        annotated = sorted((self.root / self.params.annotations).glob("*.xml"))
         alone = [path.name for path in annotated if not is_hidden(path.name) and path.stem not in self.images]
         notes += _note(alone, "is an annotation without an image", "are annotations without an image")
-        others = sorted(p.name for p in (self.root / "JPEGImages").iterdir() if suffix(p) not in _SUFFIXES)
-        others = [name for name in others if not is_hidden(name)]
-        notes += _note(others, "in JPEGImages is of no format that is read", "in JPEGImages are of no format read")
+        folder = self.params.images
+        others = sorted(p.name for p in (self.root / folder).iterdir() if suffix(p) not in _SUFFIXES and p.is_file())
+        others = [name for name in others if not is_hidden(name) and not name.endswith(".xml")]
+        notes += _note(others, f"in {folder} is of no format that is read", f"in {folder} are of no format read")
         return notes
 
     def _named_sets(self) -> _Sets:
@@ -295,4 +299,44 @@ def _open(params: Params, task: str, labels: Sequence[str]) -> Voc:
     return Voc(params, labels)
 
 
-ENTRY = DataEntry(Params, ("detect",), _open, image="picture")
+def recognise(listing: Listing) -> Sighting | None:
+    """XML files whose root is <annotation>, one a picture, in Annotations, elsewhere, or beside the pictures."""
+    names = listing.matching("*.xml")
+    if not any(_is_voc(listing.path(name)) for name in listing.sample(names, 3)):
+        return None
+    stems: dict[str, set[str]] = {}
+    for name in listing.pictures:
+        stems.setdefault(stem(name), set()).add(PurePosixPath(name).parent.as_posix())
+    folders = {PurePosixPath(name).parent.as_posix() for name in names}
+    images = [stems[stem(name)] for name in names if stem(name) in stems]
+    common = set.intersection(*images) if images else set()
+    if len(folders) != 1 or not common:
+        have = (
+            f"{len(folders)} folders of XML files" if len(folders) > 1 else "pictures of other names than its XML files"
+        )
+        raise UserError(f"looks like Pascal VOC, but has {have}", str(listing.root), "name the folder of one set")
+    folder, place = folders.pop(), sorted(common)[0]
+    labels = {
+        label.text.strip()
+        for n in names
+        for label in read_xml(listing.path(n), what="XML").iterfind("object/name")
+        if label.text
+    }
+    params: dict[str, Any] = {"clip": True}
+    inner = PurePosixPath(folder).parent.as_posix()
+    root = listing.root
+    if PurePosixPath(folder).name == "Annotations" and place == (PurePosixPath(inner) / "JPEGImages").as_posix():
+        root = listing.path(inner)
+    else:
+        params |= {"annotations": folder, "images": place}
+    return Sighting(("detect",), tuple(sorted(labels)), f"Pascal VOC: {len(names)} XML files in {folder}", params, root)
+
+
+def _is_voc(path: Path) -> bool:
+    try:
+        return read_xml(path, what="XML").tag == "annotation"
+    except UserError:
+        return False
+
+
+ENTRY = DataEntry(Params, ("detect",), _open, image="picture", recognise=recognise)

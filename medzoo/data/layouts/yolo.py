@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from pydantic import Field
 from medzoo.data.annotated import Annotated, AnnotatedParams, AnnotatedPictures, Shape, ring
 from medzoo.data.dataset import DataEntry, Note, Part
 from medzoo.data.file_names import is_hidden
+from medzoo.data.sighting import Listing, Sighting
 from medzoo.errors import UserError
 from medzoo.io.formats import FORMATS, suffix
 
@@ -250,4 +251,42 @@ def _below(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
-ENTRY = DataEntry(Params, ("detect", "segment"), Yolo, image="picture")
+def recognise(listing: Listing) -> Sighting | None:
+    """A data.yaml with names, or text files of numbers beside pictures."""
+    yamls = [n for n in listing.matching("*.yaml", "*.yml") if "names" in _yaml(listing.path(n))]
+    yamls = [n for n in yamls if n.count("/") == min(one.count("/") for one in yamls)]
+    described = yamls[0] if len(yamls) == 1 else None
+    root = listing.path(described).parent if described else listing.root
+    texts = [n for n in listing.files if n.endswith(".txt") and ("labels/" in f"/{n}" or _has_picture(listing, n))]
+    rows = [row for n in listing.sample(texts) for row in listing.path(n).read_text(errors="replace").splitlines()]
+    numbers = [row.split() for row in rows if row.strip()]
+    lines = [row for row in numbers if len(row) >= 5 and all(_is_number(value) for value in row)]
+    if not lines or len(lines) < 0.9 * len(numbers):
+        return None
+    if len(yamls) > 1:
+        files = ", ".join(yamls[:3])
+        raise UserError(
+            f"has several descriptions: {files}", str(listing.root), "name one of them in place of the folder"
+        )
+    params: dict[str, Any] = {} if described is None else {"description": PurePosixPath(described).name}
+    names = Yolo(Params(root=root, **params), "detect", ()).names
+    polygons = sum(len(row) > 6 for row in lines)
+    outlined = polygons > 0.9 * len(lines)
+    what = "polygons" if outlined else "boxes"
+    why = f"{described or 'text files beside pictures'}: {len(names)} classes, {len(texts)} text files of {what}"
+    return Sighting(("detect", "segment") if outlined else ("detect",), names, why, params, root)
+
+
+def _has_picture(listing: Listing, name: str) -> bool:
+    return any(f"{name.removesuffix('.txt')}{ending}" in listing.file_set for ending in _SUFFIXES)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+ENTRY = DataEntry(Params, ("detect", "segment"), Yolo, image="picture", recognise=recognise)

@@ -14,6 +14,7 @@ from medzoo.data.audit.groups import NearGroups, near_duplicate_groups
 from medzoo.data.dataset import DataEntry, DataParams, Item, Objects, Sample
 from medzoo.data.instances import stack_layers
 from medzoo.data.objects import checked_objects, component_parts, mask_box
+from medzoo.data.sighting import Listing, Sighting
 from medzoo.errors import EmptyMaskError, UserError
 from medzoo.io import read_image, read_labels
 from medzoo.types import Array
@@ -134,4 +135,15 @@ def _open(params: Params, task: str, labels: Sequence[str]) -> BusBra:
     return BusBra(params, task, labels)
 
 
-ENTRY = DataEntry(Params, ("classify", "segment", "detect"), _open, image="breast ultrasound picture")
+def recognise(listing: Listing) -> Sighting | None:
+    """The set's own bus_data.csv."""
+    if "bus_data.csv" not in listing.file_set:
+        return None
+    return Sighting(
+        ("classify", "segment", "detect"), ("benign", "malignant"), "the BUS-BRA set: bus_data.csv", objects=("lesion",)
+    )
+
+
+ENTRY = DataEntry(
+    Params, ("classify", "segment", "detect"), _open, image="breast ultrasound picture", recognise=recognise
+)

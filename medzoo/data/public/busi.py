@@ -16,6 +16,7 @@ from medzoo.data.dataset import DataEntry, DataParams, Item, Objects, Sample
 from medzoo.data.file_names import is_hidden
 from medzoo.data.instances import stack_layers
 from medzoo.data.objects import checked_objects, component_parts, mask_box
+from medzoo.data.sighting import Listing, Sighting
 from medzoo.errors import EmptyMaskError, UserError
 from medzoo.io import read_image, read_labels
 from medzoo.types import Array
@@ -149,4 +150,21 @@ def _open(params: Params, task: str, labels: Sequence[str]) -> Busi:
     return Busi(params, task, labels)
 
 
-ENTRY = DataEntry(Params, ("classify", "segment", "detect"), _open, image="breast ultrasound picture")
+def recognise(listing: Listing) -> Sighting | None:
+    """The set's own names: benign/benign (1).png with benign/benign (1)_mask.png."""
+    named = [name for name in listing.pictures if re.fullmatch(r"(benign|malignant|normal)/\1 \(\d+\)\.png", name)]
+    masks = [name for name in listing.pictures if name.endswith("_mask.png")]
+    if len(named) < 10 or not masks:
+        return None
+    labels = tuple(sorted({name.partition("/")[0] for name in named}))
+    return Sighting(
+        ("classify", "segment", "detect"),
+        labels,
+        f"the BUSI set: {len(named)} pictures with masks",
+        objects=("lesion",),
+    )
+
+
+ENTRY = DataEntry(
+    Params, ("classify", "segment", "detect"), _open, image="breast ultrasound picture", recognise=recognise
+)

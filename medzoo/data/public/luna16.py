@@ -16,6 +16,7 @@ from medzoo.data.annotation_files import read_table
 from medzoo.data.dataset import DataEntry, DataParams, Item, Note, Sample
 from medzoo.data.file_names import is_hidden
 from medzoo.data.objects import checked_objects
+from medzoo.data.sighting import Listing, Sighting
 from medzoo.errors import UserError
 from medzoo.io import read_image
 from medzoo.types import Array, Image
@@ -127,4 +128,13 @@ def _open(params: Params, task: str, labels: Sequence[str]) -> Luna16:
     return Luna16(params, labels)
 
 
-ENTRY = DataEntry(Params, ("detect",), _open, image="chest CT")
+def recognise(listing: Listing) -> Sighting | None:
+    """MetaImages with a table of centres and diameters."""
+    tables = [n for n in listing.matching("*.csv") if set(_COLUMNS) <= set((read_table(listing.path(n)) or [[]])[0])]
+    if len(tables) != 1 or not any(name.endswith((".mhd", ".mha")) for name in listing.files):
+        return None
+    why = f"{tables[0]} with the centres and diameters of nodules"
+    return Sighting(("detect",), ("nodule",), why, {"table": tables[0]}, modality="CT")
+
+
+ENTRY = DataEntry(Params, ("detect",), _open, image="chest CT", recognise=recognise)

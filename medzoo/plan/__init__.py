@@ -1,0 +1,1 @@
+"""A folder to a recipe: the layout recognised, its fingerprint, and a choice for each field with its reason."""
