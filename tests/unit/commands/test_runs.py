@@ -65,7 +65,7 @@ def trained(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_second_run_into_a_folder_is_refused_while_the_first_goes_on(recipe: Path, tmp_path: Path) -> None:
-    with lock_run(tmp_path), pytest.raises(UserError, match=rf"another training is running .*process {os.getpid()}"):
+    with lock_run(tmp_path), pytest.raises(UserError, match=rf"another training is writing .*process {os.getpid()}"):
         train(recipe, out=tmp_path, console=QUIET)
     with lock_run(tmp_path):  # let go of, as the system does when a process ends
         pass
@@ -188,7 +188,7 @@ def test_the_weights_that_a_training_starts_from_are_known_by_their_digest(recip
             digest = hashlib.sha256(start.read_bytes()).hexdigest()
             assert run.manifest["model"]["started_from"] == {"name": str(start), "sha256": digest}
             assert (
-                f"Started from the weights `{start}` (SHA-256 `{digest[:16]}`)"
+                f"Initialised with the weights `{start}` (SHA-256 `{digest[:16]}`)"
                 in (run.folder / "README.md").read_text()
             )
     with pytest.raises(UserError, match=f"other weights to start from: {digest[:12]}, now "):

@@ -73,7 +73,7 @@ def test_allowed_leaks_are_on_the_card(recipe: Path, tmp_path: Path) -> None:
 
 def test_the_folder_carries_the_split_and_evaluate_holds_the_data_to_it(recipe: Path, tmp_path: Path) -> None:
     run = train(recipe, out=tmp_path / "model")
-    assert "none, and no near-duplicate of one, is on two sides" in (run.folder / "README.md").read_text()
+    assert "none, and no near-duplicate of one, in two parts" in (run.folder / "README.md").read_text()
     split = Split.read(run.folder / "split.json")
     assert split.digest == run.manifest["split"]["digest"]
     assert len(split.train) == 10

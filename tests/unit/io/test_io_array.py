@@ -70,7 +70,7 @@ def test_blue_green_red_is_turned_round_and_nothing_else(tmp_path: Path) -> None
     assert np.array_equal(
         picture(cv2.imread(str(tmp_path / "rgba.png"), cv2.IMREAD_UNCHANGED), bgr=True), picture(RGBA)
     )
-    with pytest.raises(UserError, match="is a volume, bgr"):
+    with pytest.raises(UserError, match="is a volume, but bgr"):
         from_array(np.ones((4, 5, 6)), bgr=True)
 
 

@@ -127,7 +127,7 @@ def test_a_flipped_byte_is_found_and_the_entry_made_anew(
     entry.write_bytes(bytes(raw))
     monkeypatch.setattr(cache, "_intact", set())  # as another process
     assert np.array_equal(cache.cached_result("key", lambda: array), array)
-    assert "is damaged, it is made anew" in caplog.text
+    assert "is damaged and is computed again" in caplog.text
     caplog.clear()
     monkeypatch.setattr(cache, "_intact", set())
     assert np.array_equal(cache.cached_result("key", lambda: array + 1), array)  # from the disk, sound again

@@ -274,7 +274,12 @@ def test_nrrd_of_bzip2(tmp_path: Path) -> None:
         ((), {"space_directions": "(1,0,0) (0,1,0)"}, RAW, "space directions are not 3"),
         ((), {"dimension": "4"}, RAW, "3 sizes for 4 dimensions"),
         ((), {"dimension": "4", "sizes": "2 2 3 4", "space_directions": ""}, RAW * 2, "4 dimensions"),
-        (("axis mins: 0 0 0", "axis maxs: 4 9 16"), {"space": "", "space_directions": ""}, RAW, "by their ends alone"),
+        (
+            ("axis mins: 0 0 0", "axis maxs: 4 9 16"),
+            {"space": "", "space_directions": ""},
+            RAW,
+            "gives the ends of its axes",
+        ),
         (("line skip: 3",), {}, b"one\n", "ends before the 3 lines"),
         (("byte skip: -1",), {"encoding": "hex"}, RAW.hex().encode(), "does not tell where its data begin"),
         (("byte skip: 40",), {}, RAW, "is truncated"),

@@ -24,4 +24,4 @@ def test_a_flipped_byte_is_found(index: int, place: int, caplog: pytest.LogCaptu
         found = shards.get(number)
         assert (found is None) == (number == index)
         assert found is None or np.array_equal(found, array)
-    assert "came back damaged" in caplog.text
+    assert "is damaged on disk" in caplog.text

@@ -210,7 +210,7 @@ def test_the_sweep_finds_a_rate_that_learns_and_leaves_the_net_as_it_was() -> No
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
     assert 1e-5 < sweep.suggestion < 1e-1
     assert min(sweep.losses) < 0.9 * sweep.losses[0]
-    with pytest.raises(UserError, match="fell at no learning rate"):
+    with pytest.raises(UserError, match="did not fall at any learning rate"):
         find_lr(net, feed, TrainSection(), low=1e-12, high=1e-11, steps=1)
 
 

@@ -206,7 +206,7 @@ def test_a_full_disk_stops_with_the_last_state_kept(tmp_path: Path, monkeypatch:
         flushed(handle)
 
     monkeypatch.setattr(atomic.os, "fsync", full)
-    with pytest.raises(UserError, match=r"No space left on device .*the state before it is kept"):
+    with pytest.raises(UserError, match=r"No space left on device .*the checkpoint before it is kept"):
         run(tmp_path / "cut")
     monkeypatch.undo()
     assert not [path.name for path in (tmp_path / "cut" / "checkpoints").iterdir() if path.name.startswith(".")]
@@ -227,7 +227,9 @@ def test_a_lost_folder_stops_with_the_last_state_kept(tmp_path: Path, monkeypatc
         return made(self, epoch, step, rank=rank, world=world)
 
     monkeypatch.setattr(Stopping, "batch", losing)
-    with pytest.raises(UserError, match=r"checkpoints.* cannot be written: .*the state before it is kept") as caught:
+    with pytest.raises(
+        UserError, match=r"checkpoints.* cannot be written: .*the checkpoint before it is kept"
+    ) as caught:
         run(tmp_path / "cut")
     assert "\n" not in str(caught.value)
     monkeypatch.undo()
