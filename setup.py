@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
+NON_COMMERCIAL = re.compile(r"\bNC\b|non-?commercial", re.IGNORECASE)  # as medzoo.artifact.manifest
 LIMIT = 58_000_000  # bytes of models: with the code, a wheel below 60 MB
 # Who only predicts has no use for these; `medzoo fetch` brings them.
 WITHOUT = ("model.safetensors", "model.fp16.onnx", "model.int8.onnx")
@@ -17,10 +19,12 @@ WITHOUT = ("model.safetensors", "model.fp16.onnx", "model.int8.onnx")
 
 def carried() -> dict[Path, list[str]]:
     """Model folders as long as they fit, members of pipelines first, then those with the smallest files, and what is
-    taken of each."""
+    taken of each. Models for non-commercial use alone stay out."""
     folders, members = {}, set()
     for manifest in ROOT.glob("zoo/*/manifest.json"):
         told = json.loads(manifest.read_text(encoding="utf-8"))
+        if NON_COMMERCIAL.search(told.get("license", "")):
+            continue  # of a wheel for everybody its users may not all use them
         members |= {member["name"] for member in told.get("members", {}).values()}
         names = [*told["files"], "manifest.json", "manifest.sha256"]
         kept = [name for name in names if name not in WITHOUT and not name.endswith(".nii.gz")]

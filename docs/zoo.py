@@ -15,6 +15,7 @@ from typing import Any
 import claim
 
 from medzoo.artifact import ModelFolder
+from medzoo.artifact.manifest import is_non_commercial
 from medzoo.commands.fetch import write_index
 from medzoo.commands.show import describe_evaluation, describe_input
 from medzoo.io.atomic import atomic_write
@@ -36,8 +37,9 @@ def row(manifest: Mapping[str, Any]) -> str:
     shown = [f"{name} {metric_text(figures[name])}" for name in SHOWN if name in figures][:2]
     size = sum(facts["bytes"] for name, facts in manifest["files"].items() if name == "model.onnx") / 1e6
     name = manifest["name"]
+    marked = " (non-commercial)" if is_non_commercial(manifest.get("license", "")) else ""
     return (
-        f"| [{name}](zoo/{name}/README.md) | {describe_input(manifest)} | {describe_evaluation(manifest)} "
+        f"| [{name}](zoo/{name}/README.md){marked} | {describe_input(manifest)} | {describe_evaluation(manifest)} "
         f"| {', '.join(shown)} | {f'{size:.2g}' if size else 'its members'} |"
     )
 

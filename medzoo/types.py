@@ -20,6 +20,8 @@ import numpy.typing as npt
 import scipy  # noqa: F401  (whole, 10 ms, before functions import its parts when they need them: several threads may)
 
 Array = npt.NDArray[Any]
+IGNORED = 255
+"""The label of a pixel that counts in no loss and no metric."""
 
 
 @dataclass(frozen=True, eq=False)

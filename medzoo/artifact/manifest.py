@@ -13,6 +13,8 @@ from medzoo.errors import UserError
 
 MANIFEST = "manifest.json"
 DIGEST = "manifest.sha256"
+NON_COMMERCIAL = re.compile(r"\bNC\b|non-?commercial", re.IGNORECASE)
+"""In the words of a licence; setup.py, which keeps such models out of the wheel, has the same."""
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 _PLAIN = re.compile(rf"{_PART}(/{_PART})*")
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -37,6 +39,11 @@ class Manifest(dict[str, Any]):
 def is_plain_name(name: str) -> bool:
     """Return True if a name in a manifest, index or archive stays inside the folder, on every system."""
     return bool(_PLAIN.fullmatch(name)) and ".." not in name
+
+
+def is_non_commercial(licence: str) -> bool:
+    """Return True if the words of a licence forbid commercial use, as in "CC-BY-NC-SA-4.0"."""
+    return bool(NON_COMMERCIAL.search(licence))
 
 
 def digest_line(raw: bytes) -> bytes:

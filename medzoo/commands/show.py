@@ -10,6 +10,7 @@ from typing import Any
 from medzoo import registry
 from medzoo.artifact import ModelFolder
 from medzoo.artifact.locate import find_model, zoo_models, zoo_recipes
+from medzoo.artifact.manifest import is_non_commercial
 from medzoo.runtime.backends.onnx import read_metadata
 
 
@@ -29,6 +30,7 @@ def list_all() -> dict[str, Any]:
             "figure": metrics[0] if metrics else None,
             "bytes": sum(facts["bytes"] for facts in manifest["files"].values()),
             "license": manifest.get("license", ""),
+            "non_commercial": is_non_commercial(manifest.get("license", "")),
         })  # fmt: skip
     return {
         "models": models,

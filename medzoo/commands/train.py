@@ -290,6 +290,7 @@ def _metadata(recipe: Recipe, net: Any, seen: Sequence[Golden], data: OpenData) 
         calibration=net.calibration,
         bits=16 if highest > 255 else 8,
         values=unusual_range(lowest, highest),
+        phases=net.phases,
         recipe_digest=recipe.digest,
         medzoo=installed_version("medzoo") or "",
     )

@@ -17,10 +17,9 @@ from medzoo.data.dataset import DataParams, Item, Note, Sample
 from medzoo.data.sighting import Listing, Sighting
 from medzoo.errors import UserError
 from medzoo.io.read import read_labels
-from medzoo.types import Array, Image
+from medzoo.types import IGNORED, Array, Image
 
 Values = Mapping[str, tuple[int, ...]]
-IGNORED = 255  # of a target: not learnt from and not scored (medzoo.inputs.volumes, medzoo.metrics.segment)
 
 
 class DatasetJsonParams(DataParams):
@@ -29,6 +28,9 @@ class DatasetJsonParams(DataParams):
     root: Path = Field(description="folder that holds dataset.json, imagesTr and labelsTr")
     values: Values | None = Field(
         None, description="values of the label maps by label of the recipe; else they are found by name"
+    )
+    ignore: tuple[int, ...] = Field(
+        (), description="values of voxels that count in no loss and no metric; a label called ignore is one"
     )
 
 
@@ -52,17 +54,18 @@ class DatasetJson:
         return label_table(self.labels, values_by_label(self.document, self.where), where=self.where)
 
     def labelled(self, item: Item, image: Image) -> Sample:
-        """The image with the item's label map on its grid, as indices of the labels, IGNORED where the dataset says so.
+        """The image with the item's label map on its grid, as indices of the labels, IGNORED where it says so.
 
         Raises UserError.
         """
-        stored = read_labels(item.files["label"], like=image).array[0]
-        ignored = ignored_value(self.document)
-        unscored = stored == ignored if ignored is not None else np.zeros(stored.shape, bool)
-        known = np.where(unscored, 0, stored)
-        target = index_labels(known, self.labels, self.table, where=str(item.files["label"]))
-        target[unscored] = IGNORED
-        return Sample(item, image, target)
+        stored, where = read_labels(item.files["label"], like=image).array[0], str(item.files["label"])
+        return Sample(item, image, index_labels(stored, self.labels, self.table, where=where, ignore=self.ignored))
+
+    @cached_property
+    def ignored(self) -> Sequence[int]:
+        """Values that are not scored: those of the recipe, and that of a label called "ignore" (nnU-Net 2)."""
+        own = ignored_value(self.document)
+        return (*self.params.ignore, *([] if own is None else [own]))
 
     def notes(self) -> Sequence[Note]:
         """What became of the regions of a dataset.json that overlap."""
@@ -94,9 +97,13 @@ def label_table(labels: Sequence[str], named: Mapping[str, Sequence[int]], *, wh
     return table
 
 
-def index_labels(stored: Array, labels: Sequence[str], table: Values, *, where: str) -> Array:
-    """`stored` values as uint8 indices into `labels`. Raises UserError for a value of no label."""
+def index_labels(
+    stored: Array, labels: Sequence[str], table: Values, *, where: str, ignore: Sequence[int] = ()
+) -> Array:
+    """`stored` values as uint8 indices into `labels`, those of `ignore` as IGNORED. Raises UserError for a value of no
+    label."""
     indices = {value: labels.index(label) for label, values in table.items() for value in values}
+    indices |= dict.fromkeys(ignore, IGNORED)
     result = np.zeros(stored.shape, np.uint8)
     for value in np.unique(stored):
         if int(value) not in indices and value != 0:

@@ -10,12 +10,12 @@ from medzoo.data.dataset import Dataset, Item
 from medzoo.runtime.decode.components import keep_components
 from medzoo.runtime.metadata import ComponentRule
 from medzoo.runtime.predictor import Predictor
+from medzoo.types import IGNORED
 
 _VOLUMES = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
 """Least volumes that are tried, mm^3 (pixels of pictures)."""
 _GAIN = 1e-4
 """Mean Dice by which a rule must be better than none, and one with more to it than a simpler one."""
-_IGNORED = 255
 
 
 def choose_rules(
@@ -39,7 +39,7 @@ def choose_rules(
         affine = sample.image.affine
         voxel = 1.0 if affine is None else abs(float(np.linalg.det(affine[:3, :3])))
         mask = predictor.task.prediction(predictor.predict(sample.image), predictor.metadata.labels)
-        scored = truth != _IGNORED
+        scored = truth != IGNORED
         for label in labels:
             real, found = truth == label, mask == label
             free = (mask == 0) | found

@@ -22,6 +22,7 @@ from medzoo.recipe import Recipe
 from medzoo.runtime.backends import Backend
 from medzoo.runtime.predictor import Predictor
 from medzoo.task import task_of
+from medzoo.types import IGNORED
 
 MACHINE, EXPERT = "machine-outline", "expert-outline"
 _RANKED = ("auc", "sensitivity-at-specificity-90")  # metrics that a bare ranking, such as by size, has
@@ -116,7 +117,7 @@ def sample_facts(sample: Sample) -> dict[str, str | float]:
             facts["side_px" if affine is None else "side_mm"] = round(size ** (1 / axes), 2)
         return facts
     region = sample.mask if isinstance(target, int | np.integer) else target
-    inside = int(np.count_nonzero(region)) if region is not None else 0
+    inside = int(np.count_nonzero((region != 0) & (region != IGNORED))) if region is not None else 0
     if inside and affine is not None:
         facts["volume_ml"] = round(inside * abs(float(np.linalg.det(affine[:3, :3]))) / 1000, 3)
     elif inside:

@@ -15,10 +15,10 @@ from medzoo.data.opened import OpenData
 from medzoo.inputs.batches import Batch, generator
 from medzoo.inputs.training_input import Loaders, TrainingInput, brightness_examples
 from medzoo.inputs.volume_loaders import Part, open_volumes
-from medzoo.inputs.volumes import IGNORED, Volume, at_epoch, sample_foreground, sample_places
+from medzoo.inputs.volumes import Volume, at_epoch, sample_foreground, sample_places
 from medzoo.recipe import Recipe
 from medzoo.runtime.metadata import Geometry
-from medzoo.types import Array
+from medzoo.types import IGNORED, Array
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,8 @@ from medzoo.io.mapping import map_of, mapped, release
 from medzoo.preprocess.step import HostStep
 from medzoo.preprocess.steps import apply_steps
 from medzoo.runtime.metadata import Geometry
-from medzoo.types import Array
+from medzoo.types import IGNORED, Array
 
-IGNORED = 255
-"""The label of a pixel that no loss scores."""
 # Places remembered of each class in each scan; balanced drawing needs no more, and memory stays bounded.
 _PLACES = 200_000
 LIMIT = 1 << 30  # bytes of scans that one process holds

@@ -16,13 +16,13 @@ from medzoo.types import Array, Image
 
 
 def write_mask(path: str | Path, mask: Array, like: Image) -> Path:
-    """Write labels (*spatial), 0 to 255, on the grid of `like`; returns the path.
+    """Write labels (*spatial), of several phases (*spatial, T), 0 to 255, on the grid of `like`; returns the path.
 
     A volume becomes uint8 NIfTI (.nii.gz or .nii): of a NIfTI source with its pixdim, qform, sform, codes and units as
     they are stored; a picture an 8-bit grey PNG whose pixel value is the label. Raises UserError naming the path.
     """
     labels = np.ascontiguousarray(mask, np.uint8)
-    if labels.shape != like.shape:
+    if labels.shape[: len(like.shape)] != like.shape or labels.ndim > 4:
         raise ValueError(f"a mask of {labels.shape} for an image of {like.shape}")
     if like.affine is None:
         if suffix(path) != ".png":
@@ -55,7 +55,7 @@ def nifti_header(shape: tuple[int, ...], dtype: Any, like: Image) -> Any:
         return header
     assert like.affine is not None
     header.set_xyzt_units("mm")
-    header.set_zooms(like.spacing)
+    header.set_zooms((*like.spacing, *(1.0,) * (len(shape) - 3)))
     sform, qform = int(like.meta.get("sform_code", 1)), int(like.meta.get("qform_code", 1))
     if sform:
         header.set_sform(like.affine, sform)

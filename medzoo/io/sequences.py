@@ -49,6 +49,24 @@ def read_sequences(source: Any, count: int) -> Image:
     return read_image(source)
 
 
+def read_phases(source: Any) -> Image:
+    """Read one volume (1, I, J, K), or several phases of it as channels (T, I, J, K).
+
+    Several are files joined by commas, or a NIfTI file or nibabel image with four axes, time last. Raises UserError,
+    and OffGridError for phases on different grids.
+    """
+    if isinstance(source, str | os.PathLike):
+        text = os.fspath(source)
+        files = sequence_files(text)
+        if len(files) > 1:
+            return read_channels(files).replace(source=text)
+        if format_of(text) == "nifti" and Path(text).is_file() and len(shape := _opened(text).shape) == 4:
+            return read_image(source) if shape[3] == 1 else read_stacked(text, shape[3])
+    elif len(shape := getattr(source, "shape", ())) == 4 and hasattr(source, "slicer"):
+        return _stacked(source, shape[3], source.get_filename() or "nibabel image")
+    return read_image(source)
+
+
 def read_channels(paths: Sequence[str | Path]) -> Image:
     """Read several volumes on one grid as the channels (C, I, J, K) of an image; its header is the first one's.
 

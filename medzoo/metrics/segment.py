@@ -12,7 +12,7 @@ from medzoo.errors import UserError
 from medzoo.metrics.accumulator import Accumulator, Measure
 from medzoo.metrics.interval import REPLICATES, Statistic, defined_mean, ratio
 from medzoo.metrics.surface import TOLERANCE, compare_masks
-from medzoo.types import Array
+from medzoo.types import IGNORED, Array
 
 _WORDS = {
     "dice": "Dice",
@@ -21,8 +21,10 @@ _WORDS = {
     "assd": "average symmetric surface distance, {length}, the image diagonal where one mask is empty",
     "surface-dice": "surface Dice at {tolerance:g} {length}",
     "volume-error": "absolute volume error, {volume}",
+    "ejection-error": "absolute error of the ejection fraction, percentage points",
 }
-IGNORED = 255  # of the truth: not scored
+_TRUE, _FOUND = "true-voxels", "found-voxels"
+_CAVITY = "ventricle"
 _SURFACES = {"hd95", "assd", "surface-dice"}
 
 
@@ -31,10 +33,12 @@ class SegmentScores(Accumulator):
 
     Each metric is the mean over the items in which truth or answer has the label (see `compare_masks` for
     what an empty one counts), and without a label's name the mean of its labels' means.
+    The ejection error is one of groups, the mean over those with two phases or more, and only of ventricles: of truth
+    and answer 1 - smallest / largest volume.
     `tolerance`: of the surface Dice, in millimetres (pixels where an item has no spacing).
     """
 
-    known = ("dice", "jaccard", "hd95", "assd", "surface-dice", "volume-error")
+    known = ("dice", "jaccard", "hd95", "assd", "surface-dice", "volume-error", "ejection-error")
 
     def __init__(
         self,
@@ -96,6 +100,11 @@ class SegmentScores(Accumulator):
             )
             if units[1] == "ml":
                 scores["volume-error"] /= 1000
+            if "ejection-error" in self.names:
+                scores |= {
+                    _TRUE: float((truth[crop] == number).sum()),
+                    _FOUND: float((prediction[crop] == number).sum()),
+                }
             values[label] = scores
         self._register(item, group)
         self._values.append(values)
@@ -124,7 +133,8 @@ class SegmentScores(Accumulator):
     def restore(self, record: Mapping[str, Any]) -> None:
         """Add an item from its record. Raises UserError if it was scored without one of `names`."""
         for name in self.names:
-            if any(name not in scores for scores in record["values"].values()):
+            needed = _TRUE if name == "ejection-error" else name
+            if any(needed not in scores for scores in record["values"].values()):
                 raise UserError(f"the record has no {name}", record["item"], "evaluate again with this metric")
         self._register(record["item"], record["group"])
         length, volume = record["units"]
@@ -153,6 +163,9 @@ class SegmentScores(Accumulator):
         """The mean over items of each of `names`, over all labels and, as name/label, of each."""
         made = []
         for name in self.names:
+            if name == "ejection-error":
+                made += [self._ejection(label) for label in self.labels[1:] if label.endswith(_CAVITY)]
+                continue
             table = np.array([[values[label][name] for label in self.labels[1:]] for values in self._values])
             protocol = self._protocol(name)
             shown = ~np.isnan(table)
@@ -166,6 +179,22 @@ class SegmentScores(Accumulator):
                 title = name if len(self.labels) == 2 else f"{name}/{label}"
                 made.append(Measure(title, f"{protocol}, of {label}", _mean(one), scored=shown[:, column]))
         return made
+
+    def _ejection(self, label: str) -> Measure:
+        """The error of one cavity's ejection fraction, each group's in its first item; NaN where there is no cavity."""
+        members: dict[str, list[int]] = {}
+        for number, group in enumerate(self.groups):
+            members.setdefault(self.items[number] if group is None else group, []).append(number)
+        errors = np.full((len(self.items), 1), np.nan)
+        for numbers in members.values():
+            volumes = np.array([[self._values[n][label][name] for name in (_TRUE, _FOUND)] for n in numbers])
+            volumes = np.nan_to_num(volumes)  # in neither
+            if len(numbers) > 1 and volumes[:, 0].max() > 0:
+                largest, smallest = volumes.max(axis=0), volumes.min(axis=0)
+                fractions = 1 - smallest / np.maximum(largest, 1)
+                errors[numbers[0]] = 100 * abs(fractions[0] - fractions[1])
+        protocol = f"{_WORDS['ejection-error']}, of {label}, mean over the groups with several phases"
+        return Measure(f"ejection-error/{label}", protocol, _mean(errors), scored=~np.isnan(errors[:, 0]))
 
     def _protocol(self, name: str) -> str:
         length, volume = (" or ".join(sorted(set(unit))) for unit in zip(*self._units, strict=True))

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from medzoo.inputs.crops import CropInput
 from medzoo.inputs.patches import PatchInput
-from medzoo.inputs.volumes import IGNORED
 from medzoo.nn.layers import LocalResponseNorm, lrn_by_roots
 from medzoo.nn.net import Entry, Spec
 from medzoo.nn.segmenter import Segmenter, SegmenterParams
 from medzoo.nn.winograd import from_tiles, in_tiles, is_wide, per_pixel, winograd
+from medzoo.types import IGNORED
 
 
 class PatchCnnParams(SegmenterParams):

@@ -14,11 +14,11 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from medzoo.inputs.crops import CropInput
-from medzoo.inputs.volumes import IGNORED
 from medzoo.nn.net import Entry, Spec
 from medzoo.nn.residual_unet import ResidualUNet, plan_levels
 from medzoo.nn.segmenter import Segmenter, SegmenterParams
 from medzoo.runtime.metadata import SlidingWindow
+from medzoo.types import IGNORED
 
 Side = Annotated[int, Field(ge=8, le=1024)]
 Width = Annotated[int, Field(ge=1, le=2048)]

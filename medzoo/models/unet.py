@@ -17,9 +17,9 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from medzoo.inputs.crops import CropInput
-from medzoo.inputs.volumes import IGNORED
 from medzoo.nn.net import Entry, Spec
 from medzoo.nn.segmenter import Segmenter, SegmenterParams
+from medzoo.types import IGNORED
 
 _MULTIPLE = 16  # four poolings by two
 # Farthest that an output looks: two 3^d convolutions a level at steps of 1, 2, 4, 8 and 16 voxels on the way

@@ -57,6 +57,8 @@ class Net(nn.Module):
     """Names that `metric` computes and a recipe's train.monitor may name, beside the loss."""
     chooses_components: bool = False
     """Rules on the connected components of its labels are chosen on the validation part after training."""
+    phases: tuple[str, ...] = ()
+    """Labels whose volumes in several phases of one scan give an ejection fraction (runtime.metadata)."""
     fit_after_gradient: bool = False
     """The net is trained by gradient first, then fitted in closed form with those weights, and calibrated."""
 

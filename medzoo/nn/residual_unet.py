@@ -12,7 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from medzoo.nn.flat_conv import FlatConv3d
+from medzoo.nn.volume_layers import FlatConv3d, SummedInstanceNorm3d
 
 _SMALLEST = 4
 """No axis is pooled to fewer voxels."""
@@ -111,7 +111,7 @@ def _conv(inputs: int, outputs: int, kernel: Sequence[int], stride: Sequence[int
     padding = tuple(size // 2 for size in kernel)
     layers: list[nn.Module] = [
         FlatConv3d(inputs, outputs, tuple(kernel), tuple(stride), padding, bias=False),  # type: ignore[arg-type]
-        nn.InstanceNorm3d(outputs, affine=True),
+        SummedInstanceNorm3d(outputs, affine=True),
     ]
     return nn.Sequential(*layers, *([nn.LeakyReLU(0.01, inplace=True)] if last else []))
 
@@ -136,7 +136,7 @@ class _Residual(nn.Module):
         if max(stride) > 1:
             shortcut.append(nn.AvgPool3d(tuple(stride), tuple(stride)))  # type: ignore[arg-type]
         if inputs != outputs:
-            shortcut += [nn.Conv3d(inputs, outputs, 1, bias=False), nn.InstanceNorm3d(outputs, affine=True)]
+            shortcut += [nn.Conv3d(inputs, outputs, 1, bias=False), SummedInstanceNorm3d(outputs, affine=True)]
         self.shortcut = nn.Sequential(*shortcut)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
+from medzoo.errors import UserError
 from medzoo.nn.net import Geometry, Net, Params, Spec
 from medzoo.nn.steps import build_steps
 
@@ -30,6 +31,12 @@ class SegmenterParams(Params):
         "none",
         description="validation: for each label the largest component alone, a least volume or filled holes, where "
         "that raises Dice on the validation part",
+    )
+
+    phases: tuple[str, ...] = Field(
+        (),
+        description="labels of cavities that empty themselves: an input may be several phases of one scan, and the "
+        "answer has their ejection fractions; the first tells end diastole and end systole",
     )
 
     @field_validator("slices")
@@ -57,6 +64,10 @@ class Segmenter(Net):
             foreground=params.foreground,
             **facts,
         )
+        unknown = [label for label in params.phases if label not in spec.labels[1:]]
+        if unknown:
+            raise UserError(f"{unknown[0]!r} is not one of the labels", "model.phases", f"they are {spec.labels[1:]}")
+        self.phases = params.phases
         self.chooses_components = params.components == "validation"
         self.steps = build_steps(spec.steps)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medzoo.artifact import ModelFolder, write_folder
+from medzoo.artifact.manifest import is_non_commercial
 from medzoo.report.sections import (
     describe_calibration,
     elsewhere_section,
@@ -33,6 +34,7 @@ def render_card(manifest: Mapping[str, Any]) -> str:
         f"# {manifest['name']}",
         manifest.get("summary") or f"A model for task {manifest['task']}.",
         f"**{_DISCLAIMER}**",
+        _commerce(manifest.get("license", "")),
         _uses(manifest),
         _measured(manifest["metrics"]),
         elsewhere_section(manifest.get("elsewhere")),
@@ -50,6 +52,16 @@ def render_card(manifest: Mapping[str, Any]) -> str:
         _training(manifest),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _commerce(licence: str) -> str:
+    """The warning of a model whose training data forbid commercial use."""
+    if not is_non_commercial(licence):
+        return ""
+    return (
+        f"**For non-commercial use alone**: its weights carry the licence of the data they were trained on, {licence}. "
+        "No wheel of medzoo holds them; `medzoo fetch` brings them."
+    )
 
 
 def _uses(manifest: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from rich.console import Group
 from rich.padding import Padding
 from rich.table import Table
 
+from medzoo.artifact.manifest import is_non_commercial
 from medzoo.report.sections import metric_text
 from medzoo.report.summary import Console
 
@@ -46,5 +47,6 @@ def _cells(model: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _short(licence: str) -> str:
-    """The licence's or the dataset's own name; the card has the rest."""
-    return re.split(r" \(|[,;]", licence)[0]
+    """The licence's or the dataset's own name, and if it forbids commercial use; the card has the rest."""
+    short = re.split(r" \(|[,;]", licence)[0]
+    return f"{short}, non-commercial" if is_non_commercial(licence) else short

@@ -67,6 +67,14 @@ def result_line(answer: Mapping[str, Any]) -> str:
         return (
             line if answer.get("sure", True) else f"{line}, not sure: {' or '.join(answer['label_set']) or 'none fits'}"
         )
+    shares = answer.get("ejection_fraction")
+    if shares is not None:
+        told = ", ".join(f"{label} {100 * share:.0f} %" for label, share in shares.items())
+        return (
+            head
+            + (f"ejection fraction {told}" if told else "no cavity found")
+            + (f"; masks {escaped(answer['mask'])}" if "mask" in answer else "")
+        )
     sizes = answer.get("volumes_ml") or answer.get("areas_px") or {}
     unit = "ml" if "volumes_ml" in answer else "px"
     return (

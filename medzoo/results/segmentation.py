@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,23 @@ from medzoo.results.result import Result
 from medzoo.types import Array, Image
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Phases:
+    """The phases of a scan of the heart: `masks` (*spatial) of each in the order of the input, the numbers of those in
+    which the cavity is fullest and emptiest, and the share of each cavity that is ejected between them, by label."""
+
+    masks: Sequence[Array]
+    end_diastole: int
+    end_systole: int
+    ejection_fractions: Mapping[str, float]
+
+
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Segmentation(Result):
     """A label for every pixel of the source: `mask` (*spatial) uint8, value = index into `labels`.
 
-    The first label is the background. `mask_path` is set on the copy that `save` returns.
+    The first label is the background. `mask_path` is set on the copy that `save` returns. `phases`: of an input of
+    several phases; mask, volumes and components are then those of end diastole.
     """
 
     task: str = "segment"
@@ -28,6 +40,7 @@ class Segmentation(Result):
     mask: Array
     labels: Sequence[str]
     mask_path: Path | None = None
+    phases: Phases | None = None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -49,6 +62,9 @@ class Segmentation(Result):
         return self.counts if self.image.affine is None else None
 
     def _summary(self) -> str:
+        if self.phases is not None:
+            shares = self.phases.ejection_fractions
+            return f"ejection fraction {', '.join(f'{label} {100 * f:.0f} %' for label, f in shares.items()) or 'none'}"
         if (volumes := self.volumes_ml) is not None:
             return ", ".join(f"{label} {ml:.4g} ml" for label, ml in volumes.items())
         return ", ".join(f"{label} {count} px" for label, count in self.counts.items())
@@ -79,6 +95,11 @@ class Segmentation(Result):
             document["volumes_ml"] = {label: round(ml, 4) for label, ml in volumes.items()}
         else:
             document["areas_px"] = self.areas_px
+        if (phases := self.phases) is not None:
+            document["ejection_fraction"] = {k: round(f, 4) for k, f in phases.ejection_fractions.items()}
+            document["phases"] = {
+                "count": len(phases.masks), "end_diastole": phases.end_diastole, "end_systole": phases.end_systole
+            }  # fmt: skip
         if components:
             document["components"] = [
                 {"label": self.labels[one.value], "box": one.box.tolist(), "measures": one.measures.to_dict()}
@@ -89,14 +110,15 @@ class Segmentation(Result):
     def save(self, path: str | Path) -> Segmentation:
         """Write the mask (.nii.gz or .nii for a volume, .png for a picture); returns a copy with its path.
 
-        Raises UserError.
+        Those of several phases are one file, along its fourth axis. Raises UserError.
 
         >>> result = medzoo.load("brain-tissue-unet").predict("head.nii.gz")
         >>> result.save("tissue.nii.gz").to_dict()["mask"]
         'tissue.nii.gz'
         """
         self._refuse_sources(path)
-        return replace(self, mask_path=write_mask(path, self.mask, self.image))
+        mask = self.mask if self.phases is None else np.stack(self.phases.masks, axis=-1)
+        return replace(self, mask_path=write_mask(path, mask, self.image))
 
     def plot(self, path: str | Path, **options: Any) -> Path:
         """Draw three views of a volume, or the picture, with its labels as PNG; returns the path. Raises UserError."""

@@ -171,6 +171,9 @@ class Metadata(BaseModel):
     values: tuple[Finite, Finite] | None = None
     """Lowest and highest value of the training pictures, where these are not a file's 8 or 16 bits (0 to 1, z-scores).
     """
+    phases: Annotated[tuple[Label, ...], Field(max_length=254), AfterValidator(_unique)] = ()
+    """Labels of a cavity that empties itself from phase to phase, the one that tells the phases apart first; an input
+    may then be several phases of one scan."""
     recipe_digest: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64})?$")] = ""
     medzoo: Annotated[Words, StringConstraints(max_length=64)] = ""
 
@@ -194,10 +197,11 @@ class Metadata(BaseModel):
         return stored
 
     @model_serializer(mode="wrap")
-    def _without_values(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Omit an empty `values`: earlier versions of medzoo reject unknown fields."""
+    def _without_empty(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Omit `values` and `phases` where there are none: earlier versions of medzoo reject unknown fields."""
         plain: dict[str, Any] = handler(self)
-        return {key: value for key, value in plain.items() if key != "values" or value is not None}
+        absent = {key for key, empty in (("values", None), ("phases", ())) if plain.get(key) == empty}
+        return {key: value for key, value in plain.items() if key not in absent}
 
     @property
     def conformal(self) -> Conformal | None:

@@ -21,7 +21,7 @@ from medzoo.io.channels import to_channels
 from medzoo.io.contours import read_outline
 from medzoo.io.file_object import is_file_object, name_of
 from medzoo.io.read import read_image, read_labels
-from medzoo.io.sequences import read_sequences
+from medzoo.io.sequences import read_phases, read_sequences
 from medzoo.io.snapshot import file_version, snapshot
 from medzoo.preprocess.extras import MASS_HINT, Extras, MassHint
 from medzoo.preprocess.steps import apply_steps, parse_steps
@@ -57,6 +57,8 @@ class Prepared:
     """Height and width of a detector's tiles; None for the whole picture at once."""
     extras: Extras = field(default_factory=dict)
     """See medzoo.preprocess.extras."""
+    phases: tuple[Prepared, ...] = ()
+    """Each phase of an input that has several, in order; this is then the first."""
 
 
 class Predictor:
@@ -215,6 +217,10 @@ class Predictor:
         """
         size = None if tile is None or tile is False else self._tile_size(tile)
         image = self._in_range(self._read(source, bgr=bgr))
+        if self.metadata.phases and image.affine is not None and len(image.array) > 1:
+            one_each = [image.replace(array=image.array[[phase]]) for phase in range(len(image.array))]
+            phases = tuple(self.prepare(phase, mask=mask, box=box, tile=tile) for phase in one_each)
+            return replace(phases[0], name=_name(source), phases=phases)
         image = to_channels(image, self.metadata.geometry.channels)
         extras = {} if mask is None and box is None else {MASS_HINT: self._hint(image, mask, box)}
         state = apply_steps(image, self.steps, extras=extras)
@@ -276,6 +282,8 @@ class Predictor:
             return source
         if any(step.outlines_only for step in self.steps):
             return read_outline(source)
+        if self.metadata.phases:
+            return read_phases(source)
         channels = self.metadata.geometry.channels
         return read_image(source) if channels == 1 else read_sequences(source, channels)
 

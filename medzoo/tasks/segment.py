@@ -12,7 +12,7 @@ from medzoo.runtime.decode.segmentation import decode_segmentation
 from medzoo.runtime.metadata import Metadata
 from medzoo.runtime.predictor import Predictor, Prepared
 from medzoo.task import Task
-from medzoo.types import Array
+from medzoo.types import IGNORED, Array
 
 if TYPE_CHECKING:
     from medzoo.data.dataset import Sample
@@ -120,8 +120,6 @@ class Segment(Task):
 
 def _scored(target: Any) -> Array:
     """A target without the value that is not scored."""
-    from medzoo.metrics.segment import IGNORED
-
     target = np.asarray(target)
     return np.where(target == IGNORED, 0, target)
 

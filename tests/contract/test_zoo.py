@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from medzoo.artifact.manifest import is_non_commercial
 from medzoo.commands.verify import verify
 from medzoo.data.catalog import catalog
 from medzoo.data.split import Split
@@ -52,3 +53,18 @@ def test_the_pages_show_the_models_own_figures(monkeypatch: pytest.MonkeyPatch) 
     assert zoo.readme() == (ROOT / "README.md").read_text(encoding="utf-8"), "run: make zoo-index"
     assert all(f"[{folder.name}](zoo/{folder.name}/README.md)" in zoo.readme() for folder in MODELS)
     assert claim.page(fresh=False) == (ROOT / "docs" / "claim.md").read_text(encoding="utf-8"), "run: make zoo-index"
+
+
+def test_models_for_non_commercial_use_stay_out_of_wheel_and_source_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    setuptools = import_module("setuptools")
+    monkeypatch.setattr(setuptools, "setup", lambda **options: None)
+    monkeypatch.syspath_prepend(str(ROOT))
+    carried = {folder.name for folder in import_module("setup").carried()}
+    pruned = (ROOT / "MANIFEST.in").read_text(encoding="utf-8")
+    for folder in MODELS:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        if is_non_commercial(manifest["license"]):
+            assert folder.name not in carried
+            assert f"prune zoo/{folder.name}\n" in pruned
+            assert "non-commercial" in (folder / "README.md").read_text(encoding="utf-8")
+    assert carried

@@ -26,7 +26,8 @@ class Params(DataParams):
     """`image` and `label`: patterns of paths below `root` with the same places in braces, such as
     "{patient}/flair.nii.gz" and "{patient}/lesions.nii.gz"; every place is a group. `values`: the label
     map's values by label (else its value is the label's index; for detect, any value above 0 is the one
-    label). `channels`: further patterns, read as channels after `image`. `smallest_mm3`: lesions below
+    label). `ignore`: values of voxels that count in no loss and no metric (segment).
+    `channels`: further patterns, read as channels after `image`. `smallest_mm3`: lesions below
     this volume are no box. `slabs`: each volume is cut into so many blocks of slices along its stored axis
     `slab_axis`, items of their own in the group "slab", `gap` slices apart: for data of too few people to
     split by person, whose figures then say nothing about other people."""
@@ -36,6 +37,7 @@ class Params(DataParams):
     label: str
     channels: tuple[str, ...] = ()
     values: Values | None = None
+    ignore: tuple[int, ...] = ()
     smallest_mm3: float = Field(default=0.0, ge=0)
     slabs: int = Field(default=1, ge=1)
     slab_axis: Literal[0, 1, 2] = 2
@@ -122,7 +124,7 @@ class NiftiPairs:
         values = self.params.values
         if self.task == "segment":
             own = values or {label: (k,) for k, label in enumerate(self.labels)}
-            return index_labels(stored, self.labels, own, where=where)
+            return index_labels(stored, self.labels, own, where=where, ignore=self.params.ignore)
         if values is None:
             if stored.min(initial=0) < 0:
                 raise UserError(f"the value {stored.min()} is not a label", where, "values above 0 are lesion")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+
 import numpy as np
 
 from medzoo.errors import UserError
 from medzoo.imaging.measures import holes
 from medzoo.results import Segmentation
+from medzoo.results.segmentation import Phases
 from medzoo.runtime.decode.components import apply_rules
 from medzoo.runtime.decode.resample import is_resampled, resample_labels
 from medzoo.runtime.decode.slices import probability_maps, segment_array
@@ -15,7 +19,34 @@ from medzoo.types import Array, Image
 
 
 def decode_segmentation(predictor: Predictor, prepared: Prepared, start: float) -> Segmentation:
-    """Segment a prepared image on the source grid; `start` is the time.perf_counter of the call."""
+    """Segment a prepared image, or each phase of it, on the source grid; `start` is the time.perf_counter of the call.
+
+    Of several phases the mask is that of end diastole, the one in which the model's first cavity is largest.
+    """
+    if prepared.phases:
+        answers = [_decode_one(predictor, phase, start) for phase in prepared.phases]
+        counts = [answer.counts for answer in answers]
+        first = predictor.metadata.phases[0]
+        full, empty = (extreme(range(len(counts)), key=lambda n: counts[n][first]) for extreme in (max, min))
+        return replace(
+            answers[full],
+            input=prepared.name,
+            seconds=time.perf_counter() - start,
+            phases=Phases(
+                masks=tuple(answer.mask for answer in answers),
+                end_diastole=full,
+                end_systole=empty,
+                ejection_fractions={
+                    label: 1 - counts[empty][label] / counts[full][label]
+                    for label in predictor.metadata.phases
+                    if counts[full][label]
+                },
+            ),
+        )
+    return _decode_one(predictor, prepared, start)
+
+
+def _decode_one(predictor: Predictor, prepared: Prepared, start: float) -> Segmentation:
     slab = 1 if predictor.backend.device == "cpu" else 8
     array, transform = prepared.image.array, prepared.transform
     if predictor.metadata.geometry.dims == 3:

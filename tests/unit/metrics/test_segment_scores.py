@@ -90,11 +90,13 @@ def test_empty_masks_are_defined():
     scores.add(empty, full, item="invented", spacing=(1, 1, 1))
     scores.add(empty, empty, item="healthy", spacing=(1, 1, 1))
     missed, invented, healthy = (r["values"]["lesion"] for r in scores.records())
+    for scored, counts in ((missed, (144, 0)), (invented, (0, 144))):
+        assert (scored.pop("true-voxels"), scored.pop("found-voxels")) == counts
     assert missed == invented
     assert missed == pytest.approx(
         {"dice": 0, "jaccard": 0, "hd95": 13, "assd": 13, "surface-dice": 0, "volume-error": 0.144}
     )
-    assert set(healthy.values()) == {None}
+    assert {value for name, value in healthy.items() if not name.endswith("-voxels")} == {None}
     dice = named(scores.metrics())["dice"]
     assert (dice.value, dice.n, dice.groups) == (0, 2, 2)
 
@@ -187,3 +189,15 @@ def test_surfaces_are_measured_only_if_asked_for():
     assert set(scores.records()[0]["values"]["csf"]) == {"dice", "jaccard", "volume-error"}
     with pytest.raises(UserError, match="a: the record has no hd95"):
         restore_records(SegmentScores(LABELS, ["hd95"]), scores.records())
+
+
+def test_ignored_voxels_count_for_neither_side() -> None:
+    truth, answer = np.zeros((6, 6), np.uint8), np.zeros((6, 6), np.uint8)
+    truth[1:4, 1:4], answer[1:4, 1:4] = 1, 1
+    truth[4:], answer[5] = 255, 1
+    for labels in (["none", "some"], ["none", "some", "other"]):
+        scores = SegmentScores(labels, ["dice", "volume-error"])
+        scores.add(truth, answer, item="one")
+        found = {metric.name: metric.value for metric in scores.metrics()}
+        assert found[f"dice{'/some' if len(labels) > 2 else ''}"] == 1.0
+        assert found[f"volume-error{'/some' if len(labels) > 2 else ''}"] == 0.0

@@ -7,6 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
+from medzoo.artifact.manifest import is_non_commercial
 from medzoo.report.listing import models_table
 
 MODELS = [
@@ -53,3 +54,23 @@ def test_it_fits_and_cuts_nothing(width: int) -> None:
 def test_a_wide_terminal_has_a_line_a_model() -> None:
     assert len(printed(240)) == 1 + len(MODELS)
     assert len(printed(80)) > 1 + 2 * len(MODELS) - 1
+
+
+@pytest.mark.parametrize(
+    ("licence", "forbids"),
+    [
+        ("CC-BY-NC-SA-4.0 (trained on ACDC)", True),
+        ("CC BY-NC 4.0", True),
+        ("for non-commercial research", True),
+        ("Noncommercial use", True),
+        ("CC-BY-SA-4.0 (Task04)", False),
+        ("Apache-2.0 (NCBI and INCA)", False),
+        ("", False),
+    ],
+)
+def test_licences_that_forbid_commerce_are_marked(licence: str, forbids: bool) -> None:
+    assert is_non_commercial(licence) is forbids
+    model = {**MODELS[1], "license": licence}
+    console = Console(file=io.StringIO(), width=240)
+    console.print(models_table([model], width=240))
+    assert ("non-commercial" in console.file.getvalue().splitlines()[1].lower().replace(licence.lower(), "")) is forbids  # type: ignore[attr-defined]

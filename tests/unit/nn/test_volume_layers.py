@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from medzoo.nn.flat_conv import FlatConv3d
+from medzoo.nn.volume_layers import FlatConv3d, SummedInstanceNorm3d
 
 
 def flat(kernel: tuple[int, int, int], inputs: int = 8, **options: object) -> FlatConv3d:
@@ -73,3 +73,21 @@ def test_the_exported_graph_convolves_planes_and_takes_any_size(kernel: tuple[in
         (found,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
         assert np.allclose(found, net(x).detach().numpy(), atol=1e-5), size
     onnx.checker.check_model(model)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 9, 8, 7), (1, 2, 1, 1, 5), (3, 1, 4, 1, 1)])
+def test_sums_in_two_steps_give_the_instance_norm(shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    norm = SummedInstanceNorm3d(shape[1], affine=True)
+    with torch.no_grad():
+        norm.weight.uniform_(0.5, 2)
+        norm.bias.uniform_(-1, 1)
+    x = 3 * torch.randn(*shape) + 2
+    assert torch.allclose(norm(x), norm.by_sums(x), atol=1e-5)
+
+
+def test_a_constant_channel_gives_the_bias() -> None:
+    norm = SummedInstanceNorm3d(1, affine=True)
+    found = norm.by_sums(torch.full((1, 1, 8, 8, 8), 1000.1))
+    assert torch.isfinite(found).all()
+    assert float(found.abs().max()) < 0.1

@@ -1,9 +1,6 @@
-"""Convolution of volumes as one of planes, in operations that every runtime has: ONNX Runtime is faster with them.
+"""Layers of volumes, exported in operations that ONNX Runtime computes faster or more exactly than its own for volumes.
 
-Its convolution of planes works in blocks of channels, that of volumes unfolds its input and multiplies matrices. A
-volume (I, J, K) lies in memory as a plane of I * J rows, so a plane's kernel sees neighbours along J and K; what a row
-of zeros behind each slice keeps apart. Neighbours along I come from three sets of outputs, shifted by a slice each and
-added up. All sizes stay free.
+Anywhere else they are torch's, so weights and training are, too. All sizes stay free in the graph.
 """
 
 from __future__ import annotations
@@ -18,7 +15,10 @@ _NARROWEST = 8
 class FlatConv3d(nn.Conv3d):
     """nn.Conv3d that is exported as a convolution of planes, if it is one of 3 x 3 x 3 or 3 x 3 x 1 with stride 1.
 
-    Anywhere else it is torch's own, so weights and training are those of nn.Conv3d.
+    ONNX Runtime's convolution of planes works in blocks of channels, that of volumes unfolds its input and multiplies
+    matrices. A volume (I, J, K) lies in memory as a plane of I * J rows, so a plane's kernel sees neighbours along J
+    and K; what a row of zeros behind each slice keeps apart. Neighbours along I come from three sets of outputs,
+    shifted by a slice each and added up.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -59,3 +59,27 @@ def _shifted_sum(x: Tensor, *, axis: int) -> Tensor:
     before, here, after = x.chunk(3, dim=1)
     others = (0, 0) * (4 - axis)
     return nn.functional.pad(before, (*others, 1, -1)) + here + nn.functional.pad(after, (*others, -1, 1))
+
+
+class SummedInstanceNorm3d(nn.InstanceNorm3d):
+    """nn.InstanceNorm3d that is exported as sums over rows, then over the rows' means.
+
+    ONNX Runtime's own adds up all voxels of a channel one after the other in float32: a tenth of the digits is lost
+    by that, which a deep network makes a difference of its probabilities.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, C, I, J, K) -> the same, each channel of mean 0 and variance 1, then scaled and shifted."""
+        return self.by_sums(input) if torch.compiler.is_exporting() else super().forward(input)
+
+    def by_sums(self, x: Tensor) -> Tensor:
+        """The same as `forward`, of long sums in two steps."""
+        batch, channels, depth, height, width = x.shape
+        rows = x.reshape(batch, channels, depth, height * width)
+        mean = rows.mean(3, keepdim=True).mean(2, keepdim=True)
+        square = (rows * rows).mean(3, keepdim=True).mean(2, keepdim=True)
+        assert self.weight is not None
+        assert self.bias is not None
+        scale = self.weight.view(-1, 1, 1) * torch.rsqrt((square - mean * mean).clamp(min=0) + self.eps)
+        shift = self.bias.view(-1, 1, 1) - mean * scale
+        return x * scale[..., None] + shift[..., None]
