@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 from medzoo.escape import escaped
 
@@ -60,6 +60,12 @@ class OffGridError(UserError):
 
 class EmptyMaskError(UserError):
     """An empty mask where an object is required."""
+
+
+class UnfamiliarError(UserError):
+    """An input of another kind than the model was trained on; `familiar`: the guard's verdict (medzoo.guard)."""
+
+    familiar: Any = None
 
 
 class UnexpectedError(UserError):

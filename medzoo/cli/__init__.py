@@ -28,6 +28,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "reproduce": training.reproduce,
     "evaluate": evaluation.evaluate,
     "predict": prediction.predict,
+    "guard": deployment.guard,
     "export": deployment.export,
     "verify": zoo.verify,
     "benchmark": evaluation.benchmark,

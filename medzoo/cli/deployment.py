@@ -1,4 +1,4 @@
-"""Commands that deploy models: export, serve, token."""
+"""Commands that deploy models: guard, export, serve, token."""
 
 from __future__ import annotations
 
@@ -39,6 +39,22 @@ def export(
     written = run_export(model, out=out, precision=chosen, say=print_message)
     within = "as torch does" if chosen == "fp32" else f"within what {chosen} is allowed"
     print_message(f"written to {written}: {'torch' if chosen == 'bf16' else 'ONNX Runtime'} answers {within}")
+
+
+def guard(
+    model: Model,
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="The new model folder.")],
+) -> None:
+    """Give a trained model a guard, which tells inputs of another kind; no training, and no PyTorch.
+
+    It is fitted to the model's own training and validation data; graph and weights stay as they are.
+    """
+    from medzoo.commands.guard import guard_model
+
+    folder = guard_model(model, out=out)
+    rates = folder.manifest["guard"]["rates"]
+    sure, refused = f"{100 * rates['own-yes']:.1f} %", f"{100 * rates['own-no']:.1f} %"
+    print_message(f"written to {folder.path}: its validation images are familiar in {sure}, refused in {refused}")
 
 
 def serve(

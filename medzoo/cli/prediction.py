@@ -78,6 +78,9 @@ def predict(
     explain: Annotated[
         bool, typer.Option("--explain", help="Draw saliency maps of a classifier; needs PyTorch.")
     ] = False,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Also answer inputs that are not what the model was trained on.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Predict images: masks, boxes or probabilities, and a picture of each result."""
@@ -90,6 +93,8 @@ def predict(
         raise UserError("a mask or a box applies to a single INPUT", where=f"--{next(iter(options))}")
     if tile is not None:
         options["tile"] = True if tile == "auto" else numbers("--tile", tile, 2)
+    if anyway:
+        options["anyway"] = True
     load_options = {
         "backend": one_of("--backend", backend, ("auto", "onnx", "torch")),
         "device": one_of("--device", device, ("auto", "cpu", "cuda", "tensorrt")),

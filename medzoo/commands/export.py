@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from medzoo.artifact.pipeline import pipeline_members
 from medzoo.data.catalog import catalog
 from medzoo.errors import UserError
 from medzoo.export.checked import export_checked
+from medzoo.export.guarded import add_guard, guarded_as, without_guard
 from medzoo.export.triton import write_pipeline, write_repository
 from medzoo.io.atomic import atomic_write, protect_inputs
 from medzoo.loading.backend import torch_backend
@@ -101,9 +103,11 @@ def _protect_folder(target: Path, folder: ModelFolder) -> None:
 def _export_anew(folder: ModelFolder, where: str) -> bytes:
     backend = torch_backend(folder, device="cpu")
     store = load_recipe(folder.file("recipe.yaml"), catalog=catalog()).export.store
-    exported = export_checked(backend.net, backend.metadata, [], where=where, halved=store == "fp16")
-    check_golden_file(OnnxBackend(exported.onnx, where=where, device="cpu"), folder.file("golden.npz"))
-    return exported.onnx
+    metadata = backend.metadata.model_copy(update={"guard": None})
+    exported = export_checked(backend.net, metadata, [], where=where, halved=store == "fp16")
+    made = guarded_as(exported.onnx, folder.file(graph_file("fp32")).read_bytes(), where=where)
+    check_golden_file(OnnxBackend(made, where=where, device="cpu"), folder.file("golden.npz"))
+    return made
 
 
 def _low_precision(folder: ModelFolder, precision: Precision, *, where: str, say: Callable[[str], None] | None) -> Any:
@@ -128,9 +132,14 @@ def _low_precision(folder: ModelFolder, precision: Precision, *, where: str, say
             b"", measured_bf16(reference, fewer, recipe=recipe, data=data, golden=golden, where=where)
         )
     raw = folder.file(graph_file("fp32")).read_bytes()
-    return export_low_precision(
-        precision, raw, recipe=recipe, data=data, reference=reference, golden=golden, where=where
+    bare = without_guard(raw)
+    made = export_low_precision(
+        precision, bare, recipe=recipe, data=data, reference=reference, golden=golden, where=where
     )
+    if bare == raw:
+        return made
+    # Its arithmetic changes the embedding, so it has a guard of its own.
+    return replace(made, onnx=add_guard(made.onnx, data, example=golden[0].inputs, where=where))
 
 
 def _write(target: Path, raw: bytes) -> Path:

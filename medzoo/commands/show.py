@@ -44,15 +44,24 @@ def show(model: str | Path) -> dict[str, Any]:
     """The card, inputs, outputs, metrics and provenance of one model."""
     path = find_model(model)
     if path.is_file():
-        return {"model": read_metadata(path).model_dump()}
+        return {"model": _described(path)}
     folder = ModelFolder.open(path)
     document: dict[str, Any] = {
         "card": folder.file("README.md").read_text(encoding="utf-8"),
         "manifest": dict(folder.manifest),
     }
     if "model.onnx" in folder.manifest["files"]:
-        document["model"] = read_metadata(folder.file("model.onnx")).model_dump()
+        document["model"] = _described(folder.file("model.onnx"))
     return document
+
+
+def _described(path: Path) -> dict[str, Any]:
+    """The metadata of an ONNX file, and of its guard what can be read."""
+    found = read_metadata(path).model_dump()
+    if found.get("guard"):
+        read = ("items", "unsure", "refuse", "size", "spacing", "rates")
+        found["guard"] = {name: found["guard"][name] for name in read}
+    return found
 
 
 def describe_input(manifest: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from medzoo.artifact import ModelFolder
 from medzoo.artifact.environment import environment, installed_version
 from medzoo.artifact.folder import finish_replacing, refuse_foreign_files
 from medzoo.artifact.locate import find_recipe
+from medzoo.commands.guard import guard_graphs
 from medzoo.commands.plan import MINUTES, is_dataset, keep_plan, plan_text
 from medzoo.data.audit.training import checked_audit, without_unreadable
 from medzoo.data.catalog import Catalog, has_torch
@@ -192,6 +193,10 @@ def _train(
     predictor = Predictor(OnnxBackend(exported.onnx, where="model.onnx", device="cpu"))
     record = evaluate_test_part(predictor, loaded, data, console=console)
     fewer = _low_precision_exports(loaded, data, exported, net, metadata, folder=folder, console=console)
+    graphs = {"model.onnx": exported.onnx, **{graph_file(name): one.onnx for name, one in fewer.items()}}
+    graphs, guarded = guard_graphs(
+        graphs, data, example=exported.inputs[0].inputs, seed=loaded.train.seed, console=console
+    )
     manifest = {
         "format": 1,
         "name": loaded.name,
@@ -211,6 +216,7 @@ def _train(
         **({"precisions": {name: one.report for name, one in fewer.items()}} if fewer else {}),
         "operating_point": metadata.operating_point.model_dump() if metadata.operating_point else None,
         "calibration": metadata.calibration,
+        **({"guard": guarded} if guarded else {}),
         "data": {"type": loaded.data.type, **digest},
         "split": _split(data),
         "audit": {**audit.counts(), "allow_leaks": loaded.data.allow_leaks},
@@ -224,8 +230,7 @@ def _train(
         {
             "recipe.yaml": loaded.resolved().encode(),
             "model.safetensors": weights_bytes(net, halved=halved),
-            "model.onnx": exported.onnx,
-            **{graph_file(name): one.onnx for name, one in fewer.items()},
+            **graphs,
             "golden.npz": exported.golden,
             SPLIT_FILE: data.split.to_bytes(),
             **record.files,

@@ -82,9 +82,10 @@ def torch_backend(folder: ModelFolder, *, device: Device = "auto", bf16: bool = 
     from medzoo.nn.torch_backend import TorchBackend
     from medzoo.nn.weights import build_net, load_weights
     from medzoo.recipe import load_recipe
-    from medzoo.runtime.backends.onnx import read_metadata
 
     recipe = load_recipe(folder.file("recipe.yaml"), catalog=Catalog())
     net = build_net(recipe, fresh=False)
     load_weights(net, folder.file("model.safetensors"))
-    return TorchBackend(net, read_metadata(folder.file("model.onnx")), device=device, bf16=bf16)
+    graph = OnnxBackend(folder.file("model.onnx"), device="cpu")
+    embedder = None if graph.metadata.guard is None else graph
+    return TorchBackend(net, graph.metadata, device=device, bf16=bf16, embedder=embedder)

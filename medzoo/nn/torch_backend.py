@@ -12,6 +12,8 @@ from torch import Tensor
 
 from medzoo.errors import UserError
 from medzoo.nn.net import Net
+from medzoo.runtime.backends import Backend
+from medzoo.runtime.familiarity import OUTPUT
 from medzoo.runtime.metadata import Metadata
 from medzoo.task import task_of
 from medzoo.types import Array
@@ -22,12 +24,21 @@ log = logging.getLogger("medzoo.nn")
 class TorchBackend:
     """Runs a Net in evaluation mode; see medzoo.runtime.backends.Backend.
 
+    `embedder`: gives the output that the model's guard judges: the graph, which alone has it.
     `bf16`: convolutions and products in bfloat16, which newer CPUs and GPUs have instructions for.
     """
 
     name = "torch"
 
-    def __init__(self, net: Net, metadata: Metadata, *, device: str = "auto", bf16: bool = False) -> None:
+    def __init__(
+        self,
+        net: Net,
+        metadata: Metadata,
+        *,
+        device: str = "auto",
+        bf16: bool = False,
+        embedder: Backend | None = None,
+    ) -> None:
         if device == "cuda" and not torch.cuda.is_available():
             raise UserError("device cuda was requested, but torch sees no CUDA device", hint="use --device cpu")
         self.device = "cpu" if device == "cpu" or not torch.cuda.is_available() else "cuda:0"
@@ -36,6 +47,7 @@ class TorchBackend:
         if bf16 and is_emulated(self.device):
             log.warning("bf16: %s", SLOW_BFLOAT16)
         self._bf16 = bf16
+        self._embedder = embedder
         if bf16 and metadata.geometry.dims == 2:
             self.net = self.net.to(memory_format=torch.channels_last)  # as its kernels want them, twice as fast
 
@@ -53,7 +65,11 @@ class TorchBackend:
         kind = self.device.partition(":")[0]
         with torch.inference_mode(), _full_float32(), torch.autocast(kind, torch.bfloat16, enabled=self._bf16):
             answer = self.net(*tensors)
-        return {name: _plain(answer[name]).cpu().numpy() for name in outputs or answer}
+        asked = outputs or [*answer, *([OUTPUT] if self._embedder is not None else [])]
+        found = {name: _plain(answer[name]).cpu().numpy() for name in asked if name in answer}
+        if OUTPUT in asked and self._embedder is not None:
+            found |= self._embedder.run(inputs, [OUTPUT])
+        return found
 
 
 @contextmanager

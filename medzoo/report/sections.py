@@ -83,6 +83,41 @@ def describe_calibration(manifest: Mapping[str, Any]) -> str:
     return task_of(manifest["task"]).calibration_words(found or None) or general
 
 
+_ALTERED = "-flagged"
+
+
+def guard_section(guard: Mapping[str, Any] | None) -> str:
+    """Section on what the guard lets pass; "" without one."""
+    if not guard:
+        return ""
+    rates = guard["rates"]
+    flagged = {name.removesuffix(_ALTERED): rate for name, rate in rates.items() if name.endswith(_ALTERED)}
+    lines = [
+        "## Guard",
+        "",
+        f"Each input is compared with {guard['items']} training images: `familiar` in an answer says `yes`, `unsure` "
+        f"(p of {guard['unsure']:g} or less, p from {guard['validation']} validation images) or `no`, which is refused "
+        "unless `--anyway` is given. It knows what the training images looked like, not what the model does well.",
+        "",
+        "| images | yes | unsure | no |",
+        "| --- | --- | --- | --- |",
+        f"| own, validation part | {_percent(rates['own-yes'])} | {_percent(rates['own-unsure'])} "
+        f"| {_percent(rates['own-no'])} |",
+    ]
+    for row in guard.get("measured", ()):
+        lines.append(
+            f"| {row['on']}, {row['items']} | {' | '.join(_percent(row[v]) for v in ('yes', 'unsure', 'no'))} |"
+        )
+    if flagged:
+        told = ", ".join(f"{name} {_percent(rate)}" for name, rate in flagged.items())
+        lines += ["", f"Altered training images that are at least `unsure`: {told}."]
+    return "\n".join(lines)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
 def elsewhere_section(elsewhere: Mapping[str, Any] | None) -> str:
     """Section on other data than those of the split; "" if nothing was measured there."""
     return "\n".join(["## On other data", "", *elsewhere_lines(elsewhere)]) if elsewhere else ""

@@ -82,7 +82,7 @@ class Classification(Result):
         if self.image is None:
             raise UserError("cannot be drawn: the image was not kept with this result", self.input)
         doubt = f", {self._conformal_words}" if self._conformal_words else ""
-        title = options.pop("title", f"{self.model}: {self.label}{doubt}")
+        title = options.pop("title", f"{self.model}: {self.label}{doubt}{self._strangeness}")
         if self.outline is not None:
             from medzoo.plots.mass import plot_mass
 

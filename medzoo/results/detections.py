@@ -123,6 +123,8 @@ class Detections(Result):
         Raises UserError.
         """
         self._refuse_sources(path)
+        if self._strangeness:
+            options = {"title": f"{self.model}{self._strangeness}", **options}
         if self.image.affine is not None:
             from medzoo.plots.three_views import plot_three_views
 

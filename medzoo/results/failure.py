@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from medzoo.errors import UserError
+from medzoo.errors import UnfamiliarError, UserError
 from medzoo.results.result import Result
 
 
@@ -23,7 +23,10 @@ class Failure:
 
     def to_dict(self) -> dict[str, Any]:
         """The object of `predict --json`."""
-        return {"input": self.input, "error": str(self.error).replace("\n", "; ")}
+        document: dict[str, Any] = {"input": self.input, "error": str(self.error).replace("\n", "; ")}
+        if isinstance(self.error, UnfamiliarError) and self.error.familiar is not None:
+            document["familiar"] = self.error.familiar.to_dict()
+        return document
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("_") and any(

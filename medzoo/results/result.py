@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 
 from medzoo.errors import UserError
 from medzoo.escape import escaped, json_text
+from medzoo.guard.record import Familiar
 from medzoo.io.atomic import atomic_write, protect_inputs
 from medzoo.io.formats import suffix
 from medzoo.types import Image
@@ -21,6 +22,7 @@ class Result(ABC):
 
     `input`: the source as it was given; `model`, `task`: the model's; `image`: the source image, where it was kept;
     `seconds`: the time that the prediction took; `notes`: how the image was changed or what to watch out for.
+    `familiar`: whether the input is of the kind that the model was trained on; None where the model has no guard.
     `error` is None; that of a `Failure` is not.
     """
 
@@ -31,9 +33,17 @@ class Result(ABC):
     image: Image | None
     seconds: float = 0.0
     notes: Sequence[str] = ()
+    familiar: Familiar | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.input!r} by {self.model!r}: {escaped(self._summary())}>"
+
+    @property
+    def _strangeness(self) -> str:
+        """What a picture's title says of an input that is not surely what the model was trained on."""
+        if self.familiar is None or self.familiar.verdict == "yes":
+            return ""
+        return f" ({'may be' if self.familiar.verdict == 'unsure' else 'is'} unlike the training data)"
 
     @abstractmethod
     def _summary(self) -> str:
@@ -47,6 +57,8 @@ class Result(ABC):
             "task": self.task,
             "seconds": round(float(self.seconds), 4),
         }
+        if self.familiar is not None:
+            document["familiar"] = self.familiar.to_dict()
         meta = {} if self.image is None else self.image.meta
         # What was assumed about the place of an image whose file does not state it, and what was blanked in it.
         document |= {key: meta[key] for key in ("assumed", "blanked") if key in meta}

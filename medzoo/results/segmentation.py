@@ -123,6 +123,8 @@ class Segmentation(Result):
     def plot(self, path: str | Path, **options: Any) -> Path:
         """Draw three views of a volume, or the picture, with its labels as PNG; returns the path. Raises UserError."""
         self._refuse_sources(path)
+        if self._strangeness:
+            options = {"title": f"{self.model}{self._strangeness}", **options}
         if self.image.affine is not None:
             from medzoo.plots.three_views import plot_three_views
 

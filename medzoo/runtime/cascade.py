@@ -68,7 +68,7 @@ class Cascade(Predictor):
         whole: dict[str, Classification] = {}
         if len(found.boxes):
             whole = {
-                role: _classify(classifier, prepared.source)
+                role: _classify(classifier, prepared.source, anyway=True)
                 for role, classifier in self.classifiers.items()
                 if not classifier.accepts_outline
             }
@@ -90,7 +90,11 @@ class Cascade(Predictor):
             name = classifier.metadata.name
             stage: dict[str, Any] = {"role": role, "model": name, "sees": "picture" if role in whole else "box"}
             try:
-                answer = whole[role] if role in whole else _classify(classifier, picture, box=_inside(box, picture))
+                answer = (
+                    whole[role]
+                    if role in whole
+                    else _classify(classifier, picture, box=_inside(box, picture), anyway=True)
+                )
             except TimeLimitError:
                 raise
             except UserError as error:  # a box of a few pixels: keep the detection without this classifier

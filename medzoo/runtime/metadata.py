@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from medzoo.errors import UserError
+from medzoo.guard.record import Guard
 from medzoo.preprocess.steps import parse_steps
 from medzoo.task import task_names
 
@@ -174,6 +175,8 @@ class Metadata(BaseModel):
     phases: Annotated[tuple[Label, ...], Field(max_length=254), AfterValidator(_unique)] = ()
     """Labels of a cavity that empties itself from phase to phase, the one that tells the phases apart first; an input
     may then be several phases of one scan."""
+    guard: Guard | None = None
+    """What tells whether an input is of the kind that the model was trained on, by the graph's output `embedding`."""
     recipe_digest: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64})?$")] = ""
     medzoo: Annotated[Words, StringConstraints(max_length=64)] = ""
 
@@ -198,9 +201,9 @@ class Metadata(BaseModel):
 
     @model_serializer(mode="wrap")
     def _without_empty(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Omit `values` and `phases` where there are none: earlier versions of medzoo reject unknown fields."""
+        """Omit `values`, `phases` and `guard` where there are none: earlier versions reject unknown fields."""
         plain: dict[str, Any] = handler(self)
-        absent = {key for key, empty in (("values", None), ("phases", ())) if plain.get(key) == empty}
+        absent = {key for key, empty in (("values", None), ("phases", ()), ("guard", None)) if plain.get(key) == empty}
         return {key: value for key, value in plain.items() if key not in absent}
 
     @property

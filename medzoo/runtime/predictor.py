@@ -30,6 +30,7 @@ from medzoo.runtime.backends import Backend
 from medzoo.runtime.backends.batching import BatchingBackend
 from medzoo.runtime.backends.canvas import downscale_factor
 from medzoo.runtime.decode.tiles import check_tile
+from medzoo.runtime.familiarity import EmbeddingTap, embed, in_one_run, judge, refuse, unsure_note
 from medzoo.runtime.metadata import check_threshold
 from medzoo.runtime.stream import StreamConfig, make_batcher, map_in_order
 from medzoo.runtime.time_limit import TimeLimitError, time_limit
@@ -59,6 +60,8 @@ class Prepared:
     """See medzoo.preprocess.extras."""
     phases: tuple[Prepared, ...] = ()
     """Each phase of an input that has several, in order; this is then the first."""
+    anyway: bool = False
+    """Answer it even if it is not what the model was trained on."""
 
 
 class Predictor:
@@ -68,6 +71,8 @@ class Predictor:
     """
 
     time_limit: float | None = None
+    anyway: bool = False
+    """Answer every input, also one that the model's guard does not know; as the option `anyway` of one prediction."""
     reopen: Callable[[], Predictor] | None = None
     """Opens the same model in another process; pickled in place of the backend, and set by `medzoo.load`.
     """
@@ -123,6 +128,8 @@ class Predictor:
         four; with `bgr=True` blue, green, red, as OpenCV reads them. Its values are those of a file (0 to 255 in most),
         in any type; see medzoo.runtime.value_range for others. An iterator may reuse one array or picture for all
         inputs: what it holds when it is handed out is answered. `mask`, `box`: see `prepare`.
+        `anyway`: answer an input also if the model's guard finds that it is not of the kind it was trained on
+        (`result.familiar`), which is an UnfamiliarError otherwise.
 
         Raises UserError for one input that cannot be answered; among many, a Failure stands in its place
         (`result.error` is then not None) and the others are answered. A `threshold` belongs to `medzoo.load`.
@@ -153,7 +160,7 @@ class Predictor:
         """
         config = StreamConfig.for_backend(self.backend, batch=batch, delay=delay)
         batcher = make_batcher(self.backend, config)
-        within = self._with_backend(BatchingBackend(batcher))
+        within = self.with_backend(BatchingBackend(batcher))
 
         def taken() -> Iterator[tuple[str, Any, object]]:
             for source in sources:
@@ -183,7 +190,7 @@ class Predictor:
         finally:
             batcher.close()
 
-    def _with_backend(self, backend: Backend) -> Predictor:
+    def with_backend(self, backend: Backend) -> Predictor:
         """Copy the predictor with another backend."""
         other = copy.copy(self)
         other.backend = backend
@@ -206,7 +213,14 @@ class Predictor:
         return self.task.only_pictures(metadata, has_steps=bool(self.steps))
 
     def prepare(
-        self, source: Any, *, mask: Any = None, box: Any = None, bgr: bool = False, tile: Any = None
+        self,
+        source: Any,
+        *,
+        mask: Any = None,
+        box: Any = None,
+        bgr: bool = False,
+        tile: Any = None,
+        anyway: bool = False,
     ) -> Prepared:
         """Read one input and take the host steps; of a model of several sequences see `read_sequences`.
 
@@ -214,12 +228,13 @@ class Predictor:
         for models that measure one. `bgr`: the colours of an array are blue, green, red. `tile`: height and width in
         pixels of the tiles in which a detector looks at a picture that is larger, one after another and each at its own
         resolution; True for the size that its graph sees. An object is found whole if it is no larger than half a tile.
+        `anyway`: see `predict`.
         """
         size = None if tile is None or tile is False else self._tile_size(tile)
         image = self._in_range(self._read(source, bgr=bgr))
         if self.metadata.phases and image.affine is not None and len(image.array) > 1:
             one_each = [image.replace(array=image.array[[phase]]) for phase in range(len(image.array))]
-            phases = tuple(self.prepare(phase, mask=mask, box=box, tile=tile) for phase in one_each)
+            phases = tuple(self.prepare(phase, mask=mask, box=box, tile=tile, anyway=anyway) for phase in one_each)
             return replace(phases[0], name=_name(source), phases=phases)
         image = to_channels(image, self.metadata.geometry.channels)
         extras = {} if mask is None and box is None else {MASS_HINT: self._hint(image, mask, box)}
@@ -231,7 +246,7 @@ class Predictor:
             raise UserError(
                 f"this is a volume; {self.metadata.name} takes 2D pictures", image.source, "pass one slice as a picture"
             )
-        return Prepared(_name(source), image, prepared, state.transform, size, state.extras)
+        return Prepared(_name(source), image, prepared, state.transform, size, state.extras, anyway=anyway)
 
     def _tile_size(self, tile: Any) -> tuple[int, int]:
         if not self.task.gives_boxes or not self.only_pictures or self.metadata.inputs != ("image",):
@@ -339,8 +354,18 @@ class Predictor:
             ) from error
 
     def _decode(self, prepared: Prepared, start: float) -> Result:
-        result: Result = self.task.decode(self, prepared, start)
-        return result
+        guard = self.metadata.guard
+        if guard is None:
+            plain: Result = self.task.decode(self, prepared, start)
+            return plain
+        tap = EmbeddingTap(self.backend)
+        result: Result = self.task.decode(self.with_backend(tap), prepared, start)
+        embedding = tap.embedding if in_one_run(prepared) else embed(self.backend, prepared)
+        familiar = judge(guard, embedding, prepared)
+        if not (self.anyway or prepared.anyway):
+            refuse(familiar, model=self.metadata.name, where=prepared.name)
+        seconds = time.perf_counter() - start
+        return replace(result, familiar=familiar, seconds=seconds, notes=(*result.notes, *unsure_note(familiar)))
 
     def common_fields(self, prepared: Prepared, start: float) -> dict[str, Any]:
         """Return the fields that results of every task share."""

@@ -179,9 +179,13 @@ async def _predict(repository: ModelRepository, request: Request) -> Response:
             results, complete = await _cancel_on_disconnect(
                 request, predict_uploads(repository, served.name, sent, options)
             )
-            if not complete:  # some of several files are answered, each in its place
-                tracked.outcome = ErrorCode.INVALID.label
-            return JSONResponse(results, 200 if complete or len(results) > 1 else 400)
+            if complete:
+                return JSONResponse(results)
+            # Of several files some are answered, each in its place.
+            unfamiliar = all("familiar" in one for one in results if "error" in one)
+            code = ErrorCode.UNFAMILIAR if unfamiliar else ErrorCode.INVALID
+            tracked.outcome = code.label
+            return JSONResponse(results, 200 if len(results) > 1 else code.http_status)
 
 
 async def _uploads(request: Request, body: memoryview) -> tuple[list[Upload], Mapping[str, str]]:

@@ -9,6 +9,7 @@ class ErrorCode(Enum):
     """Cause of a failed request: label for metrics and logs, HTTP status, and name of the gRPC status."""
 
     INVALID = ("invalid", 400, "INVALID_ARGUMENT")
+    UNFAMILIAR = ("unfamiliar", 422, "FAILED_PRECONDITION")
     UNKNOWN = ("unknown", 404, "NOT_FOUND")
     TOO_LARGE = ("too-large", 413, "RESOURCE_EXHAUSTED")
     UNAUTHENTICATED = ("unauthenticated", 401, "UNAUTHENTICATED")

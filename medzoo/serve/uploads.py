@@ -15,7 +15,7 @@ from typing import Any
 
 from medzoo.errors import UserError
 from medzoo.io.formats import SUFFIXES, suffix
-from medzoo.results import Result, Segmentation
+from medzoo.results import Failure, Result, Segmentation
 from medzoo.runtime.backends.batching import ClosedError, DeadlineError
 from medzoo.runtime.predictor import Predictor, Prepared
 from medzoo.serve.inference_error import ErrorCode, InferenceError
@@ -38,11 +38,13 @@ class Upload:
 class Options:
     """Options of an upload.
 
-    `series`: the files are one DICOM series. `overlay`: also return a picture of each result.
+    `series`: the files are one DICOM series. `overlay`: also return a picture of each result. `anyway`: answer images
+    that are not what the model was trained on.
     """
 
     series: bool = False
     overlay: bool = False
+    anyway: bool = False
     threshold: float | None = None
 
     @classmethod
@@ -51,6 +53,7 @@ class Options:
         return cls(
             series=read_flag(given, "series"),
             overlay=read_flag(given, "overlay"),
+            anyway=read_flag(given, "anyway"),
             threshold=read_threshold(given, text=True),
         )
 
@@ -148,11 +151,12 @@ def _one(
     try:
         prepared = prepare(path)
         source = prepared.source.replace(source=shown)
-        result: Result = predictor.predict_prepared(replace(prepared, name=shown, source=source))
+        prepared = replace(prepared, name=shown, source=source, anyway=options.anyway)
+        result: Result = predictor.predict_prepared(prepared)
         return _with_files(result, folder, options)
     except UserError as error:
         words = str(error).replace("\n", "; ").replace(str(path), shown)
-        return {"input": shown, "error": words.replace(str(folder), "")}
+        return Failure(shown, error).to_dict() | {"error": words.replace(str(folder), "")}
 
 
 def _with_files(result: Result, folder: Path, options: Options) -> dict[str, Any]:
