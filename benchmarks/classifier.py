@@ -63,7 +63,7 @@ def interleaved(one: Callable[[], object], two: Callable[[], object], *, rounds:
 
 
 def onnx_against_torch(variant: str, *, threads: int, batch: int = 8, rounds: int = 9) -> dict[str, Any]:
-    """How many times faster ONNX Runtime answers than torch eager, both on `threads` threads."""
+    """Speedup of ONNX Runtime over eager PyTorch, both on `threads` threads."""
     torch.set_num_threads(threads)
     side = 227 if variant == "2012" else 224
     spec = Spec("classify", tuple(map(str, range(1000))))

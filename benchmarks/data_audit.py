@@ -1,4 +1,4 @@
-"""How the audit's time grows with the number of images: python -m benchmarks.data_audit [largest number]
+"""Time of the audit by the number of images: python -m benchmarks.data_audit [largest number]
 
 Seconds for n / 4, n / 2 and n images of 256 x 256 (speckle on coarse structure), on all cores, and the CPU time an
 image takes at n over that at n / 4. The pictures are made once, by all cores, before anything is measured.

@@ -53,7 +53,7 @@ class Made:
 
 
 def network() -> TimmNet:
-    """That of recipes/breast-ultrasound-cnn.yaml, all of which learns."""
+    """The network of recipes/breast-ultrasound-cnn.yaml, with every layer trained."""
     torch.manual_seed(0)
     return TimmNet(TimmParams(network="efficientnet_lite0", size=SIZE), Spec("classify", LABELS))
 

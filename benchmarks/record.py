@@ -23,7 +23,7 @@ def summary(values: Sequence[float]) -> dict[str, float]:
 
 
 def machine() -> dict[str, Any]:
-    """What rows measured at other times than the rest of a file say of where they were: processor and cores."""
+    """Processor and cores, for rows that were measured at other times than the rest of a file."""
     found = environment()
     return {name: found[name] for name in ("processor", "instructions", "cores") if name in found}
 

@@ -1,4 +1,4 @@
-"""How time and memory of a training grow with its data, its model and its devices.
+"""Growth of a training's time and memory with its data, its model and its devices.
 
     python -m benchmarks.scaling [--page]
 
@@ -129,7 +129,7 @@ def child(options: list[str], *, threads: int | None = None) -> subprocess.Popen
 
 
 def answer(process: subprocess.Popen[str]) -> dict[str, Any]:
-    """What a child printed last."""
+    """The last line that a child printed."""
     said = process.communicate()[0]
     if process.returncode:
         sys.exit(said)
@@ -168,7 +168,7 @@ def line(points: list[dict[str, Any]], x: str, y: str) -> tuple[float, float]:
 
 
 def foretold(found: dict[str, Any]) -> dict[str, Any]:
-    """What the lines say beyond the points, and of the widest model from the others."""
+    """Extrapolations beyond the points, and of the widest model from the others."""
     pictures = FAR["pictures"]
     ends = {name: line(found["data"], "pictures", name) for name in ("opening", "epoch", "memory")}
     widest, narrow = found["model"][-1], found["model"][:FITTED]

@@ -1,4 +1,4 @@
-"""What the server costs over the bare graph call, beside KServe's Python server, under load, and after a kill -9.
+"""Overhead of the server over the bare graph call, beside KServe's Python server, under load, and after a kill -9.
 
 Server and clients are processes of one machine and talk over loopback; each figure is taken in turns with
 what it is compared with. KServe is measured where $KSERVE_PYTHON names the Python of an environment that holds

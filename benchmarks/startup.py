@@ -1,4 +1,4 @@
-"""How long `import medzoo` and `medzoo --help` take beside `import torch`, measured in turns in one run."""
+"""Time of `import medzoo` and `medzoo --help` beside `import torch`, interleaved in one run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training pays for surviving and for company, side by side in one run.
+"""Cost of checkpoints and of further processes to a training, side by side in one run.
 
     python -m benchmarks.training [--only saving|kills|processes|start] [--rounds 3]
 

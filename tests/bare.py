@@ -1,4 +1,4 @@
-"""The wheel, installed without torch: the first command works offline, and answers are the training environment's.
+"""The wheel, installed without torch: the first command works offline, and predicts as in the training environment.
 
 Run by `make bare` with the training environment's Python, after `make wheel`; builds .venv-bare from dist/*.whl.
 """
@@ -27,7 +27,7 @@ def run(*command: str | Path) -> str:
 
 
 def first_touch(here: Path) -> None:
-    """What a person types first, from an empty folder and an empty home: the models are in the wheel."""
+    """A user's first commands, from an empty folder and an empty home: the models are in the wheel."""
     spots = np.random.default_rng(0).normal(90, 25, (300, 400))
     y, x = np.indices(spots.shape)
     spots[((y - 140) / 45) ** 2 + ((x - 210) / 70) ** 2 < 1] -= 60

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What tests decode is kept in a folder of theirs, not in the user's."""
+    """Keep what tests decode in a folder of their own, not in the user's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEDZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield

@@ -1,4 +1,4 @@
-"""Deliberate damage to an exported graph, drawn from a seed, and whether the parity gate notices.
+"""Deliberate damage to an exported graph, sampled from a seed, and whether the parity gate notices.
 
     python -m tests.damage zoo/breast-lesion-rcnn [--count 100]
 
@@ -169,7 +169,7 @@ class Gate:
         return ""
 
     def harmful(self, damage: Damage) -> bool:
-        """Whether any answer to the further pictures is another one."""
+        """True if any output for the further pictures differs."""
         backend = self.opened(damage.onnx)
         return any(
             not difference.holds
@@ -179,7 +179,7 @@ class Gate:
 
 
 class _Remembered:
-    """torch, asked once for each golden input."""
+    """PyTorch, run once for each golden input."""
 
     name, device = "torch", "cpu"
 

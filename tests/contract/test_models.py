@@ -1,4 +1,4 @@
-"""What every model type must do, found by the registry: no test here names a model."""
+"""Requirements of every model type that the registry finds: no test here names a model."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_weights_come_back_and_those_of_another_net_do_not(name: str, tmp_path: 
 
 
 @pytest.mark.parametrize("name", TYPES)
-def test_export_agrees_and_every_backend_answers(name: str) -> None:
+def test_export_agrees_and_every_backend_predicts(name: str) -> None:
     entry, net, labels = build(name)
     if entry.learns != "gradient":
         fit(net, labels=len(labels))
@@ -112,7 +112,7 @@ def test_export_agrees_and_every_backend_answers(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TYPES)
-def test_an_image_is_answered_alike_alone_and_in_company(name: str) -> None:
+def test_an_image_gets_the_same_outputs_alone_and_in_a_batch(name: str) -> None:
     entry, net, labels = build(name)
     if net.inputs == ("features",):
         return

@@ -1,4 +1,4 @@
-"""An installed package of somebody else brings one type of every kind, by entry points alone."""
+"""An installed third-party package brings one type of every kind, by entry points alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every recipe in recipes/ must be, found by listing the folder."""
+"""Requirements of every recipe in recipes/."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every released model must be, found by listing zoo/; and the README's table of them."""
+"""Requirements of every released model in zoo/, and the README's table of them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_released_model_is_what_its_manifest_says(folder: Path) -> None:
     assert Split.read(folder / "split.json").digest == manifest["split"]["digest"]
 
 
-def test_the_pages_show_the_models_own_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pages_show_the_models_own_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
     zoo, claim = import_module("zoo"), import_module("claim")
     assert zoo.readme() == (ROOT / "README.md").read_text(encoding="utf-8"), "run: make zoo-index"

@@ -1,4 +1,4 @@
-"""Released detectors on real pictures: their graphs answer as torch does, and each picture alone as in company."""
+"""Released detectors on real pictures: graphs agree with PyTorch, and each picture alone with the same in a batch."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def backends(name: str) -> tuple[Backend, Backend]:
 @pytest.mark.long
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: "x".join(map(str, size)))
 @pytest.mark.parametrize("name", PICTURES)
-def test_the_graph_answers_as_torch_and_each_picture_alone_as_in_company(
+def test_the_graph_agrees_with_torch_and_each_picture_alone_as_in_a_batch(
     name: str, size: tuple[int, int], shared_data: Path
 ) -> None:
     torch_side, graph = backends(name)

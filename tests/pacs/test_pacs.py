@@ -1,4 +1,4 @@
-"""medzoo against a real PACS: a series is fetched, answered, and the answer stored in its study and read back."""
+"""medzoo against a real PACS: a series is fetched, predicted, and the result stored in its study and read back."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_detections_are_stored_as_a_report(orthanc: str, tmp_path: Path) -> None
     np.testing.assert_allclose(boxes_to_mm(box[None], image.affine)[0], true_box(), atol=1e-3)
 
 
-def test_what_is_not_there_or_not_clear_is_told_in_one_line(orthanc: str, tmp_path: Path) -> None:
+def test_missing_or_ambiguous_names_give_one_line(orthanc: str, tmp_path: Path) -> None:
     array, affine = stored(((0, 1, 2), (1, 1, 1)))
     first, folder = sent(as_dicom(tmp_path, array, affine), orthanc)
     import pydicom

@@ -24,7 +24,7 @@ class TritonPythonModel:
         self.session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
-        """Answer each request by itself."""
+        """Process each request by itself."""
         return [self._answer(request) for request in requests]
 
     def _answer(self, request: Any) -> Any:

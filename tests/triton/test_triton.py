@@ -1,4 +1,4 @@
-"""Exported repositories in a real Triton: its own reading of config.pbtxt, and the same answers as `predict`."""
+"""Exported repositories in a real Triton: its own reading of config.pbtxt, and the same results as `predict`."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_triton_reads_the_configuration(triton: Triton) -> None:
 
 @pytest.mark.parametrize("task", ["segment", "classify", "detect"])
 @pytest.mark.parametrize("protocol", [by_http, by_grpc])
-def test_tensors_are_answered_as_by_the_graph(triton: Triton, protocol: Any, task: str, tmp_path: Path) -> None:
+def test_tensors_give_the_outputs_of_the_graph(triton: Triton, protocol: Any, task: str, tmp_path: Path) -> None:
     given = np.random.default_rng(0).uniform(0, 255, (3, 1, 20, 31)).astype(np.float32)
     expected = OnnxBackend(write_graph(tmp_path / "graph.onnx", task), device="cpu").run({"image": given})
     address = triton.http if protocol is by_http else triton.grpc
@@ -95,14 +95,14 @@ def test_shared_memory(triton: Triton, protocol: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("model", ["breast-lesion-rcnn-predict", "breast-cascade"])
-def test_pictures_are_answered_as_by_predict(triton: Triton, model: str, pictures: list[Path]) -> None:
+def test_pictures_are_predicted_as_by_predict(triton: Triton, model: str, pictures: list[Path]) -> None:
     local = medzoo.load(model.removesuffix("-predict"), device="cpu")
     for path in pictures:
         answer = _file(triton, model, path)
         _assert_close(answer, local.predict(path).to_dict())
 
 
-def test_a_volume_is_answered_as_by_predict(triton: Triton, mni_t1: Path, tmp_path: Path) -> None:
+def test_a_volume_is_predicted_as_by_predict(triton: Triton, mni_t1: Path, tmp_path: Path) -> None:
     path = tmp_path / "slab.nii.gz"
     nib.save(nib.load(mni_t1).slicer[:, :, 88:94], path)
     answer = _file(triton, "brain-tissue-unet-predict", path)
@@ -119,7 +119,7 @@ def test_load_takes_a_tritons_address(triton: Triton, scheme: str, pictures: lis
         _assert_close(remote.predict(path).to_dict(), local.predict(path).to_dict())
 
 
-def test_a_damaged_file_is_answered_in_one_line_and_the_next_one_as_ever(triton: Triton, pictures: list[Path]) -> None:
+def test_a_damaged_file_gives_one_line_and_the_next_file_its_result(triton: Triton, pictures: list[Path]) -> None:
     with by_http.InferenceServerClient(triton.http, network_timeout=120) as client:
         answer = _ask(client, "breast-lesion-rcnn-predict", b"\x89PNG no picture", "broken.png")
         assert "error" in answer

@@ -1,4 +1,4 @@
-"""Figures over all thresholds see every detection, those at the operating point only what is shown."""
+"""Metrics over all thresholds see every detection, those at the operating threshold only the ones above it."""
 
 from __future__ import annotations
 

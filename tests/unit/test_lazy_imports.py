@@ -1,4 +1,4 @@
-"""What is imported when it is needed may be needed by several threads at once.
+"""Late imports may be needed by several threads at once.
 
 Of a package whose modules import each other, a thread that asks for a submodule and one that asks for the package wait
 for each other, and Python then gives one of them half a module. So functions ask for the package first.

@@ -28,7 +28,7 @@ def test_listing_imports_no_module_and_asking_imports_one() -> None:
     assert done.stdout.strip() == "['medzoo.models.patch_cnn']"
 
 
-def test_a_name_that_is_not_there_is_answered_with_the_nearest() -> None:
+def test_an_unknown_name_is_answered_with_the_nearest_one() -> None:
     with pytest.raises(UserError, match="did you mean 'patch-cnn'"):
         registry.entry("model", "patch-cn")
 

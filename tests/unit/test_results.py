@@ -1,4 +1,4 @@
-"""Answers: as the fixed JSON, with millilitres and millimetres, written and drawn."""
+"""Results: as the fixed JSON, with millilitres and millimetres, written and drawn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frames and boxes: whatever the host steps did to the grid, answers come back to where they belong."""
+"""Grid transforms and boxes: whatever the host steps did to the grid, results return to where they belong."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class Server(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def serve(zoo: Zoo) -> Iterator[Callable[..., tuple[str, list[str]]]]:
-    """Start a server of the zoo; gives its address and the list of what is asked of it."""
+    """Start a server of the zoo; return its address and the list of requests."""
     started: list[http.server.ThreadingHTTPServer] = []
 
     def start(**settings: object) -> tuple[str, list[str]]:

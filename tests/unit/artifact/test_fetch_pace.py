@@ -103,7 +103,7 @@ def test_all_of_it_has_a_deadline(served: Any) -> None:
 @pytest.mark.parametrize(
     "target", ["file:///etc/passwd", "http://localhost:1/x", "http://169.254.169.254/latest/", "ftp://127.0.0.1/x"]
 )
-def test_a_redirect_elsewhere_is_said_and_not_followed(served: Any, target: str) -> None:
+def test_a_redirect_to_another_host_is_reported_and_not_followed(served: Any, target: str) -> None:
     with pytest.raises(UserError, match=r"it was not followed|is not allowed"):
         whole(served(lambda to: head(to, 302, Location=target)), FetchLimits())
 

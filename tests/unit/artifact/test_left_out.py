@@ -12,7 +12,7 @@ from medzoo.commands.verify import verify
 from medzoo.errors import UserError
 
 
-def test_a_file_that_was_left_out_is_missed_only_when_it_is_asked_for(tmp_path: Path) -> None:
+def test_a_file_that_was_left_out_is_missed_only_when_it_is_needed(tmp_path: Path) -> None:
     write_folder(tmp_path, {"model.onnx": b"graph", "model.safetensors": b"weights"}, {"name": "made"})
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(UserError, match=r"model\.safetensors: is missing"):

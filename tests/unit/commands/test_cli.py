@@ -58,7 +58,7 @@ def test_predict_writes_a_mask_on_the_scans_own_grid(run: Run, tiny_model: Path,
     assert (Path("out") / "brain.png").is_file()
 
 
-def test_what_a_header_does_not_say_is_told(run: Run, tiny_model: Path, small_scan: Path, tmp_path: Path) -> None:
+def test_missing_header_fields_are_reported(run: Run, tiny_model: Path, small_scan: Path, tmp_path: Path) -> None:
     scan = nibabel.load(small_scan)
     scan.header.set_sform(None, 0)
     scan.header.set_qform(None, 0)
@@ -79,7 +79,7 @@ def test_a_mirrored_scan_gives_the_mirrored_mask(run: Run, tiny_model: Path, sma
     assert np.array_equal(one, two[::-1])
 
 
-def test_one_bad_input_is_named_in_its_place_and_the_others_are_answered(
+def test_one_bad_input_is_named_in_its_place_and_the_others_are_predicted(
     run: Run, tiny_model: Path, small_scan: Path
 ) -> None:
     code, out, err = run("predict", tiny_model, "missing.nii.gz", small_scan, "-o", "out", "--json", "--no-pictures")
@@ -136,7 +136,7 @@ def test_a_bad_scan_gives_one_line_that_names_it_and_leaves_nothing(
     assert not list(tmp_path.glob("out/**/*.*"))
 
 
-def test_a_recipe_is_told_all_its_errors_at_once_with_their_places(run: Run, tmp_path: Path) -> None:
+def test_all_errors_of_a_recipe_are_reported_at_once_with_their_places(run: Run, tmp_path: Path) -> None:
     recipe = tmp_path / "bad.yaml"
     good = (Path(__file__).resolve().parents[3] / "recipes" / "brain-tissue-mni.yaml").read_text()
     recipe.write_text(good.replace("batch: 512", "bach: 512").replace("type: patch-cnn", "type: patch-cn"))
@@ -173,14 +173,14 @@ def test_validate_schema_list_and_show_say_what_is_there(run: Run, tiny_model: P
     assert "Not a medical device" in out
 
 
-def test_evaluate_repeats_the_manifests_figures(run: Run, tiny_model: Path) -> None:
+def test_evaluate_repeats_the_manifests_metrics(run: Run, tiny_model: Path) -> None:
     code, out, err = run("evaluate", tiny_model, "--json")
     assert code == 0, err
     manifest = json.loads((tiny_model / "manifest.json").read_text())
     assert json.loads(out)["figures"] == manifest["metrics"]["figures"]
 
 
-def test_export_writes_a_file_that_answers_as_the_folder_does(run: Run, tiny_model: Path, small_scan: Path) -> None:
+def test_an_exported_file_predicts_as_its_folder_does(run: Run, tiny_model: Path, small_scan: Path) -> None:
     code, _, err = run("export", tiny_model, "-o", "out")
     assert code == 0, err
     _, out, _ = run("predict", "out/brain-tissue-mni.onnx", small_scan, "-o", "a", "--json", "--no-pictures")
@@ -188,7 +188,7 @@ def test_export_writes_a_file_that_answers_as_the_folder_does(run: Run, tiny_mod
     assert json.loads(out)[0]["volumes_ml"] == pytest.approx(json.loads(again)[0]["volumes_ml"], rel=1e-4)
 
 
-def test_an_export_that_answers_otherwise_than_torch_is_refused_and_leaves_no_file(
+def test_an_export_that_differs_from_torch_is_refused_and_leaves_no_file(
     run: Run, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import onnx
@@ -230,9 +230,7 @@ def test_verify_says_yes_and_then_names_what_was_changed(run: Run, tiny_model: P
     assert "model.onnx: is missing" in err
 
 
-def test_a_card_that_says_other_figures_than_the_manifest_is_refused(
-    run: Run, tiny_model: Path, tmp_path: Path
-) -> None:
+def test_a_card_with_other_metrics_than_the_manifest_is_refused(run: Run, tiny_model: Path, tmp_path: Path) -> None:
     from medzoo.artifact import write_folder
 
     manifest = json.loads((tiny_model / "manifest.json").read_text())
@@ -244,7 +242,7 @@ def test_a_card_that_says_other_figures_than_the_manifest_is_refused(
     assert "the card does not match the manifest" in err
 
 
-def test_a_figure_that_does_not_follow_from_the_stored_answers_is_refused(
+def test_a_metric_that_does_not_follow_from_the_stored_predictions_is_refused(
     run: Run, tiny_model: Path, tmp_path: Path
 ) -> None:
     from medzoo.artifact import write_folder
@@ -284,7 +282,7 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(
     assert len(err.strip().splitlines()) == 1, err
 
 
-def test_a_gpu_is_named_before_its_first_answer_is_waited_for(
+def test_a_gpu_is_named_before_its_first_prediction(
     run: Run, tiny_model: Path, small_scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from medzoo.loading import load
@@ -417,7 +415,7 @@ def test_data_finds_the_copies_that_lie_on_two_sides_of_the_split(run: Run, tmp_
     assert "leaks between the sides of the split" in out
 
 
-def test_data_that_are_not_here_are_asked_for_by_the_names_that_say_where(
+def test_missing_data_are_reported_with_the_settings_that_say_where(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("MEDZOO_DATA", raising=False)

@@ -43,7 +43,7 @@ FORMS = (
 
 
 def value_of(keyword: str) -> Any:
-    """What is planted in an attribute of this name: the token, in the form that its representation takes."""
+    """The value to plant in an attribute of this name: the token, in the form of its value representation."""
     vr = dictionary_VR(keyword).split(" or ")[0]
     return {
         "DA": DAY, "DT": f"{DAY}101010", "TM": "195106.29", "AS": "071Y", "DS": NUMBER, "IS": NUMBER,
@@ -206,7 +206,7 @@ def test_headers_of_other_formats(tmp_path: Path) -> None:
 
 
 def test_the_command_says_no_name(tmp_path: Path, series: Path) -> None:
-    """Answers, failures of several kinds and what goes wrong before the first: stdout and stderr."""
+    """Results, failures of several kinds and errors before the first input: stdout and stderr."""
     folder = tmp_path / TOKEN
     folder.mkdir()
     rng = np.random.default_rng(2)

@@ -17,7 +17,7 @@ from medzoo.errors import UserError
 MODEL = Path(__file__).resolve().parents[3] / "zoo" / "breast-ultrasound-cnn"
 
 
-def test_an_answer_comes_with_heat_maps_and_the_set_that_cannot_be_ruled_out(
+def test_a_prediction_comes_with_heat_maps_and_its_conformal_set(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     picture = tmp_path / "p.png"

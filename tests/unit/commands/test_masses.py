@@ -131,7 +131,7 @@ def test_predict_says_which_outline_it_used(model: Path, made: Path, run: Callab
         assert Path(outline, "malignant (3).png").is_file()
 
 
-def test_torch_and_onnx_answer_alike_and_the_outline_comes_back(model: Path, made: Path) -> None:
+def test_torch_and_onnx_agree_and_the_outline_comes_back(model: Path, made: Path) -> None:
     picture, mask = made / "benign" / "benign (2).png", made / "benign" / "benign (2)_mask.png"
     answers = [medzoo.load(model, backend=backend).predict(picture, mask=mask) for backend in ("onnx", "torch")]
     drawn = np.asarray(Pillow.open(mask)) > 0
@@ -152,7 +152,7 @@ def test_the_outline_can_be_drawn_as_a_few_harmonics_rebuild_it(model: Path, mad
     assert plain.read_bytes() != rebuilt.read_bytes()
 
 
-def test_wrong_outlines_are_answered_in_their_place(model: Path, made: Path, run: Callable[..., tuple]) -> None:
+def test_wrong_outlines_fail_in_their_place(model: Path, made: Path, run: Callable[..., tuple]) -> None:
     picture = made / "benign" / "benign (1).png"
     Pillow.fromarray(np.zeros((96, 120), np.uint8)).save("empty.png")
     Pillow.fromarray(np.full((50, 60), 255, np.uint8)).save("small.png")
@@ -182,7 +182,7 @@ def test_devices_and_epochs_are_faults_of_the_recipe_with_their_lines(made: Path
     assert any("made.yaml:13" in line and "devices" in line for line in lines), lines
 
 
-def test_a_recipe_without_features_is_told_what_is_missing(made: Path, tmp_path: Path) -> None:
+def test_a_recipe_without_features_names_what_is_missing(made: Path, tmp_path: Path) -> None:
     path = tmp_path / "made.yaml"
     text = RECIPE.format(root=made).splitlines()
     path.write_text("\n".join(line for line in text if "host" not in line and line != "preprocess:"))
@@ -193,7 +193,7 @@ def test_a_recipe_without_features_is_told_what_is_missing(made: Path, tmp_path:
 NODULE = ROOT / "zoo" / "nodule-svm"
 
 
-def test_a_nodule_is_judged_from_a_contour_file_a_mask_volume_or_a_mask_picture(
+def test_a_nodule_is_classified_from_a_contour_file_a_mask_volume_or_a_mask_picture(
     run: Callable[..., tuple], tmp_path: Path
 ) -> None:
     t = np.linspace(0, 2 * np.pi, 60, endpoint=False)

@@ -107,7 +107,7 @@ def test_a_long_name_leaves_room_for_what_is_added(tmp_path: Path) -> None:
     assert len(list((tmp_path / "out").iterdir())) == 6
 
 
-def test_every_input_of_the_shared_collision_is_answered(tmp_path: Path, shared_data: Path) -> None:
+def test_every_input_of_the_shared_collision_has_a_result(tmp_path: Path, shared_data: Path) -> None:
     folder = shared_data.parent / "cases" / "pictures" / "collide"
     if not folder.is_dir():
         pytest.skip("the shared cases are not here")
@@ -117,7 +117,7 @@ def test_every_input_of_the_shared_collision_is_answered(tmp_path: Path, shared_
 
 
 @pytest.mark.parametrize("engine", ["list", "stream"])
-def test_each_answer_is_in_a_file_of_its_own(tmp_path: Path, engine: str) -> None:
+def test_each_result_is_in_a_file_of_its_own(tmp_path: Path, engine: str) -> None:
     names = ["a.png", "a.bmp", "a-2.png", "A.png", "x/a.png", "y/a.png", "a_mask.png"]
     inputs = [str(picture(tmp_path / name, 10 * n + 10)) for n, name in enumerate(names)]
     given = inputs if engine == "list" else iter(inputs)
@@ -132,7 +132,7 @@ def test_each_answer_is_in_a_file_of_its_own(tmp_path: Path, engine: str) -> Non
 
 
 def test_a_stream_never_writes_over_what_is_there(tmp_path: Path) -> None:
-    """The drawing of the first would be over the second, which nobody knows of yet."""
+    """The drawing of the first would overwrite the second, which is not known yet."""
     inputs = [
         picture(tmp_path / name, value) for name, value in (("scan.bmp", 10), ("scan.png", 20), ("scan-2.png", 30))
     ]
@@ -186,7 +186,7 @@ def test_a_summary_is_not_written_over_an_input(tmp_path: Path, form: str) -> No
     assert scan.read_bytes() == before
 
 
-def test_files_that_are_read_besides_are_spared_too(tmp_path: Path) -> None:
+def test_other_files_that_are_read_are_not_overwritten_either(tmp_path: Path) -> None:
     scan, mask = picture(tmp_path / "a.bmp"), picture(tmp_path / "a_mask.png")
     found = predict_files(Predictor(Finds()), [str(scan)], out=tmp_path, pictures=False, mask=str(mask))
     with pytest.raises(UserError, match=r"a_mask\.png: a result would overwrite"):

@@ -84,7 +84,7 @@ def test_a_table_of_no_findings_is_one(tmp_path: Path, inputs: list[str]) -> Non
     assert len(rows(tmp_path / "out")) == len(inputs)
 
 
-def test_a_failure_is_not_named_where_nobody_may_be(tmp_path: Path) -> None:
+def test_a_failure_is_not_named_when_deidentified(tmp_path: Path) -> None:
     (tmp_path / "Doe^Jane.png").write_text("Doe^Jane")
     run(Finds(), [str(tmp_path / "Doe^Jane.png")], tmp_path / "out", form="csv", deidentify=True)
     assert "Doe" not in (tmp_path / "out/predictions.csv").read_text()
@@ -116,7 +116,7 @@ ODD = [b"\xff\xfe.png", b"a\nforged.png", b"\x1b[31m.png", "\u202egnp.exe.png".e
 
 
 @pytest.mark.parametrize("form", ["auto", "csv", "coco"])
-def test_a_name_that_is_odd_loses_no_answer(tmp_path: Path, form: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_odd_name_loses_no_result(tmp_path: Path, form: str, capsys: pytest.CaptureFixture[str]) -> None:
     from medzoo.cli import main
     from tests.unit.serve.graphs import write_graph
 

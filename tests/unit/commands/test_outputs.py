@@ -1,4 +1,4 @@
-"""What `predict --format` leaves: DICOM objects that carry patient and UIDs or neither, COCO, CSV, PNG."""
+"""Outputs of `predict --format`: DICOM objects that carry patient and UIDs or neither, COCO, CSV, PNG."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_seg_and_sr_of_one_enhanced_file(tmp_path: Path) -> None:
     np.testing.assert_allclose(finding_box(finding, det.image.affine), det.boxes[0], atol=1e-3)
 
 
-def test_what_has_no_such_form_is_told(series: Path, tmp_path: Path) -> None:
+def test_results_without_such_a_format_are_refused(series: Path, tmp_path: Path) -> None:
     picture = tmp_path / "a.png"
     Pillow.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(picture)
     cases = [
@@ -154,7 +154,7 @@ class Flat:
                 "labels": np.array([[1, 0]]), "count": np.array([2])}  # fmt: skip
 
 
-def test_coco_and_csv_hold_all_answers_in_order(tmp_path: Path) -> None:
+def test_coco_and_csv_hold_all_results_in_order(tmp_path: Path) -> None:
     inputs = []
     for n in range(5):
         inputs.append(tmp_path / f"{n}.png")
@@ -188,7 +188,7 @@ def test_run_lengths_are_cocos() -> None:
 
 @pytest.mark.parametrize(("name", "pictures"), [("scan.png", True), ("scan_mask.nii.gz", False)])
 def test_an_input_is_never_written_over(name: str, pictures: bool, tmp_path: Path) -> None:
-    """`predict MODEL scan.png -o .`: the drawing would take the place of the scan, and be answered next time."""
+    """`predict MODEL scan.png -o .`: the drawing would replace the scan, and be the input next time."""
     scan, other = tmp_path / name, tmp_path / "scan.bmp"
     Pillow.new("L", (64, 64), 90).save(tmp_path / "scan.png")
     Pillow.new("L", (64, 64), 90).save(other)

@@ -1,4 +1,4 @@
-"""Predictors go to other processes by the path and digest of their model, and answer there as here."""
+"""Predictors go to other processes by the path and digest of their model, and predict the same there."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def picture(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("name", ["breast-lesion-rcnn", "breast-mass-svm", "breast-cascade"])
-def test_it_comes_back_and_answers_the_same(name: str) -> None:
+def test_it_comes_back_and_predicts_the_same(name: str) -> None:
     model = medzoo.load(name, device="cpu", threshold=0.3, time_limit=100)
     raw = pickle.dumps(model)
     assert len(raw) < 4000  # no weights
@@ -59,7 +59,7 @@ def test_it_comes_back_and_answers_the_same(name: str) -> None:
     assert answered(again) == answered(model)
 
 
-def test_a_spawned_pool_and_joblib_answer_the_same(toy: Path, picture: str) -> None:
+def test_a_spawned_pool_and_joblib_predict_the_same(toy: Path, picture: str) -> None:
     joblib = pytest.importorskip("joblib")
     model = medzoo.load(toy, device="cpu")
     model.threshold = 0.9  # set after loading

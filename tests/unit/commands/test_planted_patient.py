@@ -150,7 +150,7 @@ def test_text_in_a_capture_is_blanked_in_its_picture(tmp_path: Path) -> None:
     assert not told(shown)
 
 
-def test_text_that_a_header_declares_and_nobody_finds_is_refused(tmp_path: Path) -> None:
+def test_text_that_a_header_declares_and_that_is_not_found_is_refused(tmp_path: Path) -> None:
     source = capture(tmp_path / "a.dcm", declared=True)
     assert read_image(source).meta["burnt_in"] is True
     (failure,) = predict_files(Predictor(Flat()), [str(source)], out=tmp_path / "out", deidentify=True)

@@ -26,7 +26,7 @@ def row(number: int) -> dict[str, Any]:
     return {"number": number, "answer": json.dumps({"input": f"{number}.png"})}
 
 
-def test_answers_come_in_order_and_each_once() -> None:
+def test_results_come_in_order_and_each_once() -> None:
     found = list(in_order(iter([row(2), row(0), row(1)]), 3))
     assert [one["input"] for one in found] == ["0.png", "1.png", "2.png"]
     with pytest.raises(UserError, match=r"1\.png: has two results"):
@@ -45,7 +45,7 @@ def test_a_folder_of_scans_is_its_files_and_a_series_is_one(tmp_path: Path) -> N
     assert [Path(text).name for text in found] == ["a.nii.gz", "b.png", "c.PNG", "series", "x.png"]
 
 
-def test_a_worker_answers_as_predict_does(tmp_path: Path) -> None:
+def test_a_worker_predicts_as_predict_does(tmp_path: Path) -> None:
     graph = write_graph(tmp_path / "classify.onnx", "classify")
     Pillow.fromarray(np.full((8, 8), 9, np.uint8)).save(tmp_path / "a.png")
     worker = Worker(str(graph), False, {"device": "cpu"})
@@ -65,7 +65,7 @@ def test_a_worker_answers_as_predict_does(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_a_worker_that_is_killed_costs_no_answer(tmp_path: Path) -> None:
+def test_a_killed_worker_loses_no_result(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="the extra ray is not installed")
     graph = write_graph(tmp_path / "classify.onnx", "classify")
     scans, out, count = tmp_path / "scans", tmp_path / "out", 120

@@ -80,7 +80,7 @@ def test_ones_own_training_of_a_released_recipe_loads_and_says_what_it_is(
     assert "it is not the released model of that name" in caplog.text
 
 
-def test_ones_own_model_of_another_name_is_nobody_s_business(
+def test_a_model_of_another_name_is_loaded_unchecked(
     cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     forged(cache / "mine", name="mine")

@@ -70,7 +70,7 @@ def dice(mask: Array, truth: Array) -> float:
     return float(2 * ((mask == 1) & (truth == 1)).sum() / ((mask == 1).sum() + truth.sum()))
 
 
-def test_two_sequences_are_answered_as_they_were_learnt(folder: Path, model: Path) -> None:
+def test_two_sequences_are_predicted_as_they_were_learned(folder: Path, model: Path) -> None:
     said = json.loads((model / "manifest.json").read_text())["metrics"]
     scan = folder / "p7"
     predictor = load(model, device="cpu")
@@ -101,7 +101,7 @@ def test_the_command_takes_them_as_one_input(folder: Path, model: Path, tmp_path
     assert "T1.nii.gz,FLAIR.nii.gz" in alone["error"]
 
 
-def test_a_recipe_of_other_sequences_than_the_data_is_told(folder: Path, tmp_path: Path) -> None:
+def test_a_recipe_of_other_sequences_than_the_data_is_refused(folder: Path, tmp_path: Path) -> None:
     for inputs in (1, 3):
         with pytest.raises(UserError, match=rf"t1\.nii\.gz: holds 2 sequences, but the model takes {inputs}"):
             train(folder / "two.yaml", {"model.inputs": inputs}, out=tmp_path / "model")

@@ -108,7 +108,7 @@ def test_a_killed_worker_starts_again_and_the_run_ends_right(recipe: Path, tmp_p
 
 
 @pytest.mark.long
-def test_what_a_worker_refuses_is_said_in_one_line(recipe: Path, tmp_path: Path) -> None:
+def test_a_worker_s_refusal_is_one_line(recipe: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="the extra ray is not installed")
     process = train(recipe, tmp_path / "run", "train.monitor=beauty", "train.devices=1", "--engine", "ray")
     assert process.wait(400) == 2

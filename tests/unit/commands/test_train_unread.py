@@ -76,7 +76,7 @@ def test_they_are_left_out_of_all_that_follows(recipe: Path, tmp_path: Path) -> 
     assert (run.manifest["split"]["train"], run.manifest["split"]["test"]) == (4, 4)
 
 
-def test_a_part_of_which_nothing_is_left_is_said(recipe: Path, tmp_path: Path) -> None:
+def test_a_part_without_readable_images_is_reported(recipe: Path, tmp_path: Path) -> None:
     for path in (tmp_path / "data" / "test").rglob("*.png"):
         path.write_bytes(b"nothing")
     with pytest.raises(UserError, match="no image of the test part can be read"):

@@ -1,4 +1,4 @@
-"""Each kind of finding is told of a planted case, and of that case alone."""
+"""Each kind of finding is reported for a planted case, and for that case alone."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_faults_of_scans_are_told_apart(scans: nifti_pairs.NiftiPairs) -> None:
 
 @dataclass
 class Textures:
-    """Classes of pictures that differ by how coarse they are; some labels are exchanged, or all drawn by lot."""
+    """Classes of pictures that differ by how coarse they are; some labels are exchanged, or all are random."""
 
     count: int = 120
     exchanged: tuple[int, ...] = ()
@@ -138,7 +138,7 @@ def test_labels_that_looks_do_not_tell_are_not_doubted() -> None:
     assert not Counter(f.kind for f in found.findings)["label-noise"]
 
 
-def test_a_rare_class_and_one_absent_from_a_side_are_told() -> None:
+def test_a_rare_class_and_one_absent_from_a_part_are_reported() -> None:
     data = Textures(count=60, exchanged=tuple(range(1, 59, 2)))
     split = make_split(data.items(), Section(stratify=False, val=0.05, test=0.05))
     found = [f for f in audit(data, split).findings if f.kind == "class-balance"]  # type: ignore[arg-type]

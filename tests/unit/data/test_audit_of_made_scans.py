@@ -1,4 +1,4 @@
-"""What an audit looks at where scans are made: the label maps. Real ones, made smaller."""
+"""The audit of generated scans compares their label maps, here real ones at a lower resolution."""
 
 from __future__ import annotations
 

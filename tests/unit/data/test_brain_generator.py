@@ -87,7 +87,7 @@ def test_a_scan_is_a_function_of_its_seed() -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_without_artefacts_the_tissues_have_the_means_that_were_drawn(seed: int) -> None:
+def test_without_artefacts_the_tissues_have_the_sampled_means(seed: int) -> None:
     labels = compact(head())
     scan, target = synthesise(labels, np.random.default_rng(seed), PLAIN)
     fluid, grey, white = (scan[target == tissue].mean() for tissue in (1, 2, 3))
@@ -124,7 +124,7 @@ def test_deformation_bends_but_keeps_the_structures() -> None:
     assert deform(labels, np.random.default_rng(3), amount=0) is labels
 
 
-def test_smooth_fields_are_smooth_and_of_the_strength_that_is_said() -> None:
+def test_smooth_fields_are_smooth_and_of_the_given_strength() -> None:
     fields = np.stack([smooth_field(np.random.default_rng(s), (48, 40, 44), spacing=12) for s in range(12)])
     assert np.abs(np.diff(fields, axis=1)).max() < 0.6
     assert 0.4 < fields.std() < 1.1

@@ -59,7 +59,7 @@ def test_a_clean_set_is_clean(tmp_path: Path) -> None:
     assert document == {"images": 24, "splits": {"train": 16, "val": 0, "test": 8}, "leaks": [], "findings": []}
 
 
-def test_planted_leaks_are_told_by_kind(tmp_path: Path) -> None:
+def test_planted_leaks_are_reported_by_kind(tmp_path: Path) -> None:
     root = folder(tmp_path)
     shutil.copy(root / "train/dog/p00_0.png", root / "test/cat/p90_copy.png")
     Pillow.fromarray(texture(1)[10:150, 20:190]).save(root / "test/cat/p91_crop.png")
@@ -112,7 +112,7 @@ def test_empty_masks_and_rare_classes(tmp_path: Path) -> None:
     assert Counter(f.text for f in findings if f.kind == "class-balance")["21 images are benign, only 2 are malignant"]
 
 
-def test_text_is_told_from_tissue() -> None:
+def test_text_is_distinguished_from_tissue() -> None:
     tissue = texture(0)
     assert not has_burnt_in_text(tissue)
     assert not has_burnt_in_text(np.random.default_rng(0).integers(0, 256, (100, 100), np.uint8))
@@ -154,7 +154,7 @@ class Drawn:
         return Sample(item, Image(picture, None, item.id, {"outlines_mm": {0: [(1.0, points)]}}), 0)
 
 
-def test_outlines_drawn_alike_are_told_by_their_points() -> None:
+def test_equal_outlines_are_found_by_their_points() -> None:
     for again in (False, True):
         data = Drawn(again=again)
         found = audit(data, make_split(data.items(), Given(group="patient")))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Data types: what they hold comes out as it is known to be, and what is wrong with a folder is said."""
+"""Data layouts: known content is read as it is, and faults of a folder are reported."""
 
 from __future__ import annotations
 

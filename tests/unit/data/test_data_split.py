@@ -1,4 +1,4 @@
-"""Splits: groups stay whole, classes are balanced, and the same draw comes out everywhere."""
+"""Splits: groups stay whole, classes are balanced, and the same seed gives the same split everywhere."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_counts_are_exact_counts_of_groups() -> None:
     assert Counter(int(p[1:]) % 2 for p in by_side["test"]) == {0: 2, 1: 2}
 
 
-def test_the_draw_is_the_same_on_every_machine() -> None:
+def test_the_split_is_the_same_on_every_machine() -> None:
     split = make_split(HUNDRED, Section())
     assert split.digest == "6d798beda8286f232f15aa2b186c53498805175ae716d0e49d3d4a6547d362a6"
     assert make_split(HUNDRED[::-1], Section()).digest == split.digest
@@ -139,7 +139,7 @@ def test_json_comes_back_and_changes_are_noticed() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(sizes=st.lists(st.integers(1, 9), min_size=12, max_size=60), seed=st.integers(0, 9))
-def test_no_draw_ever_divides_a_group(sizes: list[int], seed: int) -> None:
+def test_no_split_ever_divides_a_group(sizes: list[int], seed: int) -> None:
     items = make_items(sizes, ["abc"[k % 3] for k in range(len(sizes))])
     by_side = sides(items, make_split(items, Section(val=0.2, test=0.2, seed=seed)))
     assert sum(len(g) for g in by_side.values()) == len(sizes) == len(set.union(*by_side.values()))

@@ -152,7 +152,7 @@ def test_labels_outside_the_list(tmp_path: Path, layout: Layout, value: float) -
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=NAMES)
-def test_an_empty_mask_is_read_and_told(tmp_path: Path, layout: Layout) -> None:
+def test_an_empty_mask_is_read_and_reported(tmp_path: Path, layout: Layout) -> None:
     data = opened(layout, tmp_path)
     save(tmp_path / layout.label.format(2), lesion() * 0)
     items = data.items()
@@ -210,7 +210,7 @@ def test_the_commands_name_the_file_and_leave_no_model(tmp_path: Path, command: 
     assert not list((tmp_path / "model").glob("*.onnx"))
 
 
-def test_an_empty_test_mask_has_no_dice_and_no_figure_is_made_of_it(tmp_path: Path) -> None:
+def test_an_empty_test_mask_has_no_dice_and_counts_in_no_metric(tmp_path: Path) -> None:
     path = recipe(tmp_path)
     run = train(path, out=tmp_path / "model")
     (test,) = json.loads((run.folder / "split.json").read_text())["test"]

@@ -67,7 +67,7 @@ def test_lesions_lie_in_solid_tissue_and_shine_where_their_mask_says(seed: int) 
     assert glow[mask].mean() > 5 * glow[~mask].mean()
 
 
-def test_there_are_as_many_as_asked_and_most_are_small() -> None:
+def test_there_are_as_many_as_requested_and_most_are_small() -> None:
     labels = compact(head((112, 120, 104)))
     few = [
         label(draw_lesions(labels, np.random.default_rng(s), count=(5, 5))[1], np.ones((3, 3, 3))) for s in range(12)
@@ -80,7 +80,7 @@ def test_there_are_as_many_as_asked_and_most_are_small() -> None:
     assert sizes.max() > 4 * np.median(sizes)
 
 
-def test_the_number_is_drawn_between_its_bounds() -> None:
+def test_the_number_is_sampled_between_its_bounds() -> None:
     labels = compact(head((64, 64, 64)))
     covered = [draw_lesions(labels, np.random.default_rng(s), count=(1, 80))[1].mean() for s in range(16)]
     assert max(covered) > 8 * min(covered)
@@ -148,7 +148,7 @@ def test_mimics_brighten_walls_and_septum_and_leave_what_is_outside() -> None:
     assert 0.02 < np.mean(walls) < 0.4
 
 
-def test_smooth_noise_has_the_deviation_that_is_said_and_neighbours_share_it() -> None:
+def test_smooth_noise_has_the_given_deviation_and_neighbours_share_it() -> None:
     image = np.full((48, 48, 48), 1.0, np.float32)
     for seed in range(4):
         noise = add_smooth_noise(image, np.random.default_rng(seed), noise=0.05) - 1

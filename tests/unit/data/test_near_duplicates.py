@@ -91,7 +91,7 @@ def test_nothing_else_is_found(planted: tuple[list[NearPair], set[tuple[int, int
     assert {(p.a, p.b) for p in pairs} <= truth
 
 
-def test_the_way_of_mirroring_is_told(planted: tuple[list[NearPair], set[tuple[int, int]]]) -> None:
+def test_the_way_of_mirroring_is_reported(planted: tuple[list[NearPair], set[tuple[int, int]]]) -> None:
     ways = {PLANTS[p.a % len(PLANTS)].__name__: p.mirrored for p in planted[0]}
     assert ways["flipud"] == "y"
     assert ways["fliplr"] == ways["mirrored_crop"] == "x"

@@ -1,4 +1,4 @@
-"""Pictures that are copies are told from pictures that look alike: real blobs on a dark ground, real ultrasound."""
+"""Copies are distinguished from pictures that look alike: real blobs on a dark ground, real ultrasound."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A hundred leaks planted among real ultrasound pictures are all found, in one draw as in another; a thousand unrelated
+"""A hundred leaks planted among real ultrasound pictures are all found, under every seed; a thousand unrelated
 pictures give no group."""
 
 from __future__ import annotations

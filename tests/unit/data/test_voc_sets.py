@@ -1,4 +1,4 @@
-"""VOC folders as they are met: set files of every writing, images of every suffix, what is left out is told."""
+"""VOC folders in the wild: set files of every style, images of every suffix; files left out are reported."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_what_trainval_says(tmp_path: Path, sets: dict[str, str], expected: dict
     assert found == {name: part for part, names in expected.items() for name in names}
 
 
-def test_sets_of_other_names_are_told_and_can_be_named(tmp_path: Path) -> None:
+def test_sets_of_other_names_are_reported_and_can_be_named(tmp_path: Path) -> None:
     root = folder(tmp_path / "v", small=lines(["a", "b"]), rest=lines(["c"]))
     data = opened(root)
     assert len(data.items()) == 6
@@ -120,7 +120,7 @@ def test_images_of_every_suffix(tmp_path: Path, suffix: str) -> None:
     assert target.boxes.tolist() == [[10, 5, 30, 20]]
 
 
-def test_what_is_left_out_is_told(tmp_path: Path) -> None:
+def test_files_left_out_are_reported(tmp_path: Path) -> None:
     root = folder(tmp_path / "v", train=lines(["a", "b"]), test=lines(["c"]))
     (root / "Annotations" / "d.xml").unlink()
     (root / "Annotations" / "alone.xml").write_text("<annotation/>")
@@ -190,7 +190,7 @@ def test_difficult_objects_are_beside_the_others(tmp_path: Path) -> None:
     assert target.ignored is None
 
 
-def test_an_annotation_of_another_image_is_told(tmp_path: Path) -> None:
+def test_an_annotation_of_another_image_is_reported(tmp_path: Path) -> None:
     root = folder(tmp_path / "v")
     (root / "Annotations" / "a.xml").write_text("<annotation><filename>b.jpg</filename></annotation>")
     (root / "Annotations" / "b.xml").write_text("<annotation><filename>b.jpg</filename></annotation>")

@@ -51,7 +51,7 @@ def run_client(name: str, *arguments: str, token: str = "words") -> subprocess.C
     )
 
 
-def test_the_clients_get_answers(server: Server, tmp_path: Path) -> None:
+def test_the_clients_get_responses(server: Server, tmp_path: Path) -> None:
     image = np.zeros((1, 1, 4, 6), np.float32)
     image[0, 0, 1, 2] = 200
     np.save(tmp_path / "image.npy", image)
@@ -93,7 +93,7 @@ def test_the_deployment_is_what_the_server_is(server: Server) -> None:
     assert "MEDZOO_TOKEN" in [one["name"] for one in container["env"]]
 
 
-def test_triton_is_asked_in_the_same_places() -> None:
+def test_triton_is_called_in_the_same_places() -> None:
     deployment, service = manifests("triton.yaml")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert container["readinessProbe"]["httpGet"]["path"] == "/v2/health/ready"

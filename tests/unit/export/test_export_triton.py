@@ -121,14 +121,14 @@ def python_model(repository: Path, name: str, triton: FakeTriton, monkeypatch: p
 
 
 def ask(model: Any, triton: FakeTriton, path: Path) -> Any:
-    """What the model answers a file."""
+    """The model's prediction for a file."""
     file = triton.Tensor("file", np.array([path.read_bytes()], object))
     name = triton.Tensor("name", np.array([path.name.encode()], object))
     (response,) = model.execute([triton.InferenceRequest("x", [], [file, name])])
     return json.loads(response.tensors["answer"].value[0])
 
 
-def test_the_model_that_takes_files_answers_as_predict_does(
+def test_the_model_that_takes_files_predicts_as_predict_does(
     exported: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graph, repository = exported
@@ -190,7 +190,7 @@ def test_every_released_model_becomes_a_repository(folder: Path, tmp_path: Path)
 def test_host_steps_and_several_graphs_run_inside_triton(
     name: str, shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A pipeline asks three graphs; a mass model asks its graph once for every feature as well."""
+    """A pipeline runs three graphs; a mass model runs its graph once for every feature as well."""
     import medzoo
 
     with pytest.raises(SystemExit):

@@ -1,4 +1,4 @@
-"""Weights stored in half the bytes: the same answers to the bit as the rounded net, and half the file."""
+"""Weights stored in half the bytes: bit-identical outputs of the rounded net, in half the file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def facts(net: LeNet) -> Metadata:
     )
 
 
-def test_half_the_bytes_give_the_answers_of_the_rounded_net(tmp_path: Path) -> None:
+def test_half_the_bytes_give_the_outputs_of_the_rounded_net(tmp_path: Path) -> None:
     net = lenet()
     before = net.c1.weight.clone()
     round_weights(net)

@@ -82,7 +82,7 @@ def test_colour_counts_by_its_luma():
     np.testing.assert_array_equal(colour.mask, find_boundary(grey).mask)
 
 
-def test_polarity_can_be_said():
+def test_polarity_can_be_given():
     dark, one = scene(-0.4, (60, 80), (35, 25), (160, 240), 0.02)
     bright, other = scene(0.4, (170, 80), (40, 45), (160, 240), 0.02)
     image = dark + bright

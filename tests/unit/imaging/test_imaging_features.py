@@ -53,19 +53,19 @@ def test_size_is_in_the_unit_of_the_spacing():
     assert size["max_diameter"] == pytest.approx(25, rel=0.04)
 
 
-def test_several_masses_the_largest_answers():
+def test_of_several_masses_the_largest_is_classified():
     image, mask = scene()
     untidy = mask.copy()
     untidy[:5, :5] = True
     np.testing.assert_array_equal(features(image, untidy, groups=ALL), features(image, mask, groups=ALL))
 
 
-def test_a_mass_at_the_border_is_answered():
+def test_a_mass_at_the_border_is_predicted():
     image, mask = scene(centre=(5, 125))
     assert np.isfinite(features(image, mask, groups=ALL)).all()
 
 
-def test_the_whole_image_as_a_mass_is_answered():
+def test_the_whole_image_as_a_mass_is_classified():
     image, mask = scene()
     assert np.isfinite(features(image, np.ones_like(mask), groups=ALL)).all()
 

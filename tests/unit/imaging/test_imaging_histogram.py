@@ -1,4 +1,4 @@
-"""Equalisation: the worked matrix and table of section 2, OpenCV's own answer, 16 bit, windows, CLAHE."""
+"""Equalisation: the worked matrix and table of section 2, OpenCV's own result, 16 bit, windows, CLAHE."""
 
 import numpy as np
 import pytest

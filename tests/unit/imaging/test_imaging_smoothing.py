@@ -93,7 +93,7 @@ def test_wrong_options_are_named(options, words):
         knn_smooth(np.ones((9, 9)), **options)
 
 
-def test_numba_asked_for_and_absent_names_the_extra(monkeypatch):
+def test_numba_requested_and_absent_names_the_extra(monkeypatch):
     monkeypatch.setattr("medzoo.imaging.compiled.installed", lambda: False)
     with pytest.raises(UserError, match=r"medzoo\[fast\]"):
         knn_smooth(A, size=3, neighbours=4, engine="numba")

@@ -1,4 +1,4 @@
-"""Co-occurrence: the worked matrices of section 4, scikit-image's answers, masks."""
+"""Co-occurrence: the worked matrices of section 4, scikit-image's results, masks."""
 
 import numpy as np
 import pytest

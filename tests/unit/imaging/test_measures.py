@@ -135,7 +135,7 @@ def test_boxes_are_measured_by_their_sides() -> None:
     assert (found.long, found.short, found.size) == pytest.approx((6, 3, 90))
 
 
-def test_components_of_a_segmentation_are_told_by_label() -> None:
+def test_components_of_a_segmentation_come_by_label() -> None:
     mask = np.zeros((30, 30), np.uint8)
     mask[2:4, 2:4], mask[10:20, 10:15], mask[0, 29] = 1, 1, 2
     image = Image(np.arange(900, dtype=np.float32).reshape(1, 30, 30), None)

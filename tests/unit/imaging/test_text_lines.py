@@ -1,4 +1,4 @@
-"""Names planted into pictures are found whole, whatever they are drawn in; real pictures keep most of themselves."""
+"""Names planted into pictures are found whole, in every style; real pictures keep most of their area."""
 
 from __future__ import annotations
 

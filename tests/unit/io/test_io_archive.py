@@ -44,7 +44,7 @@ def packed(path: Path, name: str, data: bytes, *, times: int = 1) -> Path:
     return path
 
 
-def test_an_honest_file_is_read(tmp_path: Path) -> None:
+def test_a_sound_file_is_read(tmp_path: Path) -> None:
     for save in (np.savez, np.savez_compressed):
         save(tmp_path / "a.npz", **arrays())
         assert len(opened(tmp_path / "a.npz").items()) == 18

@@ -100,7 +100,7 @@ def as_dicom(folder: Path, array: Array, affine: Array) -> Path:
 
 
 class Through:
-    """A graph that answers what it is shown: its labels, or the box about all of them."""
+    """A graph that returns its input: its labels, or the box around all of them."""
 
     name, device = "made", "cpu"
 
@@ -146,7 +146,7 @@ def centroid(mask: Array, affine: Array, label: int) -> Array:
 
 @pytest.mark.parametrize("write", [as_nifti, as_dicom])
 @pytest.mark.parametrize("turn", TURNS, ids=lambda t: "".join("ijk"[a] + "+-"[s < 0] for a, s in zip(*t, strict=True)))
-def test_the_answer_lies_where_the_body_lies(tmp_path: Path, turn: tuple, write: object) -> None:
+def test_the_prediction_lies_where_the_body_lies(tmp_path: Path, turn: tuple, write: object) -> None:
     labels, own = body()
     array, affine = stored(turn)
     path = write(tmp_path, array, affine)

@@ -211,7 +211,7 @@ def test_what_is_no_regular_file(tmp_path: Path, suffix: str) -> None:
 
 
 def test_a_pipe_that_takes_a_files_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was opened is looked at, not the name."""
+    """The opened file is checked, not its name."""
     for suffix in (".png", ".nrrd", ".mha"):
         path = tmp_path / f"a{suffix}"
         os.mkfifo(path)

@@ -249,7 +249,7 @@ def test_nrrd_names_of_types(tmp_path: Path, kind: str, name: str) -> None:
 
 
 def test_nrrd_of_bzip2(tmp_path: Path) -> None:
-    """Which SimpleITK cannot read."""
+    """A header that SimpleITK cannot read."""
     path = nrrd(tmp_path / "a.nrrd", "byte skip: 2", encoding="bzip2", data=bz2.compress(b"ab" + RAW))
     np.testing.assert_array_equal(read_image(path).array[0], VALUES)
 

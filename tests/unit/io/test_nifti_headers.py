@@ -180,7 +180,7 @@ NOTED = {
 
 
 @pytest.mark.parametrize("name", NOTED)
-def test_a_disagreement_of_header_and_sform_is_said(tmp_path: Path, name: str) -> None:
+def test_a_disagreement_of_header_and_sform_is_reported(tmp_path: Path, name: str) -> None:
     fields, words = NOTED[name]
     (note,) = read_image(save(tmp_path / "a.nii", **fields)).meta["notes"]
     assert words in note
@@ -191,7 +191,7 @@ def test_a_disagreement_of_header_and_sform_is_said(tmp_path: Path, name: str) -
     "fields",
     [{}, {"sform": straight(1.009, 1, 1)}, {"qform": rotated(0), "sform": rotated(0.2)}, {"codes": (1, 0)}],
 )
-def test_what_rounding_explains_is_not_said(tmp_path: Path, fields: dict[str, Any]) -> None:
+def test_rounding_is_not_reported(tmp_path: Path, fields: dict[str, Any]) -> None:
     assert "notes" not in read_image(save(tmp_path / "a.nii", **fields)).meta
 
 
@@ -310,7 +310,7 @@ def test_pairs_are_read_by_either_file(tmp_path: Path, packed: bool) -> None:
         read_image(tmp_path / "old.img")
 
 
-def test_packing_is_told_by_content_not_by_suffix(tmp_path: Path) -> None:
+def test_compression_is_detected_by_content_not_by_suffix(tmp_path: Path) -> None:
     plain = save(tmp_path / "a.nii").read_bytes()
     (tmp_path / "plain.nii.gz").write_bytes(plain)
     (tmp_path / "packed.nii").write_bytes(gzip.compress(plain))

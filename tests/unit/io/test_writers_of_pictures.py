@@ -1,4 +1,4 @@
-"""Every writer of pictures keeps an answer where it was found: eight ways to turn a picture, stored as PNG, as
+"""Every writer of pictures keeps a result where it was found: eight ways to turn a picture, stored as PNG, as
 TIFF and as a DICOM image with pixels that are not square. Volumes: test_io_geometry.py."""
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def as_one_dicom(folder: Path, array: Array) -> Path:
 
 
 class Through:
-    """A graph that answers the labels that it is shown, or a box about each."""
+    """A graph that returns the labels of its input, or a box around each."""
 
     name, device = "made", "cpu"
 

@@ -1,4 +1,4 @@
-"""Classification figures against scikit-learn and torchmetrics, and the slides' confusion matrix."""
+"""Classification metrics against scikit-learn and torchmetrics, and the slides' confusion matrix."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def test_a_class_that_is_missing_leaves_auc_undefined_and_says_so():
     assert "normal" not in macro["auc"].protocol
 
 
-def test_records_restore_the_same_figures():
+def test_records_restore_the_same_metrics():
     truth, p = drawn(30, 3, seed=8)
     scores = ClassifyScores(THREE)
     for i in range(30):

@@ -1,4 +1,4 @@
-"""Detection figures against the COCO reference evaluation, and the vectors of the definitions."""
+"""Detection metrics against the COCO reference evaluation, and the vectors of the definitions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NONE = np.empty(0)
 
 
 def scene(rng, *, most=12, size=200.0, classes=3, dims=2):
-    """Random objects, and answers that are jittered copies of some, doubles and strays."""
+    """Random objects, and detections that are jittered copies of some, duplicates and false positives."""
     n = int(rng.integers(0, most))
     low = rng.uniform(0, size, (n, dims))
     truth = np.hstack([low, low + rng.uniform(4, 120, (n, dims))])
@@ -252,7 +252,7 @@ def test_volumes_are_sized_in_millimetres():
     assert got[2] == {"ap": pytest.approx(51 / 101), "ap-small": None, "ap-medium": 0, "ap-large": 1}
 
 
-def test_images_without_objects_or_answers_count():
+def test_images_without_objects_or_detections_count():
     scores = DetectScores(("lesion",))
     nothing = Boxes(np.empty((0, 4)), np.empty(0, int), NONE)
     one = Boxes(np.array([[0, 0, 10, 10.0]]), np.zeros(1, int), np.array([0.9]))
@@ -278,7 +278,7 @@ def test_precision_recall_of_a_known_ranking():
     assert value(scores, "ap50") == pytest.approx((51 + 50 * 2 / 3) / 101)
 
 
-def test_detect_records_restore_the_same_figures_and_pair():
+def test_detect_records_restore_the_same_metrics_and_pair():
     rng = np.random.default_rng(14)
     scenes = [scene(rng) for _ in range(10)]
     first = filled(scenes, ["ap50", "cpm"], replicates=300)

@@ -59,7 +59,7 @@ def test_in_a_crowd_a_detection_need_only_lie() -> None:
     assert figures(truth(crowd=False, box=wide), COUNTED, small)["false-positives"] == 1
 
 
-def test_other_labels_are_not_spared() -> None:
+def test_other_labels_are_not_ignored() -> None:
     scores = DetectScores(["cell", "speck"], ("false-positives",), threshold=0.5, replicates=10)
     scores.add(truth(), Boxes(np.array([DIFFICULT], float), np.array([1]), np.array([0.9])), item="a")
     assert scores.metrics()[0].value == 1

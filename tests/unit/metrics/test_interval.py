@@ -1,4 +1,4 @@
-"""Wilson's interval, the clustered bootstrap and the paired one, on data whose answer is known."""
+"""Wilson's interval, the clustered bootstrap and the paired one, on data with known results."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_copies_within_a_group_do_not_narrow_the_interval():
     assert naive[1] - naive[0] < 0.5 * (alone[1] - alone[0])
 
 
-def test_drawn_sets_hold_whole_groups_as_many_as_there_are():
+def test_resampled_sets_hold_whole_groups_as_many_as_there_are():
     codes = np.array([0, 0, 1, 2, 2, 2])
     weights = np.concatenate(list(_multiplicities(codes, 3, replicates=500, seed=0, width=0)))
     assert weights.shape == (500, 6)
@@ -59,7 +59,7 @@ def test_drawn_sets_hold_whole_groups_as_many_as_there_are():
     assert weights[:, 0].mean() == pytest.approx(1, abs=0.1)
 
 
-def test_blocks_do_not_change_the_draws():
+def test_blocks_do_not_change_the_samples():
     codes = np.arange(40)
     whole = np.concatenate(list(_multiplicities(codes, 40, replicates=30, seed=3, width=0)))
     blocks = list(_multiplicities(codes, 40, replicates=30, seed=3, width=1_000_000))
@@ -105,7 +105,7 @@ def test_pairing_cancels_what_the_items_share():
     assert alone[1] - alone[0] > 20 * (high - low)
 
 
-def test_a_figure_goes_to_json_and_back():
+def test_a_metric_survives_json():
     figure = Metric("auc", 0.9, 0.8, 0.95, "how", 10, 5)
     assert Metric(**figure.to_dict()) == figure
     assert point_estimate(mean_of(np.array([1.0, 3.0])), 2) == 2.0

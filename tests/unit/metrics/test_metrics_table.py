@@ -31,7 +31,7 @@ def test_the_names_of_recipes_are_known():
 
 
 @pytest.mark.parametrize("task", ["classify", "segment", "detect"])
-def test_every_name_gives_figures_with_a_protocol(task):
+def test_every_metric_has_a_protocol(task):
     box, grid = np.array([[0, 0, 5, 5.0]]), GridTransform((8, 8), (8, 8), np.eye(3))
     layers = np.zeros((1, 8, 8), np.uint16)
     layers[0, :5, :5] = 1

@@ -241,7 +241,7 @@ def test_distances_of_what_is_found():
     assert known(truth, [square(100, 100)])["mask-hd95"] is None
 
 
-def test_intervals_draw_whole_groups():
+def test_intervals_resample_whole_groups():
     rng = np.random.default_rng(3)
     names = ("mask-ap50", "mask-dice", "mask-hd95", "panoptic-quality", "aggregated-jaccard")
     scores = DetectScores(CELLS, names, replicates=100)

@@ -1,4 +1,4 @@
-"""evaluation.json: every figure comes back from it, to the last digit."""
+"""evaluation.json: every metric comes back from it, to the last digit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from medzoo.metrics import Accumulator, Boxes, Scope, Scores, paired_differences
 
 
 def filled(task: str, *, shift: float = 0.0) -> Scores:
-    """Thirty items in ten groups, from a fixed generator; `shift` makes another model's answers."""
+    """Thirty items in ten groups, from a fixed generator; `shift` makes another model's predictions."""
     random = np.random.default_rng(5)
     labels = {"classify": ("benign", "malignant"), "segment": ("background", "a", "b"), "detect": ("lesion",)}[task]
     metrics = {"classify": ("auc", "ece"), "segment": ("dice", "hd95"), "detect": ("ap50", "cpm", "sensitivity")}[task]
@@ -38,7 +38,7 @@ def filled(task: str, *, shift: float = 0.0) -> Scores:
 
 
 @pytest.mark.parametrize("task", ["classify", "segment", "detect"])
-def test_figures_come_back_from_the_file(task: str, tmp_path: Path) -> None:
+def test_metrics_come_back_from_the_file(task: str, tmp_path: Path) -> None:
     scores = filled(task)
     path = tmp_path / "evaluation.json"
     path.write_bytes(scores.to_bytes())

@@ -1,4 +1,4 @@
-"""Segmentation figures against MONAI, and on shapes whose answer is known."""
+"""Segmentation metrics against MONAI, and on shapes with known results."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def test_units_are_millimetres_with_a_spacing_and_pixels_without():
     assert "px" in named(picture.metrics())["hd95"].protocol
 
 
-def test_segment_records_restore_the_same_figures_and_pair():
+def test_segment_records_restore_the_same_metrics_and_pair():
     first, second = SegmentScores(LABELS), SegmentScores(LABELS, tolerance=2.0)
     for i in range(6):
         truth = blobs((9, 9, 9), i)
@@ -182,7 +182,7 @@ def test_two_grids_are_refused():
         SegmentScores(LABELS).add(np.zeros((4, 3)), np.zeros((3, 4)), item="case7")
 
 
-def test_surfaces_are_measured_only_if_asked_for():
+def test_surfaces_are_measured_only_on_request():
     truth = blobs((9, 9, 9), 0)
     scores = SegmentScores(LABELS, ["dice"])
     scores.add(truth, np.roll(truth, 1, 0), item="a", spacing=(1, 1, 1))

@@ -40,7 +40,7 @@ def test_a_few_items_make_no_subgroups() -> None:
     assert subgroups(scores_by_size().only([f"i{k}" for k in range(12)])) == []
 
 
-def test_faults_rank_the_worst_answer_first() -> None:
+def test_errors_rank_the_worst_prediction_first() -> None:
     classify = ClassifyScores(("a", "b"), ["auc"])
     for item, (truth, p) in enumerate([(0, 0.1), (0, 0.9), (1, 0.6)]):
         classify.add(truth, [1 - p, p], item=str(item))

@@ -104,7 +104,7 @@ def test_any_size_goes_in_and_probabilities_come_out(kind: Any, params: Any) -> 
         assert torch.allclose(answer.sum(1), torch.ones(2), atol=1e-5)
 
 
-def test_views_make_the_answer_the_same_for_the_mirror_image() -> None:
+def test_tta_makes_the_prediction_the_same_for_the_mirror_image() -> None:
     torch.manual_seed(0)
     net = LeNet(LeNetParams(tta=("flip-x",)), TWO).eval()
     # Of the canvas' own aspect: a fitted picture lies top left, its mirror image would lie top right.
@@ -140,7 +140,7 @@ def test_weights_of_another_network_are_refused_by_name(tmp_path: Path) -> None:
         TimmNet(TimmParams(network="resnet18", weights="package:efficientnet-lite0"), TWO)
 
 
-def test_names_that_are_not_there_are_said() -> None:
+def test_unknown_names_are_reported() -> None:
     with pytest.raises(UserError, match="cannot build 'no_such_net'"):
         TimmNet(TimmParams(network="no_such_net"), TWO)
     with pytest.raises(UserError, match=r"no layer 'stages\.0'"):

@@ -77,7 +77,7 @@ def test_crops_have_the_gradient_of_their_patches() -> None:
     assert max(float(g.abs().max()) for g in dense) > 1e-4
 
 
-def test_patches_are_the_default_feed() -> None:
+def test_patches_are_the_default_training_input() -> None:
     feed = build(**TINY).training_input
     assert feed == PatchInput(13)
 
@@ -112,10 +112,10 @@ def scan() -> Array:
 
 @pytest.mark.parametrize("axes", [(0, 1, 2), (1, 0, 2)])
 @pytest.mark.parametrize("flips", [(1, 1, 1), (-1, 1, 1), (1, -1, -1), (-1, -1, -1)])
-def test_a_scan_stored_in_another_order_has_the_same_answer_voxel_by_voxel(
+def test_a_scan_stored_in_another_order_has_the_same_mask_voxel_by_voxel(
     predictor: Predictor, axes: tuple[int, ...], flips: tuple[int, ...]
 ) -> None:
-    """Flips of any axis, and an exchange of the axes of the slice plane: Dice of the two answers exactly 1."""
+    """Flips of any axis, and an exchange of the axes of the slice plane: Dice of the two predictions exactly 1."""
     array, affine = scan(), np.diag([1.0, 1.0, 1.0, 1.0])
     turn = np.eye(4)[:, [*axes, 3]] @ np.diag([*flips, 1.0])
     stored = array.transpose(0, *(a + 1 for a in axes))[:, :: flips[0], :: flips[1], :: flips[2]]
@@ -136,7 +136,7 @@ def test_scale_and_units_of_the_intensities_make_no_difference(predictor: Predic
     assert (one == other).mean() > 0.999
 
 
-def test_only_foreground_has_tissue_and_a_single_slice_is_answered(predictor: Predictor) -> None:
+def test_only_foreground_has_tissue_and_a_single_slice_is_predicted(predictor: Predictor) -> None:
     array = scan()
     mask = predictor.predict(Image(array, np.eye(4), "made")).mask
     assert not mask[array[0] == 0].any()
@@ -159,7 +159,7 @@ def test_parameters_that_do_not_fit_together(params: dict[str, int], words: str)
     # The last convolution is rewritten with all behind it; it alone where more than a pixel is left of a patch.
     [((6, 200, 330), 13, 2, 0), ((6, 200, 330), 15, 4, 1)],
 )
-def test_the_graph_with_winograd_answers_as_torch_does(
+def test_the_graph_with_winograd_agrees_with_torch(
     channels: tuple[int, ...], patch: int, convolutions: int, norms: int
 ) -> None:
     # The gate compares it with torch.

@@ -1,4 +1,4 @@
-"""The classic R-CNN learns in three steps, and its one file answers pictures of every kind."""
+"""The classic R-CNN learns in three steps, and its one file predicts pictures of every kind."""
 
 from __future__ import annotations
 
@@ -121,14 +121,14 @@ def test_a_picture_without_proposals_has_no_detections(predictor: Predictor, arr
 
 
 @pytest.mark.parametrize("shape", [(1, 5000), (5000, 1), (12, 10), (1, 1), (2, 3)])
-def test_odd_shapes_are_answered_inside_the_picture(predictor: Predictor, shape: tuple[int, int]) -> None:
+def test_odd_shapes_are_predicted_inside_the_picture(predictor: Predictor, shape: tuple[int, int]) -> None:
     array = np.random.default_rng(0).integers(0, 255, (1, *shape)).astype(np.uint8)
     found = Predictor(predictor.backend, threshold=0).predict(Image(array, None, "odd"))
     assert (found.boxes >= 0).all()
     assert (found.boxes[:, 2:] <= [shape[1], shape[0]]).all()
 
 
-def test_colour_and_large_pictures_are_answered_and_sixteen_bits_by_what_learnt_them(predictor: Predictor) -> None:
+def test_colour_and_large_pictures_are_predicted_and_16_bits_by_models_of_16_bits(predictor: Predictor) -> None:
     grey = scene((30, 25, 65, 55))
     one = predictor.predict(Image(grey, None, "grey"))
     three = predictor.predict(Image(np.repeat(grey, 3, axis=0), None, "colour"))

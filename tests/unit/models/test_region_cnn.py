@@ -1,4 +1,4 @@
-"""The region CNN learns, and says the same in torch and in ONNX Runtime, alone and in company."""
+"""The region CNN learns, and predicts the same in PyTorch and ONNX Runtime, alone and in a batch."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_onnx_runtime_equals_torch(
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_an_image_gets_the_same_answer_alone_and_in_company(
+def test_an_image_gets_the_same_outputs_alone_and_in_a_batch(
     run: Callable[[Tensor], Answer], size: tuple[int, int]
 ) -> None:
     image = batch_of(5, size)
@@ -178,7 +178,7 @@ def test_rows_are_sorted_above_the_floor_inside_the_image_and_zero_after_count(
 
 
 @pytest.mark.parametrize("size", [(1, 400), (400, 1), (1, 1), (700, 500)])
-def test_extreme_shapes_are_answered_alike(
+def test_extreme_shapes_are_predicted_alike(
     trained: RegionCnn, run: Callable[[Tensor], Answer], size: tuple[int, int]
 ) -> None:
     image = torch.rand(2, 1, *size, generator=torch.Generator().manual_seed(6)) * 255
@@ -196,13 +196,13 @@ def test_boxes_scale_with_the_image(trained: RegionCnn) -> None:
 
 @pytest.fixture(scope="module")
 def seen_thrice(trained: RegionCnn) -> RegionCnn:
-    """The trained net, which judges every region in two mirrored copies as well."""
+    """The trained net with test-time augmentation over two mirrored copies."""
     net = net_of(tta=("x", "xy"))
     net.load_state_dict(trained.state_dict())
     return net.eval()
 
 
-def test_mirrored_views_are_averaged_alike_in_onnx_and_in_company(seen_thrice: RegionCnn, trained: RegionCnn) -> None:
+def test_mirrored_views_are_averaged_alike_in_onnx_and_in_a_batch(seen_thrice: RegionCnn, trained: RegionCnn) -> None:
     answer_of = runner(exported(seen_thrice))
     for size in SIZES[:3]:
         image = batch_of(3, size)
@@ -216,8 +216,8 @@ def test_mirrored_views_are_averaged_alike_in_onnx_and_in_company(seen_thrice: R
         assert np.abs(expected["scores"] - torch_answer(trained, image)["scores"]).max() > 1e-3
 
 
-def test_a_region_is_judged_in_the_mirror_as_on_a_mirrored_picture(trained: RegionCnn) -> None:
-    """One region, one head: the mean of the picture's answer and of the mirrored picture's, brought back."""
+def test_a_region_is_classified_in_the_mirror_as_on_a_mirrored_picture(trained: RegionCnn) -> None:
+    """One region, one head: the mean of the picture's output and of the mirrored picture's, mirrored back."""
     net = net_of(tta=("x",))
     net.load_state_dict(trained.state_dict())
     net.eval()
@@ -238,7 +238,7 @@ def test_a_region_is_judged_in_the_mirror_as_on_a_mirrored_picture(trained: Regi
 
 @pytest.fixture(scope="module")
 def calibrated(trained: RegionCnn) -> RegionCnn:
-    """The trained net, calibrated on pictures whose objects at the border nobody labelled."""
+    """The trained net, calibrated on pictures whose objects at the border are not labelled."""
     net = net_of(calibrate=True)
     net.load_state_dict(trained.state_dict() | {f"curve.{n}": t for n, t in net.curve.state_dict().items()})
     net.eval()
@@ -253,7 +253,7 @@ def calibrated(trained: RegionCnn) -> RegionCnn:
     return net
 
 
-def test_calibration_lowers_what_is_close_to_the_border_and_is_told(calibrated: RegionCnn, trained: RegionCnn) -> None:
+def test_calibration_lowers_scores_at_the_border_and_is_reported(calibrated: RegionCnn, trained: RegionCnn) -> None:
     assert calibrated.calibration is not None
     assert calibrated.calibration["items"] == 8
     assert min(calibrated.calibration["border"]) < -0.1
@@ -279,7 +279,7 @@ def test_calibration_lowers_what_is_close_to_the_border_and_is_told(calibrated: 
     assert lowered >= 2
 
 
-def test_calibrated_scores_are_the_same_in_onnx_and_in_company(calibrated: RegionCnn, trained: RegionCnn) -> None:
+def test_calibrated_scores_are_the_same_in_onnx_and_in_a_batch(calibrated: RegionCnn, trained: RegionCnn) -> None:
     answer_of = runner(exported(calibrated))
     for size in SIZES:
         image = batch_of(3, size)
@@ -297,7 +297,7 @@ def test_calibrated_scores_are_the_same_in_onnx_and_in_company(calibrated: Regio
 
 
 def test_the_threshold_is_chosen_among_calibrated_scores(calibrated: RegionCnn) -> None:
-    """What `calibrate` saw is what the calibrated net answers."""
+    """`calibrate` saw the scores that the calibrated net returns."""
     net = net_of(calibrate=True)
     state = calibrated.state_dict()
     net.load_state_dict(state)
@@ -322,7 +322,7 @@ def test_a_net_without_calibration_holds_nothing_of_it() -> None:
 
 
 @pytest.mark.parametrize("damage", ["a channel doubled", "a threshold moved", "an operator exchanged"])
-def test_a_damaged_graph_answers_visibly_otherwise(
+def test_a_damaged_graph_predicts_visibly_otherwise(
     graph: onnx.ModelProto, run: Callable[[Tensor], Answer], damage: str
 ) -> None:
     broken = onnx.ModelProto()

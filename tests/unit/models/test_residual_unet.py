@@ -64,7 +64,7 @@ def test_any_size_goes_in_and_comes_out(size: tuple[int, ...], residual: bool) -
     assert torch.allclose(answer["probabilities"].sum(1), torch.ones(2, *size), atol=1e-5)
 
 
-def test_an_answer_does_not_depend_on_the_scale_of_the_values_of_its_batch() -> None:
+def test_a_prediction_does_not_depend_on_the_values_of_its_batch() -> None:
     net = build().eval()
     one, other = torch.rand(1, 1, 16, 16, 16), 50 * torch.rand(1, 1, 16, 16, 16)
     both = net(torch.cat([one, other]))["probabilities"]
@@ -102,7 +102,7 @@ def test_what_is_ignored_has_no_part_in_the_loss(ignored: str) -> None:
     assert set(build(dice=0).loss(image, target)) == {"cross_entropy"}
 
 
-def test_a_perfect_answer_costs_nothing_and_a_wrong_one_all() -> None:
+def test_a_perfect_prediction_has_zero_loss_and_a_wrong_one_the_full_loss() -> None:
     target = torch.randint(0, 3, (2, 16, 16, 16))
     truth = 60.0 * torch.nn.functional.one_hot(target, 3).movedim(-1, 1)
     assert sum(float(v) for v in build()._scored(truth, target).values()) < 1e-3

@@ -1,4 +1,4 @@
-"""A recipe of a residual U-Net from scans to answers: augmented patches, chosen components, windows in the file."""
+"""A recipe of a residual U-Net from scans to predictions: augmented patches, chosen components, windows in the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The SVM: scikit-learn's answers in plain tensors, nothing learned from what was held out, mistakes named."""
+"""The SVM: scikit-learn's predictions in plain tensors, nothing learned from held-out items, mistakes named."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def solved(**params: object) -> Svm:
 
 
 @pytest.mark.parametrize("kernel", ["rbf", "linear"])
-def test_the_graph_answers_as_scikit_learn_does(kernel: str) -> None:
+def test_the_graph_predicts_as_scikit_learn_does(kernel: str) -> None:
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVC
 

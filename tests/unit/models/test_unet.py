@@ -41,7 +41,7 @@ def test_any_size_goes_in_and_comes_out(dims: int, size: tuple[int, ...]) -> Non
     assert torch.allclose(answer["probabilities"].sum(1), torch.ones(2, *size), atol=1e-5)
 
 
-def test_the_answer_looks_no_farther_than_the_margin_says() -> None:
+def test_the_receptive_field_is_no_larger_than_the_margin() -> None:
     """The gradient of an output with respect to the image is zero beyond the margin, in every place of the grid."""
     net = build()
     reach = net.geometry.margin
@@ -99,7 +99,7 @@ def test_where_the_array_was_cut_makes_no_difference() -> None:
     assert np.array_equal(segment_array(backend(net), array)[..., 1], whole)
 
 
-def test_with_its_mirror_image_an_answer_is_that_of_the_mirror_image_mirrored() -> None:
+def test_with_mirroring_the_prediction_is_equivariant_to_flips() -> None:
     image = torch.rand(1, 1, 48, 32) * 4 - 2
     plain, both = (build(mirror=mirror) for mirror in (False, True))
     one, other = both(image)["probabilities"], both(image.flip(2))["probabilities"].flip(2)

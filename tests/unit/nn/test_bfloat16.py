@@ -1,4 +1,4 @@
-"""Where bfloat16 is slow it is said, by the training and by the backend that answer in it."""
+"""Training and the PyTorch backend warn where bfloat16 is slow."""
 
 from __future__ import annotations
 

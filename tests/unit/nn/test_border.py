@@ -52,7 +52,7 @@ def test_a_few_boxes_without_fault_do_not_make_a_step() -> None:
     assert -2 < border < 0
 
 
-def test_each_class_is_answered_by_its_own_curve_and_an_unfitted_one_by_the_score_itself() -> None:
+def test_each_class_has_its_own_curve_and_an_unfitted_one_keeps_its_score() -> None:
     curve = BorderCurve(2)
     scores, near, hits = drawn(4000, slope=1.0, border=-3.0, offset=0.0)
     assert curve.fit(1, scores, near, hits)

@@ -1,4 +1,4 @@
-"""Grad-CAM where the answer is known, and feature maps against the layers themselves."""
+"""Grad-CAM where the result is known, and feature maps against the layers themselves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mask head: targets of regions, loss, and the class whose mask is answered."""
+"""The mask head: targets of regions, loss, and the class whose mask is returned."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_targets_are_the_object_inside_the_region() -> None:
     assert found[3].mean() == 0.5  # what lies outside the picture is no object
 
 
-def test_the_mask_of_the_answered_class_is_taken() -> None:
+def test_the_mask_of_the_predicted_class_is_taken() -> None:
     logits = torch.arange(2 * 3 * 4, dtype=torch.float32).reshape(2, 3, 2, 2)
     assert torch.equal(mask_of_class(logits, torch.tensor([2, 0])), torch.stack([logits[0, 2], logits[1, 0]]))
     assert float(mask_loss(logits[:0, 0], [])) == 0

@@ -1,4 +1,4 @@
-"""Matching references with objects, and drawing the ones that are learned from."""
+"""Matching references with objects, and sampling those for the loss."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_an_image_without_objects_is_all_background() -> None:
     assert len(sample(matched, size=4, positive_share=0.5)) == 4
 
 
-def test_draw_balances_fills_up_and_never_takes_what_is_left_out() -> None:
+def test_sampling_balances_fills_up_and_never_takes_ignored_references() -> None:
     matched = torch.tensor([3] * 20 + [BACKGROUND] * 30 + [IGNORED] * 50)
     drawn = matched[sample(matched, size=16, positive_share=0.25)]
     assert ((drawn >= 0).sum(), (drawn == BACKGROUND).sum()) == (4, 12)
@@ -50,7 +50,7 @@ def test_draw_balances_fills_up_and_never_takes_what_is_left_out() -> None:
     assert ((drawn >= 0).sum(), (drawn == BACKGROUND).sum()) == (2, 14)
 
 
-def test_draw_repeats_under_a_seed_and_changes_with_it() -> None:
+def test_sampling_repeats_under_a_seed_and_changes_with_it() -> None:
     matched = torch.tensor([0] * 50 + [BACKGROUND] * 200)
     draws = []
     for seed in (0, 0, 1):

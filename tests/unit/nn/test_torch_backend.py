@@ -1,4 +1,4 @@
-"""The net answers in float32 whatever the program around it lets torch round."""
+"""The net computes in float32, whatever precision the program around it allows PyTorch."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def test_anchors_are_the_clusters_of_the_boxes() -> None:
     assert len(cluster_ratios(np.exp(rng.normal(0, 0.8, 500)))) == 3
 
 
-def test_directions_are_told_by_the_data() -> None:
+def test_directions_follow_from_the_data() -> None:
     rng = np.random.default_rng(0)
     seen = Fingerprint(
         40, volumes=False, sides={0: rng.normal(0, 1, (40, 2)).tolist(), 1: rng.normal(2, 1, (40, 2)).tolist()}

@@ -165,7 +165,7 @@ def test_what_was_seen_opens(name: str, tmp_path: Path) -> None:
     assert data.load(items[0]).target is not None
 
 
-def test_masks_can_be_objects_where_they_are_asked_for(tmp_path: Path) -> None:
+def test_masks_can_be_objects_on_request(tmp_path: Path) -> None:
     masks(tmp_path)
     assert recognise(tmp_path).others == ("--task detect (mask-boxes)",)
     assert recognise(tmp_path, task="detect").layout == "mask-boxes"

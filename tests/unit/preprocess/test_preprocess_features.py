@@ -76,7 +76,7 @@ def test_the_outline_follows_a_crop_and_comes_back_on_the_source_grid() -> None:
     assert np.allclose(state.image.array, features(image.array[0], mask, groups=["shape15"]))
 
 
-def test_several_masses_and_the_border_are_answered_and_said() -> None:
+def test_several_masses_and_the_border_are_predicted_with_a_note() -> None:
     image, mask = scene()
     mask = mask.copy()
     mask[0:3, 0:4] = True

@@ -173,7 +173,7 @@ def test_steps_survive_json_and_are_all_listed() -> None:
     assert {s.op for s in steps} <= set(registry.names("host-step"))
 
 
-def test_every_fault_of_a_list_of_steps_is_told() -> None:
+def test_every_fault_of_a_list_of_steps_is_reported() -> None:
     raw = [
         {"op": "orientate"},
         {"op": "orient", "to": "RRS"},

@@ -22,7 +22,7 @@ def written(tmp_path: Path, *lines: str) -> Path:
     return path
 
 
-def test_a_former_name_means_the_present_one_and_is_said_to_be_deprecated(tmp_path: Path) -> None:
+def test_a_former_name_means_the_present_one_and_is_reported_as_deprecated(tmp_path: Path) -> None:
     present = load_recipe(written(tmp_path, "  background_min_iou: 0.1\n"), catalog=Catalog())
     former = load_recipe(written(tmp_path, "  background_low: 0.1\n"), catalog=Catalog())
     assert former.model.params == present.model.params

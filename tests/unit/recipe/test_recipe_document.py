@@ -63,7 +63,7 @@ def test_quoted_scalars_are_text_and_keys_are_text_as_written() -> None:
         ("a: " + "x" * LONGEST, "is longer than 200,000 characters"),
     ],
 )  # fmt: skip
-def test_what_is_no_recipe_is_said_with_its_place(text: str, fault: str) -> None:
+def test_text_that_is_no_recipe_is_reported_with_its_place(text: str, fault: str) -> None:
     assert fault in "\n".join(read(text)[1])
 
 

@@ -1,4 +1,4 @@
-"""Words of cards and pages: what all figures share is said once, and a speed says what else the machine had to do."""
+"""Words of cards and pages: what all metrics share appears once, and a speed names the machine's other load."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from medzoo.report.sections import retrain_command, shared_interval, speed_secti
 DRAWN = "95 % interval: percentile bootstrap over 3 groups"
 
 
-def test_what_all_intervals_share_is_said_once() -> None:
+def test_words_that_all_intervals_share_appear_once() -> None:
     assert shared_interval([f"AP; {DRAWN}", f"FROC; {DRAWN}", "undefined"]) == (
         ["AP", "FROC", "undefined"],
         "percentile bootstrap over 3 groups",
@@ -38,7 +38,7 @@ def test_a_pipeline_is_put_together_again_where_a_model_is_trained_again() -> No
     assert retrain_command({"name": "a"}) == "medzoo train a"
 
 
-def test_a_detector_leads_with_figures_of_different_kinds() -> None:
+def test_a_detector_leads_with_metrics_of_different_kinds() -> None:
     names = ["ap50", "ap", "ap75", "ap-large", "froc/1", "cpm", "sensitivity", "false-positives"]
     figures = [{"name": name, "value": 0.5, "protocol": ""} for name in names]
     led = [figure["name"] for figure in _headline_metrics(figures, task="detect")]

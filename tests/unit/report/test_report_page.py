@@ -32,7 +32,7 @@ def ball(radius: float) -> Array:
 
 
 def answered(task: str) -> Scores:
-    """Ten items of a task, some answered badly."""
+    """Ten items of a task, some predicted badly."""
     labels = {"segment": LABELS, "classify": ("benign", "malignant"), "detect": ("lesion",)}[task]
     metrics = {"segment": ("dice",), "classify": ("auc",), "detect": ("ap50", "cpm")}[task]
     scores = Scores(Scope("made", task, labels, metrics, 0.5))
@@ -94,9 +94,7 @@ def folder(path: Path, task: str, *, volume: bool = False) -> ModelFolder:
     [("classify", ("ROC", "reliability", "training")), ("detect", ("FROC", "precision and recall")),
      ("segment", ("dice by label",))],
 )  # fmt: skip
-def test_the_page_holds_figures_and_plots_and_asks_for_nothing(
-    tmp_path: Path, task: str, plots: tuple[str, ...]
-) -> None:
+def test_the_page_holds_metrics_and_plots_and_loads_nothing(tmp_path: Path, task: str, plots: tuple[str, ...]) -> None:
     page = render_page(folder(tmp_path, task), version="1")
     for figure in json.loads((tmp_path / "manifest.json").read_text())["metrics"]["figures"]:
         assert f"<td>{figure['name']}</td>" in page

@@ -102,7 +102,7 @@ CONSTANTS = {
 
 
 def write_bomb(path: Path, kind: str) -> Path:
-    """Classify: makes a tensor of terabytes before it answers, whatever the image."""
+    """Classify: makes a tensor of terabytes before it returns, whatever the image."""
     nodes = [
         *KINDS[kind],
         node("Cast", ["big"], ["cast"], to=TensorProto.FLOAT),

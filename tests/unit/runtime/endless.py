@@ -16,7 +16,7 @@ KINDS = ("loop", "loop in a branch", "loop in a loop", "while")
 
 
 def write_endless(path: Path, kind: str = "loop") -> Path:
-    """Classify: answers (0.5, 0.5) for a black image, and never for an image with any light in it."""
+    """Classify: returns (0.5, 0.5) for a black image, and never for an image with any light in it."""
     nodes = [
         helper.make_node("ReduceMax", ["image"], ["light"], keepdims=0),
         helper.make_node("Greater", ["light", "zero"], ["lit"]),

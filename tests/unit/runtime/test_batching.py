@@ -64,7 +64,7 @@ def test_requests_of_one_size_that_wait_run_together(backend: Doubling) -> None:
     assert [answer.batch_size for answer in answers] == [3, 1, 3, 3, 1]
 
 
-def test_an_idle_backend_waits_for_company_no_longer_than_told(backend: Doubling) -> None:
+def test_an_idle_backend_waits_for_a_batch_no_longer_than_max_delay(backend: Doubling) -> None:
     backend.go.set()
     batcher = Batcher(backend, max_batch_size=2, max_delay=30)
     pair = [batcher.submit(row(1)), batcher.submit(row(2))]
@@ -115,7 +115,7 @@ def test_a_request_that_the_graph_refuses_costs_no_one_else(backend: Doubling) -
         bad.result(5)
 
 
-def test_closing_answers_those_who_wait_and_refuses_others(backend: Doubling) -> None:
+def test_closing_serves_waiting_requests_and_refuses_others(backend: Doubling) -> None:
     batcher = occupied(backend)
     last = batcher.submit(row(7))
     backend.go.set()
@@ -145,7 +145,7 @@ def test_threads_that_share_a_batching_backend_share_batches(backend: Doubling) 
         BatchingBackend(batcher, stopped=lambda: True).run(row(1))
 
 
-def test_several_runs_at_once_each_answer_their_own() -> None:
+def test_several_runs_at_once_each_give_their_own_outputs() -> None:
     meeting = threading.Barrier(2)
 
     class Together(Doubling):

@@ -1,4 +1,4 @@
-"""Buffers that stay where they are: the same answers as without, here on the CPU."""
+"""Buffers that stay where they are: the same outputs as without, here on the CPU."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.unit.serve.graphs import write_graph
 
 
 @pytest.mark.parametrize("task", ["segment", "classify", "detect"])
-def test_bound_runs_answer_as_others_and_keep_nothing_of_the_last_one(task: str, tmp_path: Path) -> None:
+def test_bound_runs_equal_unbound_ones_and_keep_nothing_of_the_last_one(task: str, tmp_path: Path) -> None:
     backend = OnnxBackend(write_graph(tmp_path / "graph.onnx", task), device="cpu")
     bound = BoundSession(backend.session, device="cpu")
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""One predict of several models: who found, outlined and judged what stands beside each box."""
+"""One prediction by several models: which one found, outlined and classified each box."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def picture() -> Image:
     return Image(array[None].astype(np.uint8), None, "made.png")
 
 
-def test_each_box_is_outlined_and_judged_and_every_stage_says_its_part(picture: Image, tmp_path: Path) -> None:
+def test_each_box_is_outlined_and_classified_by_every_stage(picture: Image, tmp_path: Path) -> None:
     crop = Judge("crop-judge", {"op": "crop-mass", "context": 0.0, "polarity": "dark"})
     whole = Judge("whole-judge")
     judges = {"svm": Predictor(crop), "cnn": Predictor(whole)}
@@ -96,7 +96,7 @@ def test_the_threshold_is_the_finders_unless_another_is_given(picture: Image) ->
     assert len(answer) == 3
 
 
-def test_a_picture_without_a_lesion_is_not_judged(picture: Image) -> None:
+def test_a_picture_without_a_lesion_is_not_classified(picture: Image) -> None:
     judge = Judge("whole-judge")
     answer = Cascade("both", Predictor(Finder()), {"cnn": Predictor(judge)}, threshold=0.95).predict(picture)
     assert isinstance(answer, Detections)

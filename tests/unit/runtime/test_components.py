@@ -64,7 +64,7 @@ def test_rules_work_on_pictures() -> None:
 
 
 class Stored:
-    """Answers the labels that the image itself holds."""
+    """Returns the labels that the image itself holds."""
 
     name, device = "stored", "cpu"
 
@@ -87,7 +87,7 @@ def predict(calibration: dict[str, Any] | None) -> Array:
     return Predictor(Stored(calibration)).predict(Image(scene()[None].astype(np.float32), affine, "made")).mask
 
 
-def test_the_rules_of_a_models_metadata_are_applied_to_its_answers() -> None:
+def test_the_rules_of_a_models_metadata_are_applied_to_its_predictions() -> None:
     assert np.array_equal(predict(None), scene())
     rule = {"label": 1, "largest": False, "least_volume": 17.0, "fill_holes": True}
     found = predict({"components": [rule], "components_items": 3})
@@ -104,7 +104,7 @@ def test_rules_that_cannot_be_are_refused_when_a_model_is_opened(rules: Any) -> 
 
 
 class Cases:
-    """Scans that hold their answer, and other truths."""
+    """Scans that hold their prediction, and other truths."""
 
     def __init__(self, pairs: Sequence[tuple[Array, Array]]) -> None:
         self.pairs = pairs
@@ -163,7 +163,7 @@ def test_the_card_tells_the_rules() -> None:
     assert "every component is kept" in str(SEGMENT.calibration_words({"components": [], "components_items": 2}))
 
 
-def test_an_empty_validation_part_is_said_in_one_line() -> None:
+def test_an_empty_validation_part_gives_one_line() -> None:
     from medzoo.commands.train import _with_components
     from medzoo.errors import UserError
 

@@ -1,4 +1,4 @@
-"""Whatever one input does to a reader, a host step, a graph or a writer, the others are answered."""
+"""Whatever one input does to a reader, a host step, a graph or a writer, the others are predicted."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_an_exception_of_any_stage_is_an_error_in_its_place(
 
 
 @pytest.mark.parametrize("form", ["csv", "coco"])
-def test_outputs_that_hold_all_answers_survive_one(three: list[str], tmp_path: Path, form: Any) -> None:
+def test_outputs_that_hold_all_results_survive_one_failure(three: list[str], tmp_path: Path, form: Any) -> None:
     class Bad(Predictor):
         def predict_prepared(self, prepared: Any) -> Any:
             result: Any = super().predict_prepared(prepared)

@@ -1,4 +1,4 @@
-"""GPUs up to the point where a device is needed: what ONNX Runtime is told, and what is said of what it took."""
+"""GPUs up to the point where a device is needed: options for ONNX Runtime, and the report of the provider in use."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_engines_are_kept_where_the_user_says(monkeypatch: pytest.MonkeyPatch, t
         ("tensorrt", ["CUDAExecutionProvider", "CPUExecutionProvider"], None),
     ],
 )
-def test_less_than_was_asked_for_is_an_error(asked: str, providers: list[str], device: str | None) -> None:
+def test_fewer_rows_than_requested_are_an_error(asked: str, providers: list[str], device: str | None) -> None:
     if device is not None:
         assert device_in_use(asked, providers, number=1, where="x.onnx") == device  # type: ignore[arg-type]
         return
@@ -65,7 +65,7 @@ def test_less_than_was_asked_for_is_an_error(asked: str, providers: list[str], d
 
 @pytest.mark.skipif(cuda_usable(), reason="there is a CUDA device here")
 @pytest.mark.parametrize("device", ["cuda", "tensorrt"])
-def test_without_a_device_nothing_falls_back_unsaid(device: str, tmp_path: Path) -> None:
+def test_without_a_device_no_fallback_is_silent(device: str, tmp_path: Path) -> None:
     path = write_graph(tmp_path / "graph.onnx", "classify")
     with pytest.raises(UserError, match=f"device {device} was requested, but no CUDA device is usable"):
         OnnxBackend(path, device=device)  # type: ignore[arg-type]
@@ -102,7 +102,7 @@ def test_a_device_that_cannot_be_started_on_is_named(
     ],
 )
 @pytest.mark.parametrize("command", ["predict", "serve"])
-def test_what_is_asked_of_a_gpu_is_refused_where_there_is_none(
+def test_gpu_options_are_refused_without_a_gpu(
     command: str, option: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from medzoo.cli import main

@@ -41,7 +41,7 @@ print(json.dumps([said, peak]))
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], int]:
-    """What each of the graphs says, and an honest one between them, under a limit of 64 MB."""
+    """The outcome of each graph, and of a well-behaved one between them, under a limit of 64 MB."""
     folder = tmp_path_factory.mktemp("bombs")
     for kind in KINDS:
         write_bomb(folder / f"{kind}.onnx", kind)
@@ -63,7 +63,7 @@ def test_a_graph_that_makes_a_huge_tensor_is_one_error(said: tuple[dict[str, str
     assert VARIABLE in said[0][kind]
 
 
-def test_the_process_stays_small_and_answers_the_next(said: tuple[dict[str, str], int]) -> None:
+def test_the_process_stays_small_and_serves_the_next_request(said: tuple[dict[str, str], int]) -> None:
     answers, peak = said
     assert answers["honest"] == "(1, 2)"
     assert peak < 600  # MB, most of it Python and its libraries
@@ -127,6 +127,6 @@ def test_free_memory_is_the_systems_or_the_control_groups(files: dict[str, str],
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("std::bad_alloc"), RuntimeError("BFCArena: no")])
-def test_every_lack_of_memory_is_told(error: Exception) -> None:
+def test_every_lack_of_memory_is_reported(error: Exception) -> None:
     assert "needs more memory" in str(memory_fault(error, where="model.onnx"))
     assert memory_fault(ValueError("another"), where="model.onnx") is None

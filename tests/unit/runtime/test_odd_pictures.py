@@ -1,4 +1,4 @@
-"""Pictures that a detector rarely meets: thin, huge, deep, crowded. Each is answered, or refused in one line."""
+"""Pictures that a detector rarely meets: thin, huge, deep, crowded. Each is predicted, or refused in one line."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def saved(array: np.ndarray, path: Path) -> Path:
 
 
 @pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (1, 1), (3, 700)])
-def test_a_thin_picture_is_answered_inside_itself(predictor: Predictor, size: tuple[int, int], tmp_path: Path) -> None:
+def test_boxes_in_a_thin_picture_lie_inside_it(predictor: Predictor, size: tuple[int, int], tmp_path: Path) -> None:
     array = np.random.default_rng(0).integers(0, 255, size, np.uint8)
     result = predictor.predict(saved(array, tmp_path / "thin.png"))
     assert isinstance(result, Detections)

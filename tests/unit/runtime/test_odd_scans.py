@@ -1,4 +1,4 @@
-"""Scans as they come, through the whole Predictor: where the answer lies must not depend on how they are stored."""
+"""Scans as they come, through the whole Predictor: the place of the result must not depend on how they are stored."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def turned(degrees: float) -> Array:
 
 
 @pytest.mark.parametrize("degrees", [7, 30, 118])
-def test_oblique_scans_are_answered_on_their_own_grid(tmp_path: Path, degrees: float) -> None:
+def test_oblique_scans_are_predicted_on_their_own_grid(tmp_path: Path, degrees: float) -> None:
     path = tmp_path / "scan.nii.gz"
     nib.save(nib.Nifti1Image(block(), turned(degrees)), path)
     result = answer(path)
@@ -83,7 +83,7 @@ def test_byte_order_scale_and_format_make_no_difference(tmp_path: Path) -> None:
         assert bright(answer(tmp_path / name).mask), name
 
 
-def test_a_scan_without_orientation_is_answered_and_said_to_be(tmp_path: Path) -> None:
+def test_a_scan_without_orientation_is_predicted_with_a_note(tmp_path: Path) -> None:
     image = nib.Nifti1Image(block(), None)
     image.header.set_sform(None, 0)
     image.header.set_qform(None, 0)
@@ -94,7 +94,7 @@ def test_a_scan_without_orientation_is_answered_and_said_to_be(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_a_single_slice_is_answered_whichever_way_it_lies(axis: int) -> None:
+def test_a_single_slice_is_predicted_whichever_way_it_lies(axis: int) -> None:
     plane = np.take(block(), [12], axis=axis)
     expected = np.take(block() == 400, [12], axis=axis)
     assert np.array_equal(answer(nib.Nifti1Image(plane, np.eye(4))).mask, expected)
@@ -109,7 +109,7 @@ def test_anisotropic_and_fine_scans_come_back_on_their_own_grid() -> None:
         assert overlap > 0.85, spacing
 
 
-def test_scans_that_cannot_be_answered_end_in_one_line(tmp_path: Path) -> None:
+def test_scans_that_cannot_be_predicted_end_in_one_line(tmp_path: Path) -> None:
     sheared = np.eye(4)
     sheared[0, 1] = 0.3
     for name, array, affine, words in (
@@ -126,7 +126,7 @@ def test_scans_that_cannot_be_answered_end_in_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_a_volume_of_512_cubed_is_answered(tmp_path: Path) -> None:
+def test_a_volume_of_512_cubed_is_predicted(tmp_path: Path) -> None:
     array = np.zeros((512, 512, 512), np.uint8)
     array[200:220, 300:324, 100:118] = block() // 4
     result = answer(nib.Nifti1Image(array, np.eye(4)))

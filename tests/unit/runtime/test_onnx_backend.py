@@ -32,7 +32,7 @@ def test_a_large_shape_is_not_kept_once_another_came(tmp_path: Path) -> None:
     assert kept - resident() > large.nbytes // 2  # at least a tensor of its size, 64 MiB
 
 
-def test_answers_do_not_depend_on_what_ran_before(tmp_path: Path) -> None:
+def test_predictions_do_not_depend_on_what_ran_before(tmp_path: Path) -> None:
     backend = OnnxBackend(write_graph(tmp_path / "graph.onnx", "segment"), device="cpu")
     rng = np.random.default_rng(0)
     images = [rng.uniform(0, 255, (1, 1, side, side + 3)).astype(np.float32) for side in (9, 40, 9, 9, 64, 40)]

@@ -1,4 +1,4 @@
-"""Runs of one graph that overlap: a thread each, and the same answers to the last bit."""
+"""Runs of one graph that overlap: a thread each, and bit-identical outputs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def image() -> Array:
     return picture[None, None].astype(np.float32)
 
 
-def test_a_run_beside_another_has_a_session_of_one_thread_and_answers_the_same(image: Array) -> None:
+def test_overlapping_runs_use_sessions_of_one_thread_and_give_the_same_outputs(image: Array) -> None:
     held = Held(GRAPH)
     both = ConcurrentOnnxBackend(held)
     answers: dict[str, dict[str, Array]] = {}

@@ -68,7 +68,7 @@ def test_an_output_of_another_shape_or_not_finite_is_refused() -> None:
             check_parity(Graph(), graph, image_probes(Geometry()), where="x.onnx")
 
 
-def test_stored_answers_are_compared_without_the_net_that_gave_them(tmp_path: Path) -> None:
+def test_stored_outputs_are_compared_without_the_net_that_gave_them(tmp_path: Path) -> None:
     inputs = image_probes(Geometry())
     _, answers = check_parity(Graph(), Graph(), inputs, where="x.onnx")
     path = tmp_path / "golden.npz"

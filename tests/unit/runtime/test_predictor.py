@@ -22,7 +22,7 @@ def scan(mni_t1: Path) -> nibabel.Nifti1Image:
     return nibabel.load(mni_t1).slicer[:, :, 88:94]
 
 
-def test_a_path_an_array_and_a_nibabel_image_are_answered_alike(
+def test_a_path_an_array_and_a_nibabel_image_are_predicted_alike(
     tiny_model: Path, scan: nibabel.Nifti1Image, tmp_path: Path
 ) -> None:
     model = medzoo.load(tiny_model)
@@ -55,7 +55,7 @@ def test_many_inputs_give_a_generator_in_order_that_reads_no_further_than_it_mus
     assert len(taken) <= 5
 
 
-def test_a_bad_input_is_a_failure_in_its_place_and_the_others_are_answered(
+def test_a_bad_input_is_a_failure_in_its_place_and_the_others_are_predicted(
     tiny_model: Path, scan: nibabel.Nifti1Image
 ) -> None:
     model = medzoo.load(tiny_model)
@@ -75,7 +75,7 @@ def test_torch_and_onnx_runtime_give_the_same_mask(tiny_model: Path, scan: nibab
     assert (masks[0] != masks[1]).mean() < 1e-5
 
 
-def test_slices_are_answered_inside_their_foreground_alone_as_they_are_whole(
+def test_slices_predicted_inside_their_foreground_equal_whole_slices(
     tiny_model: Path, scan: nibabel.Nifti1Image
 ) -> None:
     model = medzoo.load(tiny_model)

@@ -1,4 +1,4 @@
-"""`medzoo.load` of a server's URL answers as the graph itself does; what goes wrong is one line."""
+"""`medzoo.load` of a server's URL predicts as the graph itself does; each failure is one line."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def address(server: Server, scheme: str, model: str) -> str:
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
 @pytest.mark.parametrize("task", ["segment", "classify", "detect"])
-def test_the_same_answer_from_afar(server_and_graphs: tuple[Server, dict[str, Path]], scheme: str, task: str) -> None:
+def test_a_remote_model_gives_the_same_result(
+    server_and_graphs: tuple[Server, dict[str, Path]], scheme: str, task: str
+) -> None:
     server, graphs = server_and_graphs
     rng = np.random.default_rng(0)
     # Stored left to right reversed and with axes exchanged, so that the host step has work to do here.

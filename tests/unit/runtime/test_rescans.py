@@ -1,4 +1,4 @@
-"""One head stored in several ways, through the released models: the answer is one."""
+"""One head stored in several ways, through the released models: the same prediction."""
 
 from __future__ import annotations
 

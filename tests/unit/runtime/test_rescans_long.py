@@ -1,4 +1,4 @@
-"""One real head scanned twice, through both released brain models: how far the two answers are from being one.
+"""One real head scanned twice, through both released brain models: how much the two predictions differ.
 
 Flips and exchanges of axes cost nothing. Slices cut elsewhere do: fluid and cortex are a voxel or two thin, and the
 second answer must come back onto the first one's grid, which alone costs fluid 0.18. The floors are what was measured,
@@ -29,7 +29,7 @@ def scan() -> tuple[Array, Array]:
 
 @pytest.fixture(scope="module", params=MODELS)
 def answered(request: pytest.FixtureRequest, scan: tuple[Array, Array]) -> tuple[str, Array]:
-    """A model, and its answer to the first scan."""
+    """A model, and its prediction for the first scan."""
     return request.param, answer(request.param, *scan)
 
 

@@ -1,4 +1,4 @@
-"""An iterator may hand out one buffer again and again: every answer is that of what it held when it was handed out."""
+"""An iterator may hand out one buffer again and again: every result is that of its content when it was handed out."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def files_that_close() -> Iterator[Any]:
     "sources",
     [one_array, a_view_of_a_ring, one_picture, a_memoryview, one_tensor, one_stream, files_that_close],
 )
-def test_every_answer_is_that_of_its_own_frame(sources: Callable[[], Iterator[Any]]) -> None:
+def test_every_result_is_that_of_its_own_frame(sources: Callable[[], Iterator[Any]]) -> None:
     model = Predictor(MeanValue())
     answers = list(model.predict(sources()))
     assert [round(255 * one.probabilities["bright"]) for one in answers] == list(FRAMES)
@@ -108,7 +108,7 @@ def test_a_nibabel_image_over_one_array(tiny_model: Path, mni_t1: Path) -> None:
     assert [int((one.mask > 0).sum()) for one in model.predict(slices())] == expected
 
 
-def test_one_file_that_is_written_again_and_again_never_gets_anothers_answer(tmp_path: Path) -> None:
+def test_a_file_that_is_rewritten_never_gets_the_result_of_another(tmp_path: Path) -> None:
     path = tmp_path / "frame.bmp"
 
     def files() -> Iterator[Any]:

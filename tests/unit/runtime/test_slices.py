@@ -46,7 +46,7 @@ def whole(array: Array, axis: int) -> Array:
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("slab", [1, 4])
 @pytest.mark.parametrize("tile", [None, 7])
-def test_slices_slabs_and_tiles_give_the_answer_of_whole_slices(axis: int, slab: int, tile: int | None) -> None:
+def test_slices_slabs_and_tiles_give_the_labels_of_whole_slices(axis: int, slab: int, tile: int | None) -> None:
     array = scan((26, 30, 22))
     geometry = Geometry(axis=axis, margin=2, foreground="nonzero", tile=tile)
     answer = segment_array(Blur(geometry), array, slab=slab)

@@ -45,7 +45,7 @@ def values(results: Iterator[Any]) -> list[int]:
     return [round(255 * result.probabilities["bright"]) for result in results if isinstance(result, Classification)]
 
 
-def test_batches_are_of_one_size_and_answers_in_order() -> None:
+def test_batches_are_of_one_size_and_results_in_order() -> None:
     backend = Mean()
     assert values(Predictor(backend).stream(pictures(200), batch=4, delay=0.05)) == [n % 250 for n in range(200)]
     assert all(shape[0] <= 4 for shape in backend.batches)

@@ -1,4 +1,4 @@
-"""A threshold is a number from 0 to 1, whoever gives it."""
+"""A threshold is a number from 0 to 1, wherever it is given."""
 
 from __future__ import annotations
 

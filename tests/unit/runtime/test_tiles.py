@@ -1,4 +1,4 @@
-"""Large pictures: found in tiles, or the answer says by how much they were reduced."""
+"""Large pictures: detected in tiles, or with a note on how much they were reduced."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_every_pixel_has_one_tile_of_its_own() -> None:
         assert area == size[0] * size[1]
 
 
-def test_a_picture_of_one_tile_is_answered_as_without() -> None:
+def test_a_picture_of_one_tile_is_predicted_as_without_tiles() -> None:
     boxes = spread((60, 70), seed=3, side=20)
     model = Predictor(BrightBlobs(), threshold=0)
     plain, tiled = (model.predict(drawn((60, 70), boxes), tile=tile) for tile in (None, True))
@@ -112,7 +112,7 @@ def test_a_picture_of_one_tile_is_answered_as_without() -> None:
     assert np.array_equal(plain.scores, tiled.scores)
 
 
-def test_an_object_larger_than_half_a_tile_is_said_to_be_cut() -> None:
+def test_an_object_larger_than_half_a_tile_is_reported_as_cut() -> None:
     answer = Predictor(BrightBlobs(), threshold=0).predict(drawn((200, 200), [[10, 10, 170, 190]]), tile=True)
     assert "objects larger than half a tile need a larger one" in answer.to_dict()["notes"][0]
 
@@ -159,7 +159,7 @@ def test_the_canvas_is_read_from_the_graph() -> None:
 @pytest.mark.parametrize(
     ("name", "times"), [("breast-lesion-rcnn", 10.2), ("breast-ultrasound-cnn", 8.5), ("breast-mass-svm", 12.7)]
 )
-def test_a_picture_that_was_reduced_far_is_said_to_be(name: str, times: float, tmp_path: Path) -> None:
+def test_a_picture_that_was_reduced_far_has_a_note(name: str, times: float, tmp_path: Path) -> None:
     model = medzoo.load(name)
     phantom = ROOT / "docs" / "images" / "phantom.png"
     with Pillow.open(phantom) as opened:

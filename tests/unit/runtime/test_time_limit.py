@@ -1,4 +1,4 @@
-"""A run that never ends is ended; nobody else's answer goes with it."""
+"""A run that never ends is stopped, and no other result is lost with it."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_a_limit_that_is_no_time_is_refused(given: object, tmp_path: Path) -> No
         medzoo.load(write_endless(tmp_path / "graph.onnx"), time_limit=given)  # type: ignore[arg-type]
 
 
-def test_the_command_line_answers_the_others_and_ends_with_2(tmp_path: Path) -> None:
+def test_the_command_line_predicts_the_others_and_exits_with_2(tmp_path: Path) -> None:
     graph = write_endless(tmp_path / "graph.onnx")
     names = []
     for number, value in enumerate((0, 200, 0)):

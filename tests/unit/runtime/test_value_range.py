@@ -44,11 +44,11 @@ def bright(source: Any, **fields: Any) -> float:
     ],
     ids=["int64", "big-endian", "float", "0..1", "ToTensor", "float16", "Normalize", "-1..1", "PIL F", "PIL I"],
 )
-def test_what_is_certainly_an_8_bit_picture_is_answered_as_it(same: Any) -> None:
+def test_values_that_are_certainly_8_bit_are_predicted_as_8_bit(same: Any) -> None:
     assert bright(same) == bright(GREY)
 
 
-def test_a_conversion_is_said_and_a_plain_picture_has_nothing_to_say() -> None:
+def test_a_conversion_is_noted_and_a_plain_picture_has_no_notes() -> None:
     model = Predictor(MeanValue())
     assert model.predict(GREY / 255).to_dict()["notes"] == ["its values, 0 to 1, were rescaled to 0 to 255"]
     assert "notes" not in model.predict(GREY).to_dict()
@@ -84,7 +84,7 @@ def test_another_range_is_refused_with_both_and_the_way_out(wrong: Any, words: s
 
 
 @pytest.mark.parametrize("highest", [1, 2, 7])
-def test_an_almost_black_picture_is_answered(highest: int) -> None:
+def test_an_almost_black_picture_is_predicted(highest: int) -> None:
     dark = (GREY > 128).astype(np.uint8) * np.uint8(highest)
     assert bright(dark) == pytest.approx(dark.mean() / 255, rel=1e-6)
     if highest > 1:  # with 0 and 1 alone another type says nothing of what they are
@@ -92,7 +92,7 @@ def test_an_almost_black_picture_is_answered(highest: int) -> None:
     assert bright(np.zeros((5, 6), np.float32)) == 0
 
 
-def test_what_interpolation_overshot_is_answered_and_a_mean_that_was_taken_away_is_not() -> None:
+def test_interpolation_overshoot_is_accepted_and_a_subtracted_mean_is_not() -> None:
     from scipy.ndimage import zoom
 
     ringing = zoom(GREY.astype(np.float32), 3, order=3)

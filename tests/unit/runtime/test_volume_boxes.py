@@ -66,7 +66,7 @@ def test_two_objects_of_one_place_with_empty_slices_between_stay_two() -> None:
     assert result.scores == pytest.approx([250 / 255, 150 / 255])
 
 
-def test_nothing_found_is_an_empty_answer() -> None:
+def test_nothing_found_is_an_empty_result() -> None:
     result = Predictor(Bright(2)).predict(Image(np.zeros((1, 9, 9, 9), np.float32), np.eye(4), "made"))
     assert isinstance(result, Detections)
     assert result.boxes.shape == (0, 6)

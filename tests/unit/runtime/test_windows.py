@@ -1,4 +1,4 @@
-"""Sliding windows: any size is answered everywhere, alike in every order, and seams are weighted means."""
+"""Sliding windows: every voxel of any size is predicted, alike in every order, and seams are weighted means."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_the_order_of_the_patches_changes_rounding_alone(shape: tuple[int, ...])
 
 
 @pytest.mark.parametrize("shape", [(40, 30, 22), (16, 50, 8), (10, 8, 30)])
-def test_the_answer_is_the_gaussian_mean_of_all_patches(shape: tuple[int, ...]) -> None:
+def test_the_prediction_is_the_gaussian_mean_of_all_patches(shape: tuple[int, ...]) -> None:
     """Against the definition: sum of w * p over sum of w, with w = exp(-d^2 / 2 (size / 8)^2) and a whole buffer."""
     size = (16, 12, 8)
     array = np.random.default_rng(2).random((1, *shape), dtype=np.float32)
@@ -92,7 +92,7 @@ def test_the_answer_is_the_gaussian_mean_of_all_patches(shape: tuple[int, ...]) 
 
 
 @pytest.mark.parametrize("mirror", [(0,), (1, 2), (0, 1, 2)])
-def test_mirrored_views_make_the_answer_symmetric(mirror: tuple[int, ...]) -> None:
+def test_mirrored_views_make_the_prediction_symmetric(mirror: tuple[int, ...]) -> None:
     array = np.random.default_rng(3).random((1, 20, 12, 8), dtype=np.float32)
     window = SlidingWindow(size=(16, 12, 8), mirror=mirror)  # type: ignore[arg-type]
     toy, turned = Toy(window, skew=0.7), [1 + axis for axis in mirror]

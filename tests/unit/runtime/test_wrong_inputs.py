@@ -1,4 +1,4 @@
-"""What a released model cannot judge as it was trained is refused, or said, and not answered in silence."""
+"""Inputs unlike those of a model's training are refused or noted, never predicted in silence."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_sixteen_bits_are_refused_by_what_learnt_eight(name: str, grey: Array, t
         medzoo.load(name).predict(grey.astype(np.float32) * 257)
 
 
-def test_sixteen_bits_that_hold_eight_are_answered_as_eight(grey: Array) -> None:
+def test_sixteen_bits_that_hold_eight_are_predicted_as_eight(grey: Array) -> None:
     model = medzoo.load("breast-ultrasound-cnn")
     assert model.predict(grey.astype(np.uint16)).probabilities == model.predict(grey).probabilities
 
@@ -70,7 +70,7 @@ def test_a_picture_of_an_outline_has_a_scale_that_is_assumed(tmp_path: Path) -> 
     assert answer["assumed"] == "a picture has no scale: a pixel is taken as a millimetre"
 
 
-def test_a_picture_of_nothing_is_said_to_be_one() -> None:
+def test_an_empty_picture_is_reported_as_such() -> None:
     answer = medzoo.load("breast-ultrasound-cnn").predict(np.zeros((90, 120), np.uint8))
     assert answer.notes == ("the picture has one value throughout, there is nothing in it to see",)
     assert medzoo.load("breast-ultrasound-cnn").predict(PHANTOM).notes == ()

@@ -1,4 +1,4 @@
-"""Backends with exactly known answers: what a picture's mean is, which colour it has, where it is bright."""
+"""Backends with exactly known outputs: what a picture's mean is, which colour it has, where it is bright."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tiny graphs of each task with exactly known answers, made without torch in milliseconds."""
+"""Tiny graphs of each task with exactly known outputs, made without torch in milliseconds."""
 
 from __future__ import annotations
 

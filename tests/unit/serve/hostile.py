@@ -1,4 +1,4 @@
-"""Damaged and hostile files and requests, drawn from a seed, and what a server that was sent them must still be."""
+"""Damaged and hostile files and requests from a seed, and the invariants of a server that received them."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class Outcome:
 
     @property
     def p99(self) -> float:
-        """Seconds within which 99 of 100 answers came; of stretches of five seconds the median one, so that what
+        """Seconds within which 99 of 100 responses came; of stretches of five seconds the median one, so that what
         else this machine did for some of them does not count."""
         stretches = np.asarray(self.asked) // 5
         seconds = np.asarray(self.seconds)
@@ -36,7 +36,7 @@ class Outcome:
 def load(
     url: str, image: Array, expected: dict[str, Array], *, clients: int, span: float, rate: float | None = None
 ) -> Outcome:
-    """`clients` ask for `span` seconds, `rate` requests a second together (None: each without a pause).
+    """`clients` send requests for `span` seconds, `rate` requests a second together (None: each without a pause).
 
     A client that is late, because its answer took longer than its turn, asks at once and does not catch up.
     """
@@ -91,7 +91,7 @@ def load(
 def overloaded(
     url: str, image: Array, expected: dict[str, Array], *, span: float, queue: int
 ) -> tuple[Outcome, Outcome, float, float]:
-    """One client alone, then 32 at twice the rate that two clients without pause are answered at.
+    """One client alone, then 32 at twice the rate that two clients without pause reach.
 
     Both outcomes, that capacity (requests a second), and the seconds that the 99th percentile of the admitted may
     take: thrice that of one client alone, and the time of a full queue and of the run before it at the rate at which

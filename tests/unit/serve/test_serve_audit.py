@@ -1,4 +1,4 @@
-"""The audit log: a line for each request of both protocols, answered or refused, before its answer leaves."""
+"""The audit log: a line for each request of both protocols, served or refused, before its response leaves."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def infer_grpc(server: Server, token: str, *, model: str = "toy-segment", raw: b
     return sent, "OK"
 
 
-def test_a_line_says_who_asked_which_model_about_which_bytes(
+def test_a_line_names_client_model_and_input(
     server: Server, web: httpx.Client, log: Path, toy_graphs: dict[str, Path]
 ) -> None:
     body = json.dumps(question(id=SMITH)).encode()
@@ -152,9 +152,7 @@ def test_refused_requests_have_a_line_too(server: Server, web: httpx.Client, log
     assert SMITH not in log.read_text()
 
 
-def test_what_is_nobody_s_access_has_no_line_and_a_lost_client_has_one(
-    server: Server, web: httpx.Client, log: Path
-) -> None:
+def test_probes_have_no_line_and_a_lost_client_has_one(server: Server, web: httpx.Client, log: Path) -> None:
     for path in ("/", "/v2/health/live", "/v2/health/ready"):
         assert web.get(path).status_code == 200
     assert log.read_text() == ""
@@ -217,7 +215,7 @@ def test_a_log_that_cannot_be_opened_is_refused_at_the_start(tmp_path: Path) -> 
             AuditLog(path)
 
 
-def test_nothing_is_answered_while_the_disk_is_full(
+def test_nothing_is_served_while_the_disk_is_full(
     server: Server, web: httpx.Client, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, room = os.write, [10]

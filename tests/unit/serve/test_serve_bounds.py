@@ -1,4 +1,4 @@
-"""What one client sends costs the others nothing: connections, headers, bodies, JSON and messages are bounded."""
+"""One client costs the others nothing: connections, headers, bodies, JSON and messages are bounded."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_connections_that_ask_for_nothing_make_way(start: Start, backend: OnnxBa
             assert closed >= 50
 
 
-def test_where_every_connection_is_at_work_health_is_still_answered(start: Start, backend: OnnxBackend) -> None:
+def test_health_probes_are_answered_at_the_connection_limit(start: Start, backend: OnnxBackend) -> None:
     server = start([backend], max_connections=8, grpc_port=None)
     begun = POST + b"Content-Length: 1000\r\n\r\n{"
     with ExitStack() as stack:
@@ -284,7 +284,7 @@ def test_long_json_is_read_and_written_as_short_json_is(start: Start, backend: O
         np.array([[True], [False]]),
     ],
 )
-def test_an_answer_in_pieces_is_the_answer(array: Any) -> None:
+def test_an_output_in_parts_equals_the_whole(array: Any) -> None:
     question = InferenceRequest({}, id="é")
     outputs = {"a": array, "b": np.arange(3)}
     whole, _ = build_response("m", outputs, request=question)
@@ -315,7 +315,7 @@ class Call:
         return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
 
     def ended(self) -> bytes:
-        """What came, once the server ends the call."""
+        """The bytes received when the server ends the call."""
         found = b""
         while b"grpc-status" not in found and b"grpc-message" not in found:
             part = self.socket.recv(65536)
@@ -408,7 +408,7 @@ def test_messages_that_would_grow_are_refused_by_what_they_hold(start: Start, ba
     assert np.array_equal(np.frombuffer(labels, np.uint8), values > 100)
 
 
-def test_an_answer_that_nobody_reads_is_given_up(start: Start, backend: OnnxBackend) -> None:
+def test_a_response_that_nobody_reads_is_given_up(start: Start, backend: OnnxBackend) -> None:
     server = start([backend], timeout=1.0, grpc_port=None)
     head, tails = build_request({"image": np.zeros((1, 1, 1500, 1500), np.float32)}, ["probabilities"])
     body = b"".join([head, *tails])

@@ -253,7 +253,7 @@ def test_a_decoder_prepares_as_the_predictor_does(
     assert here.value.faults == there.value.faults
 
 
-def test_what_a_file_claims_is_held_against_the_server_s_limits(
+def test_declared_sizes_are_checked_against_the_server_s_limits(
     decoders: Callable[..., DecoderPool], predictor: Predictor, tmp_path: Path
 ) -> None:
     pool = decoders()
@@ -324,9 +324,7 @@ def test_a_decoder_that_dies_costs_its_own_file(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_work_that_nobody_waits_for_is_ended(
-    decoders: Callable[..., DecoderPool], predictor: Predictor, tmp_path: Path
-) -> None:
+def test_abandoned_work_is_stopped(decoders: Callable[..., DecoderPool], predictor: Predictor, tmp_path: Path) -> None:
     pool = decoders()
     good = write_png(tmp_path / "a.png", 9)
     for error, options in (
@@ -377,7 +375,7 @@ def test_decoders_end_with_their_server_and_have_no_network(
     wait_for(lambda: not Path(f"/proc/{child}").exists())
 
 
-def test_an_upload_that_is_too_much_for_its_decoder_is_one_answer_of_several(
+def test_an_upload_that_is_too_much_for_its_decoder_fails_alone(
     toy_graphs: dict[str, Path], start: Callable[..., Server], tmp_path: Path
 ) -> None:
     server = start([OnnxBackend(toy_graphs["segment"], device="cpu", threads=1)], decoder_memory=48 << 20)

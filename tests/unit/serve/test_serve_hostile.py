@@ -1,4 +1,4 @@
-"""A server that is sent damaged files and malformed requests answers others rightly, and lives in bounded memory."""
+"""A server that receives damaged files and malformed requests serves others correctly, in bounded memory."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GROWTH = 1500 << 20  # bytes that the worker may take above what it needs idle
 
 
 class Watch:
-    """An honest client that asks all the time, and the largest size of the worker meanwhile."""
+    """A well-behaved client that keeps sending, and the largest size of the worker meanwhile."""
 
     def __init__(self, server: LocalServer) -> None:
         self.address = server.http.rpartition("/")[0]
@@ -52,7 +52,7 @@ class Watch:
             thread.join()
 
     def _ask(self) -> None:
-        """Pictures of which each has its own right answer."""
+        """Pictures of which each has its own known result."""
         with httpx.Client(timeout=70) as client:
             number = 0
             while not self._stop.wait(0.02):
@@ -75,7 +75,7 @@ class Watch:
                 self.largest = max(self.largest, resident(self.worker))
 
     def check(self) -> None:
-        """Nothing died, nothing was answered wrongly, memory stayed within its bound."""
+        """Nothing died, no response was wrong, memory stayed within its bound."""
         assert worker(self._server.process.pid) == self.worker
         assert set(self.counts) <= {"right", "refused"}, self.counts
         assert self.counts["right"]
@@ -104,7 +104,7 @@ def without_seconds(answer: dict[str, Any]) -> dict[str, Any]:
 def test_damaged_files_and_malformed_requests(
     toy_graphs: dict[str, Path], tmp_path: Path, files: int, requests: int
 ) -> None:
-    """A damaged file gets 4xx, or what `predict` answers for the very same bytes; a malformed request 4xx, or its
+    """A damaged file gets 4xx, or the result of `predict` for the same bytes; a malformed request 4xx, or its
     answer."""
     predictor = Predictor(OnnxBackend(toy_graphs["segment"], device="cpu", threads=1))
     sent = good_files(tmp_path)
@@ -134,7 +134,7 @@ def test_damaged_files_and_malformed_requests(
 
 @pytest.mark.long
 def test_a_minute_of_twice_the_load_while_others_misbehave(toy_graphs: dict[str, Path], tmp_path: Path) -> None:
-    """32 clients at twice what can be sustained, and one that sends hostile files: every accepted answer is right."""
+    """32 clients at twice what can be sustained, and one that sends hostile files: every response of 200 is right."""
     graph = Path(__file__).resolve().parents[3] / "zoo" / "breast-lesion-rcnn" / "model.onnx"
     image = np.random.default_rng(0).uniform(0, 255, (1, 1, 128, 160)).astype(np.float32)
     expected = OnnxBackend(graph, device="cpu").run({"image": image})

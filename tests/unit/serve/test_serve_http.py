@@ -1,4 +1,4 @@
-"""What the protocol leaves to the server: image files, tokens, bounds, metrics, logs."""
+"""Parts of the server beyond the protocol: image files, tokens, bounds, metrics, logs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def web(toy_server: Server) -> Any:
 
 
 class Slow(OnnxBackend):
-    """Answers once `go` is set."""
+    """Responds once `go` is set."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, device="cpu", threads=1)
@@ -186,7 +186,9 @@ def test_bounds_on_a_request(toy_graphs: dict[str, Path], start: Callable[..., S
         assert "RESOURCE_EXHAUSTED" in str(caught.value.status())
 
 
-def test_a_full_queue_is_said_and_a_deadline_kept(toy_graphs: dict[str, Path], start: Callable[..., Server]) -> None:
+def test_a_full_queue_is_reported_and_a_deadline_kept(
+    toy_graphs: dict[str, Path], start: Callable[..., Server]
+) -> None:
     backend = Slow(toy_graphs["segment"])
     server = start([backend], max_queue=2, max_batch_size=1)
     statuses: list[int] = []

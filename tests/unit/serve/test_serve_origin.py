@@ -1,4 +1,4 @@
-"""Which Host and Origin are answered, and which addresses need tokens."""
+"""Accepted values of Host and Origin, and addresses that need tokens."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_foreign_host_is_refused_everywhere(ask: Callable[..., httpx.Response]
     "host",
     ["localhost", "LOCALHOST:1", "localhost.:8000", "127.0.0.1:9", "127.8.8.8", "[::1]:80", "[::ffff:127.0.0.1]"],
 )
-def test_this_machine_s_own_names_are_answered(ask: Callable[..., httpx.Response], host: str) -> None:
+def test_this_machine_s_own_names_are_accepted(ask: Callable[..., httpx.Response], host: str) -> None:
     assert ask("GET", "/v2/repository/index", Host=host).status_code == 200
 
 
@@ -94,7 +94,7 @@ def test_a_foreign_origin_is_refused_everywhere(
     assert "access-control-allow-origin" not in response.headers
 
 
-def test_the_page_s_own_requests_are_answered(toy_server: Server) -> None:
+def test_the_page_s_own_requests_are_served(toy_server: Server) -> None:
     for name in ("localhost", "127.0.0.1"):
         origin = f"http://{name}:{toy_server.http_port}"
         headers = {"Origin": origin, "Sec-Fetch-Site": "same-origin"}

@@ -1,4 +1,4 @@
-"""More clients than the server can answer: each request gets an answer, the right one, or a refusal."""
+"""More clients than the server can serve: each request gets the right response or a refusal."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def resident(process: int | str = "self") -> int:
 
 
 def load(port: int, *, clients: int, seconds: float) -> Counter[str]:
-    """Every client asks without a pause; what came back, counted, and "sent"."""
+    """Every client sends without a pause; responses by kind, and "sent"."""
     counts: Counter[str] = Counter()
     lock = threading.Lock()
     end = time.monotonic() + seconds
@@ -96,8 +96,8 @@ def test_under_more_than_twice_the_load_nothing_is_lost_or_wrong(
 
 
 @pytest.mark.long
-def test_a_minute_of_twice_what_a_released_model_can_answer() -> None:
-    """Every request gets an answer or a refusal, none is lost or wrong; the admitted wait no longer than a full queue
+def test_a_minute_at_twice_the_capacity_of_a_released_model() -> None:
+    """Every request gets a response or a refusal, none is lost or wrong; the admitted wait no longer than a full queue
     and thrice what one client alone waits; memory comes back to where it was."""
     graph = Path(__file__).resolve().parents[3] / "zoo" / "breast-lesion-rcnn" / "model.onnx"
     image = np.random.default_rng(0).uniform(0, 255, (1, 1, 128, 160)).astype(np.float32)

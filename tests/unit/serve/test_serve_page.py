@@ -39,7 +39,7 @@ def test_the_page_asks_nothing_of_other_hosts(toy_server: Server) -> None:
     assert "//" not in response.text
 
 
-def test_a_dropped_image_is_shown_with_its_answer(
+def test_a_dropped_image_is_shown_with_its_result(
     toy_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

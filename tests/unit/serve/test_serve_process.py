@@ -129,7 +129,7 @@ def test_a_worker_does_not_outlive_its_supervisor(process: tuple[subprocess.Pope
     wait_for(lambda: not answers(port) and not Path(f"/proc/{child}").exists())
 
 
-def test_draining_answers_what_is_in_hand_and_refuses_the_rest(
+def test_draining_serves_active_requests_and_refuses_the_rest(
     toy_graphs: dict[str, Path], start: Callable[..., Server]
 ) -> None:
     from concurrent.futures import ThreadPoolExecutor

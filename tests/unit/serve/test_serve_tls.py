@@ -1,4 +1,4 @@
-"""TLS and clients' certificates on both ports, and what a client is told when they do not fit."""
+"""TLS and clients' certificates on both ports, and the client's error when they do not fit."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def answered(url: str) -> bool:
         ("other authority", "its certificate is not signed by a trusted authority"),
     ],
 )
-def test_a_server_s_certificate_that_does_not_fit_is_said_in_one_line(
+def test_a_server_certificate_that_does_not_fit_gives_one_line(
     authority: Authority,
     serve: Callable[..., dict[str, str]],
     tmp_path: Path,

@@ -59,7 +59,7 @@ def test_health_metadata_and_index(toy_server: Server, http: Any, grpc: Any) -> 
 @pytest.mark.parametrize("binary_in", [True, False])
 @pytest.mark.parametrize("binary_out", [True, False, None])
 @pytest.mark.parametrize("task", ["segment", "classify", "detect"])
-def test_http_answers_as_the_graph_does(
+def test_http_gives_the_outputs_of_the_graph(
     toy_graphs: dict[str, Path], http: Any, task: str, binary_in: bool, binary_out: bool | None
 ) -> None:
     given = image(2, 1, 20, 31)
@@ -80,7 +80,7 @@ def test_http_answers_as_the_graph_does(
 
 
 @pytest.mark.parametrize("task", ["segment", "classify", "detect"])
-def test_grpc_answers_as_the_graph_does(toy_graphs: dict[str, Path], grpc: Any, task: str) -> None:
+def test_grpc_gives_the_outputs_of_the_graph(toy_graphs: dict[str, Path], grpc: Any, task: str) -> None:
     given = image(3, 1, 17, 24)
     tensor = by_grpc.InferInput("image", list(given.shape), "FP32")
     tensor.set_data_from_numpy(given)
@@ -122,7 +122,7 @@ def test_a_tensor_of_over_100_mb(http: Any, grpc: Any) -> None:
         assert answer == pytest.approx(np.array([[1, np.e]]) / (1 + np.e), abs=1e-2)
 
 
-def test_concurrent_answers_go_to_their_own_askers(toy_server: Server) -> None:
+def test_concurrent_results_go_to_their_own_callers(toy_server: Server) -> None:
     client = by_grpc.InferenceServerClient(f"127.0.0.1:{toy_server.grpc_port}")
 
     def ask(number: int) -> bool:

@@ -53,7 +53,7 @@ def test_bytes_of_another_range_are_refused(toy_server: Server, scheme: str, nam
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
-def test_stored_values_dark_and_converted_ones_are_answered(toy_server: Server, scheme: str) -> None:
+def test_stored_values_dark_and_converted_ones_are_predicted(toy_server: Server, scheme: str) -> None:
     port = toy_server.http_port if scheme == "http" else toy_server.grpc_port
     model = Predictor(RemoteBackend(f"{scheme}://127.0.0.1:{port}/toy-classify"))
     grey = GREY[0, 0].astype(np.uint8)

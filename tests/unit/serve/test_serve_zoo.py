@@ -1,4 +1,4 @@
-"""Every released model behind the server, asked by the protocol's reference client and by medzoo.load."""
+"""Every released model behind the server, called by the protocol's reference client and by medzoo.load."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def grpc(server: Server) -> Any:
 
 
 def own_inputs(name: str) -> dict[str, Any]:
-    """What the model's folder stores to check its graph with: a batch of several."""
+    """A golden input of the model's folder: a batch of several."""
     goldens, _ = load_golden((ROOT / "zoo" / name / "golden.npz").read_bytes())
     return dict(goldens[1].inputs)
 
@@ -91,7 +91,7 @@ def test_every_way_of_asking_gives_what_the_graph_gives(server: Server, http: An
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_askers_at_the_same_time_get_their_own_answers(server: Server, grpc: Any, name: str) -> None:
+def test_concurrent_requests_get_their_own_responses(server: Server, grpc: Any, name: str) -> None:
     goldens, _ = load_golden((ROOT / "zoo" / name / "golden.npz").read_bytes())
     expected = [graph_answers(server, name, dict(golden.inputs)) for golden in goldens]
 
@@ -110,7 +110,7 @@ def test_askers_at_the_same_time_get_their_own_answers(server: Server, grpc: Any
 
 @pytest.mark.parametrize("module", [by_http, by_grpc], ids=["http", "grpc"])
 @pytest.mark.parametrize("name", GRAPHS)
-def test_wrong_names_shapes_and_types_are_said(http: Any, grpc: Any, module: Any, name: str) -> None:
+def test_wrong_names_shapes_and_types_are_reported(http: Any, grpc: Any, module: Any, name: str) -> None:
     client = http if module is by_http else grpc
     inputs = own_inputs(name)
     first, array = next(iter(inputs.items()))
@@ -142,7 +142,7 @@ def test_a_tensor_of_over_100_mb(server: Server, http: Any, grpc: Any, name: str
         gc.collect()
 
 
-def test_a_pipeline_answers_images_and_names_its_members(server: Server, shared_data: Path) -> None:
+def test_a_pipeline_predicts_images_and_names_its_members(server: Server, shared_data: Path) -> None:
     picture = next((shared_data / "busi" / "malignant").glob("*(1).png"))
     here = medzoo.load("breast-cascade", device="cpu").predict(picture).to_dict()
     assert here["detections"][0]["members"]

@@ -1,4 +1,4 @@
-"""Trainings of every family that learns by gradient, in processes that are killed and go on.
+"""Trainings of every family that learns by gradient, in processes that are killed and resumed.
 
     killed_runs.py [--kills N] [--seed S] [--only FAMILY] FOLDER
 
@@ -170,7 +170,7 @@ def ended(child: int) -> int:
 
 
 def learned(out: Path) -> dict[str, Any]:
-    """What must be the same however often a run was stopped."""
+    """Results that must not depend on how often a run was stopped."""
     manifest = json.loads((out / "manifest.json").read_text())
     training = manifest["training"]
     return {

@@ -1,4 +1,4 @@
-"""A picture that a disk gave back otherwise than it was kept is read anew, and that is said."""
+"""A cached picture that is damaged on disk is read again, with a warning."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from tests.unit.training.scenes_toys import ToyScenes
 TINY = {**ENTRY.tiny, "false_positives": 0.5, "norm": "batch"}
 
 
-def test_a_detector_learns_is_judged_by_ap_and_gets_its_threshold(tmp_path: Path) -> None:
+def test_a_detector_learns_is_validated_by_ap_and_gets_its_threshold(tmp_path: Path) -> None:
     net = ENTRY.build(ENTRY.params.model_validate(TINY), Spec("detect", ("thing",)))
     data = ToyScenes(24)
     items = data.items()

@@ -1,4 +1,4 @@
-"""Fitting a classifier: what it stops at, what it keeps, what validation figures are taken over."""
+"""Fitting a classifier: when it stops, what it keeps, and which items validation metrics cover."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_a_validation_loss_that_is_not_finite_names_step_and_files(tmp_path: Pat
         fit(tmp_path, data=Toys(24, blank=[name]))
 
 
-def test_a_figure_that_no_answer_could_define_is_refused_at_once(tmp_path: Path) -> None:
+def test_a_metric_that_no_prediction_could_define_is_refused_at_once(tmp_path: Path) -> None:
     data = Toys(24)
     settings = TrainSection(epochs=9, batch=6, monitor="auc")
     net = LeNet(LeNetParams(variant="full"), Spec("classify", LABELS))
@@ -140,7 +140,7 @@ def test_a_figure_that_no_answer_could_define_is_refused_at_once(tmp_path: Path)
 
 
 @pytest.mark.parametrize("early_stopping", [None, 5])
-def test_a_figure_that_was_never_defined_chooses_nothing(
+def test_a_metric_that_was_never_defined_chooses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, early_stopping: int | None
 ) -> None:
     last, _ = fit(tmp_path / "last", monitor="auc", choose="last")
@@ -152,7 +152,7 @@ def test_a_figure_that_was_never_defined_chooses_nothing(
     json.dumps(report.to_dict(), allow_nan=False)
 
 
-def test_a_figure_that_the_net_is_not_judged_by_is_refused_before_training(tmp_path: Path) -> None:
+def test_a_monitor_that_is_no_metric_of_the_net_is_refused_before_training(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"train\.monitor: 'dice' is not a validation metric .*balanced-accuracy"):
         fit(tmp_path, monitor="dice")
     assert not (tmp_path / "checkpoints").exists()

@@ -1,4 +1,4 @@
-"""What a launcher says of this process, what the Trainer is given for it, and a SLURM job that is put back."""
+"""Launchers: this process by its environment, the Trainer's options, and a SLURM job that is requeued."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pasted lesions: where they may go, that their box is theirs, and what a recipe is told that cannot have them."""
+"""Pasted lesions: where they may go, that their box fits, and the error of recipes that cannot have them."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def pictures(data: ToyScenes) -> ScenePictures:
     return ScenePictures(data, data.items(), (), channels=1, size=(96, 112))
 
 
-def test_a_feed_pastes_as_a_function_of_seed_and_step_and_keeps_boxes_tight() -> None:
+def test_pasting_depends_on_seed_and_step_and_keeps_boxes_tight() -> None:
     changes = [LesionPaste(share=1, shift=1.0), Affine(rotate=0, translate=0, scale=0.1)]
     one, two = (SceneBatches(pictures(Outlined(9)), batch=6, seed=1, augmentations=changes) for _ in range(2))
     images, targets = one.batch(1, 1)
@@ -167,7 +167,7 @@ def test_slices_of_volumes_lend_their_lesions_with_their_neighbours() -> None:
     assert sum(len(t["boxes"]) for t in targets) > 2
 
 
-def test_feeds_of_single_objects_refuse_it() -> None:
+def test_inputs_of_single_objects_refuse_it() -> None:
     check_augmentations([Flip()], boxes=False)
     with pytest.raises(UserError, match=r"train\.augment\[1\]: lesion-paste adds objects"):
         check_augmentations([Flip(), PASTE], boxes=False)

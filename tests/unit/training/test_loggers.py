@@ -110,7 +110,7 @@ def test_a_whole_folder_that_vanishes_is_made_again(tmp_path: Path, monkeypatch:
     assert list_checkpoints(tmp_path / "robbed" / "checkpoints")
 
 
-def test_a_log_that_cannot_be_written_is_told_of_once(
+def test_a_log_that_cannot_be_written_is_reported_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole, _ = run(tmp_path / "whole", **LONG)

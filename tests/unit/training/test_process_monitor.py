@@ -1,4 +1,4 @@
-"""Who of several processes is gone, as those that are left find out."""
+"""Which of several processes is gone, as the others find out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from medzoo.training.process_monitor import _is_lost_connection, _name_lost
 
 
 class Store(dict[str, bytes]):
-    """As much of torch's store as is asked; `broken`: its keeper is gone."""
+    """The part of torch's store that is used here; `broken`: its host is gone."""
 
     broken = False
 

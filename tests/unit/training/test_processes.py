@@ -26,7 +26,7 @@ def start(folder: Path, *options: str, launcher: tuple[str, ...] = ()) -> subpro
 
 @pytest.mark.parametrize("batch", ["6", "5"])
 @pytest.mark.parametrize("launcher", [TORCHRUN, ()], ids=["torchrun", "by hand"])
-def test_two_processes_give_the_weights_and_the_figures_of_one(
+def test_two_processes_give_the_weights_and_the_metrics_of_one(
     tmp_path: Path, launcher: tuple[str, ...], batch: str
 ) -> None:
     one = start(tmp_path / "one", "--batch", batch)

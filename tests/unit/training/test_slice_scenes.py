@@ -1,4 +1,4 @@
-"""Slices of volumes as scenes: where the boxes lie, which slices are drawn, and training on them."""
+"""Slices of volumes as scenes: where the boxes lie, which slices are sampled, and training on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole pictures as batches: drawn evenly, the same wherever they are made, seen as the graph sees them."""
+"""Whole pictures as batches: sampled evenly, the same wherever they are made, prepared as in the graph."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_batch_is_a_function_of_seed_epoch_and_step() -> None:
     assert not torch.equal(one.batch(2, 1)[0], other.batch(2, 1)[0])
 
 
-def test_every_batch_is_full_and_every_picture_drawn_as_often() -> None:
+def test_every_batch_is_full_and_every_picture_sampled_equally_often() -> None:
     feed = ImageBatches(pictures(Toys(9)), batch=4, seed=0)
     assert len(feed) == 3
     drawn: Counter[str] = Counter()
@@ -163,7 +163,7 @@ def test_the_one_line_of_an_error_survives_a_worker() -> None:
         list(Loader(feed, workers=1))
 
 
-def test_nothing_readable_is_said() -> None:
+def test_nothing_readable_is_reported() -> None:
     data = Toys(3, broken=["p00", "p01", "p02"])
     with pytest.raises(UserError, match="no training image can be read"):
         ImageBatches(pictures(data), batch=2, seed=0, on_bad_image="skip").batch(0, 0)

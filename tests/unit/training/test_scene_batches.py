@@ -1,4 +1,4 @@
-"""Scenes as batches: a function of the seed, drawn evenly, negatives included, seen as the graph sees them."""
+"""Scenes as batches: a function of the seed, sampled evenly, negatives included, prepared as in the graph."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_batch_is_a_function_of_seed_epoch_and_step() -> None:
     assert torch.equal(torch.stack([shares[0][0], shares[1][0]], dim=1).flatten(0, 1), images)
 
 
-def test_every_picture_is_drawn_as_often_and_those_without_objects_too() -> None:
+def test_every_picture_is_sampled_equally_often_and_those_without_objects_too() -> None:
     feed = SceneBatches(pictures(ToyScenes(9)), batch=6, seed=0)
     drawn = Counter(name for epoch in range(3) for step in range(len(feed)) for name in feed.names(epoch, step))
     assert set(drawn.values()) == {4}

@@ -1,4 +1,4 @@
-"""Windows and whole pictures of proposed regions: what is drawn, with which boxes, and what is refused."""
+"""Windows and whole pictures of proposed regions: which are sampled, with which boxes, and what is refused."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_objects_are_proposed_and_come_back_in_source_pixels(cache: Path) -> Non
             assert box_iou(one.boxes, one.objects).max() > 0.8
 
 
-def test_a_batch_holds_the_share_of_objects_that_the_feed_asks_for(cache: Path) -> None:
+def test_a_batch_holds_the_requested_share_of_objects(cache: Path) -> None:
     batches = windows(pictures())
     drawn, classes = batches.batch(0, 0)
     assert drawn.shape == (16, 1, 32, 32)

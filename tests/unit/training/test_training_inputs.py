@@ -87,7 +87,7 @@ def test_processes_share_the_batch_that_one_process_would_have(volume: Volume) -
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_the_loader_starts_where_it_is_told_and_workers_change_nothing(volume: Volume, workers: int) -> None:
+def test_the_loader_starts_at_the_given_step_and_workers_change_nothing(volume: Volume, workers: int) -> None:
     batches = PatchBatches([volume], PatchInput(5), geometry=GEOMETRY, batch=8, steps=5, seed=0)
     loader = Loader(batches, workers=workers)
     loader.epoch, loader.start = 2, 3
@@ -145,7 +145,7 @@ def test_a_share_of_the_places_lies_in_the_foreground_of_their_own_scan() -> Non
         assert np.mean(found) == pytest.approx(least, abs=0.1) if share < 1 else all(found)
 
 
-def test_without_any_voxel_to_draw_there_is_no_place() -> None:
+def test_without_any_voxel_to_sample_there_is_no_place() -> None:
     empty = Volume(np.zeros((1, 4, 4, 4), np.float32), np.full((4, 4, 4), 255, np.uint8), (np.zeros(0, int),) * 2)
     with pytest.raises(UserError, match="no labelled voxel"):
         sample_foreground([empty], np.random.default_rng(0), 2, share=0.3)

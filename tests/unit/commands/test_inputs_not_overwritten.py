@@ -43,7 +43,7 @@ def write_pictures(folder: Path) -> Path:
 
 @pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
 @pytest.mark.parametrize("name", ["recipe.yaml", "data/train/cat/p.png", "data/test/dog/p.png"])
-def test_an_audit_page_spares_the_recipe_and_the_images(name: str, link: object, tmp_path: Path) -> None:
+def test_an_audit_page_does_not_overwrite_recipe_or_images(name: str, link: object, tmp_path: Path) -> None:
     recipe = write_pictures(tmp_path)
     before = (tmp_path / name).read_bytes()
     page = tmp_path / "page.html"
@@ -58,7 +58,7 @@ def test_an_audit_page_spares_the_recipe_and_the_images(name: str, link: object,
 
 @pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
 @pytest.mark.parametrize("name", ["model.onnx", "manifest.json", "recipe.yaml"])
-def test_an_export_spares_the_model_folder(name: str, link: object, tmp_path: Path) -> None:
+def test_an_export_does_not_overwrite_the_model_folder(name: str, link: object, tmp_path: Path) -> None:
     folder = tmp_path / "lenet-mass"
     shutil.copytree(ZOO / "lenet-mass", folder)
     before = (folder / name).read_bytes()
