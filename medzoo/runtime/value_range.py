@@ -42,27 +42,32 @@ class ValueRange:
 
         Values that are certain are brought to it: 8-bit values in a wider type, and floats that all lie on the 256
         steps of 0 to 1 or of -1 to 1 (as from torchvision's ToTensor and Normalize(0.5, 0.5)); `meta["notes"]` says
-        so of the latter. Raises UserError for any other range.
+        so of the latter, and of a picture that is almost black. Raises UserError for any other range.
         """
         array = picture.array
         if self.stored and picture.meta.get("bits") == 1:
             raise self._error("the picture is boolean", picture.source, _MASK)
-        if self.stored and array.dtype == np.uint8:
-            return picture
         low, high = float(array.min()), float(array.max())
         if low == high == 0:
             return picture  # black on every scale
+        if self.stored and array.dtype == np.uint8:
+            if self.high > 255:
+                raise self._too_flat(f"the picture has 8 bits per pixel, {low:g} to {high:g}", picture.source)
+            return self._faint(picture, high)
         if self.stored and array.dtype.kind == "f" and (levels := self._levels(array, low, high)) is not None:
-            note = f"its values, {low:g} to {high:g}, were rescaled to 0 to {self.high:g}"
-            return picture.replace(array=levels, meta={**picture.meta, "notes": (*picture.meta.get("notes", ()), note)})
+            return _noted(
+                picture.replace(array=levels), f"its values, {low:g} to {high:g}, were rescaled to 0 to {self.high:g}"
+            )
         self._check(array, low, high, where=picture.source, whole_is_stored=False)
         if self.stored and self.high == 255 and low >= 0 and high <= 255 and _is_whole(array):
-            return picture.replace(array=array.astype(np.uint8))
-        return picture
+            return self._faint(picture.replace(array=array.astype(np.uint8)), high)
+        return self._faint(picture, high)
 
     def check_volume(self, volume: Image) -> Image:
         """Return the volume unchanged. Raises UserError for 16-bit values if the model was trained on 8-bit slices."""
         high = float(volume.array.max())
+        if self.stored and self.high > 255 and volume.array.dtype == np.uint8:
+            raise self._too_flat("the volume has 8 bits per voxel", volume.source)
         if self.stored and self.high == 255 and high > self.high:
             raise self._too_deep(volume.array, float(volume.array.min()), high, volume.source)
         return volume
@@ -77,6 +82,8 @@ class ValueRange:
             place = where if len(array) == 1 else f"{where}, row {number}"
             if not np.isfinite([low, high]).all():
                 raise UserError("contains NaN or infinite values", place, "replace them")
+            if self.stored and self.high > 255 and 1 < high <= 255:
+                raise self._too_flat(f"values range from {low:g} to {high:g}, those of 8 bits", place)
             if low == high == 0 or (resampled and self.stored and low >= 0 and 1 < high <= self.high):
                 continue
             self._check(row, low, high, where=place, whole_is_stored=True)
@@ -103,6 +110,21 @@ class ValueRange:
         if not whole:
             way = f"multiply by {self.high:g}, or pass {'uint8' if self.high == 255 else 'uint16'}"
             raise self._error(held, where, way if high <= 1 else _AS_STORED)
+
+    def _faint(self, picture: Image, high: float) -> Image:
+        """Note that a picture is almost black, or of a 16-bit model that it may be an 8-bit one."""
+        if not self.stored or high >= (FAINT if self.high == 255 else 256):
+            return picture
+        return _noted(
+            picture, f"its highest value is {high:g} of {self.high:g}: it is almost black, or on another scale"
+        )
+
+    def _too_flat(self, held: str, where: str | None) -> UserError:
+        return UserError(
+            f"{held}, but {self.model} was trained on 16-bit pictures, 0 to {self.high:g}",
+            where=where,
+            hint="give the 16-bit original; array * 257 stretches 8 bits to 16",
+        )
 
     def _too_deep(self, array: Array, low: float, high: float, where: str | None) -> UserError:
         bits = 8 if self.high == 255 else 16
@@ -164,6 +186,10 @@ def check_tensors(metadata: Metadata, inputs: Mapping[str, Array]) -> None:
     values = trained_range(metadata, parse_steps(metadata.host))
     if values is not None and (metadata.values is None or not task_of(metadata.task).gives_mask):
         values.check_tensor(inputs[name], where=f"tensor {name!r}", resampled=name == "regions")
+
+
+def _noted(picture: Image, said: str) -> Image:
+    return picture.replace(meta={**picture.meta, "notes": (*picture.meta.get("notes", ()), said)})
 
 
 def _is_whole(array: Array) -> bool:

@@ -14,7 +14,7 @@ import medzoo
 from medzoo.cli import app
 from medzoo.errors import UserError
 from medzoo.runtime.predictor import Predictor
-from medzoo.runtime.value_range import unusual_range
+from medzoo.runtime.value_range import check_tensors, unusual_range
 from tests.unit.runtime.toy_backends import MeanValue
 
 PHANTOM = Path(__file__).resolve().parents[3] / "docs" / "images" / "phantom.png"
@@ -126,6 +126,37 @@ def test_a_model_of_16_bits_takes_its_own_steps() -> None:
     assert bright(deep / 65535, bits=16) == bright(deep, bits=16)
     with pytest.raises(UserError, match=r"from 0 to 65535 \(multiply by 65535, or pass uint16\)"):
         bright(SMOOTH, bits=16)
+
+
+@pytest.mark.parametrize(
+    "flat", [GREY, GREY // 16, np.repeat(GREY[..., None], 3, axis=2), Pillow.fromarray(GREY), GREY > 100]
+)
+def test_a_model_of_16_bits_refuses_8(flat: Any) -> None:
+    with pytest.raises(UserError, match=r"(8 bits per pixel|boolean).* but mean was trained on"):
+        bright(flat, bits=16)
+
+
+@pytest.mark.parametrize("dark", [GREY.astype(np.uint16), GREY.astype(np.int32), GREY.astype(np.float32)])
+def test_a_dark_picture_of_a_model_of_16_bits_is_noted(dark: Any) -> None:
+    answer = Predictor(MeanValue(bits=16)).predict(dark)
+    assert answer.notes[0].startswith("its highest value is 255 of 65535: it is almost black")
+    assert Predictor(MeanValue(bits=16)).predict(dark.astype(np.uint16) * 100).notes == ()
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int64, np.float32])
+def test_a_faint_picture_is_noted(kind: type) -> None:
+    faint = GREY // 20
+    assert Predictor(MeanValue()).predict(faint.astype(kind)).notes == (
+        "its highest value is 12 of 255: it is almost black, or on another scale",
+    )
+
+
+def test_tensors_of_8_bits_are_refused_by_a_model_of_16() -> None:
+    model = MeanValue(bits=16).metadata
+    tensor = GREY[None, None].astype(np.float32)
+    check_tensors(model, {"image": tensor * 200})
+    with pytest.raises(UserError, match="those of 8 bits, but mean was trained on 16-bit pictures"):
+        check_tensors(model, {"image": tensor})
 
 
 def test_a_model_that_was_trained_on_floats_takes_those() -> None:
