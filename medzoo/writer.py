@@ -66,6 +66,10 @@ class Writer(ABC):
     def close(self) -> None:  # noqa: B027
         """Write the files that hold the results of the whole run."""
 
+    def notes(self) -> Sequence[str]:
+        """Lines to tell the user once everything is written: what a reader of the files must know."""
+        return ()
+
 
 def writer_type(name: str) -> type[Writer]:
     """The writer of a format. Raises UserError for one that is not registered."""

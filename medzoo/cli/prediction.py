@@ -189,7 +189,8 @@ def _predictions(
     if runs.device.startswith(("cuda", "tensorrt")):  # nothing else would say what is being waited for
         print_message(f"starting on {runs.device}; the first prediction takes a while")
     described = False
-    for number, result in enumerate(predict_files(predictor, inputs, form=chosen, **options)):
+    notes = {"tell": lambda line: print_message(f"note: {line}")}
+    for number, result in enumerate(predict_files(predictor, inputs, form=chosen, **notes, **options)):
         if isinstance(result, Failure):
             _show_unexpected(result)
         elif not described:

@@ -34,6 +34,7 @@ def predict_files(
     form: str = "auto",
     deidentify: bool = False,
     annotations: str | Path | None = None,
+    tell: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Iterator[Result | Failure]:
     """Answer `inputs` in order and write what each answer has to say into `out`.
@@ -48,12 +49,13 @@ def predict_files(
     still the argument. An input
     dicomweb://... is fetched, and its answer stored there as SEG or SR. A Failure stands in the place of an input
     that cannot be answered, or whose answer cannot be written. `annotations`: a COCO file whose ids of images and
-    categories `form` "coco" takes. `batch`: see Predictor.stream; `options` go to
+    categories `form` "coco" takes. `tell`: called with what must be known of the files at the end. `batch`: see Predictor.stream; `options` go to
     `Predictor.prepare` (mask, box). Raises UserError before anything is written if an input is no name at all, or
     would be written over.
     """
     read = [str(one) for one in (annotations, options.get("mask")) if isinstance(one, str | Path)]
     common: dict[str, Any] = {"out": out, "pictures": pictures, "batch": batch, "form": form, "read": read}
+    common["tell"] = tell
     common["annotations"] = None if annotations is None else Path(annotations)
     if not deidentify:
         yield from _predict_files(predictor, inputs, surfaces=surfaces, hidden=None, **common, **options)
@@ -90,6 +92,7 @@ def _predict_files(
     hidden: Deidentifier | None,
     annotations: Path | None,
     read: Sequence[str],
+    tell: Callable[[str], None] | None,
     **options: Any,
 ) -> Iterator[Result | Failure]:
     """`predict_files`, deidentified by `hidden` if there is one; `read`: files that are read besides the inputs."""
@@ -154,6 +157,9 @@ def _predict_files(
             prediction = replace(prediction, input=str(listed[number]))
         yield prediction
     output.close()
+    if tell is not None:
+        for line in output.notes():
+            tell(line)
 
 
 def _predict_one(

@@ -106,6 +106,15 @@ class CocoWriter(Writer):
             rows = [{"score": 1.0} | {key: one[key] for key in kept if key in one} for one in self.annotations]
             _write_json(self.results, rows)
 
+    def notes(self) -> Sequence[str]:
+        """See Writer.notes."""
+        if self.ids is None or self.annotations:
+            return ()
+        return (
+            "nothing was found, so results.json is an empty list, which pycocotools' loadRes cannot load: "
+            "give COCOeval COCO('predictions.json') in its place",
+        )
+
 
 def _area(counts: str, where: str) -> int:
     return sum(decompressed(counts, where=where)[1::2])

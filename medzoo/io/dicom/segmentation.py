@@ -13,7 +13,7 @@ from medzoo.io.atomic import atomic_path
 from medzoo.io.deidentify import Deidentifier
 from medzoo.io.dicom.codes import category_code, type_code
 from medzoo.io.dicom.deidentify import redact_message, without_time
-from medzoo.io.dicom.functional_groups import PER_FRAME, frame_count, frame_value
+from medzoo.io.dicom.functional_groups import PER_FRAME, SHARED, frame_count, frame_value
 from medzoo.io.dicom.geometry import LPS_TO_RAS, planes_of
 from medzoo.io.dicom.headers import read_dataset, walk
 from medzoo.io.dicom.source import source_headers
@@ -60,6 +60,8 @@ def write_segmentation(
             "use --format png",
         )
     heads = source_headers(image, deidentify=deidentify)
+    for head in heads:
+        _give_thickness(head, image)
     stored = _frames(mask, image)
     algorithm = hd.AlgorithmIdentificationSequence(
         name=model, version=version, family=hd.sr.CodedConcept("123109", "DCM", "Artificial Intelligence")
@@ -150,6 +152,19 @@ def _frames(mask: Array, image: Image) -> Array:
     stored = np.empty_like(frames)
     stored[list(order)] = frames
     return stored
+
+
+def _give_thickness(head: Any, image: Image) -> None:
+    """Set a missing Slice Thickness to the distance of the slices, which highdicom and readers of a SEG look for; of a
+    picture it stays empty (PS3.3 C.7.6.2, type 2)."""
+    import pydicom  # noqa: F401  (the whole first: threads import at once)
+    from pydicom.valuerep import DSfloat
+
+    groups = [item for key in (SHARED, PER_FRAME) for item in head.get(key) or []]
+    measures = [item for group in groups for item in group.get("PixelMeasuresSequence") or []]
+    for place in measures or [head]:
+        if not float(place.get("SliceThickness") or 0) > 0:
+            place.SliceThickness = None if image.affine is None else DSfloat(image.spacing[2], auto_format=True)
 
 
 def _as_single_frames(heads: Sequence[Any]) -> str | None:

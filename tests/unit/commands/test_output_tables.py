@@ -238,3 +238,32 @@ def test_without_a_file_results_fit_the_data_set_beside_them(tmp_path: Path) -> 
     dataset = faster.COCO(str(tmp_path / "out/predictions.json"))
     listed = json.loads((tmp_path / "out/predictions.json").read_text())["annotations"]
     assert len(dataset.loadRes(listed).getAnnIds()) == 6
+
+
+@pytest.mark.parametrize("kind", ["bbox", "segm"])
+@pytest.mark.parametrize("failed", [False, True])
+def test_nothing_found_is_scored_as_the_note_says(tmp_path: Path, kind: str, failed: bool) -> None:
+    """An empty list of results fails in loadRes; the data set beside it is scored in its place."""
+    pytest.importorskip("pycocotools", reason="an evaluation of COCO results is not installed")
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    inputs = [picture(tmp_path / f"{n}.png", value=0) for n in range(3)]
+    inputs += [str(tmp_path / "3.png")] * failed
+    truth = annotated(tmp_path / "truth.json", ["0.png", "1.png", "2.png"])
+    said: list[str] = []
+    model = Finds() if kind == "bbox" else Marks()
+    run(model, inputs, tmp_path / "out", form="coco", annotations=truth, tell=said.append)
+    assert json.loads((tmp_path / "out/results.json").read_text()) == []
+    (note,) = said
+    assert "give COCOeval COCO('predictions.json') in its place" in note
+    known = COCO(str(truth))
+    scored = COCOeval(known, COCO(str(tmp_path / "out/predictions.json")), kind)
+    scored.params.catIds = [17]
+    scored.evaluate()
+    scored.accumulate()
+    scored.summarize()
+    assert scored.stats[0] == 0
+    said.clear()
+    run(model, [picture(tmp_path / "0.png")], tmp_path / "out", form="coco", annotations=truth, tell=said.append)
+    assert not said
