@@ -49,7 +49,8 @@ def predict_files(
     still the argument. An input
     dicomweb://... is fetched, and its answer stored there as SEG or SR. A Failure stands in the place of an input
     that cannot be answered, or whose answer cannot be written. `annotations`: a COCO file whose ids of images and
-    categories `form` "coco" takes. `tell`: called with what must be known of the files at the end. `batch`: see Predictor.stream; `options` go to
+    categories `form` "coco" takes. `tell`: called with
+    what must be known of the files. `batch`: see Predictor.stream; `options` go to
     `Predictor.prepare` (mask, box). Raises UserError before anything is written if an input is no name at all, or
     would be written over.
     """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -16,9 +16,10 @@ from torch import Tensor
 
 from medzoo.augment.augmentation import Augmentation, augment, check_augmentations
 from medzoo.boxes import box_iou
-from medzoo.data.dataset import Dataset, Item, Objects
+from medzoo.data.dataset import Dataset, IgnoredObjects, Item, Objects
 from medzoo.errors import UserError
 from medzoo.inputs.batches import Batch, generator
+from medzoo.inputs.scenes import ignored_target
 from medzoo.io.cache import cached
 from medzoo.io.channels import to_channels
 from medzoo.preprocess.host.selective_search import SelectiveSearch
@@ -32,12 +33,14 @@ _CHANGED = 1  # counts up when what is proposed changes, so that nothing older i
 
 @dataclass(frozen=True, eq=False)
 class Proposals:
-    """A picture (C, H, W) float32 on the grid of its proposals `boxes` (R, 4), its `objects` (M, 4), `labels` (M,)."""
+    """A picture (C, H, W) float32 on the grid of its proposals `boxes` (R, 4), its `objects` (M, 4), `labels` (M,), and
+    the objects that do not count."""
 
     picture: Array
     boxes: Array
     objects: Array
     labels: Array
+    ignored: IgnoredObjects | None = None
 
 
 class ProposedPictures:
@@ -110,7 +113,10 @@ class ProposedPictures:
         objects = transform.boxes_from_source(sample.target.boxes).reshape(-1, 4)
         objects = np.clip(objects, 0, [width, height, width, height]).astype(np.float32)
         inside = (objects[:, 2:] > objects[:, :2]).all(axis=1)
-        return Proposals(picture, boxes, objects[inside], sample.target.labels[inside].astype(np.int64))
+        beside = sample.target.ignored
+        if beside is not None:
+            beside = replace(beside, boxes=transform.boxes_from_source(beside.boxes).reshape(-1, 4))
+        return Proposals(picture, boxes, objects[inside], sample.target.labels[inside].astype(np.int64), beside)
 
 
 class WindowBatches:
@@ -196,5 +202,6 @@ class WholePictures:
             "boxes": torch.from_numpy(one.objects),
             "labels": torch.from_numpy(one.labels),
             "windows": self.pictures.windows(one, one.objects),
+            **ignored_target(one.ignored),
         }
         return (self.pictures.windows(one, boxes)[None], torch.from_numpy(boxes)[None]), [target]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from medzoo.augment.augmentation import Augmentation, Labelled, Lesion, augment_labelled, check_augmentations
 from medzoo.augment.ops.lesion_paste import cut_out
-from medzoo.data.dataset import Dataset, Item, Objects
+from medzoo.data.dataset import Dataset, IgnoredObjects, Item, Objects
 from medzoo.data.instances import NUMBER, renumber_layers
 from medzoo.errors import UserError
 from medzoo.inputs.batches import Batch, generator, in_order, shuffled
@@ -37,7 +37,7 @@ class Scene:
     """A prepared picture (C, H, W) as stored, and its objects in that picture's own pixels.
 
     `mask` (H, W) bool: their outlines, of data that have them and where somebody asked for them. `layers` (L, H, W):
-    the outline of each (medzoo.data.instances), for a model that learns masks.
+    the outline of each (medzoo.data.instances), for a model that learns masks. `ignored`: objects that do not count.
     """
 
     array: Array
@@ -45,6 +45,7 @@ class Scene:
     labels: Array
     mask: Array | None = None
     layers: Array | None = None
+    ignored: IgnoredObjects | None = None
 
 
 class ScenePictures:
@@ -76,6 +77,7 @@ class ScenePictures:
         self._masks = Shards(len(items), limit=limit // 4)
         self._layers = Shards(len(items), limit=limit // 2)
         self._objects: dict[int, tuple[Array, Array]] = {}
+        self._ignored: dict[int, IgnoredObjects] = {}
 
     def __len__(self) -> int:
         return len(self.items)
@@ -88,6 +90,10 @@ class ScenePictures:
         scene = self._known(index)
         image, boxes = self._fit(scene)
         return Labelled(image, boxes, scene.labels, None if scene.layers is None else self._fit_layers(scene))
+
+    def ignored(self, index: int) -> IgnoredObjects | None:
+        """The objects of a picture that do not count, as `scene` gives it; known once that was called."""
+        return self._ignored.get(index)
 
     def lesions(self, index: int) -> list[Lesion]:
         """The objects of a picture that have an outline, cut out of it as `scene` gives it.
@@ -115,6 +121,9 @@ class ScenePictures:
             return Scene(array, *self._objects[index], mask, layers)
         scene = self.stored(index)
         image, boxes = self._fit(scene)
+        if scene.ignored is not None and len(scene.ignored.boxes):
+            beside = self._fit(replace(scene, boxes=scene.ignored.boxes))[1]
+            self._ignored[index] = replace(scene.ignored, boxes=beside)
         if image.numel() * 4 < scene.array.nbytes:
             mask = None if scene.mask is None else self._fit_mask(scene.mask)
             layers = None if scene.layers is None else self._fit_layers(scene)
@@ -148,7 +157,10 @@ class ScenePictures:
         if self.outlines and sample.mask is not None:
             mask = transform.mask_from_source(sample.mask.astype(np.uint8)) > 0
         layers = self._read_layers(sample.target, transform, inside, where) if self.learns_masks else None
-        return Scene(array, boxes[inside], sample.target.labels[inside], mask, layers)
+        beside = sample.target.ignored
+        if beside is not None:
+            beside = replace(beside, boxes=transform.boxes_from_source(beside.boxes).astype(np.float32).reshape(-1, 4))
+        return Scene(array, boxes[inside], sample.target.labels[inside], mask, layers, beside)
 
     @staticmethod
     def _read_layers(target: Objects, transform: GridTransform, inside: Array, where: str) -> Array:
@@ -302,13 +314,25 @@ class OrderedScenes:
                 log.warning("left out: %s", error)
                 continue
             images.append(scene.image)
-            targets.append(_target(scene))
+            targets.append(_target(scene) | ignored_target(self.pictures.ignored(index)))
         shape = (0, self.pictures.channels, *self.pictures.size)
         return torch.stack(images) if images else torch.zeros(shape), targets
 
     def names(self, epoch: int, step: int, *, rank: int = 0, world: int = 1) -> list[str]:
         """The ids of a batch's items."""
         return [item.id for item in self.pictures.items[step * self.size : (step + 1) * self.size][rank::world]]
+
+
+def ignored_target(ignored: IgnoredObjects | None) -> dict[str, Tensor]:
+    """The part of a validation target that tells of objects that do not count: {ignored_boxes, ignored_labels, crowd};
+    empty without any."""
+    if ignored is None or not len(ignored.boxes):
+        return {}
+    return {
+        "ignored_boxes": torch.from_numpy(ignored.boxes.astype(np.float32)),
+        "ignored_labels": torch.from_numpy(ignored.labels.astype(np.int64)),
+        "crowd": torch.tensor(ignored.crowd),
+    }
 
 
 def _target(sample: Labelled) -> dict[str, Tensor]:

@@ -45,9 +45,11 @@ def check_affine(affine: Array, where: str) -> None:
     """Refuse an affine (4, 4) that is not finite, singular, or sheared."""
     linear = np.asarray(affine, float)[:3, :3]
     lengths = np.linalg.norm(linear, axis=0)
-    if not np.isfinite(affine).all() or not (lengths > 0).all():
+    if not np.isfinite(linear).all() or not (lengths > 0).all():
         spacing = " x ".join(f"{s:g}" for s in lengths)
         raise UserError(f"the voxel spacing in its header is {spacing} mm", where, "repair the header")
+    if not np.isfinite(affine).all():
+        raise UserError("the origin in its header holds NaN or infinite values", where, "repair the header")
     cosines = (linear / lengths).T @ (linear / lengths)
     if abs(np.linalg.det(linear / lengths)) < 1e-6:
         raise UserError("the affine in its header is singular", where, "repair the header")

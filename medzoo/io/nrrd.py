@@ -20,6 +20,7 @@ from medzoo.types import Array, Image
 
 T = TypeVar("T")
 MOST_HEADER = 1 << 20
+VERSIONS = (b"NRRD00.01", b"NRRD0001", b"NRRD0002", b"NRRD0003", b"NRRD0004", b"NRRD0005")
 TYPES = {
     **dict.fromkeys(("signed char", "int8", "int8_t"), "i1"),
     **dict.fromkeys(("uchar", "unsigned char", "uint8", "uint8_t"), "u1"),
@@ -121,6 +122,9 @@ def _header(path: Path) -> tuple[dict[str, str], int]:
         head = handle.read(MOST_HEADER)
     if not head.startswith(b"NRRD"):
         raise UserError("is not an NRRD file", where)
+    if (version := head.split(b"\n", 1)[0].strip()) not in VERSIONS:
+        shown = version[:12].decode("latin-1")
+        raise UserError(f"is of the version {shown!r} of NRRD, which medzoo does not know", where, "save it as NRRD0005")
     found = re.search(rb"\r?\n\r?\n", head)
     fields: dict[str, str] = {}
     text = head[: found.start() if found else len(head)].decode("utf-8", "surrogateescape")

@@ -60,15 +60,19 @@ def read_picture(path: Path) -> Image:
 def from_pillow(picture: Any, *, source: str = "picture") -> Image:
     """Convert a Pillow picture to an Image as `read_picture` does. Raises UserError.
 
-    What Pillow cut to 8 bits as it opened a file (colour of 16) is lost: such a file is read by its path.
+    What Pillow cut to 8 bits as it opened a file (colour of 16) is lost: such a file is read by its path. Of a file of
+    several pages it is the page at which the picture stands, and `meta["notes"]` says which.
     """
-    _check_size(picture, source)
+    check_picture_size(picture.width, picture.height, source)
     try:
         array = _array(picture)
     except Exception as error:  # an opened file is only decoded here
         raise UserError(f"is truncated or damaged: {error}", source) from error
     check_values(array, source)
-    return Image(array, None, source, {"format": picture.format or "", "bits": 8 * array.dtype.itemsize})
+    meta: dict[str, Any] = {"format": picture.format or "", "bits": 8 * array.dtype.itemsize}
+    if picture.format != "MPO" and getattr(picture, "is_animated", False):
+        meta["notes"] = (f"this is the page at which the picture stands, {picture.tell()} from 0, of several",)
+    return Image(array, None, source, meta)
 
 
 def _check_size(opened: Any, where: str) -> None:

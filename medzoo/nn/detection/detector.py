@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from torch import Tensor
 
+from medzoo.data.dataset import IgnoredObjects
 from medzoo.metrics.detect import Boxes, DetectScores
 from medzoo.metrics.interval import point_estimate
 from medzoo.metrics.match import Rule, match
@@ -38,7 +39,7 @@ class Detector(Net):
             boxes, labels = truth["boxes"].cpu().numpy(), truth["labels"].cpu().numpy()
             found.append(
                 (
-                    Boxes(boxes, labels, labels * 0.0 + 1),
+                    Boxes(boxes, labels, labels * 0.0 + 1, _ignored(truth)),
                     Boxes(answer["boxes"][row, :count], answer["labels"][row, :count], answer["scores"][row, :count]),
                 )
             )
@@ -53,6 +54,14 @@ class Detector(Net):
         scores, rate = _scores(predictions, ("cpm",)), self.false_positives
         chosen = scores.best_f1() if rate is None else scores.threshold_at(rate)
         self.operating_point = (chosen.threshold, chosen.protocol)
+
+
+def _ignored(truth: Mapping[str, Tensor]) -> IgnoredObjects | None:
+    """The objects that do not count (VOC's difficult ones, COCO's crowds) of a validation target, if it has any."""
+    if "ignored_boxes" not in truth:
+        return None
+    boxes, labels = truth["ignored_boxes"].cpu().numpy(), truth["ignored_labels"].cpu().numpy()
+    return IgnoredObjects(boxes, labels, bool(truth["crowd"]))
 
 
 def hits_of(truth: Boxes, found: Boxes, labels: int) -> Array:

@@ -222,3 +222,16 @@ def test_a_picture_mask_is_png_with_labels_as_values(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_labels(path, like=image).array[0], mask)
     with pytest.raises(UserError, match=r"written as \.png"):
         write_mask(tmp_path / "m.nii.gz", mask, image)
+
+
+def test_a_pillow_picture_is_the_page_at_which_it_stands() -> None:
+    pages = io.BytesIO()
+    frames = [Pillow.new("L", (6, 4), value) for value in (10, 60, 200)]
+    frames[0].save(pages, "TIFF", save_all=True, append_images=frames[1:])
+    with Pillow.open(pages) as opened:
+        for number, value in ((0, 10), (2, 200), (1, 60)):
+            opened.seek(number)
+            image = read_image(opened)
+            assert image.array.max() == image.array.min() == value
+            (note,) = image.meta["notes"]
+            assert f"{number} from 0" in note
