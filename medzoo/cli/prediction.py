@@ -189,8 +189,11 @@ def _predictions(
     if runs.device.startswith(("cuda", "tensorrt")):  # nothing else would say what is being waited for
         print_message(f"starting on {runs.device}; the first prediction takes a while")
     described = False
-    notes = {"tell": lambda line: print_message(f"note: {line}")}
-    for number, result in enumerate(predict_files(predictor, inputs, form=chosen, **notes, **options)):
+
+    def tell(line: str) -> None:
+        print_message(f"note: {line}")
+
+    for number, result in enumerate(predict_files(predictor, inputs, form=chosen, tell=tell, **options)):
         if isinstance(result, Failure):
             _show_unexpected(result)
         elif not described:

@@ -27,6 +27,7 @@ from medzoo.types import Array, Image
 # Deflate cannot pack more than this many bytes into one.
 GZIP_RATIO = 1032
 CHUNK = 1 << 22
+_TYPES = "save it with whole numbers or floating point of 32 or 64 bits"
 CORONAL = (
     "the header gives no orientation (goodRASFlag is 0): taken as FreeSurfer's default, 1 mm coronal slices, "
     "right to left, superior to inferior, posterior to anterior, about the origin"
@@ -52,6 +53,9 @@ def read_nifti(path: Path, *, volume: str | None = None, empty: bool = False) ->
     array = _voxels(data_path, header, max(int(start), least), where=where, volume=volume)
     affine, meta = read_geometry(header, array.shape, where)
     try:
+        # nibabel takes an infinite slope for none.
+        if np.isinf(float(header["scl_slope"])):
+            raise ValueError
         slope, inter = header.get_slope_inter()
     except Exception as error:
         raise UserError("its header gives no valid scale of the values", where) from error
@@ -104,7 +108,7 @@ def from_nibabel(image: Any, *, empty: bool = False) -> Image:
     if isinstance(image.header, Nifti1Header):
         stored, meta = read_geometry(image.header, tuple(image.shape), where)
         unit = unit_mm(image.header)
-        affine = np.diag([unit, unit, unit, 1.0]) @ affine
+        affine = stored if affine is None else np.diag([unit, unit, unit, 1.0]) @ affine
         if not np.allclose(affine, stored, rtol=1e-4, atol=1e-4 * unit):
             if unusable(affine):
                 affine = stored  # nibabel took the matrix that cannot be used
@@ -198,6 +202,10 @@ def _voxels(path: Path, header: Any, offset: int, *, where: str, volume: str | N
         shape = tuple(int(n) for n in header.get_data_shape())
     except Exception as error:  # nibabel raises a kind of its own for every field
         raise UserError(f"its header is damaged: {error}", where) from error
+    if dtype.itemsize == 0:
+        raise UserError(
+            f"its values are of the NIfTI datatype {int(header['datatype'])}, which is not read", where, _TYPES
+        )
     if dtype.fields is not None:
         raise UserError("stores colours", where, "a volume holds one value a voxel")
     if volume is None:

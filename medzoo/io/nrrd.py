@@ -124,7 +124,9 @@ def _header(path: Path) -> tuple[dict[str, str], int]:
         raise UserError("is not an NRRD file", where)
     if (version := head.split(b"\n", 1)[0].strip()) not in VERSIONS:
         shown = version[:12].decode("latin-1")
-        raise UserError(f"is of the version {shown!r} of NRRD, which medzoo does not know", where, "save it as NRRD0005")
+        raise UserError(
+            f"is of the version {shown!r} of NRRD, which medzoo does not know", where, "save it as NRRD0005"
+        )
     found = re.search(rb"\r?\n\r?\n", head)
     fields: dict[str, str] = {}
     text = head[: found.start() if found else len(head)].decode("utf-8", "surrogateescape")

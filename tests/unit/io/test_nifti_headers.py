@@ -327,3 +327,31 @@ def test_a_start_of_the_voxels_that_is_none_is_refused(tmp_path: Path) -> None:
         path.write_bytes(raw)
         with pytest.raises(UserError, match="the voxels start at byte"):
             read_image(path)
+
+
+@pytest.mark.parametrize("datatype", [0, 1, 1536])
+def test_datatypes_without_a_size_are_named(tmp_path: Path, datatype: int) -> None:
+    path = save(tmp_path / "a.nii")
+    raw = bytearray(path.read_bytes())
+    raw[70:72] = struct.pack("<h", datatype)
+    path.write_bytes(raw)
+    with pytest.raises(UserError, match=f"NIfTI datatype {datatype}, which is not read"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("slope", [np.inf, -np.inf])
+def test_an_infinite_scale_is_no_scale(tmp_path: Path, slope: float) -> None:
+    path = save(tmp_path / "a.nii")
+    raw = bytearray(path.read_bytes())
+    raw[112:116] = struct.pack("<f", slope)
+    path.write_bytes(raw)
+    with pytest.raises(UserError, match="no valid scale"):
+        read_image(path)
+
+
+def test_a_nibabel_image_without_an_affine_has_its_headers() -> None:
+    header = nib.Nifti1Header()
+    header.set_sform(straight(2, 3, 4), 1)
+    header.set_qform(straight(2, 3, 4), 1)
+    np.testing.assert_allclose(read_image(nib.Nifti1Image(VALUES, None, header)).affine, straight(2, 3, 4))
+    assert "assumed" in read_image(nib.Nifti1Image(VALUES, None)).meta
