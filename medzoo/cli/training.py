@@ -24,6 +24,13 @@ def train(
     engine: Annotated[str, typer.Option(help="local, or ray: the workers of a Ray cluster.")] = "local",
     minutes: Minutes = 15.0,
     task: TaskName = None,
+    parent: Annotated[
+        str | None, typer.Option("--from", metavar="MODEL", help="Begin with the weights of this trained model.")
+    ] = None,
+    freeze: Annotated[
+        list[str] | None,
+        typer.Option("--freeze", metavar="NAME", help="Keep a part of the net as MODEL has it, such as backbone."),
+    ] = None,
 ) -> None:
     """Train a recipe, or plan and train on a folder of images with labels, and write a model folder."""
     from medzoo.report.summary import Console, training_summary
@@ -47,7 +54,7 @@ def train(
     else:
         from medzoo.commands.train import train
 
-        run_training = partial(train, minutes=minutes, task=task)
+        run_training = partial(train, minutes=minutes, task=task, parent=parent, freeze=freeze or ())
     run = run_training(recipe, overrides or (), out=out, resume=resume, force=force, console=console)
     training_summary(run.folder, run.manifest, console=console)
 

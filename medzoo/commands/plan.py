@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from medzoo import registry
 from medzoo.artifact.locate import zoo_recipes
@@ -99,9 +100,11 @@ def plan(
     layout: str | None = None,
     minutes: float = MINUTES,
     name: str | None = None,
+    parent: str | None = None,
 ) -> Plan:
     """Plan a training on a folder, or on a file that describes one, so that it ends after `minutes` on this machine.
 
+    `parent`: a trained model that it is to go on from, whose preprocessing and model are taken as they are.
     Raises UserError for a folder that is of no layout, or of two at once, and says what was seen.
     """
     started = time.perf_counter()
@@ -135,6 +138,8 @@ def plan(
     else:
         plan_pictures(draft, found.task, found.labels, seen, classes)
     budget = None
+    if parent is not None:
+        _take_over(draft, parent, found.task)
     if has_torch():
         recipe = _read(draft, path)
         made = make_split(items, recipe.data.split.model_copy(update=recipe.data.split.amounts))
@@ -161,14 +166,21 @@ def is_dataset(data: str | Path) -> bool:
 
 
 def plan_text(
-    data: Path, *, out: str | Path | None, resume: bool, minutes: float, task: str | None, console: Console
+    data: Path,
+    *,
+    out: str | Path | None,
+    resume: bool,
+    minutes: float,
+    task: str | None,
+    console: Console,
+    parent: str | None = None,
 ) -> str:
     """The text of a planned recipe; with `resume` that of the run, since another would be another run."""
     kept = (Path(out) if out is not None else Path("runs") / _slug(data)) / PLAN_FILE
     if resume and kept.is_file():
         return kept.read_text(encoding="utf-8")
     console.print(f"planning a training of {minutes:g} minutes on {data}", markup=False)
-    made = plan(data, minutes=minutes, task=task)
+    made = plan(data, minutes=minutes, task=task, parent=parent)
     for sentence in made.sentences:
         console.print(sentence, markup=False)
     if made.recognised.others:
@@ -226,6 +238,27 @@ def _draft(
     if seen.unreadable:
         draft.set("train.on_bad_image", "skip", f"{len(seen.unreadable)} of {seen.read} images cannot be read")
     return draft
+
+
+def _take_over(draft: Draft, parent: str, task: str) -> None:
+    """Replace preprocessing and model by those of a trained model. Raises UserError for a model of another task."""
+    from medzoo.training.parent import open_parent
+
+    folder, theirs = open_parent(parent)
+    if theirs.task != task:
+        raise UserError(f"is a model to {theirs.task}, the folder is labelled to {task}", str(folder.path))
+    for path in [one for one in draft.fields if one.startswith(("preprocess.", "model."))]:
+        del draft.fields[path]
+        draft.reasons.pop(path, None)
+    tree = yaml.safe_load(theirs.resolved())
+    for section in ("preprocess", "model"):
+        for key, value in tree.get(section, {}).items():
+            if (section, key) not in (("model", "weights"), ("model", "freeze")):
+                draft.set(f"{section}.{key}", value)
+    draft.reasons["model"] = f"as {folder.name} has it, whose weights the training begins with"
+    draft.reasons["preprocess"] = f"as {folder.name} has it"
+    rate = float(draft.fields["train.lr"])
+    draft.set("train.lr", rate / 2, "half of the rate from scratch: what was learnt is to be kept")
 
 
 def _read(draft: Draft, path: Path) -> Recipe:

@@ -18,6 +18,7 @@ from medzoo.artifact.folder import finish_replacing, refuse_foreign_files
 from medzoo.artifact.locate import find_recipe
 from medzoo.commands.guard import guard_graphs
 from medzoo.commands.plan import MINUTES, is_dataset, keep_plan, plan_text
+from medzoo.commands.train_parent import beside_parent, inherited_weights, with_parent
 from medzoo.data.audit.training import checked_audit, without_unreadable
 from medzoo.data.catalog import Catalog, has_torch
 from medzoo.data.opened import OpenData, data_digest, open_data
@@ -78,12 +79,17 @@ def train(
     launcher: Launcher | None = None,
     minutes: float = MINUTES,
     task: str | None = None,
+    parent: str | None = None,
+    freeze: Sequence[str] = (),
 ) -> Run:
     """Train a recipe and leave a model folder in `out` (default runs/NAME).
 
     A folder of images with labels, or a file that describes one, is planned first (medzoo.commands.plan), for a
     training of `minutes`, and of `task` where several are possible; the plan is kept as training/plan.yaml, and a
     resumed run takes it from there.
+
+    `parent`: a trained model whose weights it begins with (train.parent, train.freeze); of a folder, the plan takes
+    preprocessing and model from it too. The manifest then sets both side by side on the same items.
     `resume`: go on from the newest whole state there, as a job does that SLURM or torchrun started again; a run of
     another recipe, other data or other versions is refused, unless `force`. Raises UserError for every fault of the
     recipe at once, data that do not fit, a loss that is not finite, an export that differs from torch, or a folder
@@ -101,8 +107,11 @@ def train(
 
     console = console or Console(stderr=True)
     planned: str | None = None
+    overrides = with_parent(overrides, parent, freeze)
     if is_dataset(recipe):
-        planned = plan_text(Path(recipe), out=out, resume=resume, minutes=minutes, task=task, console=console)
+        planned = plan_text(
+            Path(recipe), out=out, resume=resume, minutes=minutes, task=task, console=console, parent=parent
+        )
         loaded = read_recipe_text(planned, f"{recipe} (planned)", overrides, catalog=Catalog())
     else:
         loaded = load_recipe(find_recipe(recipe), overrides, catalog=Catalog())
@@ -149,6 +158,7 @@ def _train(
     digest = data_digest(data.items)
     net = build_net(loaded)
     start = starting_weights(loaded)
+    inherited = inherited_weights(net, loaded, console=console)
     asked = loaded.digest if loaded.train.find else None
     loaded = autotune(loaded, net, data, folder=folder, resume=resume, console=console)
     facts = {
@@ -156,6 +166,7 @@ def _train(
         "data_sha256": digest["sha256"],
         "split_digest": data.split.digest,
         **({"weights_sha256": start["sha256"]} if start else {}),
+        **({"parent_sha256": inherited.digest} if inherited else {}),
         "medzoo": installed_version("medzoo"),
         "torch": installed_version("torch"),
     }
@@ -192,6 +203,7 @@ def _train(
 
     predictor = Predictor(OnnxBackend(exported.onnx, where="model.onnx", device="cpu"))
     record = evaluate_test_part(predictor, loaded, data, console=console)
+    beside = beside_parent(loaded, data, record, console=console) if inherited else None
     fewer = _low_precision_exports(loaded, data, exported, net, metadata, folder=folder, console=console)
     graphs = {"model.onnx": exported.onnx, **{graph_file(name): one.onnx for name, one in fewer.items()}}
     graphs, guarded = guard_graphs(
@@ -209,9 +221,11 @@ def _train(
             "type": loaded.model.type,
             "parameters": sum(p.numel() for p in net.parameters()),
             **({"started_from": start} if start else {}),
+            **({"parent": inherited.to_dict()} if inherited else {}),
         },
         "recipe_digest": loaded.digest,
         "metrics": record.metrics,
+        **({"beside": beside} if beside else {}),
         "parity": exported.parity,
         **({"precisions": {name: one.report for name, one in fewer.items()}} if fewer else {}),
         "operating_point": metadata.operating_point.model_dump() if metadata.operating_point else None,

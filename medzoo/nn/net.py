@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
@@ -61,6 +61,16 @@ class Net(nn.Module):
     """Labels whose volumes in several phases of one scan give an ejection fraction (runtime.metadata)."""
     fit_after_gradient: bool = False
     """The net is trained by gradient first, then fitted in closed form with those weights, and calibrated."""
+
+    frozen: Sequence[nn.Module] = ()
+    """Modules that do not learn, beyond those that the model's own parameters name: they keep their statistics too."""
+
+    def train(self, mode: bool = True) -> Self:
+        """As in torch, but what is frozen stays as in inference."""
+        super().train(mode)
+        for module in self.frozen:
+            module.eval()
+        return self
 
     def forward(self, *args: Tensor) -> dict[str, Tensor]:
         """Inference; see the class."""

@@ -74,12 +74,17 @@ def _is_weight(tensor: Tensor) -> bool:
     return tensor.dtype == torch.float32 and tensor.ndim > 1
 
 
-def load_weights(net: Net, path: Path) -> None:
-    """Load a safetensors file into `net`. Raises UserError naming the file if it belongs to another net."""
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file by name. Raises UserError."""
     try:
-        state = load_file(path)
+        return load_file(path)
     except (OSError, SafetensorError) as error:
         raise UserError(f"cannot be read as safetensors: {error}", where=str(path)) from error
+
+
+def load_weights(net: Net, path: Path) -> None:
+    """Load a safetensors file into `net`. Raises UserError naming the file if it belongs to another net."""
+    state = read_state(path)
     net.resize_buffers(state)
     mine = net.state_dict()
     wrong = [

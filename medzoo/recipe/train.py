@@ -65,6 +65,15 @@ class TrainSection(Section):
     clip: Annotated[float, Field(gt=0)] | None = Field(default=None, description="Largest norm of the gradient.")
     ema: Fraction | None = Field(default=None, description="Decay of an exponential moving average of the weights.")
 
+    parent: str | None = Field(
+        default=None,
+        description="A trained model whose weights the training begins with, a zoo name or folder: by name and shape, "
+        "heads by the names of the labels.",
+    )
+    freeze: tuple[str, ...] = Field(
+        default=(), description="Parts of the net that stay as the parent has them, by the beginning of their names."
+    )
+
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="Share of each target spread over all classes.")
     class_weights: Literal["none", "balanced"] = Field(
         default="none", description="Weight the classes in the loss by the inverse of how often they occur."
@@ -109,6 +118,8 @@ class TrainSection(Section):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
+        if self.freeze and self.parent is None:
+            raise PydanticCustomError("train", "freeze holds what a parent gave, and there is no parent")
         if self.focal is not None and self.label_smoothing > 0:
             raise PydanticCustomError("train", "focal and label_smoothing exclude each other")
         return self

@@ -10,6 +10,7 @@ from typing import Any
 from medzoo.artifact import ModelFolder, write_folder
 from medzoo.artifact.manifest import is_non_commercial
 from medzoo.report.sections import (
+    beside_section,
     describe_calibration,
     elsewhere_section,
     findings_section,
@@ -38,6 +39,7 @@ def render_card(manifest: Mapping[str, Any]) -> str:
         _commerce(manifest.get("license", "")),
         _uses(manifest),
         _measured(manifest["metrics"]),
+        beside_section(manifest.get("beside")),
         elsewhere_section(manifest.get("elsewhere")),
         tissue_section(manifest["metrics"]),
         subgroups_section(manifest["metrics"]),

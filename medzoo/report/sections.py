@@ -118,6 +118,28 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
+def beside_section(beside: Mapping[str, Any] | None) -> str:
+    """Section on a model beside the one that its training began with, on the same items; "" if it began with none."""
+    if not beside:
+        return ""
+    rows = [
+        f"| {row['name']} | {_number(row['parent'])} | {_number(row['tuned'])} | {_interval(row)} |"
+        for row in beside["rows"]
+    ]
+    table = [f"| metric | {beside['parent']} | this model | difference (95 % interval) |", "| --- | --- | --- | --- |"]
+    return "\n".join(["## Beside its parent", "", beside["words"], "", *table, *rows])
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _interval(row: Mapping[str, Any]) -> str:
+    if row["low"] is None:
+        return _number(row["difference"])
+    return f"{_number(row['difference'])} ({_number(row['low'])} to {_number(row['high'])})"
+
+
 def elsewhere_section(elsewhere: Mapping[str, Any] | None) -> str:
     """Section on other data than those of the split; "" if nothing was measured there."""
     return "\n".join(["## On other data", "", *elsewhere_lines(elsewhere)]) if elsewhere else ""
