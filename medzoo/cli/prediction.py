@@ -64,7 +64,12 @@ def predict(
     surfaces: Annotated[
         bool, typer.Option("--surfaces", help="Also write the surfaces of a scan and its tissues, as GLB and PNG.")
     ] = False,
-    form: Annotated[str, typer.Option("--format", help="auto, nifti, dicom-seg, dicom-sr, coco, csv or png.")] = "auto",
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format", help="auto, nifti, dicom-seg, dicom-sr, coco, csv, png, yolo, labelme or labelstudio."
+        ),
+    ] = "auto",
     annotations: Annotated[
         Path | None,
         typer.Option(

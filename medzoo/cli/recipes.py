@@ -44,8 +44,24 @@ def data(
         Path | None,
         typer.Option("-o", "--out", metavar="FILE.html", help="Also write an HTML page with the pairs side by side."),
     ] = None,
+    convert: Annotated[
+        str | None,
+        typer.Option("--convert", metavar="FORMAT", help="Write the data as yolo, coco or nnunet into the folder -o."),
+    ] = None,
 ) -> None:
-    """Audit a recipe's data: geometry, labels, splits, leakage."""
+    """Audit a recipe's data: geometry, labels, splits, leakage; or convert them."""
+    if convert is not None:
+        from medzoo.commands.audit import convert_data
+
+        made = convert_data(recipe, convert, out, overrides or ())
+        if as_json:
+            print_json(made.to_json())
+            return
+        counts = ", ".join(f"{part} {count}" for part, count in made.images.items())
+        print_message(f"{made.folder}: {counts}; {made.objects} objects or label maps were read back the same")
+        if made.ignored:
+            print_message(f"{made.ignored} objects that do not count (difficult, crowds) were left out")
+        return
     from medzoo.commands.audit import audit, audit_page
     from medzoo.report.summary import audit_summary
 

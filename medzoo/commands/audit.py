@@ -17,6 +17,7 @@ from medzoo.data.audit.examine import image_name
 from medzoo.data.audit.groups import grey_view
 from medzoo.data.audit.report import Audit
 from medzoo.data.catalog import catalog
+from medzoo.data.conversion import Conversion, convert
 from medzoo.data.opened import open_data
 from medzoo.errors import UserError
 from medzoo.io.atomic import atomic_write, protect_inputs
@@ -31,6 +32,16 @@ def audit(recipe: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ())
     loaded = load_recipe(find_recipe(recipe), overrides, catalog=catalog())
     opened = open_data(loaded)
     return audit_data(opened.data, opened.split, mirrored=loaded.data.mirrors)
+
+
+def convert_data(
+    recipe: str | Path, form: str, out: str | Path | None, overrides: Sequence[str] | Mapping[str, Any] = ()
+) -> Conversion:
+    """A recipe's data in another layout, in the folder `out`, read back and compared. Raises UserError."""
+    if out is None:
+        raise UserError("needs a folder to write to", "--convert", "add -o FOLDER")
+    loaded = load_recipe(find_recipe(recipe), overrides, catalog=catalog())
+    return convert(open_data(loaded), form, task=loaded.task, labels=loaded.labels, folder=Path(out))
 
 
 def audit_page(recipe: str | Path, out: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) -> Audit:

@@ -13,14 +13,13 @@ import numpy as np
 from medzoo.data.dataset import Dataset, Item, Objects, Sample
 from medzoo.io import luma
 from medzoo.preprocess.host.orient import turning
-from medzoo.types import Array
+from medzoo.types import IGNORED, Array
 
 MOST_PICTURES, MOST_VOLUMES = 240, 12  # images that are read
 SECONDS = 6.0  # in which they are read
 _VALUES = 4000  # values kept of each image
 _SHOWN = 24  # images kept for the contact sheet
 _DIRECTED = 0.8  # mean over deviation of a difference that most images share
-IGNORED = 255
 
 
 @dataclass

@@ -13,11 +13,11 @@ from PIL import ImageDraw, ImageFont
 
 from medzoo.data.dataset import Objects, Sample
 from medzoo.io.atomic import atomic_write
-from medzoo.plan.fingerprint import IGNORED, Fingerprint
+from medzoo.plan.fingerprint import Fingerprint
 from medzoo.plots.overlay import draw_boxes, draw_mask
 from medzoo.plots.sheet import in_rows, sheet, tile
 from medzoo.plots.three_views import three_views
-from medzoo.types import Array
+from medzoo.types import IGNORED, Array
 
 _COLUMNS, _WIDTH, _BINS = 6, 250, 40
 _INK, _BAR = (40, 40, 40), (70, 120, 180)
