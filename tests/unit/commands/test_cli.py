@@ -6,8 +6,6 @@ import gzip
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,6 @@ import pytest
 from PIL import Image as Pillow
 
 from medzoo.cli import main
-from medzoo.errors import UserError
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -338,25 +335,6 @@ def test_inputs_of_one_name_in_two_folders_do_not_collide(
     assert masks == ["out/a/brain_mask.nii.gz", "out/b/brain_mask.nii.gz"]
 
 
-def test_prediction_needs_none_of_the_training_packages(tiny_model: Path, small_scan: Path, tmp_path: Path) -> None:
-    program = """
-import sys
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"torch", "pytorch_lightning", "torchvision", "timm", "monai", "sklearn", "onnx",
-                                  "onnxscript", "safetensors", "matplotlib", "cv2", "nilearn", "numba"}:
-            raise ImportError(f"{name} is blocked")
-sys.meta_path.insert(0, Blocked())
-from medzoo.cli import main
-from medzoo.errors import UserError
-main(sys.argv[1:])
-"""
-    command = [sys.executable, "-c", program, "predict", tiny_model, small_scan, "-o", tmp_path / "out", "--json"]
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)[0]["volumes_ml"]["white-matter"] > 0
-
-
 def test_without_a_command_it_says_what_there_is(run: Run) -> None:
     code, out, err = run()
     assert (code, err) == (0, "")
@@ -370,20 +348,6 @@ def test_a_folder_of_model_folders_names_them(run: Run, tiny_model: Path, small_
     assert code == 2
     assert f"it holds model folders: {tiny_model.name}" in err
     assert err.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("module", "absent"),
-    [
-        ("medzoo", ("numpy", "torch", "pydantic", "typer")),
-        ("medzoo.cli", ("numpy", "torch", "pydantic", "onnxruntime")),
-        ("medzoo.io", ("numpy", "PIL", "nibabel", "pydicom")),
-    ],
-)
-def test_import_is_light(module: str, absent: tuple[str, ...]) -> None:
-    program = f"import {module}, sys; print([m for m in {absent} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
 
 
 def test_data_finds_the_copies_that_lie_on_two_sides_of_the_split(run: Run, tmp_path: Path) -> None:
@@ -431,10 +395,3 @@ def test_image_and_model_in_the_wrong_order_are_told_apart(run: Run, tiny_model:
     code, _, err = run("predict", small_scan, tiny_model)
     assert code == 2
     assert "MODEL is a zoo name, a model folder or an .onnx file; it comes before the images" in err
-
-
-def test_load_takes_the_values_that_the_command_line_takes() -> None:
-    from medzoo import load
-
-    with pytest.raises(UserError, match="device: 'gpu' is not one of auto, cpu, cuda, tensorrt"):
-        load("lenet-mass", device="gpu")  # type: ignore[arg-type]

@@ -12,7 +12,6 @@ import onnxruntime
 import pytest
 import torch
 from onnx import numpy_helper
-from pydantic import ValidationError
 from torch import Tensor
 
 from medzoo.export.onnx_file import translations
@@ -388,20 +387,3 @@ def test_the_same_seed_gives_the_same_net_and_leaves_the_generator_alone() -> No
     assert torch.equal(torch.random.get_rng_state(), state)
     for name, tensor in first.state_dict().items():
         assert torch.equal(tensor, second.state_dict()[name]), name
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"size": (64, 70)}, "multiples of 16"),
-        ({"strides": (16, 8)}, "strides must increase"),
-        ({"anchor_sizes": ((8.0,),)}, "one tuple for each of the 2 strides"),
-        ({"anchor_sizes": ((8.0,), (8.0, 9.0))}, "the same number of sizes"),
-        ({"anchor_sizes": ((8.0,), (0.0,))}, "must be positive"),
-        ({"slices": 2}, "must be odd"),
-        ({"region": 50}, "Extra inputs"),
-    ],
-)
-def test_wrong_parameters_are_named(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValidationError, match=message):
-        net_of(**changes)
