@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,6 +27,9 @@ from medzoo.cli.arguments import (
 from medzoo.cli.terminal import debugging, print_json, print_message, print_result, show_traceback
 from medzoo.errors import UnexpectedError, UserError
 from medzoo.escape import escaped
+
+if TYPE_CHECKING:
+    from medzoo.report.volume_progress import VolumeProgress
 
 
 def predict(
@@ -86,6 +90,9 @@ def predict(
     anyway: Annotated[
         bool, typer.Option("--anyway", help="Also answer inputs that are not what the model was trained on.")
     ] = False,
+    progress: Annotated[
+        bool | None, typer.Option(help="Show the progress of volumes on stderr; by default on a terminal.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Predict images: masks, boxes or probabilities, and a picture of each result."""
@@ -136,6 +143,7 @@ def predict(
             "form": form,
             "deidentify": deidentify,
             "annotations": annotations,
+            "progress": progress,
         }
         found = _predictions(model, inputs, load_options, **files, **options)
     results: list[dict[str, Any]] = []
@@ -176,7 +184,13 @@ def _print_results(found: Iterator[dict[str, Any]], results: list[dict[str, Any]
 
 
 def _predictions(
-    model: str, inputs: list[str], load_options: dict[str, Any], *, form: str, **options: Any
+    model: str,
+    inputs: list[str],
+    load_options: dict[str, Any],
+    *,
+    form: str,
+    progress: bool | None,
+    **options: Any,
 ) -> Iterator[dict[str, Any]]:
     from medzoo import registry
     from medzoo.commands.predict import predict_files
@@ -186,6 +200,9 @@ def _predictions(
 
     chosen = one_of("--format", form, tuple(registry.names("format")))
     predictor = load(model, **load_options)
+    watched = sys.stderr.isatty() if progress is None else progress
+    shown = _volume_progress(named=not options["deidentify"]) if watched else None
+    predictor.progress = shown
     runs = predictor.backend
     requested = [str(load_options[name]) for name in ("backend", "device", "precision")]
     description = f"ran on {runs.name}, {runs.device}, {runs.metadata.precision}"
@@ -199,12 +216,21 @@ def _predictions(
         print_message(f"note: {line}")
 
     for number, result in enumerate(predict_files(predictor, inputs, form=chosen, tell=tell, **options)):
+        if shown is not None:
+            shown.pause()
         if isinstance(result, Failure):
             _show_unexpected(result)
         elif not described:
             print_message(description)
             described = True
         yield Deidentifier.result(result.to_dict(), number) if options["deidentify"] else result.to_dict()
+
+
+def _volume_progress(*, named: bool) -> VolumeProgress:
+    from medzoo.report.summary import Console
+    from medzoo.report.volume_progress import VolumeProgress
+
+    return VolumeProgress(Console(stderr=True), named=named)
 
 
 def _explanations(

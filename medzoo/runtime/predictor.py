@@ -73,6 +73,8 @@ class Predictor:
     time_limit: float | None = None
     anyway: bool = False
     """Answer every input, also one that the model's guard does not know; as the option `anyway` of one prediction."""
+    progress: Callable[[str, int, int], None] | None = None
+    """Called with input, done and total runs of the graph while a volume is predicted, from the thread that does it."""
     reopen: Callable[[], Predictor] | None = None
     """Opens the same model in another process; pickled in place of the backend, and set by `medzoo.load`.
     """

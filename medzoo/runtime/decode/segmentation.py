@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -11,9 +12,10 @@ from medzoo.errors import UserError
 from medzoo.imaging.measures import holes
 from medzoo.results import Segmentation
 from medzoo.results.segmentation import Phases
+from medzoo.runtime.backends import Backend
 from medzoo.runtime.decode.components import apply_rules
 from medzoo.runtime.decode.resample import is_resampled, resample_labels
-from medzoo.runtime.decode.slices import probability_maps, segment_array
+from medzoo.runtime.decode.slices import Counted, probability_maps, run_count, segment_array
 from medzoo.runtime.predictor import Predictor, Prepared
 from medzoo.types import Array, Image
 
@@ -51,11 +53,19 @@ def _decode_one(predictor: Predictor, prepared: Prepared, start: float) -> Segme
     array, transform = prepared.image.array, prepared.transform
     if predictor.metadata.geometry.dims == 3:
         _check_volume(array, prepared.source.source, predictor.metadata.name)
+    backend: Backend = predictor.backend
+    progress = predictor.progress
+    counted: Counted | None = None
+    if progress is not None and prepared.source.affine is not None:
+        total = run_count(predictor.metadata.geometry, array, slab=slab)
+        backend = counted = Counted(backend, total, partial(progress, prepared.name))
     if is_resampled(transform) and "probabilities" in predictor.metadata.outputs:
-        maps = probability_maps(predictor.backend, array, slab=slab)
+        maps = probability_maps(backend, array, slab=slab)
         mask = resample_labels(maps, transform, inside=_foreground(predictor, prepared.source))
     else:
-        mask = transform.mask_to_source(segment_array(predictor.backend, array, slab=slab))
+        mask = transform.mask_to_source(segment_array(backend, array, slab=slab))
+    if counted is not None:
+        counted.finish()
     affine = prepared.source.affine
     voxel = 1.0 if affine is None else abs(float(np.linalg.det(affine[:3, :3])))
     mask = apply_rules(mask, predictor.metadata.components, voxel=voxel)

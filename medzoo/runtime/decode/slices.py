@@ -6,18 +6,51 @@ with the number of slices.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 
 from medzoo.boxes import bounding_box
 from medzoo.runtime.backends import Backend
-from medzoo.runtime.decode.windows import sliding_window
+from medzoo.runtime.decode.windows import patch_count, sliding_window
 from medzoo.runtime.metadata import Geometry
 from medzoo.types import Array
 
 Box = tuple[slice, ...]
+
+
+class Counted:
+    """A backend that calls `report` with the number of its runs and `total` after each of them."""
+
+    def __init__(self, backend: Backend, total: int, report: Callable[[int, int], None]) -> None:
+        self.metadata, self.name, self.device = backend.metadata, backend.name, backend.device
+        self._backend, self._total, self._report, self._done = backend, total, report, 0
+
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
+        """See Backend.run."""
+        answer = self._backend.run(inputs, outputs)
+        self._done += 1
+        self._report(min(self._done, self._total), self._total)
+        return answer
+
+    def finish(self) -> None:
+        """Report that all is done: slices without foreground are not run."""
+        self._report(self._total, self._total)
+
+
+def run_count(geometry: Geometry, array: Array, *, slab: int = 1) -> int:
+    """Runs of the graph that a prepared array (C, *spatial) takes, at most."""
+    spatial = array.shape[1:]
+    if geometry.dims == 2 and len(spatial) == 3:
+        plane = tuple(slice(0, n) for axis, n in enumerate(spatial) if axis != geometry.axis)
+        return -(-spatial[geometry.axis] // slab) * len(list(tiles(plane, limit=geometry.tile)))
+    box = bounding_box(array[0]) if geometry.foreground == "nonzero" else tuple(slice(0, n) for n in spatial)
+    if box is None:
+        return 1
+    if geometry.window is not None:
+        return patch_count([side.stop - side.start for side in box], geometry.window)
+    return len(list(tiles(box, limit=geometry.tile)))
 
 
 def segment_array(backend: Backend, array: Array, *, slab: int = 1) -> Array:
