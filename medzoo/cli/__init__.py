@@ -25,6 +25,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "data": recipes.data,
     "plan": training.plan,
     "train": training.train,
+    "ensemble": training.ensemble,
     "reproduce": training.reproduce,
     "evaluate": evaluation.evaluate,
     "predict": prediction.predict,

@@ -11,6 +11,7 @@ import typer
 from medzoo.cli.arguments import Json, Minutes, Model, Out, Overrides, RecipeName, TaskName, one_of
 from medzoo.cli.terminal import print_json, print_message, print_result
 from medzoo.errors import UserError
+from medzoo.escape import escaped
 
 
 def train(
@@ -87,6 +88,18 @@ def plan(
         print_json(made.to_json())
     elif out is None:
         print_result(made.text.rstrip())
+
+
+def ensemble(
+    folds: Annotated[Path, typer.Argument(metavar="FOLDS", help="The folder that train --folds wrote.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FOLDER", help="Output folder.")],
+) -> None:
+    """Make one model, and one ONNX file, of the folds of a segmenter."""
+    from medzoo.commands.ensemble import ensemble as join_folds
+
+    folder = join_folds(folds, out=out)
+    members = folder.manifest["split"]["folds"]
+    print_result(f"{folder.name} of {members} networks is in {escaped(str(out))}; next: medzoo predict {out} SCAN")
 
 
 def reproduce(model: Model, out: Out = None, as_json: Json = False) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from medzoo.inputs.crops import CropInput
 from medzoo.inputs.patches import PatchInput
+from medzoo.nn.ensemble import ensembled_segmenter
 from medzoo.nn.layers import LocalResponseNorm, lrn_by_roots
 from medzoo.nn.net import Entry, Spec
 from medzoo.nn.segmenter import Segmenter, SegmenterParams
@@ -125,6 +126,6 @@ ENTRY = Entry(
     task="segment",
     params=PatchCnnParams,
     learns="gradient",
-    build=PatchCnn,
+    build=ensembled_segmenter(PatchCnn),
     tiny={"channels": [4, 6, 8], "hidden": 8},
 )

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from medzoo.inputs.crops import CropInput
+from medzoo.nn.ensemble import ensembled_segmenter
 from medzoo.nn.net import Entry, Spec
 from medzoo.nn.residual_unet import ResidualUNet, plan_levels
 from medzoo.nn.segmenter import Segmenter, SegmenterParams
@@ -113,6 +114,6 @@ ENTRY = Entry(
     task="segment",
     params=ResidualUNetParams,
     learns="gradient",
-    build=VolumeUNet,
+    build=ensembled_segmenter(VolumeUNet),
     tiny={"channels": [4, 6, 8], "patch": [16, 16, 16]},
 )

@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from medzoo.inputs.crops import CropInput
+from medzoo.nn.ensemble import ensembled_segmenter
 from medzoo.nn.net import Entry, Spec
 from medzoo.nn.segmenter import Segmenter, SegmenterParams
 from medzoo.types import IGNORED
@@ -101,6 +102,6 @@ ENTRY = Entry(
     task="segment",
     params=UNetParams,
     learns="gradient",
-    build=UNet,
+    build=ensembled_segmenter(UNet),
     tiny={"channels": [4, 4, 8, 8, 8], "crop": 32},
 )

@@ -33,6 +33,13 @@ class SegmenterParams(Params):
         "that raises Dice on the validation part",
     )
 
+    members: int = Field(
+        1,
+        ge=1,
+        le=20,
+        description="networks whose probabilities are averaged; `medzoo ensemble` makes them of the folds of a "
+        "cross-validation",
+    )
     phases: tuple[str, ...] = Field(
         (),
         description="labels of cavities that empty themselves: an input may be several phases of one scan, and the "
@@ -79,9 +86,13 @@ class Segmenter(Net):
         """`logits` of every pixel, where a network needs something around the image for that."""
         return self.logits(x)
 
+    def probabilities(self, image: Tensor) -> Tensor:
+        """(B, C, *spatial) -> probabilities (B, K, *spatial)."""
+        return shares(self.whole(self.steps(image)))
+
     def forward(self, image: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
         """Labels and probabilities of every pixel; zeros stand for what lies outside the image."""
-        probabilities = shares(self.whole(self.steps(image)))
+        probabilities = self.probabilities(image)
         labels = probabilities.argmax(dim=1).to(torch.uint8)
         if self.geometry.foreground == "nonzero":
             middle = (self.geometry.slices // 2) * self.geometry.channels

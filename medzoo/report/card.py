@@ -150,6 +150,12 @@ def _data(manifest: Mapping[str, Any]) -> str:
         "",
         f"Split by group `{split['group']}`: {counts} items (SHA-256 `{split['digest'][:16]}`).",
     ]
+    if folds := split.get("folds"):
+        lines[-1] = (
+            f"Split by group `{split['group']}` into {folds} folds, from each of which one member did not learn. The "
+            "figures above are those of single members, each on the items of its own fold; all of them together have "
+            "no item left that none of them saw."
+        )
     if "audit" in manifest:
         lines += ["", _leaks(manifest["audit"])]
     return "\n".join(lines)

@@ -249,7 +249,8 @@ def _fit_ensemble(
     Validation items join the folds: every item is learned from by all parts but one, and answered by that one.
     """
     if not isinstance(train, ImageBatches):
-        raise UserError("an ensemble of folds needs pictures with classes", where="model.members")
+        way = "train one with --folds K, then make one model of the folds with: medzoo ensemble"
+        raise UserError("only classifiers are trained as an ensemble of folds at once", "model.members", way)
     if isinstance(val, OrderedImages):
         train = train.joined(val)
     reports: list[FitReport] = []
