@@ -44,7 +44,7 @@ def run_count(geometry: Geometry, array: Array, *, slab: int = 1) -> int:
     spatial = array.shape[1:]
     if geometry.dims == 2 and len(spatial) == 3:
         plane = tuple(slice(0, n) for axis, n in enumerate(spatial) if axis != geometry.axis)
-        return -(-spatial[geometry.axis] // slab) * len(list(tiles(plane, limit=geometry.tile)))
+        return int(-(-spatial[geometry.axis] // slab)) * len(list(tiles(plane, limit=geometry.tile)))
     box = bounding_box(array[0]) if geometry.foreground == "nonzero" else tuple(slice(0, n) for n in spatial)
     if box is None:
         return 1
