@@ -46,6 +46,19 @@ class Fingerprints:
         return cls(*[np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)])
 
 
+def transposed(prints: Fingerprints) -> Fingerprints:
+    """The fingerprints of the pictures with rows and columns exchanged."""
+    order = np.arange(FREQUENCIES**2).reshape(FREQUENCIES, FREQUENCIES).T.ravel()[1:] - 1
+    return Fingerprints(
+        prints.grids.swapaxes(1, 2),
+        prints.canvas.swapaxes(1, 2),
+        prints.extent[:, ::-1],
+        prints.features[..., order],
+        prints.places[..., ::-1],
+        prints.levels,
+    )
+
+
 def shrink(grey: Array) -> tuple[Array, Array]:
     """Square (64, 64) and picture (h, w) with longer side 128, both uint8, of a grey picture (H, W).
 

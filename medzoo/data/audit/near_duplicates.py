@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from medzoo.data.audit.fingerprint import GRID, Fingerprints
+from medzoo.data.audit.fingerprint import GRID, Fingerprints, transposed
 from medzoo.data.audit.placement import propose_placements
 from medzoo.data.audit.registration import Rectangle, verify_placements
 from medzoo.types import Array
@@ -62,10 +62,16 @@ def near_duplicates(prints: Fingerprints, *, mirrored: bool = True) -> list[Near
 
 
 def turned_duplicates(prints: Fingerprints) -> list[NearPair]:
-    """Pairs of whole pictures, one of which is the other turned by 90 degrees or transposed, sorted by (a, b)."""
+    """Pairs of pictures, one of which is the other, or a part of it, turned by 90 degrees or transposed, sorted by
+    (a, b)."""
     best: dict[tuple[int, int], NearPair] = {}
     for pair in _whole_picture_pairs(prints, range(4, 8)):
         best.setdefault((pair.a, pair.b), pair)
+    both = Fingerprints.join([prints, transposed(prints)])
+    for found in verify_placements(both, propose_placements(both, range(4), turned=True)):
+        a, b = found.guess.a, found.guess.b - len(prints)
+        way = WAYS[4 + found.guess.way]
+        best.setdefault((a, b), NearPair(a, b, found.score, found.detail, way, whole=False, shared=found.shared))
     return [best[key] for key in sorted(best)]
 
 

@@ -37,14 +37,17 @@ class Placement:
     votes: int
 
 
-def propose_placements(prints: Fingerprints, ways: Sequence[int]) -> list[Placement]:
+def propose_placements(prints: Fingerprints, ways: Sequence[int], *, turned: bool = False) -> list[Placement]:
     """Placements that at least VOTES features support, most votes first, PER_PICTURE a picture at most.
+
+    `turned`: the second half of `prints` are those of the first half, transposed, and only placements of a picture of
+    the second half, as `b`, in an earlier one of the first count.
 
     A straight edge looks the same all along, so that its features match each other many times over and agree on wrong
     placements too: a feature votes once, and the best placement is not the only one that is followed up.
     """
     n, count, _ = prints.features.shape
-    matches = _matches(prints, ways)
+    matches = _matches(prints, ways, turned=turned)
     if not len(matches):
         return []
     first, second, way = matches.T
@@ -129,8 +132,9 @@ def mirror_places(places: Array, extent: Array, way: Array) -> Array:
     return np.where(flipped, extent - 1 - places, places)
 
 
-def _matches(prints: Fingerprints, ways: Sequence[int]) -> Array:
+def _matches(prints: Fingerprints, ways: Sequence[int], *, turned: bool) -> Array:
     """(m, 3) feature number in a, feature number in b > a, way: pairs that hash alike and are alike."""
+    half = len(prints) // 2
     flat = prints.features.reshape(-1, FEATURES)
     real = np.flatnonzero(flat.any(axis=1))
     if not len(real):
@@ -151,13 +155,14 @@ def _matches(prints: Fingerprints, ways: Sequence[int]) -> Array:
         # The first is unmirrored, so it is a, and the second is b mirrored; where that leaves a > b, the
         # same match stands a second time with its ends exchanged.
         first, second = real[first], real[feature]
-        kept = first // prints.features.shape[1] < second // prints.features.shape[1]
+        a, b = first // prints.features.shape[1], second // prints.features.shape[1]
+        kept = (a < half) & (a < b - half) if turned else a < b
         first, second, way = first[kept], second[kept], way[kept]
         alike = np.zeros(len(first), bool)
         for start in range(0, len(first), CHUNK):
             part = slice(start, start + CHUNK)
-            turned = flat[second[part]] * signs[way[part]]
-            alike[part] = np.einsum("ij,ij->i", flat[first[part]], turned) > ALIKE * 127**2
+            placed = flat[second[part]] * signs[way[part]]
+            alike[part] = np.einsum("ij,ij->i", flat[first[part]], placed) > ALIKE * 127**2
         return np.stack([first[alike], second[alike], way[alike]], axis=1)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -15,6 +15,7 @@ from medzoo.types import Array
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # A slice may lie this far from its even place (mm, or this share of the step), which rounding explains.
 PLACE_MM, PLACE_SHARE = 0.02, 0.02
+ORTHONORMAL = 0.01  # of the directions' products, which rounding explains
 SPATIAL = ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing")
 
 
@@ -135,7 +136,7 @@ def _alike(planes: Sequence[Plane], where: str) -> None:
 
 
 def _plane(name: str, turn: Any, position: Any, spacing: Any, dataset: Any, thickness: Any) -> Plane:
-    return Plane(
+    made = Plane(
         name,
         np.asarray(turn, float).reshape(6),
         np.asarray(position, float).reshape(3),
@@ -143,3 +144,13 @@ def _plane(name: str, turn: Any, position: Any, spacing: Any, dataset: Any, thic
         (int(dataset.Rows), int(dataset.Columns)),
         float(thickness or 1.0),
     )
+    if not (np.isfinite(made.spacing).all() and (made.spacing > 0).all()):
+        spaced = " x ".join(f"{float(one):g}" for one in made.spacing)
+        raise UserError(f"the Pixel Spacing of {name} is {spaced} mm", hint="repair the header")
+    axes = made.turn.reshape(2, 3)
+    if not np.allclose(axes @ axes.T, np.eye(2), atol=ORTHONORMAL):
+        said = f"the Image Orientation (Patient) of {name} is not two directions at a right angle"
+        raise UserError(said, hint="repair the header")
+    if not np.isfinite(made.position).all():
+        raise UserError(f"the Image Position (Patient) of {name} is not finite", hint="repair the header")
+    return made

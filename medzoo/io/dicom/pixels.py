@@ -28,10 +28,13 @@ def pixels(dataset: Any, where: str, *, frame: int | None = None) -> Array:
         raise UserError(f"holds {frames} frames without positions", where, way)
     try:
         stored = _stored(dataset, where, frame=frame)
+        if stored.ndim != (2 if int(dataset.get("SamplesPerPixel") or 1) == 1 else 3):  # pydicom reads what is there
+            raise UserError(f"stores {len(stored)} frames, its header claims one", where, "repair NumberOfFrames")
         if dataset.PhotometricInterpretation == "PALETTE COLOR":
             return palette_colours(stored, dataset)
         if stored.ndim == 3:
             return np.ascontiguousarray(stored.transpose(2, 0, 1))
+        rescaling(dataset, frame or 0)
         values = _rescaled(apply_modality_lut(stored, dataset), stored, dataset, frame or 0)
     except UserError:
         raise
@@ -56,6 +59,9 @@ def frames_of(dataset: Any, where: str) -> Array:
     if int(dataset.get("SamplesPerPixel") or 1) != 1:
         raise UserError("holds colour frames, a volume is grey", where)
     stored = np.asarray(stored).reshape(-1, *stored.shape[-2:])
+    if len(stored) != frame_count(dataset):  # pydicom reads what is there
+        claimed = frame_count(dataset)
+        raise UserError(f"stores {len(stored)} frames, its header claims {claimed}", where, "repair NumberOfFrames")
     negative = dataset.PhotometricInterpretation == "MONOCHROME1"
     scale = np.array([rescaling(dataset, number) for number in range(len(stored))])
     if negative:
@@ -94,9 +100,15 @@ def plain_dtype(head: Any) -> np.dtype[Any]:
 
 
 def rescaling(head: Any, frame: int = 0) -> tuple[float, float]:
-    """Slope and intercept of a frame's modality LUT, of its functional groups or the root; (1, 0) where none is."""
+    """Slope and intercept of a frame's modality LUT, of its functional groups or the root; (1, 0) where none is.
+
+    Raises UserError for a slope of 0.
+    """
     slope, intercept = frame_value(head, "RescaleSlope", frame), frame_value(head, "RescaleIntercept", frame)
-    return (1.0 if slope is None else float(slope)), float(intercept or 0)
+    found = (1.0 if slope is None else float(slope)), float(intercept or 0)
+    if found[0] == 0:
+        raise UserError("its rescale slope is 0, which leaves nothing of its values", hint="repair the header")
+    return found
 
 
 def unused_bits_cleared(stored: Array, head: Any, where: str) -> Array:

@@ -103,8 +103,8 @@ def _one_line(where: str) -> Iterator[None]:
     """Convert exceptions that pydicom raises when a damaged element is first used to a UserError."""
     try:
         yield
-    except UserError:
-        raise
+    except UserError as error:
+        raise error.located(where) from error.__cause__
     except Exception as error:  # of a kind of its own for every fault
         raise UserError(f"is damaged: {redact_message(error)}", where) from error
 

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 MOST_HALF_LIVES = 10  # after which less than a thousandth of a dose is left: a wrong time rather than a late scan
+MOST_OVER_MIDNIGHT = 4  # half-lives, if the day before is only guessed: a scan in the night, not one in the morning
 LONG_LIVED = 12 * 3600.0  # seconds of half life from which an injection may well have been on an earlier day
 LEAST_DOSE = 1e4  # Bq; a smaller number is one of MBq or mCi
 MOST_WEIGHT = 1000.0  # kg; a larger number is one of grams
@@ -101,6 +102,8 @@ def _waited(head: Any, heads: Sequence[Any], drug: Any, half: float) -> float:
         injected = _moment(f"{scan:%Y%m%d}", time, "injection (RadiopharmaceuticalStartTime)")
         if injected > scan:  # a time without a date, and midnight between the two
             injected -= timedelta(days=1)
+            if (scan - injected).total_seconds() > MOST_OVER_MIDNIGHT * half:
+                raise ValueError("the injection has a later time than the scan, and no date; the times contradict")
         seconds = (scan - injected).total_seconds()
     if not 0 <= seconds <= MOST_HALF_LIVES * half:
         raise ValueError(

@@ -38,6 +38,11 @@ def resized(a: Array) -> Array:
     return np.asarray(Pillow.fromarray(a).resize(size, Pillow.Resampling.BILINEAR))
 
 
+def smaller(a: Array) -> Array:
+    size = (int(a.shape[1] * 0.75), int(a.shape[0] * 0.75))
+    return np.asarray(Pillow.fromarray(np.ascontiguousarray(a)).resize(size, Pillow.Resampling.BILINEAR))
+
+
 def cropped(a: Array) -> Array:
     height, width = a.shape
     return a[height // 10 : height - height // 12, width // 9 : width - width // 11]
@@ -59,6 +64,11 @@ PLANTS: dict[str, Callable[[Array], Array]] = {
     "JPEG": compressed,
     "mirrored crop": lambda a: cropped(a)[:, ::-1],
 }
+TURNED: dict[str, Callable[[Array], Array]] = {
+    "turned crop": lambda a: np.rot90(cropped(a)),
+    "crop turned three quarters, smaller": lambda a: smaller(np.rot90(cropped(a), 3)),
+    "transposed crop, brighter": lambda a: brightened(cropped(a)).T,
+}
 
 
 def found(pictures: list[Array]) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
@@ -69,12 +79,15 @@ def found(pictures: list[Array]) -> tuple[set[tuple[int, int]], set[tuple[int, i
     return same, {(p.a, p.b) for p in pairs}
 
 
+@pytest.mark.parametrize("plants", [PLANTS, TURNED], ids=["", "parts that were turned"])
 @pytest.mark.parametrize("folder", ["nuclei/images", "busbra/Images", "busi/benign"])
-def test_planted_copies_are_found_and_nothing_else(folder: str, shared_data: Path) -> None:
+def test_planted_copies_are_found_and_nothing_else(
+    folder: str, plants: dict[str, Callable[[Array], Array]], shared_data: Path
+) -> None:
     paths = [path for path in sorted((shared_data / folder).glob("*.png")) if "_mask" not in path.name]
     pictures = [grey_view(read_image(path)) for path in paths[: 20 * 9 : 9]]
     truth: dict[tuple[int, int], str] = {}
-    for number, (name, plant) in enumerate(PLANTS.items()):
+    for number, (name, plant) in enumerate(plants.items()):
         for k in (number, number + 10):
             truth[k, len(pictures)] = name
             pictures.append(np.ascontiguousarray(plant(pictures[k])))
