@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from scipy.ndimage import binary_closing, binary_dilation, label
 
 from medzoo.boxes import bounding_box
 from medzoo.errors import UserError
@@ -300,6 +299,8 @@ def holes(mask: Array) -> Array:
 
     Also those that only a leak of one or two voxels joins to it: the noise that made the hole tends to.
     """
+    from scipy.ndimage import binary_closing, binary_dilation
+
     mask = np.asarray(mask, bool)
     around = np.pad(mask, 2)
     closed = binary_closing(around)
@@ -310,6 +311,8 @@ def holes(mask: Array) -> Array:
 
 def _enclosed(empty: Array) -> Array:
     """The components of `empty` other than the one in the corner."""
+    from scipy.ndimage import label
+
     parts, _ = label(empty)
     result: Array = empty & (parts != parts[(0,) * parts.ndim])
     return result
