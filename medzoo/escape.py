@@ -7,6 +7,7 @@ keeps them in JSON. Knows nothing of the rest of medzoo.
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import unicodedata
@@ -34,6 +35,14 @@ def printable(line: str, *, keep: str = "") -> str:
     if line.isprintable():
         return line
     return "".join(char if char in keep else _shown(char) for char in line)
+
+
+def html_text(text: str, *, keep: str = "") -> str:
+    """Escape text for HTML: markup, and what `printable` escapes. `keep`: characters that stay.
+
+    A page is static, but a name with marks of the reading direction would still show another one there.
+    """
+    return html.escape(printable(text, keep=keep))
 
 
 @cache

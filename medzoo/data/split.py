@@ -123,7 +123,7 @@ class Split:
 def split_digest(parts: Mapping[Part, Iterable[str]]) -> str:
     """SHA-256 (hex) over the sorted lines `id TAB part` of a mapping from part to item ids."""
     lines = sorted(f"{item}\t{part}\n" for part, ids in parts.items() for item in ids)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 def make_split(items: Sequence[Item], section: SplitSection, *, fold: int | None = None) -> Split:
@@ -313,4 +313,4 @@ class _GroupAssigner:
         return result | {name: "val" for name in inner if numbers[name] == following}
 
     def _order(self, name: str) -> str:
-        return hashlib.sha256(f"{self.seed}\t{name}".encode()).hexdigest()
+        return hashlib.sha256(f"{self.seed}\t{name}".encode(errors="surrogateescape")).hexdigest()

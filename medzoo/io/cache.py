@@ -49,7 +49,7 @@ def cached_result(key: str, make: Callable[[], Array]) -> Array:
     folder = cache_folder()
     if folder is None:
         return _frozen(make())
-    name = hashlib.sha256(key.encode()).hexdigest()
+    name = hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()
     entry = folder / name[:2] / f"{name}.npy"
     found = _load(entry)
     if found is not None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Mapping, Sequence
-from html import escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
 from typing import Any
+
+from medzoo.escape import html_text
 
 DRAWN = 60  # pairs or images of one kind that are drawn; the others are listed
 LEAKS = {
@@ -69,12 +70,12 @@ def render_audit(name: str, document: Mapping[str, Any], pictures: Mapping[str, 
         else "<strong>No leak was found</strong> between the sides of the split."
     )
     return Template((files("medzoo.report") / "audit.html").read_text(encoding="utf-8")).substitute(
-        name=escape(name),
-        version=escape(version),
+        name=html_text(name),
+        version=html_text(version),
         style=(files("medzoo.report") / "page.css").read_text(encoding="utf-8"),
-        lead=escape(f"{document['images']} images: {sides}." + (f" All below {page.root}." if page.root else "")),
+        lead=html_text(f"{document['images']} images: {sides}." + (f" All below {page.root}." if page.root else "")),
         verdict=verdict,
-        tiles="".join(f"<div class='tile'>{escape(kind)}<b>{count}</b></div>" for kind, count in tiles),
+        tiles="".join(f"<div class='tile'>{html_text(kind)}<b>{count}</b></div>" for kind, count in tiles),
         leaks="".join(page.section(LEAKS[kind], rows) for kind, rows in leaks.items()),
         findings="".join(page.section(FINDINGS.get(kind, (kind, "")), rows) for kind, rows in findings.items()),
     )
@@ -94,9 +95,9 @@ class _Page:
     def section(self, words: tuple[str, str], rows: Sequence[Mapping[str, Any]]) -> str:
         """One kind of leak or finding: its first rows drawn, the others listed."""
         title, text = words
-        head = f"<h2>{escape(title)} ({len(rows)})</h2><p>{escape(text)}</p>"
+        head = f"<h2>{html_text(title)} ({len(rows)})</h2><p>{html_text(text)}</p>"
         if not any(row.get("a") or row.get("image") for row in rows):
-            return head + "<ul>" + "".join(f"<li>{escape(row['text'])}</li>" for row in rows) + "</ul>"
+            return head + "<ul>" + "".join(f"<li>{html_text(row['text'])}</li>" for row in rows) + "</ul>"
         cards = "".join(self._leak(row) if "a" in row else self._finding(row) for row in rows[:DRAWN])
         rest = "".join(f"<li>{self._words(row)}</li>" for row in rows[DRAWN:])
         more = f"<details><summary>{len(rows) - DRAWN} more</summary><ul>{rest}</ul></details>" if rest else ""
@@ -112,25 +113,25 @@ class _Page:
     def _finding(self, row: Mapping[str, Any]) -> str:
         images = [self._image(name, "") for name in (row["image"], row["other"]) if name]
         single = "" if row["other"] else " single"
-        text = escape(self._short_text(row))
+        text = html_text(self._short_text(row))
         return f'<figure class="pair{single}"><div class="sides">{"".join(images)}</div><p>{text}</p></figure>'
 
     def _image(self, name: str, words: str) -> str:
         picture = self.pictures.get(name)
-        short = escape(self._short(name))
+        short = html_text(self._short(name))
         shown = (
             f'<img alt="{short}" src="data:image/jpeg;base64,{base64.b64encode(picture).decode()}">'
             if picture
             else '<div class="none">cannot be shown</div>'
         )
-        label = f"<br><strong>{escape(words)}</strong>" if words else ""
+        label = f"<br><strong>{html_text(words)}</strong>" if words else ""
         return f"<div>{shown}<p><code>{short}</code>{label}</p></div>"
 
     def _words(self, row: Mapping[str, Any]) -> str:
         if "a" in row:
             sides = " / ".join(row["splits"])
-            return escape(f"{self._short(row['a'])} and {self._short(row['b'])}: {sides}")
-        return escape(f"{self._short(row['image'])}: {self._short_text(row)}")
+            return html_text(f"{self._short(row['a'])} and {self._short(row['b'])}: {sides}")
+        return html_text(f"{self._short(row['image'])}: {self._short_text(row)}")
 
     def _short_text(self, row: Mapping[str, Any]) -> str:
         text: str = row["text"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping, Sequence
-from html import escape
 from importlib.resources import files
 from string import Template
 from typing import Any
 
 from medzoo.artifact import ModelFolder
+from medzoo.escape import html_text
 from medzoo.metrics import read_scores
 from medzoo.metrics.scores import FILE as EVALUATION
 from medzoo.plots.colours import colour_of
@@ -47,24 +47,26 @@ def render_page(folder: ModelFolder, *, version: str) -> str:
     viewer, scripts = _viewer(folder)
     protocols, interval = shared_interval([metric["protocol"] for metric in metrics["figures"]])
     return Template(_read("page.html")).substitute(
-        name=escape(manifest["name"]),
-        version=escape(version),
+        name=html_text(manifest["name"]),
+        version=html_text(version),
         style=_read("page.css"),
-        summary=escape(manifest.get("summary") or f"A model for task {manifest['task']}."),
-        intended=escape(manifest.get("intended") or ""),
+        summary=html_text(manifest.get("summary") or f"A model for task {manifest['task']}.", keep="\n"),
+        intended=html_text(manifest.get("intended") or "", keep="\n"),
         tiles="".join(_tile(metric) for metric in _headline_metrics(metrics["figures"], task=manifest["task"])),
         viewer=viewer,
-        measured=escape(
+        measured=html_text(
             f"On the {metrics['split']} part ({metrics['items']} items), which training did not see."
             + (f" Scored against: {metrics['scored']}." if metrics.get("scored") else "")
         ),
         plots="".join(plot for plot in plots if plot),
-        interval=escape(f"95 % interval: {interval}" if interval else "95 % interval"),
+        interval=html_text(f"95 % interval: {interval}" if interval else "95 % interval"),
         metrics="".join(map(_row, metrics["figures"], protocols)),
         subgroups=_subgroups(metrics),
         worst=_worst(folder),
-        facts="".join(f"<tr><th>{escape(name)}</th><td>{escape(words)}</td></tr>" for name, words in _facts(manifest)),
-        again=escape(retrain_command(manifest)),
+        facts="".join(
+            f"<tr><th>{html_text(name)}</th><td>{html_text(words)}</td></tr>" for name, words in _facts(manifest)
+        ),
+        again=html_text(retrain_command(manifest)),
         scripts=scripts,
     )
 
@@ -78,14 +80,13 @@ def _headline_metrics(metrics: Sequence[Mapping[str, Any]], *, task: str) -> lis
 
 def _tile(metric: Mapping[str, Any]) -> str:
     words = "" if metric.get("low") is None else f"{format_number(metric['low'])} to {format_number(metric['high'])}"
-    return (
-        f"<div class='tile'>{escape(metric['name'])}<b>{format_number(metric['value'])}</b><small>{words}</small></div>"
-    )
+    value = format_number(metric["value"])
+    return f"<div class='tile'>{html_text(metric['name'])}<b>{value}</b><small>{words}</small></div>"
 
 
 def _row(metric: Mapping[str, Any], protocol: str) -> str:
     cells = (("", metric["name"]), (" class='v'", metric_text(metric)), (" class='p'", protocol))
-    return "<tr>" + "".join(f"<td{kind}>{escape(words)}</td>" for kind, words in cells) + "</tr>"
+    return "<tr>" + "".join(f"<td{kind}>{html_text(words)}</td>" for kind, words in cells) + "</tr>"
 
 
 def _subgroups(metrics: Mapping[str, Any]) -> str:
@@ -93,12 +94,12 @@ def _subgroups(metrics: Mapping[str, Any]) -> str:
     if not rows:
         return ""
     names = [metric["name"] for metric in rows[0]["figures"]]
-    head = "".join(f"<th>{escape(name)}</th>" for name in ("by", "group", "items", *names))
+    head = "".join(f"<th>{html_text(name)}</th>" for name in ("by", "group", "items", *names))
     body = []
     for row in rows:
         figures = {metric["name"]: metric_text(metric) for metric in row["figures"]}
         cells = [describe_fact(row["by"]), row["group"], str(row["items"]), *[figures.get(name, "") for name in names]]
-        body.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
+        body.append("<tr>" + "".join(f"<td>{html_text(cell)}</td>" for cell in cells) + "</tr>")
     return f"<h2>By subgroup</h2><table><tr>{head}</tr>{''.join(body)}</table>"
 
 
@@ -107,7 +108,7 @@ def _worst(folder: ModelFolder) -> str:
     if not cases or SHEET not in folder.manifest["files"]:
         return ""
     picture = _base64(folder, SHEET)
-    items = "".join(f"<li><code>{escape(one['item'])}</code>: {escape(one['words'])}</li>" for one in cases)
+    items = "".join(f"<li><code>{html_text(one['item'])}</code>: {html_text(one['words'])}</li>" for one in cases)
     return (
         "<h2>Where it fails</h2><p>The worst answers on the test part; white lines are the reference.</p>"
         f'<img class="worst" alt="The worst answers" src="data:image/jpeg;base64,{picture}"><ul>{items}</ul>'
@@ -132,11 +133,11 @@ def _viewer(folder: ModelFolder) -> tuple[str, str]:
         }
     }
     legend = "".join(
-        f'<span class="swatch" style="background:rgb{colour_of(n)}"></span>{escape(name)}'
+        f'<span class="swatch" style="background:rgb{colour_of(n)}"></span>{html_text(name)}'
         for n, name in enumerate(names)
     )
     worst = folder.manifest["metrics"]["worst"][0]
-    words = escape(f"{worst['item']}: {worst['words']}.")
+    words = html_text(f"{worst['item']}: {worst['words']}.")
     place = Template(_read("viewer/viewer.html")).substitute(words=words, legend=legend)
     scripts = (
         f'<script type="application/json" id="volumes">{json.dumps(document)}</script>'

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
+from medzoo.escape import html_text
 from medzoo.plots.colours import colour_of
 
 _WIDTH, _HEIGHT = 380, 320
@@ -109,17 +109,17 @@ class Plot:
             parts.append(f'<text x="{left - 5}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
         parts += self.parts
         middle = (left + right) / 2
-        parts.append(f'<text x="{middle}" y="{_HEIGHT - 8}" text-anchor="middle">{escape(self.x.words)}</text>')
+        parts.append(f'<text x="{middle}" y="{_HEIGHT - 8}" text-anchor="middle">{html_text(self.x.words)}</text>')
         parts.append(
             f'<text transform="translate(13 {(top + bottom) / 2}) rotate(-90)" text-anchor="middle">'
-            f"{escape(self.y.words)}</text>"
+            f"{html_text(self.y.words)}</text>"
         )
-        parts.append(f'<text x="{middle}" y="18" text-anchor="middle" class="title">{escape(self.title)}</text>')
+        parts.append(f'<text x="{middle}" y="18" text-anchor="middle" class="title">{html_text(self.title)}</text>')
         shown = [(n, name) for n, name in enumerate(self.names) if name]
         for row, (n, name) in enumerate(shown):
             y = bottom - 12 - 16 * (len(shown) - 1 - row)
             parts.append(f'<rect x="{right - 14}" y="{y - 9}" width="9" height="9" fill="{_hex(n)}"/>')
-            parts.append(f'<text x="{right - 20}" y="{y}" text-anchor="end">{escape(name)}</text>')
+            parts.append(f'<text x="{right - 20}" y="{y}" text-anchor="end">{html_text(name)}</text>')
         return _svg(_WIDTH, _HEIGHT, parts, self.title)
 
 
@@ -135,7 +135,7 @@ def strips(title: str, rows: Sequence[tuple[str, Sequence[float]]], axis: Axis) 
         parts.append(f'<text x="{x:.1f}" y="{height - _BOTTOM + 15}" text-anchor="middle">{mark:g}</text>')
     for n, (name, values) in enumerate(rows):
         y = _TOP + 34 * n + 17
-        parts.append(f'<text x="{left - 8}" y="{y + 4}" text-anchor="end">{escape(name)}</text>')
+        parts.append(f'<text x="{left - 8}" y="{y + 4}" text-anchor="end">{html_text(name)}</text>')
         for k, value in enumerate(values):
             x = left + (min(max(value, axis.low), axis.high) - axis.low) * scale
             parts.append(
@@ -148,19 +148,19 @@ def strips(title: str, rows: Sequence[tuple[str, Sequence[float]]], axis: Axis) 
                 f'<line x1="{x:.1f}" y1="{y - 12}" x2="{x:.1f}" y2="{y + 12}" stroke="{_of_label(n)}" class="mid"/>'
             )
     middle = (left + right) / 2
-    parts.append(f'<text x="{middle}" y="{height - 8}" text-anchor="middle">{escape(axis.words)}</text>')
-    parts.append(f'<text x="{_WIDTH / 2}" y="18" text-anchor="middle" class="title">{escape(title)}</text>')
+    parts.append(f'<text x="{middle}" y="{height - 8}" text-anchor="middle">{html_text(axis.words)}</text>')
+    parts.append(f'<text x="{_WIDTH / 2}" y="18" text-anchor="middle" class="title">{html_text(title)}</text>')
     return _svg(_WIDTH, height, parts, title)
 
 
 def counts_table(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
     """A confusion matrix as an HTML table, rows the truth, shaded by the share of the row."""
-    head = "".join(f"<th>{escape(label)}</th>" for label in labels)
+    head = "".join(f"<th>{html_text(label)}</th>" for label in labels)
     rows = []
     for label, row in zip(labels, counts, strict=True):
         total = max(1, sum(row))
         cells = "".join(f'<td style="--share:{100 * n / total:.0f}%">{n}</td>' for n in row)
-        rows.append(f"<tr><th>{escape(label)}</th>{cells}</tr>")
+        rows.append(f"<tr><th>{html_text(label)}</th>{cells}</tr>")
     return f'<table class="counts"><tr><th>is \\ called</th>{head}</tr>{"".join(rows)}</table>'
 
 
@@ -177,5 +177,5 @@ def _of_label(index: int) -> str:
 def _svg(width: int, height: int, parts: Sequence[str], title: str) -> str:
     return (
         f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
-        f'aria-label="{escape(title)}">{"".join(parts)}</svg>'
+        f'aria-label="{html_text(title)}">{"".join(parts)}</svg>'
     )

@@ -85,3 +85,23 @@ def test_a_console_prints_no_control_characters(capsys: pytest.CaptureFixture[st
     out = capsys.readouterr().out
     assert set(re.findall(r"[^\n]", out)) == {c for c in out if c.isprintable()}
     assert out.count("[/]\\x1b[2J\\x0aforged [bold]x.png") == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("a\nerror: forged.png", "a\\x0aerror: forged.png"),
+        ("d\u202egnp.png", "d\\u202egnp.png"),
+        ("b\x1b[31m<b>.png", "b\\x1b[31m&lt;b&gt;.png"),
+        (os.fsdecode(b"l\xff.png"), "l\\xff.png"),
+    ],
+)
+def test_a_name_in_a_page_forges_nothing(name: str, shown: str) -> None:
+    from medzoo.report.audit_page import render_audit
+
+    finding = {"kind": "burnt-in-text", "image": name, "text": f"{name} has letters", "other": ""}
+    document = {"images": 1, "splits": {"train": 1}, "leaks": [], "findings": [finding]}
+    page = render_audit(name, document, {}, version="1")
+    assert shown in page
+    assert name not in page
+    page.encode()  # whatever bytes the name has

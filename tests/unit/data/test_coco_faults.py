@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -180,3 +181,13 @@ def test_a_training_says_what_is_wrong_with_all_boxes(tmp_path: Path) -> None:
     assert audited(opened(tmp_path)).warnings() == []
     (warning,) = audited(opened(tmp_path, change)).warnings()
     assert "all 6 boxes lie between 0 and 1" in warning
+
+
+@pytest.mark.parametrize("raw", [b"l\xff.png", b"\x80\xfe.png", "x\n\u202e\x1b[2J.png".encode()])
+def test_any_name_of_a_file_can_be_split_and_audited(tmp_path: Path, raw: bytes) -> None:
+    name = os.fsdecode(raw)
+    data = opened(tmp_path, lambda content: content["images"][0].update(file_name=name))
+    (tmp_path / "images" / "0.png").rename(tmp_path / "images" / name)
+    found = audited(data)
+    assert found.images == COUNT
+    assert not found.unread
