@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from itertools import product
 
 import numpy as np
@@ -115,6 +116,16 @@ def squeeze_volume(array: Array, where: str) -> Array:
     if len(shape) < 2:
         raise UserError(f"holds a single line of {shape[0]} values, not an image", where)
     return array.reshape(shape if len(shape) == 3 else (*shape, 1), order="F")
+
+
+def volume_number(text: str, count: int, where: str) -> int:
+    """The number of one of `count` volumes, from 0, behind a file's name. Raises UserError if it is not there."""
+    held = f"it holds {count} volumes, 0 to {count - 1}" if count > 1 else "it holds one, 0"
+    if not re.fullmatch(r"-?[0-9]{1,9}", text):
+        raise UserError(f"{text!r} is not a volume number", where, held)
+    if not 0 <= int(text) < count:
+        raise UserError(f"has no volume {int(text)}", where, held)
+    return int(text)
 
 
 def volume_needed(image: Image, message: str, hint: str | None = None) -> UserError:

@@ -5,13 +5,14 @@ The format of MetaIO and ITK: https://docs.itk.org/en/latest/learn/metaio.html.
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
 import numpy as np
 
 from medzoo.errors import UserError
-from medzoo.io.check import check_affine, check_values, check_volume
+from medzoo.io.check import check_affine, check_values, check_volume, volume_number
 from medzoo.io.payload import Encoding, read_voxels
 from medzoo.io.regular import data_file, open_regular
 from medzoo.types import Array, Image
@@ -49,7 +50,7 @@ READ = {
 }
 
 
-def read_metaimage(path: Path, *, empty: bool = False) -> Image:
+def read_metaimage(path: Path, *, volume: str | None = None, empty: bool = False) -> Image:
     """A MetaImage volume as an Image (1, I, J, K) in its stored dtype; `empty` lets a volume of zeros pass.
 
     Its axes are ITK's, towards left, posterior, superior. A data file is read from the header's own folder alone.
@@ -57,7 +58,11 @@ def read_metaimage(path: Path, *, empty: bool = False) -> Image:
     """
     where = str(path)
     fields, end = _header(path)
-    sizes = _sizes(fields, where)
+    *sizes, count = _sizes(fields, where)
+    if count > 1 and volume is None:
+        hint = f"choose one of them, counted from 0: {where}#0"
+        raise UserError(f"is a volume of {count} volumes (DimSize {fields['DimSize']})", where, hint)
+    number = 0 if volume is None else volume_number(volume, count, where)
     kind = TYPES.get(_given(fields, "ElementType", where))
     if kind is None:
         raise UserError(f"has elements of type {fields['ElementType']!r}, which medzoo does not read", where)
@@ -76,15 +81,16 @@ def read_metaimage(path: Path, *, empty: bool = False) -> Image:
         raise UserError(f"stores its data in several files ({data!r})", where, "save it as one .mha file")
     source = path if local else data_file(path, data)
     offset, skip = _start(fields, where, end=end if local else 0, encoding=encoding)
-    array = read_voxels(
+    stored = read_voxels(
         source,
         offset=offset,
-        shape=sizes,
+        shape=tuple(sizes) if count == 1 else (*sizes, count),
         dtype=np.dtype((">" if any(order) else "<") + kind),
         encoding=encoding,
         skip=skip,
         header=None if local else path,
-    )[None]
+    )
+    array = (stored if count == 1 else stored[..., number].copy())[None]
     affine = _affine(fields, where)
     check_affine(affine, where)
     check_values(array, where)
@@ -146,19 +152,19 @@ def _whole(text: str, name: str, where: str) -> int:
 
 
 def _sizes(fields: dict[str, str], where: str) -> tuple[int, ...]:
-    """(I, J, K); axes of length one behind the third are left out."""
+    """(I, J, K, N) of N volumes, along the one further axis that is longer than one."""
     sizes = [_whole(text, "DimSize", where) for text in _given(fields, "DimSize", where).split()]
     dimensions = _whole(_given(fields, "NDims", where), "NDims", where) if "NDims" in fields else len(sizes)
     if dimensions != len(sizes):
         raise UserError(f"its header is damaged: DimSize gives {len(sizes)} axes, NDims {dimensions}", where)
-    if len(sizes) < 3 or any(n != 1 for n in sizes[3:]) or fields.get("ElementNumberOfChannels", "1") != "1":
+    if len(sizes) < 3 or sum(n != 1 for n in sizes[3:]) > 1 or fields.get("ElementNumberOfChannels", "1") != "1":
         channels = fields.get("ElementNumberOfChannels", "1")
         raise UserError(
             f"is not a 3D volume with one channel ({fields['DimSize']!r}, {channels!r} channels)",
             where,
             "save the one you need as its own file",
         )
-    return tuple(sizes[:3])
+    return (*sizes[:3], math.prod(sizes[3:]))
 
 
 def _check_meaning(fields: dict[str, str], where: str, *, bits: int) -> None:

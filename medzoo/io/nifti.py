@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import math
-import re
 import struct
 import zlib
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from medzoo.errors import UserError
-from medzoo.io.check import check_affine, check_extent, check_values, check_volume, squeeze_volume
+from medzoo.io.check import check_affine, check_extent, check_values, check_volume, squeeze_volume, volume_number
 from medzoo.io.formats import suffix
 from medzoo.io.limits import limits
 from medzoo.io.mapping import is_wanted
@@ -239,12 +238,7 @@ def _number(text: str, shape: tuple[int, ...], where: str) -> int:
     count = math.prod(several)
     if len(several) > 1 or count < 1:
         raise UserError(f"has the shape {' x '.join(map(str, shape))}", where, "save the wanted volume alone")
-    held = f"it holds {count} volumes, 0 to {count - 1}" if count > 1 else "it holds one, 0"
-    if not re.fullmatch(r"-?[0-9]{1,9}", text):
-        raise UserError(f"{text!r} is not a volume number", where, held)
-    if not 0 <= int(text) < count:
-        raise UserError(f"has no volume {int(text)}", where, held)
-    return int(text)
+    return volume_number(text, count, where)
 
 
 def _claim(shape: tuple[int, ...], size: int) -> str:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from medzoo.errors import UserError
-from medzoo.io.check import check_affine, check_values, check_volume
+from medzoo.io.check import check_affine, check_values, check_volume, volume_number
 from medzoo.io.payload import Encoding, read_voxels
 from medzoo.io.regular import data_file, open_regular
 from medzoo.types import Array, Image
@@ -53,6 +53,7 @@ ENCODINGS: dict[str, Encoding] = {
 }
 UNITS_IN_MM = {"um": 0.001, "\u00b5m": 0.001, "\u03bcm": 0.001, "micron": 0.001, "mm": 1.0, "cm": 10.0, "m": 1000.0}
 SPATIAL = ("domain", "space", "???", "none")
+SEVERAL = (*SPATIAL, "time", "list", "vector", "scalar")
 SYNONYMS = {
     "datafile": "data file",
     "lineskip": "line skip",
@@ -77,11 +78,12 @@ SPARE = (
 )
 
 
-def read_nrrd(path: Path, *, empty: bool = False) -> Image:
+def read_nrrd(path: Path, *, volume: str | None = None, empty: bool = False) -> Image:
     """A NRRD volume as an Image (1, I, J, K) in its stored dtype; `empty` lets a volume of zeros pass.
 
     The space gives the affine; without one `meta["assumed"]` says so. A data file is read from the header's own folder
-    alone. Raises UserError that names the file.
+    alone. `volume`: the number of one volume, from 0, along the one axis that is not of space. Raises UserError that
+    names the file.
     """
     where = str(path)
     fields, end = _header(path)
@@ -89,7 +91,12 @@ def read_nrrd(path: Path, *, empty: bool = False) -> Image:
     (dimension,) = _wholes(fields, "dimension", where, default=str(len(sizes))) or [0]
     if dimension != len(sizes):
         raise UserError(f"its header is damaged: it has {len(sizes)} sizes for {dimension} dimensions", where)
-    axes = _axes_of_space(fields, sizes, where)
+    axes, several = _axes_of_space(fields, sizes, where)
+    if several is not None and volume is None:
+        size = " x ".join(map(str, sizes))
+        hint = f"choose one of them, counted from 0: {where}#0"
+        raise UserError(f"is a {len(sizes)}D volume ({size}) of {sizes[several]} volumes", where, hint)
+    number = None if volume is None else volume_number(volume, 1 if several is None else sizes[several], where)
     kind = _known(fields, "type", TYPES, where)
     encoding = _known(fields, "encoding", ENCODINGS, where)
     lines, skip = (_wholes(fields, name, where, default="0")[0] for name in ("line skip", "byte skip"))
@@ -106,6 +113,8 @@ def read_nrrd(path: Path, *, empty: bool = False) -> Image:
         skip=skip,
         header=path if "data file" in fields else None,
     )
+    if number is not None and several is not None:
+        stored = np.take(stored, number, axis=several)
     array = stored.reshape(tuple(sizes[axis] for axis in axes), order="F")[None]
     affine, meta = _place(fields, axes, where)
     check_affine(affine, where)
@@ -183,8 +192,8 @@ def _byte_order(fields: dict[str, str], kind: str, encoding: Encoding, where: st
     return order
 
 
-def _axes_of_space(fields: dict[str, str], sizes: tuple[int, ...], where: str) -> list[int]:
-    """Numbers of the three axes of space; what else there is has length one. Raises UserError."""
+def _axes_of_space(fields: dict[str, str], sizes: tuple[int, ...], where: str) -> tuple[list[int], int | None]:
+    """Numbers of the three axes of space, and of an axis of several volumes if there is one. Raises UserError."""
     kinds = fields.get("kinds", "").split() or ["???"] * len(sizes)
     directions = _directions(fields, where)
     if len(kinds) != len(sizes) or (directions is not None and len(directions) != len(sizes)):
@@ -196,15 +205,15 @@ def _axes_of_space(fields: dict[str, str], sizes: tuple[int, ...], where: str) -
     ]
     while len(axes) > 3 and sizes[axes[-1]] == 1:
         axes.pop()
-    others = [axis for axis in range(len(sizes)) if axis not in axes]
-    if len(axes) != 3 or any(sizes[axis] != 1 for axis in others):
+    others = [axis for axis in range(len(sizes)) if axis not in axes and sizes[axis] != 1]
+    if len(axes) != 3 or len(others) > 1 or any(kinds[axis].lower() not in SEVERAL for axis in others):
         size = " x ".join(map(str, sizes))
         raise UserError(
             f"has {len(sizes)} dimensions ({size}), {len(axes)} of them of space",
             where,
             "medzoo reads one 3D volume: save the one you need as its own file",
         )
-    return axes
+    return axes, others[0] if others else None
 
 
 def _directions(fields: dict[str, str], where: str) -> list[list[float] | None] | None:

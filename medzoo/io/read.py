@@ -28,7 +28,7 @@ def read_image(source: Any, *, kind: Kind | None = None) -> Image:
       (I, J, K) a volume, whose place `meta["assumed"]` then tells (see `from_array` for all shapes);
     - a single DICOM file is a picture, unless its frames say where they lie;
     - FOLDER#NAME (or ARCHIVE.zip#NAME) is the DICOM series of that description or number in it;
-    - FILE.nii.gz#N (or .mgz) is volume N, counted from 0, of a file with four axes;
+    - FILE.nii.gz#N (or .mgz, .nrrd, .mha) is volume N, counted from 0, of a file with four axes;
     - FILE.dcm#N is frame N, counted from 0, of a DICOM loop.
     Raises UserError in one line that names the file for whatever cannot be answered.
 
@@ -139,20 +139,20 @@ def _read_path(path: Path, kind: Kind | None, *, empty: bool) -> Image:
         return nifti.read_nifti(path, volume=series, empty=empty)
     if name == "mgh":
         return nifti.read_mgh(path, volume=series, empty=empty)
-    if series is not None and name not in ("archive", "dicom"):
+    if series is not None and name == "picture":
         raise UserError(
             f"has no series or volume called {series!r}",
             where,
-            "#NAME chooses a series of a DICOM folder or archive, #N a volume of a NIfTI or MGH file, or a DICOM frame",
+            "#NAME chooses a series of a DICOM folder or archive, #N a volume of a 4D file, or a DICOM frame",
         )
     if name == "nrrd":
         from medzoo.io.nrrd import read_nrrd
 
-        return read_nrrd(path, empty=empty)
+        return read_nrrd(path, volume=series, empty=empty)
     if name == "metaimage":
         from medzoo.io.metaimage import read_metaimage
 
-        return read_metaimage(path, empty=empty)
+        return read_metaimage(path, volume=series, empty=empty)
     if name == "archive":
         from medzoo.io.dicom import read_archive
 

@@ -352,3 +352,39 @@ def test_limits_of_a_volume(tmp_path: Path) -> None:
             read_image(path)
         with limited(Limits(voxels=24, decoded_bytes=48)):
             read_image(path)
+
+
+def series(folder: Path, kind: str) -> Path:
+    """Three volumes in one file: those values, doubled and tripled."""
+    volumes = np.stack([VALUES, VALUES * 2, VALUES * 3], axis=0 if kind == "list first" else -1)
+    data = volumes.tobytes(order="F")
+    if kind == "metaimage":
+        lines = ["NDims = 4", "DimSize = 2 3 4 3", "ElementType = MET_SHORT", "ElementDataFile = LOCAL"]
+        path = folder / "a.mha"
+        path.write_bytes("".join(f"{line}\n" for line in lines).encode() + data)
+        return path
+    directions = "(1,0,0) (0,1,0) (0,0,2)"
+    axes = {
+        "list first": {"sizes": "3 2 3 4", "space_directions": f"none {directions}"},
+        "list last": {"sizes": "2 3 4 3", "space_directions": f"{directions} none"},
+        "no directions": {"sizes": "2 3 4 3", "space_directions": "", "space": "", "space_origin": ""},
+    }[kind]
+    kinds = "list domain domain domain" if kind == "list first" else "domain domain domain time"
+    return nrrd(folder / "a.nrrd", f"kinds: {kinds}", data=data, dimension="4", **axes)
+
+
+@pytest.mark.parametrize("kind", ["metaimage", "list first", "list last", "no directions"])
+def test_one_volume_of_several_is_chosen_by_its_number(tmp_path: Path, kind: str) -> None:
+    path = series(tmp_path, kind)
+    for number in range(3):
+        np.testing.assert_array_equal(read_image(f"{path}#{number}").array[0], VALUES * (number + 1))
+    for name, words in (("", "of 3 volumes .*choose one of them"), ("#3", "has no volume 3"), ("#x", "not a volume")):
+        with pytest.raises(UserError, match=words):
+            read_image(f"{path}{name}")
+
+
+def test_a_single_volume_is_number_0(tmp_path: Path) -> None:
+    for path in (metaimage(tmp_path / "a.mha"), nrrd(tmp_path / "a.nrrd")):
+        np.testing.assert_array_equal(read_image(f"{path}#0").array[0], VALUES)
+        with pytest.raises(UserError, match="has no volume 1"):
+            read_image(f"{path}#1")

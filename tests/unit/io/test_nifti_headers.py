@@ -262,7 +262,7 @@ def test_one_volume_of_several_is_chosen_by_its_number(tmp_path: Path, name: str
         ("-1", "has no volume -1"),
         ("t1", "'t1' is not a volume number"),
         ("", "'' is not a volume number"),
-        ("1e2", "no number"),
+        ("1e2", "is not a volume number"),
     ):
         with pytest.raises(UserError, match=words):
             read_image(f"{tmp_path / name}#{bad}")
