@@ -26,6 +26,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "plan": training.plan,
     "train": training.train,
     "ensemble": training.ensemble,
+    "tune": training.tune,
     "reproduce": training.reproduce,
     "evaluate": evaluation.evaluate,
     "predict": prediction.predict,
@@ -38,6 +39,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "report": evaluation.report,
     "compare": evaluation.compare,
     "fetch": zoo.fetch,
+    "next": evaluation.next_,
     "doctor": zoo.doctor,
 }
 

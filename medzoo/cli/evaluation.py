@@ -125,3 +125,22 @@ def show_metrics(document: Any, *, as_json: bool) -> None:
     from medzoo.report.summary import Console, metrics_table
 
     Console().print(metrics_table(document["figures"]))
+
+
+def next_(
+    model: Model,
+    unlabelled: Annotated[list[str], typer.Argument(metavar="UNLABELLED...", help="Images, or folders of them.")],
+    count: Annotated[int, typer.Option(min=1, help="Images to name.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Order unlabelled images by what labelling them would teach."""
+    from medzoo.commands.next import next_to_label
+
+    found = next_to_label(model, unlabelled, count=count)
+    for path, why in found.failed:
+        print_message(f"left out: {path}: {why}")
+    if as_json:
+        print_json([one.to_dict() for one in found.candidates])
+        return
+    for one in found.candidates:
+        print_result(one.input)

@@ -102,6 +102,23 @@ def ensemble(
     print_result(f"{folder.name} of {members} networks is in {escaped(str(out))}; next: medzoo predict {out} SCAN")
 
 
+def tune(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    out: Out = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Trials in all; 20 if no minutes are given.")] = None,
+    minutes: Annotated[float | None, typer.Option(min=0.1, help="Minutes after which no trial is begun.")] = None,
+) -> None:
+    """Search the fields that a recipe's `tune` names, by validation alone; then train the best."""
+    from medzoo.commands.tune import tune as search
+    from medzoo.report.summary import Console, training_summary
+
+    console = Console(stderr=True)
+    found = search(recipe, overrides or (), trials=trials, minutes=minutes, out=out, console=console)
+    if found.run is not None:
+        training_summary(found.run.folder, found.run.manifest, console=console)
+
+
 def reproduce(model: Model, out: Out = None, as_json: Json = False) -> None:
     """Train a model again from its folder and list the differences."""
     from medzoo.commands.reproduce import reproduce as run_again

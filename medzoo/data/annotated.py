@@ -6,7 +6,6 @@ Coordinates are continuous, x before y, and count from the upper left corner of 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
+from medzoo.data.annotation_files import patient_of, patient_pattern
 from medzoo.data.audit.groups import NearGroups, near_duplicate_groups
 from medzoo.data.dataset import DataParams, Item, Note, Objects, Part, Sample
 from medzoo.data.instances import stack_layers
@@ -252,27 +252,6 @@ def rectangle(x: float, y: float, width: float, height: float, *, turned: float 
     c, s = math.cos(math.radians(turned)), math.sin(math.radians(turned))
     placed: Array = corners @ np.array([[c, s], [-s, c]]) + (x, y)
     return placed
-
-
-def patient_pattern(pattern: str | None) -> re.Pattern[str] | None:
-    """`data.patient` compiled. Raises UserError for what is none, or has no group."""
-    if pattern is None:
-        return None
-    try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise UserError(f"is not a regular expression: {error}", "data.patient") from None
-    if not compiled.groups:
-        raise UserError("has no capture group", "data.patient", "put parentheses around the patient: ^([^_]+)_")
-    return compiled
-
-
-def patient_of(pattern: re.Pattern[str], name: str, where: str) -> str:
-    """The patient in a name. Raises UserError for one that does not fit."""
-    match = pattern.search(name)
-    if match is None or not match[1]:
-        raise UserError(f"does not match {pattern.pattern!r}", where, "check data.patient")
-    return match[1]
 
 
 def ring(values: Sequence[float], place: str, where: str) -> Array:

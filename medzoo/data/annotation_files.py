@@ -109,3 +109,24 @@ def _plain(name: str) -> str:
         asked = parse_qs(parts.query)
         name = asked["d"][0] if "d" in asked else unquote(parts.path)
     return name.replace("\\", "/").lstrip("/")
+
+
+def patient_pattern(pattern: str | None) -> re.Pattern[str] | None:
+    """`data.patient` compiled. Raises UserError for what is none, or has no group."""
+    if pattern is None:
+        return None
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"is not a regular expression: {error}", "data.patient") from None
+    if not compiled.groups:
+        raise UserError("has no capture group", "data.patient", "put parentheses around the patient: ^([^_]+)_")
+    return compiled
+
+
+def patient_of(pattern: re.Pattern[str], name: str, where: str) -> str:
+    """The patient in a name. Raises UserError for one that does not fit."""
+    match = pattern.search(name)
+    if match is None or not match[1]:
+        raise UserError(f"does not match {pattern.pattern!r}", where, "check data.patient")
+    return match[1]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
+from medzoo.data.annotation_files import patient_of, patient_pattern
 from medzoo.data.dataset import DataParams, Item, Note, Sample
 from medzoo.data.sighting import Listing, Sighting
 from medzoo.errors import UserError
@@ -28,6 +29,9 @@ class DatasetJsonParams(DataParams):
     root: Path = Field(description="folder that holds dataset.json, imagesTr and labelsTr")
     values: Values | None = Field(
         None, description="values of the label maps by label of the recipe; else they are found by name"
+    )
+    patient: str | None = Field(
+        None, description='regular expression on the case whose first group is the patient, such as "^(.+?)_"'
     )
     ignore: tuple[int, ...] = Field(
         (), description="values of voxels that count in no loss and no metric; a label called ignore is one"
@@ -52,6 +56,11 @@ class DatasetJson:
         if self.params.values is not None:
             return check_values(self.labels, self.params.values)
         return label_table(self.labels, values_by_label(self.document, self.where), where=self.where)
+
+    def groups(self, case: str) -> dict[str, str]:
+        """The groups of a case: itself, and the patient that its name tells. Raises UserError where it does not."""
+        pattern = patient_pattern(self.params.patient)
+        return {"case": case} if pattern is None else {"case": case, "patient": patient_of(pattern, case, self.where)}
 
     def labelled(self, item: Item, image: Image) -> Sample:
         """The image with the item's label map on its grid, as indices of the labels, IGNORED where it says so.

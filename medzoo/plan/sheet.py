@@ -20,14 +20,16 @@ from medzoo.plots.three_views import three_views
 from medzoo.types import IGNORED, Array
 
 _COLUMNS, _WIDTH, _BINS = 6, 250, 40
-_INK, _BAR = (40, 40, 40), (70, 120, 180)
+_PAPER, _INK, _BAR = (0, 0, 0), (225, 225, 225), (86, 156, 214)
 
 
 def fingerprint_sheet(seen: Fingerprint, labels: Sequence[str], path: Path) -> Path:
     """Write a PNG of up to 24 images with their labels, and histograms below. Raises UserError."""
-    tiles = [tile(_drawn(one, labels), _title(one, labels), width=_WIDTH) for one in seen.shown]
+    # Three views lie side by side: a volume takes the room of two pictures.
+    width, columns = (2 * _WIDTH, _COLUMNS // 2) if seen.volumes else (_WIDTH, _COLUMNS)
+    tiles = [tile(_drawn(one, labels), _title(one, labels), width=width) for one in seen.shown]
     charts = [_histogram(values, title) for title, values in _series(seen) if len(values)]
-    rows = [*in_rows(tiles, _COLUMNS), *in_rows(charts, 3)]
+    rows = [*in_rows(tiles, columns), *in_rows(charts, 3)]
     out = io.BytesIO()
     sheet(rows).save(out, format="PNG", optimize=True)
     return atomic_write(path, lambda file: file.write(out.getvalue()))
@@ -74,7 +76,7 @@ def _series(seen: Fingerprint) -> list[tuple[str, Array]]:
 def _histogram(values: Array, title: str) -> Pillow.Image:
     """A chart 500 wide with the counts of 40 bins, its ends and its middle below."""
     width, height, foot = 2 * _WIDTH, 190, 44
-    picture = Pillow.new("RGB", (width, height + foot), "white")
+    picture = Pillow.new("RGB", (width, height + foot), _PAPER)
     draw = ImageDraw.Draw(picture)
     font: Any = ImageFont.load_default(15)
     low, high = float(values.min()), float(values.max())
@@ -86,7 +88,8 @@ def _histogram(values: Array, title: str) -> Pillow.Image:
         draw.rectangle([10 + place * step, top, 10 + (place + 1) * step - 1, height], fill=_BAR)
     draw.line([10, height, width - 10, height], fill=_INK)
     draw.text((10, 6), title, fill=_INK, font=font)
-    for at, value, anchor in ((10, low, "lt"), (width / 2, (low + high) / 2, "mt"), (width - 10, high, "rt")):
+    ends = [(10, low, "lt"), (width / 2, (low + high) / 2, "mt"), (width - 10, high, "rt")]
+    for at, value, anchor in ends if high > low else ends[:1]:
         draw.text((at, height + 6), f"{value:.4g}", fill=_INK, font=font, anchor=anchor)
     return picture
 

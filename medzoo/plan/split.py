@@ -19,7 +19,7 @@ _PICTURES = ("slide", "look")
 VAL, TEST = 0.15, 0.2
 FEWEST = 5  # groups that a split needs, of which one each is for validation and test
 # What a name may begin with and share with other images of one patient: P01_2.png, case-7-left.png, 0007-l.png.
-_NAMES = (r"^(.+?)[-_ ][^-_ ]+\.", r"^([^-_ .]+)[-_ ]", r"^([A-Za-z]*[-_]?\d+)[-_ ]")
+_NAMES = (r"^(.+?)[-_ ][^-_ ]+?(?:\..*)?$", r"^([^-_ .]+)[-_ ]", r"^([A-Za-z]*[-_]?\d+)[-_ ]")
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ def choose_split(
     if person is not None:
         count = len({item.groups[person] for item in items})
         words = f"{count} {person}s, as headers, tables or paths name them"
-    elif takes_patient and not volumes and (found := patient_pattern([item.files["image"].name for item in items])):
+    elif takes_patient and (found := patient_pattern([_name(item) for item in items])):
         pattern, count = found
         items, person = reopen(pattern), "patient"
-        example = items[0].files["image"].name
+        example = _name(items[0])
         match = re.search(pattern, example)
         words = f"{count} groups of names such as {match[1] if match else ''!r} in {example}, taken for patients"
     group, more = _group(items, shared, person, volumes=volumes)
@@ -68,6 +68,11 @@ def choose_split(
     if groups < 12:
         section = {"group": group, "val": max(1, round(groups * VAL)), "test": max(1, round(groups * TEST)), "seed": 0}
     return Chosen(section, f"{words}: none is on two sides.{why}", pattern)
+
+
+def _name(item: Item) -> str:
+    """The name that a layout's `patient` is matched with: the picture's, or the case's."""
+    return item.files["image"].name if "image" in item.files and "case" not in item.groups else item.id
 
 
 def patient_pattern(names: Sequence[str]) -> tuple[str, int] | None:

@@ -85,6 +85,14 @@ class ExportSection(Section):
     )
 
 
+class Between(Section):
+    """Bounds of a number that is searched."""
+
+    low: int | float = Field(description="The least value.")
+    high: int | float = Field(description="The largest value.")
+    log: bool = Field(default=False, description="Search evenly in the logarithm.")
+
+
 class Recipe(Section):
     """A recipe: everything that decides what a model is and how it came to be.
 
@@ -118,6 +126,10 @@ class Recipe(Section):
     train: TrainSection = Field(default_factory=TrainSection, description="How the model is trained.")
     metrics: Annotated[tuple[str, ...], AfterValidator(_unique)] = Field(
         default=(), description="The figures to report; empty: the usual ones of the task."
+    )
+    tune: dict[str, Between | tuple[bool | int | float | str, ...]] = Field(
+        default_factory=dict,
+        description="Fields that `medzoo tune` searches, by their dotted name: bounds, or a list of values.",
     )
     export: ExportSection = Field(default_factory=ExportSection, description="Which ONNX files are written.")
 

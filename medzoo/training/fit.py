@@ -6,7 +6,7 @@ import copy
 import logging
 import math
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -98,13 +98,14 @@ def fit_gradient(
     resume: bool = False,
     name: str = "medzoo",
     launcher: Launcher = launch_local,
+    callbacks: Sequence[pl.Callback] = (),
 ) -> FitReport:
     """Train `net` in place and leave it with its best weights (by `train.monitor` or the validation loss) or, by
     `train.choose` or without validation items, with the last ones; and calibrated on validation items.
 
     `folder` receives checkpoints, logs and the learning curve; `name`: what they call the run;
-    `launcher`: how its processes are launched. Of several processes only the first returns. Raises UserError when
-    the loss is not finite or the disk refuses.
+    `launcher`: how its processes are launched; `callbacks`: further ones of Lightning. Of several processes only the
+    first returns. Raises UserError when the loss is not finite or the disk refuses.
     """
     if settings.monitor not in (None, LOSS, *net.metrics):
         raise UserError(
@@ -113,7 +114,7 @@ def fit_gradient(
             hint=f"it has {', '.join((LOSS, *net.metrics))}",
         )
     fit = _fit_ensemble if net.parts else _fit_net
-    report = fit(net, settings, train, val, FitOptions(folder, console, resume, name, launcher))
+    report = fit(net, settings, train, val, FitOptions(folder, console, resume, name, launcher, callbacks))
     if torch.distributed.is_initialized() and torch.distributed.get_rank():
         raise SystemExit(0)  # the first process alone exports, evaluates and writes
     return report
@@ -128,6 +129,7 @@ class FitOptions:
     resume: bool
     name: str
     launcher: Launcher
+    callbacks: Sequence[pl.Callback] = ()
 
     def of_member(self, number: int) -> FitOptions:
         """The same for one net of an ensemble, in a folder of its own."""
@@ -161,7 +163,7 @@ def _fit_net(net: Net, settings: TrainSection, train: Batches, val: Batches | No
     start = step_of(resume_from) if resume_from else 0
     picture = CurvePicture(folder / FILE, bar, title=options.name)
     monitor = ProcessMonitor(console)
-    callbacks: list[pl.Callback] = [bar, states, picture, monitor]
+    callbacks: list[pl.Callback] = [bar, states, picture, monitor, *options.callbacks]
     best = None
     if val is not None:
         metric = settings.monitor or LOSS

@@ -36,7 +36,7 @@ class Msd(DatasetJson):
         if repeated:
             raise UserError(f"lists {repeated[0].name} more than once in training", self.where, "list each pair once")
         cases = distinct_names(images, self.params.root, short=_file_stem)
-        items = [Item(case, pair, {"case": case}) for case, pair in zip(cases, files, strict=True)]
+        items = [Item(case, pair, self.groups(case)) for case, pair in zip(cases, files, strict=True)]
         return sorted(items, key=lambda item: item.id)
 
     def _files(self, pair: dict[str, object]) -> dict[str, Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -60,7 +61,7 @@ class NiftiPairs:
     @cached_property
     def found(self) -> dict[str, dict[str, str]]:
         """The places' values by image path below the root."""
-        return match_files(self.params.root, self.params.image)
+        return match_files(self.params.root, self.params.image, beside=self.params.label)
 
     def items(self) -> Sequence[Item]:
         """All volumes by path; the groups are the places of the pattern, and "image"."""
@@ -159,7 +160,10 @@ def recognise(listing: Listing) -> Sighting | None:
     if isinstance(kind, tuple) and kind != tuple(range(1, len(kind) + 1)):
         params["values"] = {label: [value] for label, value in zip(labels, kind, strict=True)}
     tasks = ("segment", "detect") if kind == "binary" else ("segment",)
-    return Sighting(tasks, labels, f"{len(pairs.pairs)} volumes with label maps such as {pairs.pairs[0][1]}", params)
+    words = set(re.split(r"[^a-z0-9]+", pairs.pairs[0][0].lower()))
+    modality = next((word for word in ("pet", "ct", "mr", "t1", "t1w", "t2", "t2w", "flair") if word in words), None)
+    why = f"{len(pairs.pairs)} volumes with label maps such as {pairs.pairs[0][1]}"
+    return Sighting(tasks, labels, why, params, modality=modality)
 
 
 ENTRY = DataEntry(Params, ("segment", "detect"), _open, image="scan", recognise=recognise)

@@ -47,7 +47,7 @@ class Nnunet(DatasetJson):
                 if not path.is_file():
                     raise UserError("no such file", str(path), f"channel {number} of the case {case}")
                 files[f"channel-{number}"] = path
-            items.append(Item(case, files, {"case": case}))
+            items.append(Item(case, files, self.groups(case)))
         return items
 
     @cached_property

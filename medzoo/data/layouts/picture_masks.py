@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field, model_validator
 
+from medzoo.data.annotation_files import patient_of, patient_pattern
 from medzoo.data.audit.groups import NearGroups, near_duplicate_groups
 from medzoo.data.dataset import DataEntry, DataParams, Item, Note, Sample
 from medzoo.data.file_names import check_placeholders, fill_pattern, match_files
@@ -34,6 +35,9 @@ class Params(DataParams):
     values: Values | None = Field(
         default=None, description="values of the maps by label; absent: of one label all above 0, of more its number"
     )
+    patient: str | None = Field(
+        default=None, description='regular expression on a picture\'s name whose first group is the patient: "^(.+?)_"'
+    )
     empty: bool = Field(
         default=False, description="a picture without a mask shows nothing; else it is refused (masks: never refused)"
     )
@@ -51,6 +55,7 @@ class PictureMasks:
 
     def __init__(self, params: Params, labels: Sequence[str]) -> None:
         self.params, self.labels = params, tuple(labels)
+        self.patient = patient_pattern(params.patient)
         patterns = (
             {"mask": params.mask} if params.mask is not None else {f"masks.{k}": v for k, v in params.masks.items()}
         )
@@ -92,7 +97,10 @@ class PictureMasks:
                 mask = root / fill_pattern(pattern, places)
                 if mask.is_file():
                     files[f"mask-{label}"] = mask
-            items.append(Item(name, files, NearGroups({**places, "image": name}, name, lambda: self.near)))
+            groups = {**places, "image": name}
+            if self.patient is not None:
+                groups["patient"] = patient_of(self.patient, files["image"].name, str(files["image"]))
+            items.append(Item(name, files, NearGroups(groups, name, lambda: self.near)))
         if all(len(item.files) == 1 for item in items):
             raise UserError("no picture has a mask", str(root), "check data.mask or data.masks")
         return items

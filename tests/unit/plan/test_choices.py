@@ -33,6 +33,8 @@ def items(count: int, **groups: Any) -> list[Item]:
     [
         ([f"P{k // 3:02d}_{k % 3}.png" for k in range(60)], 20),
         ([f"{k // 2:04d}-{'lr'[k % 2]}.png" for k in range(60)], 30),
+        ([f"patient{k // 2:03d}_{('ed', 'es')[k % 2]}" for k in range(60)], 30),
+        ([f"case_{k // 3}_{k % 3}.nii.gz" for k in range(60)], 20),
         ([f"img_{k:03d}.png" for k in range(60)], None),  # all share a beginning
         ([f"{k:03d}.png" for k in range(60)], None),
         ([f"{'train' if k % 2 else 'test'}_{k}.png" for k in range(60)], None),
