@@ -55,7 +55,7 @@ class Dicom:
     """Items are the series that a SEG or an RTSTRUCT refers to. Structures are found by name: case, blanks, hyphens and
     underscores make no difference, and `names` lists others. What fits no label is left out and noted.
 
-    Groups are "patient" (a digest of the id, never the id), "study" and "series".
+    Ids and the groups "patient", "study" and "series" are digests of what headers say, which no model folder may hold.
     """
 
     def __init__(self, params: Params, task: str, labels: Sequence[str]) -> None:
@@ -107,12 +107,11 @@ class Dicom:
         items, seen = [], set[str]()
         for one in self.series.values():
             head = one.images[0].head
-            patient = hashlib.sha256(str(head.get("PatientID", "")).encode()).hexdigest()[:12]
-            study = str(head.get("StudyInstanceUID", ""))
+            patient, study = (_digest(str(head.get(key, ""))) for key in ("PatientID", "StudyInstanceUID"))
             files = {"image": Path(one.images[0].name)}
             files |= {f"label-{number}": path for number, path in enumerate(one.objects)}
-            groups = {"patient": patient, "study": study, "series": one.uid}
-            items.append(Item(one.uid, files, groups))
+            groups = {"patient": patient, "study": study, "series": _digest(one.uid)}
+            items.append(Item(_digest(one.uid), files, groups))
             seen |= {label for path in one.objects for name in self._structures(path) if (label := self._label(name))}
         missing = [label for label in self.labels[1:] if label not in seen]
         if missing:
@@ -140,7 +139,7 @@ class Dicom:
 
     def load(self, item: Item) -> Sample:
         """The series as a volume, and its label map. Raises UserError that names the object."""
-        one = self.series[item.id]
+        one = next(one for uid, one in self.series.items() if _digest(uid) == item.id)
         image = read_headers(list(one.images), str(Path(one.images[0].name).parent))
         masks: dict[str, Array] = {}
         for path in one.objects:
@@ -180,6 +179,10 @@ class Dicom:
             if any(fnmatch(plain, _plain(known)) for known in (label, *self.params.names.get(label, ()))):
                 return label
         return None
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _plain(name: str) -> str:
