@@ -1,4 +1,4 @@
-"""Commands that deploy models: guard, export, serve, token."""
+"""Commands that deploy models: guard, calibrate, export, serve, token."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from medzoo.cli.arguments import CudaGraphs, Device, Engines, Gpu, GpuMemory, Mo
 from medzoo.cli.terminal import print_message
 from medzoo.errors import UserError
 from medzoo.io.limits import SERVER
+
+_TOLD = ("temperature", "threshold", "ece_before", "ece_after", "log_loss_before", "log_loss_after", "f1")
 
 
 def export(
@@ -55,6 +57,25 @@ def guard(
     rates = folder.manifest["guard"]["rates"]
     sure, refused = f"{100 * rates['own-yes']:.1f} %", f"{100 * rates['own-no']:.1f} %"
     print_message(f"written to {folder.path}: its validation images are familiar in {sure}, refused in {refused}")
+
+
+def calibrate(
+    model: Model,
+    on: Annotated[
+        str, typer.Option("--on", metavar="RECIPE|FOLDER", help="Local labelled cases: a recipe, or a folder of them.")
+    ],
+    out: Out = None,
+) -> None:
+    """Set temperature, threshold, conformal sets and guard from local labelled cases; weights stay as they are.
+
+    The result is a new model folder (default: NAME-local) that names its parent by digest.
+    """
+    from medzoo.commands.calibrate import calibrate as run_calibrate
+
+    folder = run_calibrate(model, on=on, out=out)
+    facts = folder.manifest["local"]
+    told = [f"{name.replace('_', ' ')} {facts[name]:.3g}" for name in _TOLD if name in facts]
+    print_message(f"written to {folder.path}, from {facts['items']} local items: {', '.join(told)}")
 
 
 def serve(

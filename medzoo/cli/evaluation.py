@@ -1,4 +1,4 @@
-"""Commands that measure models: evaluate, compare, benchmark, report."""
+"""Commands that measure models: evaluate, compare, accept, benchmark, report."""
 
 from __future__ import annotations
 
@@ -53,9 +53,20 @@ def evaluate(
 
 def compare(
     models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="Two or more zoo names or model folders.")],
+    on: Annotated[
+        list[str] | None,
+        typer.Option("--on", metavar="FILE", help="Of two models: whose answers change (may be given many times)."),
+    ] = None,
+    by: Annotated[float, typer.Option(min=0, max=1, help="With --on: list changes from this size on.")] = 0.1,
     as_json: Json = False,
 ) -> None:
-    """Compare models on the same items, with paired intervals, and list the differences of their recipes."""
+    """Compare models on the same items, with paired intervals, and list the differences of their recipes.
+
+    With --on, before an upgrade: which answers to these files change, by how much, most changed first.
+    """
+    if on:
+        _compare_answers(models, on, by=by, as_json=as_json)
+        return
     from medzoo.commands.compare import compare as run_compare
 
     found = run_compare(models)
@@ -67,6 +78,56 @@ def compare(
     console = Console()
     for table in comparison_tables(found.to_dict()):
         console.print(table)
+
+
+def _compare_answers(models: list[str], files: list[str], *, by: float, as_json: bool) -> None:
+    from medzoo.commands.answers import changed_answers
+    from medzoo.commands.predict import expand_folders
+    from medzoo.escape import escaped
+
+    if len(models) != 2:
+        raise UserError("answers are compared of two models, OLD and NEW", where="--on")
+    changes = changed_answers(models[0], models[1], expand_folders(files))
+    listed = [one for one in changes if one.change >= by]
+    if as_json:
+        print_json(
+            {"by": by, "inputs": len(changes), "changed": len(listed), "answers": [c.to_dict() for c in changes]}
+        )
+        return
+    for one in listed:
+        print_result(f"{one.change:.3f}  {escaped(one.input)}: {escaped(one.words)}")
+    print_message(f"{len(listed)} of {len(changes)} answers change by {by:g} or more")
+
+
+def accept(
+    model: Model,
+    on: Annotated[
+        str, typer.Option("--on", metavar="RECIPE|FOLDER", help="Local labelled cases: a recipe, or a folder of them.")
+    ],
+    rules: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="YAML: rules: [{figure: auc, at_least: 0.85, bound: low}].")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="PAGE.html", help="Default: NAME-acceptance.html.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Accept a model at a site, or not: digests, parity here, figures beside the card's, rules; one page to sign.
+
+    Exit code 0: passed, 1: failed by the rules, 2: could not be tried.
+    """
+    from medzoo.commands.accept import accept as run_accept
+
+    found = run_accept(model, on=on, rules=rules, out=out)
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        for one in found.rules:
+            print_result(f"{'passed' if one.passed else 'FAILED'}  {one.rule}: {one.found}")
+        print_result(str(found.page))
+    print_message(f"{found.model}: {'passed' if found.passed else 'failed'}, on {found.items} items")
+    if not found.passed:
+        raise typer.Exit(1)
 
 
 def benchmark(

@@ -118,6 +118,7 @@ def predict(
         "time_limit": time_limit,
     }
     files: dict[str, Any] = {"out": out, "pictures": pictures}
+    digested = as_json and not deidentify  # a digest of the input tells whose it is
     found: Iterator[dict[str, Any]]
     if one_of("--engine", engine, ("local", "ray")) == "ray":
         asked = (explain, surfaces, deidentify, form != "auto", batch is not None, annotations is not None)
@@ -145,7 +146,7 @@ def predict(
             "annotations": annotations,
             "progress": progress,
         }
-        found = _predictions(model, inputs, load_options, **files, **options)
+        found = _predictions(model, inputs, load_options, digested=digested, **files, **options)
     results: list[dict[str, Any]] = []
     try:
         _print_results(found, results, as_json=as_json)
@@ -189,10 +190,12 @@ def _predictions(
     load_options: dict[str, Any],
     *,
     form: str,
+    digested: bool,
     progress: bool | None,
     **options: Any,
 ) -> Iterator[dict[str, Any]]:
     from medzoo import registry
+    from medzoo.commands.answers import answer_digests
     from medzoo.commands.predict import predict_files
     from medzoo.io.deidentify import Deidentifier
     from medzoo.loading.load import load
@@ -223,7 +226,12 @@ def _predictions(
         elif not described:
             print_message(description)
             described = True
-        yield Deidentifier.result(result.to_dict(), number) if options["deidentify"] else result.to_dict()
+        if options["deidentify"]:
+            yield Deidentifier.result(result.to_dict(), number)
+        elif digested and not isinstance(result, Failure):
+            yield result.to_dict() | {"digests": answer_digests(predictor, result.input)}
+        else:
+            yield result.to_dict()
 
 
 def _volume_progress(*, named: bool) -> VolumeProgress:

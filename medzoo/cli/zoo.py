@@ -85,8 +85,30 @@ def fetch(
         show_line(f"{name}: {path}")
 
 
-def verify(model: Model, as_json: Json = False) -> None:
-    """Check digests, parity and card of a model folder."""
+def verify(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL|ANSWER", help="A model folder, or an answer of predict --json.")
+    ],
+    source: Annotated[
+        str | None, typer.Option("--with", metavar="INPUT", help="Recompute ANSWER for the file that it is for.")
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option("--model", metavar="MODEL", help="With --with: where the answer's model is.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check digests, parity and card of a model folder, or recompute an answer from the digests that it carries."""
+    if source is not None:
+        from medzoo.commands.answers import verify_answer
+
+        found = verify_answer(model, source=source, model=by)
+        if as_json:
+            print_json({"agreement": found.agreement, "difference": found.difference, "words": found.words})
+        else:
+            show_line(f"{found.agreement}: {found.words}")
+        if found.agreement == "different":
+            raise typer.Exit(1)
+        return
     from medzoo.commands.verify import verify as run_verify
 
     checks = run_verify(model)

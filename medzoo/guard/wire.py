@@ -200,3 +200,22 @@ def _varint(value: int) -> bytes:
         value >>= 7
     parts.append(value)
     return bytes(parts)
+
+
+def with_renamed(graph: Sequence[Field], name: str, other: str) -> list[Field]:
+    """A graph's fields with one value renamed wherever nodes make or take it."""
+
+    def renamed(one: Field) -> Field:
+        if one[0] != GRAPH_NODE:
+            return one
+        parts = [
+            (
+                number,
+                wire,
+                other.encode() if number in (_NODE_INPUT, _NODE_OUTPUT) and content == name.encode() else content,
+            )
+            for number, wire, content in fields(one[2])
+        ]
+        return one[0], one[1], message(parts)
+
+    return [renamed(one) for one in graph]

@@ -6,15 +6,15 @@ Arrays and torch alone. Nothing here sees training or test items.
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from medzoo.metrics.calibration import OperatingRule, conformal_threshold, operating_point
 from medzoo.types import Array
 
-OperatingRule = Literal["specificity-90", "sensitivity-90", "youden"]
+__all__ = ["OperatingRule", "calibrate", "conformal_sets", "conformal_threshold", "fit_temperature", "operating_point"]
 
 
 def fit_temperature(logits: Tensor, target: Tensor) -> float:
@@ -37,41 +37,6 @@ def fit_temperature(logits: Tensor, target: Tensor) -> float:
         else:
             low = left
     return math.exp((low + high) / 2)
-
-
-def operating_point(scores: Array, truth: Array, *, rule: OperatingRule) -> float:
-    """The threshold on scores (N,) of the positive class, `truth` (N,) 0 or 1, that a rule chooses.
-
-    specificity-90: the most sensitive threshold whose specificity is at least 0.90; sensitivity-90: the most
-    specific one whose sensitivity is; youden: the largest sensitivity + specificity. "score >= threshold" is
-    positive. Thresholds lie halfway between neighbouring scores, so that rounding changes no answer.
-    """
-    values = np.unique(np.asarray(scores, float))
-    thresholds = np.concatenate([values[:1] / 2, (values[1:] + values[:-1]) / 2, [(values[-1] + 1) / 2]])
-    positive, negative = np.sort(scores[truth == 1]), np.sort(scores[truth == 0])
-    sensitivity = 1 - np.searchsorted(positive, thresholds) / max(1, len(positive))
-    specificity = np.searchsorted(negative, thresholds) / max(1, len(negative))
-    if rule == "youden":
-        return float(thresholds[np.argmax(sensitivity + specificity)])
-    first, second = (specificity, sensitivity) if rule == "specificity-90" else (sensitivity, specificity)
-    allowed = first >= 0.90
-    # Of equally good thresholds the one that keeps more of what the rule guards.
-    order = np.lexsort((first, np.where(allowed, second, -1.0)))
-    return float(thresholds[order[-1]])
-
-
-def conformal_threshold(probabilities: Array, truth: Array, *, coverage: float) -> float:
-    """The probability from which on a class belongs to an item's set, so that sets hold the truth with at
-    least `coverage` (split conformal prediction; Sadinle, Lei and Wasserman, JASA 2019), from (N, K), (N,).
-
-    0 where N is too small to promise it: every class is then in every set.
-    """
-    n = len(truth)
-    rank = math.ceil((n + 1) * coverage)
-    if rank > n:
-        return 0.0
-    misses = np.sort(1 - probabilities[np.arange(n), truth])
-    return float(1 - misses[rank - 1])
 
 
 def conformal_sets(probabilities: Array, threshold: float) -> Array:

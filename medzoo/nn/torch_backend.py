@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from medzoo.errors import UserError
+from medzoo.metrics.calibration import tempered
 from medzoo.nn.net import Net
 from medzoo.runtime.backends import Backend
 from medzoo.runtime.familiarity import OUTPUT
@@ -67,6 +68,9 @@ class TorchBackend:
             answer = self.net(*tensors)
         asked = outputs or [*answer, *([OUTPUT] if self._embedder is not None else [])]
         found = {name: _plain(answer[name]).cpu().numpy() for name in asked if name in answer}
+        local = (self.metadata.calibration or {}).get("local_temperature")
+        if local is not None and "probabilities" in found:  # set at a site, where the net's own weights stayed
+            found["probabilities"] = tempered(found["probabilities"], local).astype(np.float32)
         if OUTPUT in asked and self._embedder is not None:
             found |= self._embedder.run(inputs, [OUTPUT])
         return found

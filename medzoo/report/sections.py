@@ -83,6 +83,28 @@ def describe_calibration(manifest: Mapping[str, Any]) -> str:
     return task_of(manifest["task"]).calibration_words(found or None) or general
 
 
+def local_section(manifest: Mapping[str, Any]) -> str:
+    """Section on what a site set anew; "" for a model as it was trained."""
+    local, parent = manifest.get("local"), manifest.get("parent")
+    if not local or not parent:
+        return ""
+    rows = [("temperature", "temperature"), ("threshold", "operating threshold"), ("f1", "F1 there")]
+    rows += [("ece_before", "ECE before"), ("ece_after", "ECE after, out of fold")]
+    told = [f"| {words} | {local[name]:.4g} |" for name, words in rows if name in local]
+    return "\n".join(
+        [
+            "## Calibrated at a site",
+            "",
+            f"From {local['items']} local items of `{local['on']}`; network and weights are those of {parent['name']} "
+            f"(manifest SHA-256 `{parent['digest'][:16]}`), and what is measured above was measured on that.",
+            "",
+            "| | |",
+            "| --- | --- |",
+            *told,
+        ]
+    )
+
+
 _ALTERED = "-flagged"
 
 

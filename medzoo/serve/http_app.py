@@ -92,6 +92,9 @@ def _routes(repository: ModelRepository) -> list[tuple[str, str, Handler]]:
     async def metrics(_: Request) -> Response:
         return Response(repository.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    async def drift(request: Request) -> Response:
+        return JSONResponse(repository.drift[_found(repository, request).name].to_dict())
+
     async def infer(request: Request) -> Response:
         return await _infer(repository, request)
 
@@ -111,6 +114,7 @@ def _routes(repository: ModelRepository) -> list[tuple[str, str, Handler]]:
         ("GET", "/openapi.json", described),
         ("GET", "/metrics", metrics),
         ("POST", "/predict/{model}", predict),
+        ("GET", "/drift/{model}", drift),
         ("GET", "/v2", server),
         ("GET", "/v2/", server),
         ("GET", "/v2/health/live", live),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from medzoo.serve.drift import BINS, Drift
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
@@ -47,10 +50,37 @@ class ServerMetrics:
         self._open = Gauge("medzoo_open_requests", "Active requests", registry=self._registry)
         self._held = Gauge("medzoo_held_bytes", "Bytes reserved by active requests", registry=self._registry)
 
+        self._verdicts = Gauge(
+            "medzoo_familiarity_total", "Inputs by verdict of the guard", ["model", "verdict"], registry=self._registry
+        )
+        self._surprise = Gauge(
+            "medzoo_drift", "Mean of -2 log p of recent inputs; 2 for own data", ["model"], registry=self._registry
+        )
+        self._alarm = Gauge(
+            "medzoo_drift_alarm", "1 if recent inputs are unlike a model's own data", ["model"], registry=self._registry
+        )
+        self._answers = Gauge(
+            "medzoo_answers_in_bin",
+            "Answers by a fact of theirs, in the bin below `upper`",
+            ["model", "fact", "upper"],
+            registry=self._registry,
+        )
+
     def track_load(self, *, active: Callable[[], float], reserved: Callable[[], float]) -> None:
         """Register the gauges of active requests and reserved bytes."""
         self._open.set_function(active)
         self._held.set_function(reserved)
+
+    def track_drift(self, model: str, drift: Drift) -> None:
+        """Register what a model's drift shows: verdicts, the alarm, and the histograms."""
+        for verdict in drift.verdicts:
+            self._verdicts.labels(model, verdict).set_function(partial(drift.verdicts.__getitem__, verdict))
+        self._surprise.labels(model).set_function(lambda: drift.surprise)
+        self._alarm.labels(model).set_function(lambda: float(drift.alarm))
+        for name, edges in BINS.items():
+            for number, edge in enumerate((*map(str, edges), "+Inf")):
+                counted = partial(drift.counts[name].__getitem__, number)
+                self._answers.labels(model, name, edge).set_function(counted)
 
     def track_queue(self, model: str, length: Callable[[], float]) -> None:
         """Register the gauge of a model's queue length."""

@@ -62,6 +62,7 @@ def openapi(models: Sequence[str], *, version: str) -> dict[str, Any]:
         "threshold": {"type": "number", "minimum": 0, "maximum": 1},
         "series": flag,
         "overlay": flag,
+        "anyway": flag,
     }
     query = [
         {"name": name, "in": "query", "schema": schema}
@@ -83,6 +84,7 @@ def openapi(models: Sequence[str], *, version: str) -> dict[str, Any]:
             "/v2/health/live": {"get": _route("Liveness probe")},
             "/v2/health/ready": {"get": _route("Readiness probe")},
             "/v2/repository/index": {"post": _route("List of models")},
+            "/drift/{model}": {"get": _route("Counts of recent inputs beside the model's own data", [model])},
             at: {"get": _route("Inputs and outputs of a model", [model])},
             f"{at}/ready": {"get": _route("Readiness of a model", [model])},
             f"{at}/config": {"get": _route("Model configuration, with what a client needs to prepare images", [model])},

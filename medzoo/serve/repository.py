@@ -27,6 +27,7 @@ from medzoo.runtime.pipeline import Pipeline
 from medzoo.runtime.predictor import Predictor, Prepared
 from medzoo.runtime.protocol.tensors import InferenceRequest, parse_request
 from medzoo.serve.decoder_pool import DecoderPool, supported
+from medzoo.serve.drift import Drift
 from medzoo.serve.inference_error import ErrorCode, InferenceError
 from medzoo.serve.logs import log
 from medzoo.serve.metrics import ServerMetrics
@@ -92,6 +93,10 @@ class ModelRepository:
             if pipeline.name in self.models or pipeline.name in self.pipelines:
                 raise UserError("two models have this name", where=pipeline.name)
             self.pipelines[pipeline.name] = ServedPipeline(pipeline)
+        # Of each model whose answers can be held against its own data.
+        self.drift = {name: Drift() for name in self.names}
+        for name, drift in self.drift.items():
+            self.metrics.track_drift(name, drift)
         self.stopping = False
         self.active_requests = 0
         self.reserved_bytes = 0

@@ -10,10 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from medzoo.errors import UserError
+from medzoo.errors import UnfamiliarError, UserError
 from medzoo.io.formats import SUFFIXES, suffix
 from medzoo.results import Failure, Result, Segmentation
 from medzoo.runtime.backends.batching import ClosedError, DeadlineError
@@ -77,9 +78,8 @@ async def predict_uploads(
     def prepare(path: Path) -> Prepared:
         return repository.prepare(predictor, path, deadline=deadline, stopped=gone.is_set)
 
-    task = asyncio.get_running_loop().run_in_executor(
-        repository.upload_pool, predict_files, predictor, files, options, prepare, repository.spool.path
-    )
+    work = partial(predict_files, spool=repository.spool.path, observe=repository.drift[model].observe)
+    task = asyncio.get_running_loop().run_in_executor(repository.upload_pool, work, predictor, files, options, prepare)
 
     def ended(_: object) -> None:
         repository.active_uploads -= 1
@@ -106,10 +106,12 @@ def predict_files(
     options: Options,
     prepare: Callable[[Path], Prepared],
     spool: Path | None = None,
+    observe: Callable[[Result | None, Any], None] = lambda result, familiar: None,
 ) -> tuple[list[dict[str, Any]], bool]:
     """Predict files; return the list of `predict --json` and True if all succeeded.
 
-    The files are written to `spool`, or the system's temporary folder; `prepare` reads them.
+    The files are written to `spool`, or the system's temporary folder; `prepare` reads them. `observe` is told each
+    result and the guard's verdict, or the verdict alone where that refused the file.
     """
     with tempfile.TemporaryDirectory(prefix="upload-", dir=spool) as name:
         folder = Path(name)
@@ -128,7 +130,7 @@ def predict_files(
         results = []
         for path, shown in inputs:
             try:
-                results.append(_one(predictor, prepare, path, shown, folder, options))
+                results.append(_one(predictor, prepare, path, shown, folder, options, observe))
             except (ClosedError, DeadlineError, InferenceError):
                 raise
             except Exception as error:
@@ -147,14 +149,18 @@ def _one(
     shown: str,
     folder: Path,
     options: Options,
+    observe: Callable[[Result | None, Any], None],
 ) -> dict[str, Any]:
     try:
         prepared = prepare(path)
         source = prepared.source.replace(source=shown)
         prepared = replace(prepared, name=shown, source=source, anyway=options.anyway)
         result: Result = predictor.predict_prepared(prepared)
+        observe(result, result.familiar)
         return _with_files(result, folder, options)
     except UserError as error:
+        if isinstance(error, UnfamiliarError):
+            observe(None, error.familiar)
         words = str(error).replace("\n", "; ").replace(str(path), shown)
         return Failure(shown, error).to_dict() | {"error": words.replace(str(folder), "")}
 
