@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 OUTPUT = "embedding"
 """Name of the graph's output that a guard judges."""
+ANYWAY = "MEDZOO_ANYWAY"
+"""Set to 1 in the environment, every input is answered, as with the option `anyway`: for tests on made-up images."""
 _SLICES = 5  # of a volume, that a graph of slices is shown for the verdict
 
 

@@ -26,6 +26,8 @@ class DicomSrWriter(Writer):
         if not isinstance(result, Detections):
             raise UserError(f"--format dicom-sr takes boxes, this model is of task {result.task}", result.input)
         names = [result.labels[int(c)] for c in result.classes]
+        verdict = result.familiar
+        said = () if verdict is None else (f"familiar: {verdict.verdict}, p {verdict.p:.3f}, {verdict.why}",)
         write_report(
             base.with_name(f"{base.name}_sr.dcm"),
             result.boxes,
@@ -34,6 +36,7 @@ class DicomSrWriter(Writer):
             result.image,
             model=result.model,
             version=installed_version("medzoo") or "0",
+            parameters=said,
             deidentify=self.options.deidentify,
         )
         return result

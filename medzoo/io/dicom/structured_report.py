@@ -49,11 +49,13 @@ def write_report(
     *,
     model: str,
     version: str,
+    parameters: Sequence[str] = (),
     deidentify: Deidentifier | None = None,
 ) -> Path:
     """Write boxes (N, 2n) of `image`, which was read from DICOM, with `scores` (N,) and a label each; returns the path.
 
-    Raises UserError for a source that is not DICOM, and if what was written is not what is read back.
+    `parameters`: what else is said of the algorithm, such as its guard's verdict. Raises UserError for a source that is
+    not DICOM, and if what was written is not what is read back.
     """
     try:
         import highdicom as hd
@@ -74,7 +76,7 @@ def write_report(
             uid=generate_uid(entropy_srcs=["medzoo", model, version]), name=model[:64], manufacturer_name="medzoo"
         ),
     )
-    algorithm = hd.sr.AlgorithmIdentification(name=model, version=version)
+    algorithm = hd.sr.AlgorithmIdentification(name=model, version=version, parameters=list(parameters) or None)
     try:
         report = hd.sr.MeasurementReport(
             observation_context=hd.sr.ObservationContext(observer_device_context=device),

@@ -72,8 +72,9 @@ def test_a_picture_of_an_outline_has_a_scale_that_is_assumed(tmp_path: Path) -> 
 
 def test_an_empty_picture_is_reported_as_such() -> None:
     answer = medzoo.load("breast-ultrasound-cnn").predict(np.zeros((90, 120), np.uint8))
-    assert answer.notes == ("the picture has one value throughout, there is nothing in it to see",)
-    assert medzoo.load("breast-ultrasound-cnn").predict(PHANTOM).notes == ()
+    said = "the picture has one value throughout, there is nothing in it to see"
+    assert said in answer.notes
+    assert said not in medzoo.load("breast-ultrasound-cnn").predict(PHANTOM).notes
 
 
 def test_a_line_says_why_the_label_is_not_the_likeliest() -> None:

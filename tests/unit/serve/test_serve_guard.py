@@ -20,6 +20,11 @@ from medzoo.serve.server import Server
 from tests.unit.guard.sky_toys import guarded_graph, sky
 
 
+@pytest.fixture(autouse=True)
+def refusing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MEDZOO_ANYWAY", raising=False)
+
+
 def png(array: Any) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(array).save(buffer, "PNG")
