@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 _CENTIMETRES = 3  # Physical Units X and Y Direction, PS3.3 C.8.5.5.1.15
+_SQUARE = 0.01  # relative difference of the sides up to which a pixel is square
 _ALIKE = 1e-3  # relative difference up to which two calibrations are one
 
 
@@ -33,6 +34,18 @@ def picture_spacing(head: Any) -> tuple[float, float] | None:
     ):
         return None
     return found[0]
+
+
+def stretch_note(head: Any, spacing: tuple[float, float] | None) -> str | None:
+    """What is to be said of a picture whose pixels are not square, by its `spacing` or else its Pixel Aspect Ratio
+    (height to width); None of square ones."""
+    ratio = spacing
+    if ratio is None:
+        stated = head.get("PixelAspectRatio") or ()
+        ratio = _checked(stated) if len(stated) == 2 else None
+    if ratio is None or math.isclose(*ratio, rel_tol=_SQUARE):
+        return None
+    return f"its pixels are {ratio[0] / ratio[1]:.3g} times as high as wide; the picture is seen as if they were square"
 
 
 def _checked(spacing: Any) -> tuple[float, float] | None:

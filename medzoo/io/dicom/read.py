@@ -24,7 +24,7 @@ from medzoo.io.dicom.functional_groups import frame_count
 from medzoo.io.dicom.geometry import has_frame_positions, is_cross_section, ordered, plane_of, planes_of
 from medzoo.io.dicom.headers import Found, Header, in_archive, in_folder, read_dataset
 from medzoo.io.dicom.kinds import refuse_derived
-from medzoo.io.dicom.picture_spacing import picture_spacing
+from medzoo.io.dicom.picture_spacing import picture_spacing, stretch_note
 from medzoo.io.dicom.pixels import (
     check_dataset,
     frames_of,
@@ -140,6 +140,8 @@ def _from_dataset(dataset: Any, where: str, *, volume: bool, labels: bool = Fals
             meta["frame"] = frame
         if (spacing := picture_spacing(dataset)) is not None:
             meta["spacing_mm"] = spacing
+        if (note := stretch_note(dataset, spacing)) is not None:
+            meta["notes"] = (note,)
         return Image(values, None, where, meta)
     if values.shape[0] != 1:
         raise UserError("is a colour picture, but a volume is needed", where)
