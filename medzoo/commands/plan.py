@@ -45,7 +45,7 @@ _START, _EPOCH, _EXPORT = (
 
 @dataclass(frozen=True)
 class Budget:
-    """What a training is expected to take: `seconds` in all, `epoch` for each of `epochs`; `memory` in bytes."""
+    """Expected cost of a training: `seconds` in all, `epoch` for each of `epochs`; `memory` in bytes."""
 
     seconds: float
     epoch: float
@@ -295,7 +295,7 @@ def _budget(recipe: Recipe, data: OpenData, seen: Fingerprint, *, minutes: float
 
 
 def _windows(recipe: Recipe, seen: Fingerprint) -> float:
-    """How many inputs of the size that was timed the answer to one item needs."""
+    """Number of inputs of the timed size that one item's prediction needs."""
     params = recipe.model.params
     if recipe.task != "segment":
         return float(seen.size[-1]) if seen.volumes else 1.0

@@ -49,7 +49,7 @@ IMAGE_FOLDERS = (
 
 @dataclass(frozen=True)
 class Sighting:
-    """What a layout sees in a folder. `tasks`: what it can be learnt for, the most telling first.
+    """A layout's view of a folder. `tasks`: those it can be learned for, the most likely first.
 
     `params`: of the recipe's data section, beside type and root; `labels`: of the objects, without a background;
     `objects`: the labels to detect and segment, where they are others. `why`: what was seen, in words. `root`: where
@@ -136,7 +136,7 @@ class Listing:
 
     @cached_property
     def kinds(self) -> str:
-        """What the folder holds, in words, for an error."""
+        """The folder's content in words, for an error."""
         endings = Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in self.files)
         return ", ".join(f"{count} {ending}" for ending, count in endings.most_common(5))
 
@@ -167,7 +167,7 @@ def pair_masks(names: Sequence[str]) -> MaskPairs | None:
 
 
 def mask_kind(listing: Listing, pairs: MaskPairs) -> Literal["binary", "instances"] | tuple[int, ...]:
-    """What the values of masks mean: binary (0 and one other), numbers of objects, or, few of them and the same ones
+    """Meaning of the values of masks: binary (0 and one other), numbers of objects, or, few of them and the same ones
     throughout, those of classes. Raises UserError for masks that are colour pictures, or shades.
     """
     seen: list[set[int]] = []
@@ -276,7 +276,7 @@ def _role(folder: str) -> str | None:
 
 
 def _beginning(stems: Collection[str]) -> str:
-    """What all names begin with, up to a character that is neither letter nor digit."""
+    """The common beginning of all names, up to a character that is neither letter nor digit."""
     first, last = min(stems), max(stems)  # between which all others lie
     same = next((k for k, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
     whole = first[:same]

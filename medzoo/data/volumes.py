@@ -77,7 +77,7 @@ class DatasetJson:
         return (*self.params.ignore, *([] if own is None else [own]))
 
     def notes(self) -> Sequence[Note]:
-        """What became of the regions of a dataset.json that overlap."""
+        """The outcome for regions of a dataset.json that overlap."""
         parted = [(name, region, own) for name, region, own in regions(self.document, self.where) if own != region]
         return [
             Note("regions", f"{name} stands for the values {own} alone of {region}: later regions have the others")
@@ -145,7 +145,7 @@ def read_description(path: Path) -> Mapping[str, Any]:
 
 
 def described(listing: Listing, mine: Callable[[Mapping[str, Any]], bool]) -> Sighting | None:
-    """What the dataset.json of a folder, or of the one folder in it, says, if it is `mine`."""
+    """The content of the dataset.json of a folder, or of the one folder in it, if it is `mine`."""
     places = [name for name in listing.matching("*dataset.json") if name.count("/") < 2]
     found = [(name, document) for name in places if isinstance(document := listing.json(name), dict) and mine(document)]
     if not found:

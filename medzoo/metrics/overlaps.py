@@ -62,7 +62,7 @@ class Overlaps:
         return _share(shared, own) if crowd else _iou(shared, own, self.ignored[ignored])
 
     def seen_fit(self, found: Array, truth: Array) -> tuple[Array, Array]:
-        """What some detections, without what surer ones hold, share with some objects (d, n), and their IoU."""
+        """Intersection (d, n) of detections, without pixels of surer ones, with objects, and their IoU."""
         shared = _dense(self.seen_shared, self.found, self.truth)[np.ix_(found, truth)]
         return shared, _iou(shared, self.seen[found], self.truth[truth])
 

@@ -24,7 +24,7 @@ _DIRECTED = 0.8  # mean over deviation of a difference that most images share
 
 @dataclass
 class Fingerprint:
-    """What was seen in `read` of `count` items. Lists have an entry an image.
+    """Statistics of `read` of `count` items. Lists have an entry an image.
 
     `sizes`: H, W of a picture, or I, J, K of a volume turned to RAS; `spacing`: mm along these axes; `values` and
     `inside`: some values of images, and of what is labelled; `boxes` (N, 2n) and `kinds` (N,) of objects; `present`:
@@ -69,7 +69,7 @@ class Fingerprint:
         return [float(v) for v in np.percentile(np.concatenate(kept), points)]
 
     def has_direction(self, axis: int) -> tuple[bool, str]:
-        """Whether the two ways along an axis differ (0: x of a picture, left to right of a volume), and why.
+        """True if the two directions of an axis differ (0: x of a picture, left to right of a volume), and why.
 
         The difference of the halves, or a label's place beside the middle, has one sign in most images: its mean is
         more than 0.8 of its deviation, over ten images or more.

@@ -1,4 +1,4 @@
-"""Which data layout a folder is of, and for which task: asked of every layout, and never guessed in silence."""
+"""Recognise a folder's data layout and task: every layout is asked, and nothing is guessed in silence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a dataset is divided: by which groups, found in headers, tables or names, and whether given parts can be kept."""
+"""Divide a dataset: by which groups, found in headers, tables or names, and whether given parts can be kept."""
 
 from __future__ import annotations
 

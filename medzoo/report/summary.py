@@ -133,7 +133,7 @@ def audit_summary(document: Mapping[str, Any], *, console: Console) -> None:
             sides, labels = " / ".join(leak["splits"]), " / ".join(leak["labels"])
             table.add_row(*[_plain(cell) for cell in (leak["kind"], leak["a"], leak["b"], sides, labels)])
         console.print(table)
-    console.print(f"{len(document['leaks'])} leaks between the sides of the split")
+    console.print(f"{len(document['leaks'])} leaks between the parts of the split")
     kinds: dict[str, list[Mapping[str, Any]]] = {}
     for finding in document["findings"]:
         kinds.setdefault(finding["kind"], []).append(finding)

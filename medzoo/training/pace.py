@@ -1,4 +1,4 @@
-"""How long steps of a training take on this machine, and what memory they need: a few steps, taken and timed."""
+"""Time and memory of training steps on this machine, measured over a few of them."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ class CsvBoxes(AnnotatedPictures):
 
     @staticmethod
     def _one(rows: Sequence[tuple[int, Mapping[str, str]]], key: str, table: str) -> str:
-        """What all rows of a picture say of it. Raises UserError where they differ."""
+        """The values that all rows of a picture share. Raises UserError where they differ."""
         values = {row[key] for _, row in rows}
         if len(values) > 1:
             raise UserError(f"a picture has two values of {key}: {', '.join(sorted(values))}", f"{table}:{rows[0][0]}")

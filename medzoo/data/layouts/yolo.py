@@ -211,7 +211,7 @@ def _entries(value: Any) -> list[Any]:
 
 
 def _place(base: Path, entry: str) -> Path | None:
-    """Where an entry of data.yaml lies; Roboflow writes ../train/images for what lies beside the file."""
+    """The path of an entry of data.yaml; Roboflow writes ../train/images for what lies beside the file."""
     stripped = entry
     while stripped.startswith("../"):
         stripped = stripped[3:]

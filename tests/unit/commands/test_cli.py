@@ -376,7 +376,7 @@ def test_data_finds_the_copies_that_lie_on_two_sides_of_the_split(run: Run, tmp_
         assert names <= {"0.png", *(f"copy-{n}.png" for n in range(6))}, leak
         assert len(set(leak["splits"])) == 2
     code, out, _ = run("data", recipe)
-    assert "leaks between the sides of the split" in out
+    assert "leaks between the parts of the split" in out
 
 
 def test_missing_data_are_reported_with_the_settings_that_say_where(
