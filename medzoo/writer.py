@@ -22,7 +22,8 @@ from medzoo.results import Failure, Result
 class WriterOptions:
     """The options of a writer: the output folder, and the model's name, task and labels.
 
-    `deidentify`: hides who and when. `annotations`: the COCO file whose ids the results take.
+    `deidentify`: hides who and when. `annotations`: the COCO file whose ids the results take. `components`: whether the
+    connected parts of masks were asked for, with their measurements.
     """
 
     folder: Path
@@ -31,6 +32,7 @@ class WriterOptions:
     labels: Sequence[str]
     deidentify: Deidentifier | None = None
     annotations: Path | None = None
+    components: bool = False
 
 
 class Writer(ABC):

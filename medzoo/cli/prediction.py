@@ -71,9 +71,13 @@ def predict(
     form: Annotated[
         str,
         typer.Option(
-            "--format", help="auto, nifti, dicom-seg, dicom-sr, coco, csv, png, yolo, labelme or labelstudio."
+            "--format",
+            help="auto, nifti, labels, dicom-seg, dicom-sr, coco, geojson, csv, png, yolo, labelme or labelstudio.",
         ),
     ] = "auto",
+    components: Annotated[
+        bool, typer.Option("--components", help="Measure the connected parts of each label of a mask.")
+    ] = False,
     annotations: Annotated[
         Path | None,
         typer.Option(
@@ -121,13 +125,13 @@ def predict(
     digested = as_json and not deidentify  # a digest of the input tells whose it is
     found: Iterator[dict[str, Any]]
     if one_of("--engine", engine, ("local", "ray")) == "ray":
-        asked = (explain, surfaces, deidentify, form != "auto", batch is not None, annotations is not None)
+        asked = (explain, surfaces, deidentify, form != "auto", batch is not None, annotations is not None, components)
         if options or any(asked):
             raise UserError("supports only pictures, masks and JSON", "--engine ray", "omit the other options")
         found = _predictions_on_ray(model, inputs, **files, **load_options)
     elif explain:
-        if form != "auto" or deidentify or annotations is not None:
-            raise UserError("explanations are written as pictures and JSON only", "--explain", "omit --format")
+        if form != "auto" or deidentify or annotations is not None or components:
+            raise UserError("explanations are written as pictures and JSON only", "--explain", "omit the other options")
         if backend == "onnx":
             raise UserError("explanations need gradients, which only the torch backend has", "--backend", "omit it")
         one_of("--device", device, ("auto", "cpu", "cuda"))
@@ -145,6 +149,7 @@ def predict(
             "deidentify": deidentify,
             "annotations": annotations,
             "progress": progress,
+            "components": components,
         }
         found = _predictions(model, inputs, load_options, digested=digested, **files, **options)
     results: list[dict[str, Any]] = []
@@ -199,10 +204,13 @@ def _predictions(
     from medzoo.commands.predict import predict_files
     from medzoo.io.deidentify import Deidentifier
     from medzoo.loading.load import load
-    from medzoo.results import Failure
+    from medzoo.results import Failure, Segmentation
+    from medzoo.task import task_of
 
     chosen = one_of("--format", form, tuple(registry.names("format")))
     predictor = load(model, **load_options)
+    if options["components"] and not task_of(predictor.metadata.task).gives_mask:
+        raise UserError(f"measures the parts of masks, and {model} gives none", "--components", "leave it out")
     watched = sys.stderr.isatty() if progress is None else progress
     shown = _volume_progress(named=not options["deidentify"]) if watched else None
     predictor.progress = shown
@@ -226,12 +234,14 @@ def _predictions(
         elif not described:
             print_message(description)
             described = True
+        parts = {"components": True} if options["components"] and isinstance(result, Segmentation) else {}
+        document = result.to_dict(**parts)
         if options["deidentify"]:
-            yield Deidentifier.result(result.to_dict(), number)
+            yield Deidentifier.result(document, number)
         elif digested and not isinstance(result, Failure):
-            yield result.to_dict() | {"digests": answer_digests(predictor, result.input)}
+            yield document | {"digests": answer_digests(predictor, result.input)}
         else:
-            yield result.to_dict()
+            yield document
 
 
 def _volume_progress(*, named: bool) -> VolumeProgress:

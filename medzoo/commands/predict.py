@@ -34,6 +34,7 @@ def predict_files(
     form: str = "auto",
     deidentify: bool = False,
     annotations: str | Path | None = None,
+    components: bool = False,
     tell: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Iterator[Result | Failure]:
@@ -49,15 +50,15 @@ def predict_files(
     still the argument. An input
     dicomweb://... is fetched, and its answer stored there as SEG or SR. A Failure stands in the place of an input
     that cannot be answered, or whose answer cannot be written. `annotations`: a COCO file whose ids of images and
-    categories `form` "coco" takes. `tell`: called with
-    what must be known of the files. `batch`: see Predictor.stream; `options` go to
+    categories `form` "coco" takes. `components`: measure the connected parts of masks, in tables and pictures.
+    `tell`: called with what must be known of the files. `batch`: see Predictor.stream; `options` go to
     `Predictor.prepare` (mask, box). Raises UserError before anything is written if an input is no name at all, or
     would be written over.
     """
     read = [str(one) for one in (annotations, options.get("mask")) if isinstance(one, str | Path)]
     common: dict[str, Any] = {"out": out, "pictures": pictures, "batch": batch, "form": form, "read": read}
     common["tell"] = tell
-    common["annotations"] = None if annotations is None else Path(annotations)
+    common |= {"annotations": None if annotations is None else Path(annotations), "components": components}
     if not deidentify:
         yield from _predict_files(predictor, inputs, surfaces=surfaces, hidden=None, **common, **options)
         return
@@ -92,12 +93,13 @@ def _predict_files(
     form: str,
     hidden: Deidentifier | None,
     annotations: Path | None,
+    components: bool,
     read: Sequence[str],
     tell: Callable[[str], None] | None,
     **options: Any,
 ) -> Iterator[Result | Failure]:
     """`predict_files`, deidentified by `hidden` if there is one; `read`: files that are read besides the inputs."""
-    output = _writer(form, predictor, out, deidentify=hidden, annotations=annotations)
+    output = _writer(form, predictor, out, deidentify=hidden, annotations=annotations, components=components)
     listed = inputs if isinstance(inputs, Sequence) else None
     task = predictor.metadata.task
     added = [*writer_type(form).suffixes(task), *([".png"] if pictures else [])]
@@ -131,7 +133,8 @@ def _predict_files(
                 result = replace(result, image=blank_text(image) if pictures else image)
         written = result if output.together else output.write(result, base)
         if pictures:
-            result.plot(base.with_name(f"{base.name}.png"))
+            drawn = {"callipers": True} if components and isinstance(result, Segmentation) else {}
+            result.plot(base.with_name(f"{base.name}.png"), **drawn)
         if surfaces and isinstance(result, Segmentation):
             result.save_surfaces(base.with_name(f"{base.name}_surfaces.glb"))
         return written
@@ -181,8 +184,8 @@ def _predict_one(
             result: Result = replace(predictor.predict(web.fetch(source, Path(folder)), **options), input=source)
             form = "dicom-seg" if isinstance(result, Segmentation) else "dicom-sr"
             _writer(form, predictor, base.parent).write(result, base)
-            (suffix,) = writer_type(form).suffixes(result.task)
-            web.store(source, [base.with_name(base.name + suffix)])
+            paths = (base.with_name(base.name + suffix) for suffix in writer_type(form).suffixes(result.task))
+            web.store(source, [path for path in paths if path.is_file()])
             return write(result)
     except Exception as error:  # of one input, which must not cost the others their answers
         return Failure(input=source, error=as_user_error(error, source))

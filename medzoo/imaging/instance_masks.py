@@ -60,9 +60,11 @@ class InstanceMasks(Sequence[Array]):
         inverse, side = self.transform.inverse, self.patches.shape[-1]
         rows, columns = (np.arange(n) + start for n, start in zip(shape, low, strict=True))
         if inverse[0, 1] == inverse[1, 0] == 0:
-            down = _between((inverse[0, 0] * rows + inverse[0, 2] + 0.5 - y0) / (y1 - y0), side)
-            across = _between((inverse[1, 1] * columns + inverse[1, 2] + 0.5 - x0) / (x1 - x0), side)
-            return corner, down @ self.patches[index] @ across.T >= THRESHOLD
+            down = (inverse[0, 0] * rows + inverse[0, 2] + 0.5 - y0) / (y1 - y0)
+            across = (inverse[1, 1] * columns + inverse[1, 2] + 0.5 - x0) / (x1 - x0)
+            # Not by a product of matrices, whose threads wait for each other on a busy machine.
+            lines = _read(self.patches[index], down)
+            return corner, _read(np.ascontiguousarray(lines.T), across).T >= THRESHOLD
         from scipy.ndimage import map_coordinates
 
         grid = np.stack(np.meshgrid(rows, columns, indexing="ij")).reshape(2, -1)
@@ -81,13 +83,13 @@ class InstanceMasks(Sequence[Array]):
         return found
 
 
-def _between(places: Array, side: int) -> Array:
-    """(n, side) float32 weights that read a line of `side` cells at places (n,) from 0 to 1, linearly."""
+def _read(cells: Array, places: Array) -> Array:
+    """(n, ...) cells (side, ...) read along their first axis at places (n,) from 0 to 1, linearly between centres."""
+    side = len(cells)
     at = (places * side - 0.5).clip(0, side - 1)
     low = np.minimum(at.astype(int), max(side - 2, 0))
-    weights = np.zeros((len(at), side), np.float32)
-    rows = np.arange(len(at))
-    weights[rows, low] = 1 - (at - low)
-    if side > 1:
-        weights[rows, low + 1] = at - low
-    return weights
+    first: Array = cells[low]
+    if side == 1:
+        return first
+    result: Array = first + (at - low).astype(np.float32)[:, None] * (cells[low + 1] - first)
+    return result

@@ -1,8 +1,9 @@
 """Measurements of an object in an image: diameters, extent, area or volume, values, centre.
 
 Diameters are distances between the corners of pixels, so that a single pixel of 1 mm has a longest diameter of
-sqrt(2) mm. In a volume they are taken in the plane of acquisition, as RECIST 1.1 asks (Eisenhauer et al., European
-Journal of Cancer 45:228, 2009).
+sqrt(2) mm; of a mask that a smooth shape has on this grid, distances between points on that shape's outline
+(medzoo.imaging.smooth_outline). In a volume they are taken in the plane of acquisition, as RECIST 1.1 asks (Eisenhauer
+et al., European Journal of Cancer 45:228, 2009).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 
 from medzoo.boxes import bounding_box
 from medzoo.errors import UserError
+from medzoo.imaging.smooth_outline import smooth_outline
 from medzoo.io.channels import luma
 from medzoo.types import Array, Image
 
@@ -48,6 +50,12 @@ class Measures:
     cut_by_border: bool
     callipers: Array
 
+    @property
+    def words(self) -> str:
+        """Both diameters with their unit."""
+        digits = 1 if self.unit == "mm" else 0
+        return f"{self.long:.{digits}f} x {self.short:.{digits}f} {self.unit}"
+
     def to_dict(self) -> dict[str, Any]:
         """The object `measures` of `predict --json`; names of lengths end with their unit."""
         volume = len(self.centre) == 3
@@ -66,6 +74,20 @@ class Measures:
             found["percentiles"] = {str(rank): _short(value) for rank, value in self.percentiles.items()}
         found["centre_mm" if volume else "centre_px"] = [round(v, 3) for v in self.centre]
         return found | {"cut_by_border": self.cut_by_border}
+
+    def to_columns(self) -> dict[str, Any]:
+        """`to_dict` for tables: `of` becomes `measured`, `percentiles` p5, p25, ..., a centre x, y (and z)."""
+        row: dict[str, Any] = {}
+        for name, value in self.to_dict().items():
+            if name == "of":
+                row["measured"] = value
+            elif name == "percentiles":
+                row |= {f"p{rank}": number for rank, number in value.items()}
+            elif name.startswith("centre_"):
+                row |= {f"centre_{axis}_{name[7:]}": number for axis, number in zip("xyz", value, strict=False)}
+            else:
+                row[name] = value
+        return row
 
 
 def measure_mask(mask: Array, image: Image, *, corner: Sequence[int] | None = None) -> Measures | None:
@@ -149,10 +171,12 @@ def measure_box(box: Array, image: Image) -> Measures:
 
 @dataclass(frozen=True, eq=False)
 class Component:
-    """A connected part of a label: `value` of the label, `box` (2n,) in pixels, and its `measures`."""
+    """A connected part of a label: `value` of the label, `box` (2n,) in pixels, `mask` bool in the box, and its
+    `measures`."""
 
     value: int
     box: Array
+    mask: Array
     measures: Measures
 
 
@@ -169,11 +193,30 @@ def components(labels: Array, image: Image) -> Iterator[Component]:
         places = find_objects(numbers)
         for k in np.argsort(-sizes, kind="stable"):
             place = places[k]
-            found = measure_mask(numbers[place] == k + 1, image, corner=[one.start for one in place])
+            part = numbers[place] == k + 1
+            found = measure_mask(part, image, corner=[one.start for one in place])
             assert found is not None
             axes = place[::-1] if labels.ndim == 2 else place
             box = np.array([*(one.start for one in axes), *(one.stop for one in axes)], float)
-            yield Component(int(value), box, found)
+            yield Component(int(value), box, part, found)
+
+
+def crop_image(image: Image, box: Array, *, margin: int = 0) -> Image:
+    """The part of an image that holds a box (2n,), `margin` pixels wider where there is room; at least one pixel."""
+    n = len(image.shape)
+    low, high = np.asarray(box, float)[:n], np.asarray(box, float)[n:]
+    if n == 2:
+        low, high = low[::-1], high[::-1]
+    sides = np.array(image.shape)
+    begin = (np.floor(low).astype(int) - margin).clip(0, sides - 1)
+    end = np.maximum((np.ceil(high).astype(int) + margin).clip(0, sides), begin + 1)
+    part = image.array[(slice(None), *(slice(a, b) for a, b in zip(begin, end, strict=True)))]
+    if image.affine is None:
+        return image.replace(array=part)
+    affine = np.array(image.affine, float)
+    affine[:3, 3] += affine[:3, :3] @ begin
+    # Fields of the file say where the whole lies.
+    return Image(part, affine, image.source)
 
 
 def _scale(image: Image) -> tuple[Array, Array | None]:
@@ -230,9 +273,7 @@ def _diameters(mask: Array, scale: Array) -> tuple[float, float, Array]:
     """Longest diameter of a mask (H, W), the largest extent perpendicular to it, and the ends (2, 2, 2) of both."""
     # In an orthonormal basis of the plane, distances are those of the space around it, even where axes are oblique.
     basis = np.linalg.qr(scale)[1]
-    hull = _hull(_outer_corners(mask))
-    points = hull @ basis.T
-    long, a, b = _farthest(points)
+    hull, points, (long, a, b) = _longest(mask, basis)
     along = (points[b] - points[a]) / long
     across = np.array([-along[1], along[0]])
     reach, place = points @ across, points @ along
@@ -263,7 +304,20 @@ def _longest_in_slices(slices: Array, scale: Array) -> tuple[float, float, Array
 
 def _extent(mask: Array, scale: Array) -> float:
     """The longest diameter of a mask (I, J, K)."""
-    return _farthest(_hull(_outer_corners(mask)) @ scale.T)[0]
+    return _longest(mask, scale)[2][0]
+
+
+def _longest(mask: Array, scale: Array) -> tuple[Array, Array, tuple[float, int, int]]:
+    """Points (P, n) that hold the ends of all diameters of a mask, the same in lengths by `scale`, and `_farthest`."""
+    hull = _hull(_outer_corners(mask))
+    points = hull @ scale.T
+    found = _farthest(points)
+    outline = smooth_outline(mask, hull[list(found[1:])])
+    if outline is not None:
+        hull = _hull(outline)
+        points = hull @ scale.T
+        found = _farthest(points)
+    return hull, points, found
 
 
 def _statistics(image: Image, place: tuple[slice, ...], mask: Array | None = None) -> dict[str, Any]:

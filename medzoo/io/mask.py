@@ -16,12 +16,14 @@ from medzoo.types import Array, Image
 
 
 def write_mask(path: str | Path, mask: Array, like: Image) -> Path:
-    """Write labels (*spatial), of several phases (*spatial, T), 0 to 255, on the grid of `like`; returns the path.
+    """Write labels (*spatial), of several phases (*spatial, T), on the grid of `like`; returns the path.
 
-    A volume becomes uint8 NIfTI (.nii.gz or .nii): of a NIfTI source with its pixdim, qform, sform, codes and units as
-    they are stored; a picture an 8-bit grey PNG whose pixel value is the label. Raises UserError naming the path.
+    Labels are 0 to 255, or to 65,535 where their type is uint16. A volume becomes NIfTI (.nii.gz or .nii) of uint8, of
+    uint16 where a label is above 255: of a NIfTI source with its pixdim, qform, sform, codes and units as they are
+    stored; a picture a grey PNG of 8 or 16 bits whose pixel value is the label. Raises UserError naming the path.
     """
-    labels = np.ascontiguousarray(mask, np.uint8)
+    wide = mask.dtype == np.uint16 and int(mask.max(initial=0)) > np.iinfo(np.uint8).max
+    labels = np.ascontiguousarray(mask, np.uint16 if wide else np.uint8)
     if labels.shape[: len(like.shape)] != like.shape or labels.ndim > 4:
         raise ValueError(f"a mask of {labels.shape} for an image of {like.shape}")
     if like.affine is None:

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image as Pillow
 from PIL import ImageDraw
 
+from medzoo.plots.callipers import TRUTH, Calliper, draw_callipers, draw_outlines
 from medzoo.plots.canvas import TEXT, blank_figure, draw_text, font, legend, overlay, rim, save_png, shorten, text_width
 from medzoo.plots.colours import BACKGROUND, FAINT, Colour, colour_of, grey_window, to_bytes
 from medzoo.types import Array, Image
@@ -17,6 +18,7 @@ from medzoo.types import Array, Image
 # reduced to the second: what is drawn pixel for pixel costs nothing and loses nothing.
 SMALLEST, LARGEST = 640, 1600
 PAD = 12
+_WORDED = 20  # outlined objects of a picture that are named one by one
 
 
 def draw_boxes(
@@ -28,6 +30,9 @@ def draw_boxes(
     *,
     truth: Array | None = None,
     contours: Sequence[Sequence[Sequence[float]]] = (),
+    outlines: Sequence[Sequence[Array]] = (),
+    truth_outlines: Sequence[Sequence[Array]] = (),
+    callipers: Sequence[Calliper] = (),
     notes: Sequence[str] = (),
     title: str | None = None,
     window: tuple[float, float] | None = None,
@@ -35,20 +40,28 @@ def draw_boxes(
     """The picture with boxes (N, 4) [x0, y0, x1, y1] in its pixels, class colours, labels and scores.
 
     `truth`: reference boxes (M, 4), drawn as thin white lines. `contours`: closed outlines as x, y in pixels.
+    `outlines`: the rings (P, 2) of each detection's mask (N,), drawn in place of its box; more than 20 of them have no
+    words. `truth_outlines`: those of the references, in place of their boxes. `callipers`: diameters to draw.
     `notes`: a line below each box (N,). The worst box is drawn first.
     """
     picture, scale = _screen(image, window)
     draw = ImageDraw.Draw(picture)
-    for box in () if truth is None else truth:
-        draw.rectangle(_corners(box, scale), outline=(255, 255, 255), width=1)
+    for box in () if truth is None or truth_outlines else truth:
+        draw.rectangle(_corners(box, scale), outline=TRUTH, width=1)
     for contour in contours:
         points = [(x * scale, y * scale) for x, y in contour]
         draw.line([*points, points[0]], fill=colour_of(1), width=2)
     order = range(len(boxes)) if scores is None else np.argsort(np.asarray(scores), kind="stable")
     for n in order:
         colour = colour_of(int(classes[n]) if classes is not None else 0)
-        draw.rectangle(_corners(boxes[n], scale), outline=colour, width=3)
-    for n in order:
+        if outlines:
+            draw_outlines(draw, outlines[n], scale, colour, 3)
+        else:
+            draw.rectangle(_corners(boxes[n], scale), outline=colour, width=3)
+    for rings in truth_outlines:
+        draw_outlines(draw, rings, scale, TRUTH, 1)
+    draw_callipers(picture, callipers, scale)
+    for n in order if len(outlines) <= _WORDED else ():
         name = labels[int(classes[n])] if classes is not None and len(labels) else ""
         score = f"{float(scores[n]):.2f}" if scores is not None else ""
         colour = colour_of(int(classes[n]) if classes is not None else 0)
@@ -61,7 +74,8 @@ def draw_boxes(
         draw_text(picture, at, shorten(note, picture.width, size), colour=colour_of(1), size=size)
     present = sorted({int(c) for c in classes}) if classes is not None and len(labels) else []
     names = [(labels[c], colour_of(c)) for c in present]
-    return _framed(picture, title, [*names, ("reference", (255, 255, 255))] if truth is not None else names)
+    shown = truth is not None or len(truth_outlines) > 0
+    return _framed(picture, title, [*names, ("reference", TRUTH)] if shown else names)
 
 
 def draw_mask(
@@ -70,16 +84,20 @@ def draw_mask(
     labels: Sequence[str] = (),
     *,
     opacity: float = 0.35,
+    callipers: Sequence[Calliper] = (),
     title: str | None = None,
     window: tuple[float, float] | None = None,
 ) -> Pillow.Image:
-    """The picture with a label array (H, W) tinted over it, rims in full colour, and a legend of `labels`."""
-    picture, _ = _screen(image, window)
+    """The picture with a label array (H, W) tinted over it, rims in full colour, `callipers`, and a legend of
+    `labels`."""
+    picture, scale = _screen(image, window)
     shown = Pillow.fromarray(mask.astype(np.uint8)).resize(picture.size, Pillow.Resampling.NEAREST)
     grey = picture.getchannel(0) if len(image.array) != 3 else picture
     tinted = overlay(np.asarray(grey), np.asarray(shown), opacity=opacity, thickness=2)
     names = [(name, colour_of(n - 1)) for n, name in enumerate(labels) if n]
-    return _framed(Pillow.fromarray(tinted), title, names)
+    made = Pillow.fromarray(tinted)
+    draw_callipers(made, callipers, scale)
+    return _framed(made, title, names)
 
 
 def draw_classification(

@@ -45,6 +45,23 @@ class Result(ABC):
             return ""
         return f" ({'may be' if self.familiar.verdict == 'unsure' else 'is'} unlike the training data)"
 
+    def _repr_html_(self) -> str:
+        """The result as a notebook shows it: the drawing with the words of `repr` below; the words alone where there is
+        nothing to draw on."""
+        import base64
+        import html
+        import tempfile
+
+        words = html.escape(repr(self))
+        try:
+            with tempfile.TemporaryDirectory(prefix="medzoo-") as folder:
+                data = base64.b64encode(self.plot(Path(folder) / "drawing.png").read_bytes()).decode()
+        except UserError as error:
+            return f"<pre>{words}\n{html.escape(str(error))}</pre>"
+        style = "max-width: 100%; max-height: 40em"
+        picture = f'<img alt="" src="data:image/png;base64,{data}" style="{style}">'
+        return f'<figure style="margin: 0">{picture}<figcaption><code>{words}</code></figcaption></figure>'
+
     @abstractmethod
     def _summary(self) -> str:
         """The prediction in a few words."""

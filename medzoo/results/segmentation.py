@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from medzoo.errors import UserError
+from medzoo.errors import UserError, missing_extra
 from medzoo.imaging.measures import Component, components
 from medzoo.io.mask import write_mask
 from medzoo.results.result import Result
 from medzoo.types import Array, Image
+
+_MEASURED = 10  # parts whose diameters are drawn
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -80,6 +82,25 @@ class Segmentation(Result):
         """
         return list(components(self.mask, self.image))
 
+    def to_rows(self) -> list[dict[str, Any]]:
+        """A flat mapping of each connected part: label, `component` (from 1 on, by size), box and measurements."""
+        names = ("x0", "y0", "x1", "y1") if self.image.affine is None else ("i0", "j0", "k0", "i1", "j1", "k1")
+        rows: list[dict[str, Any]] = []
+        numbers: dict[int, int] = {}
+        for one in self.components():
+            numbers[one.value] = numbers.get(one.value, 0) + 1
+            row: dict[str, Any] = {"label": self.labels[one.value], "component": numbers[one.value]}
+            rows.append(row | dict(zip(names, one.box.tolist(), strict=True)) | one.measures.to_columns())
+        return rows
+
+    def to_pandas(self) -> Any:
+        """`to_rows` as a pandas.DataFrame. Raises UserError if pandas is missing (medzoo[tables])."""
+        try:
+            import pandas
+        except ImportError:
+            raise missing_extra("pandas", "tables") from None
+        return pandas.DataFrame(self.to_rows())
+
     def to_dict(self, *, components: bool = False) -> dict[str, Any]:
         """The object of `predict --json`; it has "mask" once the mask was saved, and with `components` the connected
         parts of each label and their measurements.
@@ -121,7 +142,10 @@ class Segmentation(Result):
         return replace(self, mask_path=write_mask(path, mask, self.image))
 
     def plot(self, path: str | Path, **options: Any) -> Path:
-        """Draw three views of a volume, or the picture, with its labels as PNG; returns the path. Raises UserError."""
+        """Draw three views of a volume, or the picture, with its labels as PNG; returns the path. Raises UserError.
+
+        `callipers`: draw the diameters of the connected parts of a picture's labels, of ten at most.
+        """
         self._refuse_sources(path)
         if self._strangeness:
             options = {"title": f"{self.model}{self._strangeness}", **options}
@@ -129,8 +153,12 @@ class Segmentation(Result):
             from medzoo.plots.three_views import plot_three_views
 
             return plot_three_views(path, self.image, mask=self.mask, labels=self.labels, **options)
+        from medzoo.plots.callipers import Calliper
         from medzoo.plots.overlay import plot_mask
 
+        if options.pop("callipers", False):
+            found = (one.measures for one in self.components()[:_MEASURED])
+            options["callipers"] = [Calliper(one.callipers, one.words) for one in found]
         return plot_mask(path, self.image, self.mask, self.labels, **options)
 
     def save_surfaces(self, path: str | Path) -> tuple[Path, Path]:

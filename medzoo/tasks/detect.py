@@ -28,7 +28,7 @@ class Detect(Task):
     gives_boxes = True
     composes = True
     primary_metric = "ap50"
-    headline = ("ap50", "ap10", "cpm", "cpm-centre", "sensitivity", "false-positives")
+    headline = ("ap50", "mask-ap50", "mask-dice", "ap10", "cpm", "cpm-centre", "sensitivity", "false-positives")
     benchmark_items = 40
 
     @property
@@ -77,6 +77,7 @@ class Detect(Task):
 
     def draw_case(self, result: Detections, sample: Sample) -> Any:
         """See Task.draw_case."""
+        from medzoo.imaging.polygons import layer_outlines
         from medzoo.plots.overlay import draw_boxes
         from medzoo.plots.sheet import side_by_side
         from medzoo.plots.three_views import three_views
@@ -84,7 +85,10 @@ class Detect(Task):
         image, labels = sample.image, result.labels
         truth: Any = sample.target
         if image.affine is None:
-            return draw_boxes(image, result.boxes, result.scores, result.classes, labels, truth=truth.boxes)
+            outlines: dict[str, Any] = {}
+            if result.masks is not None and truth.masks is not None:
+                outlines = {"outlines": result.outlines(), "truth_outlines": layer_outlines(truth.masks())}
+            return draw_boxes(image, result.boxes, result.scores, result.classes, labels, truth=truth.boxes, **outlines)
         found = three_views(image, boxes=result.boxes, scores=result.scores, classes=result.classes, labels=labels)
         there = three_views(image, boxes=truth.boxes, classes=truth.labels, labels=labels)
         return side_by_side((found, there), ("answer", "truth"), below=True)

@@ -39,15 +39,10 @@ class CsvWriter(Writer):
             ml = result.volumes_ml
             unit, sizes = ("area_px", result.counts) if ml is None else ("volume_ml", ml)
             rows += [head | {"label": csv_cell(k), unit: f"{v:.6g}"} for k, v in sizes.items()]
+            if self.options.components:
+                rows += [head | _printed(one) for one in result.to_rows()]
         elif isinstance(result, Detections):
-            names = ("x0", "y0", "x1", "y1") if result.image.affine is None else ("i0", "j0", "k0", "i1", "j1", "k1")
-            for one in result.to_dict()["detections"]:
-                row = head | {"label": csv_cell(one["label"]), "score": one["score"]}
-                row |= dict(zip(names, one["box"], strict=True))
-                for end, corner in enumerate(one.get("box_mm", ())):
-                    row |= {f"{axis}{end}_mm": v for axis, v in zip("xyz", corner, strict=True)}
-                row |= _measure_columns(one.get("measures") or {})
-                rows.append(row)
+            rows += [head | _printed(one) for one in result.to_rows()]
         self.rows += rows or [head]
         return result
 
@@ -71,19 +66,10 @@ class CsvWriter(Writer):
         atomic_write(self.path, lambda handle: handle.write(text.getvalue().encode()))
 
 
-def _measure_columns(measures: Mapping[str, Any]) -> dict[str, Any]:
-    """One column a measurement: `percentiles` become p5, p25, ..., a centre x, y (and z)."""
-    row: dict[str, Any] = {}
-    for name, value in measures.items():
-        if name == "of":
-            row["measured"] = value
-        elif name == "percentiles":
-            row |= {f"p{rank}": number for rank, number in value.items()}
-        elif name.startswith("centre_"):
-            row |= {f"centre_{axis}_{name[7:]}": number for axis, number in zip("xyz", value, strict=False)}
-        else:
-            row[name] = str(value).lower() if isinstance(value, bool) else value
-    return row
+def _printed(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with its label as a cell and truth values in lower case."""
+    cells = {key: str(value).lower() if isinstance(value, bool) else value for key, value in row.items()}
+    return cells | {"label": csv_cell(row["label"])}
 
 
 ENTRY = CsvWriter

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from medzoo.io.dicom.source import source_headers
 from medzoo.types import Array, Image
 
 PLACE_MM = 1e-3
+_MOST_BYTES = 1 << 30  # of the masks of one object
 # Enhanced storage classes and those of single frames: CT, MR, PET (PS3.4 B.5).
 PLAIN = {
     "1.2.840.10008.5.1.4.1.1.2.1": "1.2.840.10008.5.1.4.1.1.2",
@@ -45,69 +47,115 @@ def write_segmentation(
     are empty: then every slice is there and says so. Raises UserError for a source that is not DICOM, and if what
     was written is not what is read back, frame by frame and place by place.
     """
-    try:
-        import highdicom as hd
-    except ImportError:
-        raise missing_extra("highdicom", "dicom") from None
-    import pydicom  # noqa: F401  (the whole first: threads import at once)
-    from pydicom.uid import generate_uid
-
-    path = Path(path)
-    if "frame" in image.meta:
-        raise UserError(
-            "is one frame of a multi-frame file, for which no DICOM SEG can be written",
-            image.source,
-            "use --format png",
-        )
-    heads = source_headers(image, deidentify=deidentify)
-    for head in heads:
-        _give_thickness(head, image)
     stored = _frames(mask, image)
-    algorithm = hd.AlgorithmIdentificationSequence(
-        name=model, version=version, family=hd.sr.CodedConcept("123109", "DCM", "Artificial Intelligence")
-    )
-    segments = [
-        hd.seg.SegmentDescription(
-            segment_number=number,
-            segment_label=label[:64],
-            segmented_property_category=hd.sr.CodedConcept(*category_code(label)),
-            segmented_property_type=hd.sr.CodedConcept(*type_code(label)),
-            algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
-            algorithm_identification=algorithm,
+    made = _Maker(path, image, [(label, label) for label in labels[1:]], model, version, deidentify)
+    return made.write(stored, lambda beside: _compare(beside, stored, image, where=str(path)))
+
+
+def write_instances(
+    path: str | Path,
+    masks: Sequence[Array],
+    image: Image,
+    labels: Sequence[str],
+    *,
+    model: str,
+    version: str,
+    deidentify: Deidentifier | None = None,
+) -> Path:
+    """Write masks (*spatial) bool, which may overlap, as one SEG object with a segment each; returns the path.
+
+    `labels`: of each mask; segment k is called after it and its number k, and has a tracking UID of its own. Raises
+    UserError as `write_segmentation`, and for more masks than fit a gigabyte.
+    """
+    if len(masks) * np.prod(image.shape, dtype=float) > _MOST_BYTES:
+        raise UserError(f"{len(masks)} masks of this size are too many for a DICOM SEG", image.source, "use labels")
+    names = [(f"{label} {number}", label) for number, label in enumerate(labels, 1)]
+    stored = np.stack([_frames(np.asarray(mask) != 0, image) for mask in masks], axis=-1)
+    made = _Maker(path, image, names, model, version, deidentify, tracked=True)
+    return made.write(stored, lambda beside: _compare_instances(beside, stored, where=str(path)))
+
+
+@dataclass(frozen=True, eq=False)
+class _Maker:
+    """One SEG object to be: `segments`, the label of each and the label that its code is of."""
+
+    path: str | Path
+    image: Image
+    segments: Sequence[tuple[str, str]]
+    model: str
+    version: str
+    deidentify: Deidentifier | None
+    tracked: bool = False
+
+    def write(self, stored: Array, check: Callable[[Path], None]) -> Path:
+        """Write `stored`, (frames, rows, columns) of segment numbers, or (frames, rows, columns, segments) of 0 and 1;
+        `check` is given what was written before it is kept."""
+        try:
+            import highdicom as hd
+        except ImportError:
+            raise missing_extra("highdicom", "dicom") from None
+        import pydicom  # noqa: F401  (the whole first: threads import at once)
+        from pydicom.uid import generate_uid
+
+        path, image, version = Path(self.path), self.image, self.version
+        if "frame" in image.meta:
+            raise UserError(
+                "is one frame of a multi-frame file, for which no DICOM SEG can be written",
+                image.source,
+                "use --format png",
+            )
+        heads = source_headers(image, deidentify=self.deidentify)
+        for head in heads:
+            _give_thickness(head, image)
+        algorithm = hd.AlgorithmIdentificationSequence(
+            name=self.model, version=version, family=hd.sr.CodedConcept("123109", "DCM", "Artificial Intelligence")
         )
-        for number, label in enumerate(labels[1:], 1)
-    ]
-    enhanced = _as_single_frames(heads)
-    try:
-        made = hd.seg.Segmentation(
-            source_images=heads,
-            pixel_array=stored,
-            segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-            segment_descriptions=segments,
-            series_instance_uid=generate_uid(),
-            series_number=_series_number(heads),
-            sop_instance_uid=generate_uid(),
-            instance_number=1,
-            manufacturer="medzoo",
-            manufacturer_model_name=model[:64],
-            software_versions=version,
-            device_serial_number="none",
-            content_label="MEDZOO",
-            content_description=f"made by the model {model}"[:64],
-            omit_empty_frames=bool(stored.any()),
-        )
-    except (ValueError, AttributeError, TypeError, KeyError) as error:  # a source header that highdicom cannot use
-        raise UserError(f"its header lacks what a DICOM SEG needs: {redact_message(error)}", image.source) from error
-    if enhanced is not None:
-        for element in walk(made):
-            if element.keyword == "ReferencedSOPClassUID":
-                element.value = enhanced
-    if deidentify is not None:
-        without_time(made)
-    with atomic_path(path) as beside:
-        made.save_as(beside)
-        _compare(beside, stored, image, where=str(path))
-    return path
+        descriptions = [
+            hd.seg.SegmentDescription(
+                segment_number=number,
+                segment_label=name[:64],
+                segmented_property_category=hd.sr.CodedConcept(*category_code(label)),
+                segmented_property_type=hd.sr.CodedConcept(*type_code(label)),
+                algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+                algorithm_identification=algorithm,
+                tracking_id=name[:64] if self.tracked else None,
+                tracking_uid=generate_uid() if self.tracked else None,
+            )
+            for number, (name, label) in enumerate(self.segments, 1)
+        ]
+        enhanced = _as_single_frames(heads)
+        try:
+            made = hd.seg.Segmentation(
+                source_images=heads,
+                pixel_array=stored,
+                segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+                segment_descriptions=descriptions,
+                series_instance_uid=generate_uid(),
+                series_number=_series_number(heads),
+                sop_instance_uid=generate_uid(),
+                instance_number=1,
+                manufacturer="medzoo",
+                manufacturer_model_name=self.model[:64],
+                software_versions=version,
+                device_serial_number="none",
+                content_label="MEDZOO",
+                content_description=f"made by the model {self.model}"[:64],
+                omit_empty_frames=bool(stored.any()),
+            )
+        except (ValueError, AttributeError, TypeError, KeyError) as error:  # a header that highdicom cannot use
+            raise UserError(
+                f"its header lacks what a DICOM SEG needs: {redact_message(error)}", image.source
+            ) from error
+        if enhanced is not None:
+            for element in walk(made):
+                if element.keyword == "ReferencedSOPClassUID":
+                    element.value = enhanced
+        if self.deidentify is not None:
+            without_time(made)
+        with atomic_path(path) as beside:
+            made.save_as(beside)
+            check(Path(beside))
+        return path
 
 
 def read_segmentation(path: str | Path) -> tuple[Array, Array, list[str]]:
@@ -140,7 +188,7 @@ def _bits(dataset: Any) -> Array:
 
 def _frames(mask: Array, image: Image) -> Array:
     """(frames, rows, columns) uint8 in the order of the source's files, or of its own frames."""
-    labels = np.asarray(mask, np.uint8)
+    labels = np.asarray(mask).astype(np.uint8, copy=False)
     if labels.shape != image.shape:
         raise ValueError(f"a mask of {labels.shape} for an image of {image.shape}")
     if image.affine is None:
@@ -204,3 +252,15 @@ def _compare(path: Path, stored: Array, image: Image, *, where: str) -> None:
             seen[order[k]][values > 0] = values[values > 0]
     if not np.array_equal(seen, stored):
         raise UserError("the pixels read back differ from those written", where, "this is a bug")
+
+
+def _compare_instances(path: Path, stored: Array, *, where: str) -> None:
+    """Read the file back and compare the pixels of every segment."""
+    dataset = read_dataset(path, where)
+    sizes = np.zeros(stored.shape[-1], np.int64)
+    for number, bits in zip(_segment_numbers(dataset), _bits(dataset), strict=True):
+        sizes[number - 1] += int(bits.sum())
+        if not (stored[..., number - 1] == bits).all(axis=(1, 2)).any():
+            raise UserError("the pixels read back differ from those written", where, "this is a bug")
+    if not np.array_equal(sizes, stored.sum(axis=(0, 1, 2), dtype=np.int64)):
+        raise UserError("the segments read back differ from those written", where, "this is a bug")

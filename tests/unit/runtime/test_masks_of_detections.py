@@ -63,7 +63,7 @@ def test_masks_come_back_on_the_pictures_grid() -> None:
     assert np.array_equal(together, picture()[0] > 0)
     document = found.to_dict()["detections"]
     json.dumps(document)
-    for one, index in zip(document, found._order, strict=True):
+    for one, index in zip(document, found.by_score, strict=True):
         counts = decompressed(one["mask"]["counts"], where="")
         assert np.array_equal(from_run_lengths(counts, (96, 120), where=""), found.masks[int(index)])
         assert one["measures"]["of"] == "mask"
@@ -115,7 +115,7 @@ def test_coco_and_csv_hold_masks_and_measures(tmp_path: Path) -> None:
         writer.write(found, tmp_path / "made")
         writer.close()
     rows = json.loads((tmp_path / "predictions.json").read_text())["annotations"]
-    for row, index in zip(rows, found._order, strict=True):
+    for row, index in zip(rows, found.by_score, strict=True):
         assert found.masks is not None
         mask = coco.decode(row["segmentation"])
         assert np.array_equal(mask > 0, found.masks[int(index)])
