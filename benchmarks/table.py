@@ -154,6 +154,13 @@ def _dicom_series(found: Mapping[str, Any]) -> Iterator[Row]:
     yield Row("a DICOM series of 300 slices: SimpleITK's seconds over ours", "dicom_series", figure, "at least 1")
 
 
+def _masks(found: Mapping[str, Any]) -> Iterator[Row]:
+    low, high = found["spread"]
+    words = f"{found['what']}: resizing each into a picture of its own over pasting"
+    yield Row(words, "masks", f"{found['ratio']:.3g} ({low:.3g} to {high:.3g})", "at least 2")
+    yield Row(f"{found['what']}: pasting, processor time", "masks", f"{found['milliseconds']:.3g} ms", "at most 60 ms")
+
+
 def _startup(found: Mapping[str, Any]) -> Iterator[Row]:
     for name, one in found["ratios"].items():
         yield Row(name, "startup", spread(one))
@@ -213,6 +220,7 @@ _TABLES = {
     "data_audit": _data_audit,
     "dicom_series": _dicom_series,
     "startup": _startup,
+    "masks": _masks,
     "gpu": _gpu,
     "gpu_head": _gpu_head,
     "gpu_training": _gpu_training,
