@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from medzoo.augment.augmentation import Labelled
 from medzoo.data.dataset import Part
 from medzoo.data.opened import OpenData
+from medzoo.inputs.parts import TiledScenes, middle_part, random_part
 from medzoo.inputs.scenes import OrderedScenes, SceneBatches, ScenePictures
 from medzoo.inputs.slice_scenes import SliceScenes
 from medzoo.inputs.training_input import Loaders, TrainingInput, cache_key, golden_batches
@@ -23,11 +25,12 @@ _WHOLE = 24  # uncut images among the golden inputs
 
 @dataclass(frozen=True)
 class DetectionInput(TrainingInput):
-    """Whole images padded to one `size`; targets are a list of {boxes (N, 4), labels (N,)}, with `masks` also
-    {masks (L, H, W)} (medzoo.data.instances)."""
+    """Whole images padded to one `size`, or random parts of them (`part`: height, width) while training; targets are a
+    list of {boxes (N, 4), labels (N,)}, with `masks` also {masks (L, H, W)} (medzoo.data.instances)."""
 
     size: tuple[int, int]
     masks: bool = False
+    part: tuple[int, int] | None = None
 
     def open(self, geometry: Geometry, recipe: Recipe, data: OpenData) -> Loaders:
         """See TrainingInput.open."""
@@ -42,6 +45,8 @@ class DetectionInput(TrainingInput):
             steps=settings.steps_per_epoch,
             augmentations=[step.params for step in settings.augment],
             on_bad_image=settings.on_bad_image,
+            part=None if self.part is None else partial(_random_part, self.part),
+            middle=None if self.part is None else partial(middle_part, size=self.part),
         )
         ordered = OrderedScenes(val, batch=settings.batch, on_bad_image=settings.on_bad_image) if len(val) else None
         return Loaders(batches, ordered, partial(_golden, val if len(val) else train))
@@ -73,9 +78,14 @@ class DetectionInput(TrainingInput):
                 size=self.size,
                 key=cache_key(recipe),
             )
-        return ScenePictures(
-            data.data, items, recipe.host_steps, channels=geometry.channels, size=self.size, masks=self.masks
-        )
+        options: dict[str, Any] = {"channels": geometry.channels, "size": self.size, "masks": self.masks}
+        if geometry.tile is not None:
+            return TiledScenes(data.data, items, recipe.host_steps, tile=geometry.tile, **options)
+        return ScenePictures(data.data, items, recipe.host_steps, **options)
+
+
+def _random_part(size: tuple[int, int], sample: Labelled, rng: np.random.Generator) -> Labelled:
+    return random_part(sample, size, rng)
 
 
 def _golden(pictures: ScenePictures) -> list[Golden]:

@@ -6,7 +6,7 @@ Pictures without any object are fed as they are: all of them is background.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -217,8 +217,9 @@ class ScenePictures:
 class SceneBatches:
     """Training batches: images (B, C, *size) float32 and a list of {boxes (N, 4), labels (N,)}.
 
-    Batches are full (see `shuffled`). `on_bad_image` "skip" leaves a picture that cannot be read out, and feeds the
-    next one instead.
+    With `part` images are what it leaves of the canvas before the augmentations, and `middle` after them
+    (medzoo.inputs.parts). Batches are full (see `shuffled`). `on_bad_image` "skip" leaves a picture that cannot be
+    read out, and feeds the next one instead.
     """
 
     def __init__(
@@ -230,12 +231,15 @@ class SceneBatches:
         steps: int | None = None,
         augmentations: Sequence[Augmentation] = (),
         on_bad_image: Literal["stop", "skip"] = "stop",
+        part: Callable[[Labelled, np.random.Generator], Labelled] | None = None,
+        middle: Callable[[Labelled], Labelled] | None = None,
     ) -> None:
         check_augmentations(augmentations, boxes=True, masks=pictures.learns_masks)
         pictures.outlines = any(one.needs_outlines for one in augmentations)
         self.pictures, self.size, self.seed = pictures, batch, seed
         self.steps = steps or -(-len(pictures) // batch)
         self.augmentations, self.on_bad_image = augmentations, on_bad_image
+        self._part, self._middle = part, middle
 
     def __len__(self) -> int:
         return self.steps
@@ -246,9 +250,13 @@ class SceneBatches:
         for place in range(self.size)[rank::world]:
             scene = self._readable(int(order[place]))
             rng = generator(self.seed, epoch, step, 1 + place)
+            if self._part is not None:
+                scene = self._part(scene, rng)
             changed = augment_labelled(
                 scene.image, scene.boxes, scene.labels, self.augmentations, rng, masks=scene.masks, donors=self._lesions
             )
+            if self._middle is not None:
+                changed = self._middle(changed)
             images.append(changed.image)
             targets.append(_target(changed))
         return torch.stack(images), targets

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from medzoo.inputs.canvas import fit_canvas
 from medzoo.inputs.detection import DetectionInput
 from medzoo.metrics.detect import Boxes
-from medzoo.nn.backbone import Backbone, FeaturePyramid
+from medzoo.nn.backbone import Backbone, FeaturePyramid, detector_state, start_from
 from medzoo.nn.detection.border import BorderCurve, border_closeness
 from medzoo.nn.detection.boxes import (
     Weights,
@@ -57,22 +57,25 @@ class RegionCnn(Detector):
     def __init__(self, params: RegionCnnParams, spec: Spec) -> None:
         super().__init__()
         self.params, self.classes = params, len(spec.labels)
-        self.training_input = DetectionInput(size=params.size, masks=params.mask is not None)
+        self.training_input = DetectionInput(size=params.size, masks=params.mask is not None, part=params.part)
         self.false_positives = params.false_positives
-        self.geometry = Geometry(dims=2, channels=params.channels, slices=params.slices, axis=params.axis, margin=None)
+        self.geometry = Geometry(
+            dims=2, channels=params.channels, slices=params.slices, axis=params.axis, margin=None, tile=params.tile
+        )
         self.steps = build_steps(spec.steps)
+        trained = None if params.weights is None else detector_state(params.weights, params.backbone)
         self.backbone = Backbone(
             params.backbone,
             inputs=params.channels * params.slices,
             strides=params.strides,
-            weights=params.weights,
+            weights=None if trained is not None else params.weights,
             norm=params.norm,
             freeze=params.freeze,
         )
         self.pyramid = FeaturePyramid(self.backbone.channels, params.pyramid, light=params.light)
         self.proposals = ProposalNetwork(
             channels=params.pyramid,
-            canvas=params.size,
+            canvases=[params.size, *([] if params.part is None else [params.part])],
             strides=params.strides,
             sizes=params.anchor_sizes,
             ratios=params.anchor_ratios,
@@ -88,6 +91,8 @@ class RegionCnn(Detector):
         if params.mask is not None:
             self.mask_head = MaskHead(params.mask, inputs=params.pyramid, classes=self.classes)
             self.outputs = (*self.outputs, "masks")
+        if trained is not None:
+            start_from(self, trained, params.weights)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
         """Boxes (B, N, 4), scores (B, N), labels (B, N), count (B,); best first, zeros after `count`.
@@ -286,7 +291,9 @@ class RegionCnn(Detector):
 
     def _canvas(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The backbone's input, and (width, height) of the image on the canvas and of its own."""
-        canvas, sizes = fit_canvas(image, *self.params.size)
+        # Parts that training cuts out are canvases of their own; to all else one size is as good as another.
+        part = self.params.part if self.training else None
+        canvas, sizes = fit_canvas(image, *(part or self.params.size))
         return (self.steps(canvas) - self.params.mean) / self.params.std, sizes[:2], sizes[2:]
 
     def _stages(self) -> list[tuple[nn.Module, tuple[Weights, float]]]:
@@ -350,6 +357,7 @@ _TINY: dict[str, Any] = {
 
 _VARIANTS: dict[str, dict[str, Any]] = {
     "masks": _TINY | {"mask": {"size": 12, "channels": 16, "convs": 2}, "tta": ("x", "y")},
+    "parts": _TINY | {"mask": {"size": 12, "channels": 16, "convs": 1}, "part": (32, 48), "tile": 64},
 }
 
 ENTRY = Entry(

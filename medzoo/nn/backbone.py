@@ -56,6 +56,33 @@ def weights_file(weights: str) -> Path:
     return file
 
 
+def detector_state(weights: str, backbone: str) -> dict[str, Tensor] | None:
+    """The state dict that `weights` names if it is that of a whole detector; None of a backbone's alone."""
+    if weights.startswith("package:"):
+        return None
+    state = read_weights(weights, backbone)
+    return state if any(name.startswith("backbone.network.") for name in state) else None
+
+
+def start_from(net: nn.Module, state: Mapping[str, Tensor], weights: str | None) -> None:
+    """Load a detector's `state` into another one; layers that it does not have stay as they are.
+
+    Raises UserError for layers of another shape, and where the backbone is not the same.
+    """
+    own = net.state_dict()
+    odd = [name for name, tensor in state.items() if name not in own or own[name].shape != tensor.shape]
+    fresh = [name for name in own if name not in state and name.startswith("backbone.")]
+    if odd or fresh:
+        raise UserError(
+            f"{weights!r} is of another network: {(odd + fresh)[0]} does not fit",
+            where="model.weights",
+            hint="give weights of a region CNN with the same backbone, strides, anchors, stages and labels",
+        )
+    net.load_state_dict(
+        {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}, strict=False
+    )
+
+
 def _package_file(weights: str) -> Path:
     if weights != LITE0:
         raise UserError(f"unknown weights {weights!r}", where="model.weights", hint=f"known: {LITE0!r}")

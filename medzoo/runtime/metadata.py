@@ -86,7 +86,8 @@ class Geometry(BaseModel):
     `foreground`: "nonzero" if an output where the input is exactly zero is background by definition.
     `multiple`: the graph's coarsest step in pixels; what it is given starts at a multiple of it, so that an
     answer does not depend on where the array was cut.
-    `tile`: the largest extent an axis is run at, None for no limit.
+    `tile`: the largest extent an axis is run at, None for no limit; of a detector, the side of the tiles in which it
+    reads pictures that are much larger (medzoo.runtime.decode.tiles).
     `window`: of a graph of volumes whose answer depends on the whole input, the patches in which it is run.
     """
 

@@ -30,14 +30,14 @@ from medzoo.results import Failure, Result
 from medzoo.runtime.backends import Backend
 from medzoo.runtime.backends.batching import BatchingBackend
 from medzoo.runtime.backends.canvas import downscale_factor
-from medzoo.runtime.decode.tiles import check_tile
+from medzoo.runtime.decode.tiles import check_tile, needs_tiles
 from medzoo.runtime.familiarity import ANYWAY, EmbeddingTap, embed, in_one_run, judge, refuse, unsure_note
 from medzoo.runtime.metadata import check_threshold
 from medzoo.runtime.stream import StreamConfig, make_batcher, map_in_order
 from medzoo.runtime.time_limit import TimeLimitError, time_limit
 from medzoo.runtime.value_range import trained_range
 from medzoo.task import task_of
-from medzoo.types import GridTransform, Image
+from medzoo.types import Array, GridTransform, Image
 
 _OF_VOLUMES = frozenset({"orient", "spacing", "crop-foreground", "tissue-levels", "n4", "suv"})
 """Host steps that apply to volumes only."""
@@ -231,6 +231,7 @@ class Predictor:
         for models that measure one. `bgr`: the colours of an array are blue, green, red. `tile`: height and width in
         pixels of the tiles in which a detector looks at a picture that is larger, one after another and each at its own
         resolution; True for the size that its graph sees. An object is found whole if it is no larger than half a tile.
+        By default a detector made for it does so with pictures much larger than its tiles; False: it never does.
         `anyway`: see `predict`.
         """
         size = None if tile is None or tile is False else self._tile_size(tile)
@@ -243,6 +244,8 @@ class Predictor:
         extras = {} if mask is None and box is None else {MASS_HINT: self._hint(image, mask, box)}
         state = apply_steps(image, self.steps, extras=extras)
         prepared = state.image
+        if tile is None:
+            size = self._own_tile(prepared.array)
         if size is None:  # tiles are turned into floats one by one
             prepared = prepared.replace(array=np.asarray(prepared.array, np.float32))
         if self.only_pictures and prepared.array.ndim > 3:
@@ -250,6 +253,13 @@ class Predictor:
                 f"this is a volume; {self.metadata.name} takes 2D pictures", image.source, "pass one slice as a picture"
             )
         return Prepared(_name(source), image, prepared, state.transform, size, state.extras, anyway=anyway)
+
+    def _own_tile(self, array: Array) -> tuple[int, int] | None:
+        """The tile size of a detector made for tiles, for a prepared picture that needs them."""
+        side = self.metadata.geometry.tile
+        if side is None or not self.task.gives_boxes or array.ndim != 3 or not needs_tiles(array.shape[1:], side):
+            return None
+        return side, side
 
     def _tile_size(self, tile: Any) -> tuple[int, int]:
         if not self.task.gives_boxes or not self.only_pictures or self.metadata.inputs != ("image",):

@@ -6,11 +6,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from medzoo import registry
-from medzoo.data.dataset import DataEntry, DataParams, Dataset, Item, Sample
+from medzoo.data.dataset import DataEntry, DataParams, Dataset, Item, Part, Sample
+from medzoo.data.split import make_split
 from medzoo.errors import UserError
+from medzoo.recipe.split import SplitSection
+
+
+class SourceSplit(BaseModel):
+    """Shares of a source that are validated and tested on, and the seed that draws them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    val: float = Field(gt=0, lt=1)
+    test: float = Field(gt=0, lt=1)
+    seed: int = Field(default=0, ge=0)
+
+    def of(self, group: str) -> SplitSection:
+        """The split section of a recipe that says the same."""
+        return SplitSection(group=group, val=self.val, test=self.test, seed=self.seed)
 
 
 class Params(DataParams):
@@ -19,7 +34,8 @@ class Params(DataParams):
     sources: dict[str, dict[str, Any]] = Field(
         min_length=1,
         description="layouts by a name of one's own, each {type, group, and the type's own parameters}; group: which "
-        "of its groups a split must not divide",
+        "of its groups a split must not divide; split: val, test and seed by which the source is split as it would be "
+        "alone (for split.given)",
     )
 
     @model_validator(mode="after")
@@ -32,14 +48,19 @@ class Params(DataParams):
                 raise ValueError(f"sources.{name}.type: {kind!r} is no data type")
             if not isinstance(fields.get("group"), str):
                 raise ValueError(f"sources.{name}.group: name the groups that a split must not divide")
+            if "split" in fields:
+                SourceSplit.model_validate(fields["split"])
             # Its own error names the field.
             registry.entry("data", kind).params.model_validate(_source_of(fields))
         return self
 
 
 class Sources:
-    """Items of all sources, NAME/ID. Groups are "source", "group" (of each source the one it names), and those that
-    all of them have."""
+    """Items of all sources, NAME/ID. Groups are "source", "group" (of each source the one it names), and its own.
+
+    A source with `split` gives its items the parts that they would have in a recipe of this source alone, so that what
+    was held out from an earlier model stays held out.
+    """
 
     def __init__(self, params: Params, task: str, labels: Sequence[str]) -> None:
         self.params = params
@@ -60,14 +81,24 @@ class Sources:
         found = []
         for name, data in self.parts.items():
             wanted = self.params.sources[name]["group"]
-            for item in data.items():
+            items = data.items()
+            parts = self._parts(name, items)
+            for item in items:
                 if wanted != "none" and wanted not in item.groups:
                     known = ", ".join(item.groups)
                     raise UserError(f"has no groups {wanted!r}", f"data.sources.{name}.group", f"it has {known}")
                 groups = _Groups(name, wanted, item)
                 facts = {"source": name, **item.facts}
-                found.append(replace(item, id=f"{name}/{item.id}", groups=groups, facts=facts))
+                part = parts.get(item.id, item.part)
+                found.append(replace(item, id=f"{name}/{item.id}", groups=groups, facts=facts, part=part))
         return found
+
+    def _parts(self, name: str, items: Sequence[Item]) -> dict[str, Part]:
+        fields = self.params.sources[name]
+        if "split" not in fields:
+            return {}
+        split = SourceSplit.model_validate(fields["split"])
+        return make_split(items, split.of(fields["group"])).parts()
 
     def load(self, item: Item) -> Sample:
         """The sample as its source gives it."""
@@ -97,7 +128,7 @@ class _Groups(Mapping[str, str]):
 
 
 def _source_of(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if name not in ("type", "group")}
+    return {name: value for name, value in fields.items() if name not in ("type", "group", "split")}
 
 
 def _open(params: Params, task: str, labels: Sequence[str]) -> Sources:

@@ -27,13 +27,16 @@ SMOOTH = 1.0 / 9.0
 
 
 class ProposalNetwork(nn.Module):
-    """Objectness and box deltas for every anchor of a pyramid, and the regions that follow from them."""
+    """Objectness and box deltas for every anchor of a pyramid, and the regions that follow from them.
+
+    `canvases`: heights and widths of the pictures that it is given, each with anchors of its own.
+    """
 
     def __init__(
         self,
         *,
         channels: int,
-        canvas: tuple[int, int],
+        canvases: Sequence[tuple[int, int]],
         strides: Sequence[int],
         sizes: Sequence[Sequence[float]],
         ratios: Sequence[float],
@@ -52,13 +55,20 @@ class ProposalNetwork(nn.Module):
         for layer in (self.objectness, self.deltas):
             init_normal(layer, std=0.01)
         nn.init.constant_(self.objectness.bias, math.log(PRIOR / (1 - PRIOR)))  # type: ignore[arg-type]
-        levels = pyramid_anchors(canvas, strides=strides, sizes=sizes, ratios=ratios)
-        self.counts = [len(level) for level in levels]
-        self.anchors: Tensor
-        self.register_buffer("anchors", torch.cat(levels), persistent=False)
+        self.counts: dict[int, list[int]] = {}
+        for canvas in canvases:
+            levels = pyramid_anchors(canvas, strides=strides, sizes=sizes, ratios=ratios)
+            counts = [len(level) for level in levels]
+            self.counts[sum(counts)] = counts
+            self.register_buffer(f"anchors_{sum(counts)}", torch.cat(levels), persistent=False)
+
+    def anchors_of(self, logits: Tensor) -> Tensor:
+        """Anchors (N, 4) of the canvas that gave logits (B, N)."""
+        anchors: Tensor = getattr(self, f"anchors_{int(logits.shape[1])}")
+        return anchors
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Logits (B, N) and deltas (B, N, 4) in the order of `anchors` (N, 4), finest level first."""
+        """Logits (B, N) and deltas (B, N, 4) in the order of the anchors, finest level first."""
         logits, deltas = [], []
         for level in features:
             hidden = nn.functional.relu(self.conv(level))
@@ -75,17 +85,18 @@ class ProposalNetwork(nn.Module):
         where the whole pyramid has fewer candidates. Regions that do not count are padding.
         """
         # An anchor whose middle lies beside the image says nothing; a flat border would fill the list with ties.
-        middle = (self.anchors[:, :2] + self.anchors[:, 2:]) / 2
+        anchors = self.anchors_of(logits)
+        middle = (anchors[:, :2] + anchors[:, 2:]) / 2
         logits = torch.where((middle < valid_size).all(dim=1), logits, torch.full_like(logits, NEVER))
         picks, begin = [], 0
-        for count in self.counts:
+        for count in self.counts[len(anchors)]:
             picks.append(stable_top_k(logits[:, begin : begin + count], min(candidates, count))[1] + begin)
             begin += count
         pick = torch.cat(picks, dim=1)
         # Ranked by logits: their sigmoids tie where they are large, and ties fall otherwise in ONNX Runtime.
         ranks = logits.gather(1, pick)
         shifts = deltas.gather(1, pick[..., None].expand(-1, -1, 4))
-        boxes = clip(decode(shifts, self.anchors[pick]), valid_size)
+        boxes = clip(decode(shifts, anchors[pick]), valid_size)
         ranks = torch.where(large_enough(boxes), ranks, torch.full_like(ranks, NEVER))
         keep = nms(boxes, ranks, self.overlap, NEVER)
         values, chosen = stable_top_k(
@@ -95,14 +106,14 @@ class ProposalNetwork(nn.Module):
 
     def loss(self, logits: Tensor, deltas: Tensor, objects: Sequence[Tensor]) -> dict[str, Tensor]:
         """`objectness` and `proposal_box` of a batch; objects: one (M, 4) in canvas pixels an image."""
-        drawn_logits, drawn_labels, errors = [], [], []
+        drawn_logits, drawn_labels, errors, anchors = [], [], [], self.anchors_of(logits)
         for row, boxes in enumerate(objects):
-            matched = match(self.anchors, boxes, positive=0.7, negative=0.3, best=True)
+            matched = match(anchors, boxes, positive=0.7, negative=0.3, best=True)
             drawn = sample(matched, size=self.batch, positive_share=0.5)
             drawn_logits.append(logits[row, drawn])
             drawn_labels.append((matched[drawn] >= 0).to(logits.dtype))
             hits = drawn[matched[drawn] >= 0]
-            target = encode(boxes[matched[hits]], self.anchors[hits])
+            target = encode(boxes[matched[hits]], anchors[hits])
             errors.append(nn.functional.smooth_l1_loss(deltas[row, hits], target, beta=SMOOTH, reduction="sum"))
         labels = torch.cat(drawn_labels)
         return {

@@ -23,7 +23,11 @@ class RegionCnnParams(Params):
     """Parameters of `region-cnn`; lengths are in pixels of the canvas."""
 
     backbone: str = Field("efficientnet_lite0", description="a timm model that gives features")
-    weights: str | None = Field(None, description="package:efficientnet-lite0, a safetensors file or folder")
+    weights: str | None = Field(
+        None,
+        description="package:efficientnet-lite0, or a safetensors file or folder: of a backbone, or of another region "
+        "CNN, whose layers are taken as far as they are there",
+    )
     norm: Literal["frozen", "batch"] = Field("frozen", description="batch norm of the backbone while training")
     freeze: tuple[str, ...] = Field(
         (), description="backbone layers that stay as loaded, by the beginning of their names: conv_stem, blocks.0"
@@ -34,6 +38,15 @@ class RegionCnnParams(Params):
     mean: float = Field(127.0, description="stored value, after the graph steps, that the backbone sees as 0")
     std: float = Field(128.0, gt=0, description="stored difference that the backbone sees as 1")
     size: tuple[int, int] = Field((512, 512), description="canvas height and width; images are fitted into it")
+    part: tuple[int, int] | None = Field(
+        None, description="height and width of the part of the canvas that a training step sees; null: all of it"
+    )
+    tile: int | None = Field(
+        None,
+        ge=32,
+        description="side of the square tiles in which pictures more than half as large again are read, each fitted "
+        "into the canvas; null: all pictures are shrunk to the canvas",
+    )
     strides: tuple[int, ...] = Field((8, 16, 32), min_length=1, description="pyramid levels, finest first")
     pyramid: int = Field(96, ge=1, description="channels of the pyramid")
     light: bool = Field(True, description="separable 3 x 3 convolutions in the pyramid and the proposals")
@@ -82,6 +95,15 @@ class RegionCnnParams(Params):
     def _fits(self) -> RegionCnnParams:
         if any(side < 1 or side % max(self.strides) for side in self.size):
             raise ValueError(f"size {self.size} must be positive multiples of {max(self.strides)}")
+        if self.part is not None and any(
+            side < 1 or side % max(self.strides) or side > whole
+            for side, whole in zip(self.part, self.size, strict=True)
+        ):
+            raise ValueError(
+                f"part {self.part} must be positive multiples of {max(self.strides)} within size {self.size}"
+            )
+        if self.tile is not None and self.slices > 1:
+            raise ValueError("tile is for pictures: slices must be 1")
         if list(self.strides) != sorted(set(self.strides)) or self.strides[0] < 1:
             raise ValueError("strides must increase")
         if len(self.anchor_sizes) != len(self.strides):

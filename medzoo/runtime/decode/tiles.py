@@ -19,6 +19,8 @@ OVERLAP = 0.5
 """IoU from which boxes of one class in two tiles are one object."""
 SLACK = 1 / 16
 """Of a tile: how far beyond its own part of the picture a tile still answers, so that no object falls between two."""
+BEYOND = 1.5
+"""Of a detector made for tiles: the longer side, in tiles, from which a picture is read in them."""
 _EDGE = 1.5  # pixels from a seam within which a box counts as cut by it
 Boxes = tuple[Array, Array, Array, Array | None]
 """Boxes (N, 4) as x0, y0, x1, y1, scores (N,), classes (N,), and masks (N, m, m) inside the boxes, None without."""
@@ -51,6 +53,12 @@ def check_tile(tile: Any, canvas: Size | None) -> Size:
     if min(height, width) < 32:
         raise UserError(f"{tile!r} is not a height and width of at least 32 pixels", "tile", "as in tile=(512, 640)")
     return height, width
+
+
+def needs_tiles(size: Size, tile: int) -> bool:
+    """Return True if a picture of this height and width is one that a detector made for tiles of `tile` reads in them:
+    shrunk to one tile, its objects would lose a third of their size."""
+    return max(size) > BEYOND * tile
 
 
 def tiles(size: Size, tile: Size) -> Iterator[Tile]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from medzoo.data.instances import stack_layers
 from medzoo.errors import UserError
@@ -69,3 +72,28 @@ def test_data_without_masks_are_refused() -> None:
     pictures = ScenePictures(data, data.items(), [], channels=1, size=(64, 64), masks=True)
     with pytest.raises(UserError, match="has boxes but no masks, which the model learns"):
         [pictures.scene(index) for index in range(3)]
+
+
+def test_a_part_of_the_canvas_is_learnt_from_with_anchors_of_its_own() -> None:
+    net = ENTRY.build(ENTRY.params(**ENTRY.tiny_variants["parts"]), Spec("detect", ("a", "b")))
+    some = {"boxes": torch.tensor([[8.0, 8, 24, 24]]), "labels": torch.ones(1, dtype=torch.int64), "masks": layers()}
+    net.train()
+    assert all(torch.isfinite(loss) for loss in net.loss(torch.rand(1, 1, 32, 48) * 255, [some]).values())
+    # Validation and prediction see the whole canvas.
+    net.eval()
+    assert net.proposals(net.pyramid(net.backbone(net._canvas(torch.rand(1, 1, 32, 48))[0])))[0].shape[1] == 320
+    assert net.geometry.tile == 64
+    with pytest.raises(ValueError, match=r"part \(32, 40\) must be positive multiples of 16 within size"):
+        ENTRY.params(**ENTRY.tiny, part=(32, 40))
+
+
+def test_a_detector_goes_on_from_another_one(tmp_path: Path) -> None:
+    params = dict(ENTRY.tiny)
+    boxes = ENTRY.build(ENTRY.params(**params), Spec("detect", ("a",), seed=1))
+    save_file(boxes.state_dict(), tmp_path / "model.safetensors")
+    more = params | {"mask": {"size": 12, "channels": 16, "convs": 1}, "weights": str(tmp_path)}
+    net = ENTRY.build(ENTRY.params(**more), Spec("detect", ("a",), seed=2))
+    assert all(torch.equal(tensor, net.state_dict()[name]) for name, tensor in boxes.state_dict().items())
+    for changed, name in (({"hidden": 16}, "head.first.weight"), ({"backbone": "test_resnet"}, "backbone")):
+        with pytest.raises(UserError, match=f"is of another network: {name}"):
+            ENTRY.build(ENTRY.params(**(more | changed)), Spec("detect", ("a",)))

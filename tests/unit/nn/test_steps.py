@@ -90,3 +90,11 @@ def test_lrn_of_bfloat16_is_the_sum_in_float32_rounded() -> None:
     exact = torch.nn.functional.local_response_norm(x.float(), 5, 1e-2, 0.75, 1.0)
     for one in (x, x.to(memory_format=torch.channels_last)):
         assert torch.allclose(lrn_in_parts(one, 5, 1e-2, 1.0).float(), exact, rtol=2**-8)
+
+
+def test_log_scale_spreads_dark_values_and_keeps_both_ends() -> None:
+    image = torch.tensor([[[[-3.0, 0.0, 10.0, 60.0, 255.0]]]])
+    out = build_steps([{"op": "log-scale", "knee": 8.0}])(image).flatten()
+    expected = 255 * np.log1p(np.array([0, 0, 10, 60, 255]) / 8) / np.log1p(255 / 8)
+    assert np.allclose(out.numpy(), expected, atol=1e-3)
+    assert out[2] > 50

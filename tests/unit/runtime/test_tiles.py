@@ -20,7 +20,7 @@ from medzoo.errors import UserError
 from medzoo.runtime.backends.canvas import read_canvas
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.decode.tiles import tiles
-from medzoo.runtime.metadata import Metadata
+from medzoo.runtime.metadata import Geometry, Metadata
 from medzoo.runtime.predictor import Predictor
 from tests.unit.serve.conftest import running
 
@@ -208,3 +208,21 @@ def test_cells_of_a_mosaic_are_found_as_in_its_pictures(shared_data: Path, tmp_p
     )
     assert ran.exit_code == 0
     assert f"{len(answer)} found" in ran.output
+
+
+@pytest.mark.parametrize(
+    ("size", "tiled"), [((64, 80), False), ((60, 96), False), ((97, 64), True), ((130, 200), True)]
+)
+def test_a_detector_made_for_tiles_takes_them_by_itself(size: tuple[int, int], tiled: bool) -> None:
+    backend = BrightBlobs()
+    backend.metadata = backend.metadata.model_copy(update={"geometry": Geometry(tile=64)})
+    model = Predictor(backend)
+    picture = drawn(size, [(10, 10, 22, 20)])
+    found = model.predict(picture)
+    assert (len(backend.shapes) > 1) == tiled
+    assert max(max(shape[2:]) for shape in backend.shapes) <= (64 if tiled else 96)
+    if tiled:
+        assert found.boxes.tolist() == [[10, 10, 22, 20]]
+    backend.shapes.clear()
+    model.predict(picture, tile=False)
+    assert backend.shapes == [(1, 1, *size)]
