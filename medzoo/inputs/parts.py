@@ -11,7 +11,7 @@ import numpy as np
 
 from medzoo.augment.augmentation import VISIBLE, Labelled
 from medzoo.data.dataset import Dataset, Item
-from medzoo.data.instances import areas_of, boxes_of, renumbered
+from medzoo.data.instances import areas_of, boxes_of, renumber_layers
 from medzoo.inputs.scenes import Scene, ScenePictures
 from medzoo.preprocess.step import HostStep
 from medzoo.runtime.decode.tiles import needs_tiles
@@ -76,7 +76,7 @@ def cut_part(sample: Labelled, place: tuple[slice, slice]) -> Labelled:
     masks = np.ascontiguousarray(sample.masks[:, rows, columns])
     left, whole = areas_of(masks, count), areas_of(sample.masks, count)
     kept = np.flatnonzero((left > 0) & (left >= VISIBLE * whole))
-    return Labelled(image, boxes_of(masks, count)[kept], sample.labels[kept], renumbered(masks, kept, count))
+    return Labelled(image, boxes_of(masks, count)[kept], sample.labels[kept], renumber_layers(masks, kept, count))
 
 
 def random_part(sample: Labelled, size: Size, rng: np.random.Generator) -> Labelled:

@@ -26,10 +26,11 @@ PROPOSED_BOXES = "proposed_boxes"
 @dataclass(frozen=True, eq=False)
 class MassHint:
     """The place of a mass as far as the caller gave it, on the source's grid: an outline `mask` (*spatial), a `box`
-    [x0, y0, x1, y1], or neither."""
+    [x0, y0, x1, y1], or neither. `found`: the outline was found by another model and not drawn by a person."""
 
     mask: Array | None = None
     box: tuple[float, float, float, float] | None = None
+    found: bool = False
 
 
 @dataclass(frozen=True, eq=False)

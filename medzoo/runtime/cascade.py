@@ -11,6 +11,7 @@ import numpy as np
 
 from medzoo.errors import UserError
 from medzoo.imaging.contour import trace
+from medzoo.preprocess.extras import MassHint
 from medzoo.results import Classification, Detections
 from medzoo.runtime.predictor import Predictor, Prepared
 from medzoo.runtime.time_limit import TimeLimitError
@@ -23,9 +24,10 @@ _POINTS = 64  # of an outline in the answer
 class Cascade(Predictor):
     """A detector whose boxes are classified by `classifiers` (role to Predictor of task classify).
 
-    A classifier that measures masses gets the box, and outlines and classifies the mass in it; any other gets the
-    whole picture. Each detection then has `members` (classifier model to its probabilities), `outline` (contour
-    points x, y in the picture's pixels, and the model that drew it), and `stages`: the result of each model, in order.
+    A classifier that measures masses gets the outline that the detector found or, of one without masks, the box, in
+    which it outlines the mass itself; any other gets the whole picture. Each detection then has `members` (classifier
+    model to its probabilities), `outline` (contour points x, y in the picture's pixels, and the model that drew it),
+    and `stages`: the result of each model, in order.
     """
 
     def __init__(
@@ -73,28 +75,28 @@ class Cascade(Predictor):
                 if not classifier.accepts_outline
             }
         details = [
-            self._classify_box(prepared.source, box, float(score), whole)
-            for box, score in zip(found.boxes, found.scores, strict=True)
+            self._classify_box(prepared.source, box, float(score), whole, _mask_of(found, number))
+            for number, (box, score) in enumerate(zip(found.boxes, found.scores, strict=True))
         ]
         notes = tuple(dict.fromkeys([*found.notes, *(note for one in whole.values() for note in one.notes)]))
         return replace(found, details=details, notes=notes, seconds=time.perf_counter() - start)
 
     def _classify_box(
-        self, picture: Image, box: Array, score: float, whole: Mapping[str, Classification]
+        self, picture: Image, box: Array, score: float, whole: Mapping[str, Classification], mask: Array | None
     ) -> dict[str, Any]:
-        """Classify one box; return its outline, members and stages."""
+        """Classify one box, or the `mask` that was found in it; return its outline, members and stages."""
         stages: list[dict[str, Any]] = [{"role": "find", "model": self.detector_name, "score": round(score, 6)}]
         members: dict[str, dict[str, float]] = {}
         outline: dict[str, Any] = {}
+        hint: dict[str, Any] = {"box": _inside(box, picture)}
+        seen, by = "box", None
+        if mask is not None:
+            hint, seen, by = {"mask": MassHint(mask, found=True)}, "outline", self.detector_name
         for role, classifier in self.classifiers.items():
             name = classifier.metadata.name
-            stage: dict[str, Any] = {"role": role, "model": name, "sees": "picture" if role in whole else "box"}
+            stage: dict[str, Any] = {"role": role, "model": name, "sees": "picture" if role in whole else seen}
             try:
-                answer = (
-                    whole[role]
-                    if role in whole
-                    else _classify(classifier, picture, box=_inside(box, picture), anyway=True)
-                )
+                answer = whole[role] if role in whole else _classify(classifier, picture, **hint, anyway=True)
             except TimeLimitError:
                 raise
             except UserError as error:  # a box of a few pixels: keep the detection without this classifier
@@ -103,8 +105,16 @@ class Cascade(Predictor):
             members[name] = {label: round(p, 6) for label, p in answer.probabilities.items()}
             stages.append(stage | {"label": answer.label})
             if not outline and answer.mask is not None and role not in whole:
-                outline = _outline(answer, name)
+                outline = _outline(answer, by or name)
         return {**({"outline": outline} if outline else {}), "members": members, "stages": stages}
+
+
+def _mask_of(found: Detections, number: int) -> Array | None:
+    """The mask of a detection; None of a detector without masks, and of a mask that is empty."""
+    if found.masks is None:
+        return None
+    mask = found.masks[number]
+    return mask if mask.any() else None
 
 
 def _classify(classifier: Predictor, picture: Image, **options: Any) -> Classification:

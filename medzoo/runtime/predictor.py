@@ -332,6 +332,8 @@ class Predictor:
             raise UserError("this model does not accept a mask or a box", where=image.source, hint="leave them out")
         if mask is not None and box is not None:
             raise UserError("got both a mask and a box", where=image.source, hint="pass only one of them")
+        if isinstance(mask, MassHint):
+            return mask
         if mask is not None:
             drawn = is_array(mask)
             outline = to_array(mask, where="mask") if drawn else read_labels(mask).array[0]

@@ -71,7 +71,7 @@ class CropMass(HostStep):
             have, need = (f"{shape[1]} x {shape[0]}" for shape in (hint.mask.shape, transform.source_shape))
             raise UserError(f"the mask is {have} but its image is {need}", hint="give the mask drawn on this image")
         mask, _ = single_component(transform.mask_from_source(hint.mask), shape=image.shape)
-        return _box(mask), mask, "given"
+        return _box(mask), mask, "found" if hint.found else "given"
 
 
 def _box(mask: Array) -> tuple[float, ...]:

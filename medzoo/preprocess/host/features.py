@@ -108,7 +108,7 @@ class Features(HostStep):
                 raise UserError(f"the mask is {have} but its image is {need}", hint="give the mask drawn on this image")
             boundary_of_mask(hint.mask)  # an empty or tiny mask is named as it was given
             given = boundary_of_mask(transform.mask_from_source(hint.mask.astype(np.uint8)), shape=grey.shape)
-            return [given], (1.0,), "given"
+            return [given], (1.0,), "found" if hint.found else "given"
         options: dict[str, Any] = {"method": self.boundary, "polarity": self.polarity}
         if hint.box is not None:
             box = transform.boxes_from_source(np.array([hint.box]))[0]

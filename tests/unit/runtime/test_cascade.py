@@ -88,6 +88,29 @@ def test_each_box_is_outlined_and_classified_by_every_stage(picture: Image, tmp_
     assert answer.plot(tmp_path / "drawn.png").is_file()
 
 
+class OutliningFinder(Finder):
+    """The same boxes; in the first a disc, in the others nothing."""
+
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
+        y, x = (np.indices((28, 28)) + 0.5) / 28 - 0.5
+        masks = np.zeros((1, 3, 28, 28), np.float32)
+        masks[0, 0] = np.hypot(y, x) < 0.4
+        return {**super().run(inputs), "masks": masks}
+
+
+def test_the_outline_that_was_found_is_judged_where_there_is_one(picture: Image) -> None:
+    crop = Judge("crop-judge", {"op": "crop-mass", "context": 0.0, "polarity": "dark"})
+    answer = Cascade("both", Predictor(OutliningFinder()), {"svm": Predictor(crop)}).predict(picture)
+    assert isinstance(answer, Detections)
+    assert answer.masks is not None
+    first, second = answer.to_dict()["detections"]
+    assert crop.shown[0] == (40, 40)  # the disc is four fifths of its box
+    assert first["stages"][1]["sees"] == "outline"
+    assert first["outline"]["by"] == "finder"
+    assert first["outline"]["area_px"] == answer.masks[0].sum() == pytest.approx(np.pi * 20**2, rel=0.05)
+    assert second["stages"][1]["sees"] == "box"  # of an empty mask
+
+
 def test_the_threshold_is_the_finders_unless_another_is_given(picture: Image) -> None:
     judge = {"cnn": Predictor(Judge("whole-judge"))}
     assert Cascade("both", Predictor(Finder()), judge).threshold == 0.5

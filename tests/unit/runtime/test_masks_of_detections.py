@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,26 @@ def test_an_object_that_tiles_share_has_one_mask(tile: tuple[int, int]) -> None:
     assert whole.masks is not None
     assert len(found) == len(whole) == 3
     assert np.array_equal(np.any([*found.masks], axis=0), np.any([*whole.masks], axis=0))
+
+
+@pytest.mark.long
+def test_a_slide_of_48_megapixels_is_read_in_bounded_memory() -> None:
+    slide, rng = np.zeros((1, 6000, 8000), np.uint8), np.random.default_rng(0)
+    corners = [(y, x) for y in range(40, 5900, 145) for x in range(40, 7900, 145)]
+    sides = rng.integers(12, 60, len(corners))
+    for (y, x), side in zip(corners, sides, strict=True):
+        slide[0, y : y + side, x : x + side] = 200
+    model = Predictor(Blobs(), threshold=0.1)
+    tracemalloc.start()
+    try:
+        found = model.predict(Image(slide, None, "slide.png"), tile=(500, 500))
+        assert isinstance(found, Detections)
+        assert found.masks is not None
+        assert tracemalloc.get_traced_memory()[1] < 40 << 20  # the slide alone takes 46 MB, as floats 183
+    finally:
+        tracemalloc.stop()
+    assert len(found) == len(corners)
+    assert sorted(found.masks.crop(k)[1].sum() for k in range(len(found))) == sorted(sides**2)
 
 
 def test_neighbours_with_overlapping_boxes_stay_apart() -> None:

@@ -10,7 +10,7 @@ import torch
 
 from medzoo.augment.augmentation import Labelled
 from medzoo.data.dataset import Item, Objects, Sample
-from medzoo.data.instances import areas_of, boxes_of, layered
+from medzoo.data.instances import areas_of, boxes_of, stack_layers
 from medzoo.inputs.parts import TiledScenes, cut_part, middle_part, random_part
 from medzoo.runtime.decode.tiles import needs_tiles
 from medzoo.types import Array, Image
@@ -22,7 +22,7 @@ def squares(size: tuple[int, int], corners: Sequence[tuple[int, int]], side: int
     places = [(slice(y, y + side), slice(x, x + side)) for y, x in corners]
     for place in places:
         image[(0, *place)] = 200
-    masks = layered(((k, place, np.ones((side, side), bool)) for k, place in enumerate(places)), size)
+    masks = stack_layers(((k, place, np.ones((side, side), bool)) for k, place in enumerate(places)), size)
     return image, np.array([[x, y, x + side, y + side] for y, x in corners], float), masks
 
 
