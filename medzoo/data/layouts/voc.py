@@ -1,4 +1,5 @@
-"""`voc`: Pascal VOC detection data, Annotations/*.xml, JPEGImages/, ImageSets/Main/{train,val,trainval,test}.txt."""
+"""`voc`: Pascal VOC detection data, Annotations/*.xml, JPEGImages/, ImageSets/Main/{train,val,trainval,test}.txt, and
+the masks of SegmentationObject/."""
 
 from __future__ import annotations
 
@@ -11,18 +12,21 @@ from typing import Any, get_args
 from xml.etree import ElementTree
 
 import numpy as np
+from PIL import Image as Pillow
 from pydantic import Field
 
 from medzoo.data.annotation_files import read_xml
 from medzoo.data.audit.groups import NearGroups, near_duplicate_groups
 from medzoo.data.dataset import DataEntry, DataParams, IgnoredObjects, Item, Note, Part, Sample
 from medzoo.data.file_names import is_hidden
+from medzoo.data.instances import stack_layers
 from medzoo.data.objects import checked_objects
 from medzoo.data.picture_size import PIXELS, Pixels, Size, on_picture, stated_size
 from medzoo.data.sighting import Listing, Sighting
 from medzoo.errors import UserError
-from medzoo.io import read_image
+from medzoo.io import read_image, read_labels
 from medzoo.io.formats import FORMATS, stem, suffix
+from medzoo.types import Array, Image
 
 _SUFFIXES = {suffix for f in FORMATS if f.name in ("picture", "dicom") for suffix in f.suffixes}
 _FLAG = re.compile(r"(?P<name>.+?)\s+(-1|0|1)")  # of a class set: the image holds the class, does not, is difficult
@@ -80,7 +84,8 @@ class Voc:
     half-open box is [xmin - 1, ymin - 1, xmax, ymax]; a 0 among the lows is taken as the first pixel.
 
     Groups are "image" and "near-duplicate"; the parts are those of ImageSets/Main, where it is there. Of trainval.txt
-    what one of train.txt and val.txt does not name is the other; alone, it is all train.
+    what one of train.txt and val.txt does not name is the other; alone, it is all train. Masks are those of
+    SegmentationObject/NAME.png, where it is there.
     """
 
     def __init__(self, params: Params, labels: Sequence[str]) -> None:
@@ -126,6 +131,9 @@ class Voc:
                 raise UserError("has no annotation", str(image), f"{annotation.name} is missing")
             groups = NearGroups({"image": name}, name, lambda: self.near_duplicates)
             files = {"image": image, "annotation": annotation}
+            outlines = self.root / "SegmentationObject" / f"{name}.png"
+            if outlines.is_file():
+                files["mask"] = outlines
             items.append(Item(name, files, groups, part=None if parts is None else parts[name]))
         return items
 
@@ -216,7 +224,22 @@ class Voc:
         numbers = np.array([self.labels.index(one.label) for one in annotation.objects], np.int64)
         left_out = np.array([one.difficult and not self.params.difficult for one in annotation.objects], bool)
         shape, clip = image.shape, self.params.clip
-        target = checked_objects(boxes[~left_out].tolist(), numbers[~left_out].tolist(), shape, where, clip=clip)
+        # The value of an object in the label map is its place in the annotation, from 1 on (VOC devkit).
+        values = np.flatnonzero(~left_out) + 1
+        outlines = item.files.get("mask")
+
+        def masks(kept: Array) -> Array:
+            assert outlines is not None
+            return _object_layers(outlines, image, values[kept])
+
+        target = checked_objects(
+            boxes[~left_out].tolist(),
+            numbers[~left_out].tolist(),
+            shape,
+            where,
+            clip=clip,
+            masks=None if outlines is None else masks,
+        )
         notes = []
         if left_out.any():
             beside = checked_objects(boxes[left_out].tolist(), numbers[left_out].tolist(), shape, where, clip=clip)
@@ -228,6 +251,31 @@ class Voc:
         if named and named != item.id:
             notes.append(Note("filename", f"its annotation names the file {annotation.filename}"))
         return Sample(item, image, target, notes=tuple(notes))
+
+
+def _object_layers(path: Path, image: Image, values: Array) -> Array:
+    """The objects of these values in a label map of objects, as layers. Raises UserError for one without a pixel."""
+    stored = _object_numbers(path, image)
+    for value in values:
+        if not (stored == value).any():
+            raise UserError(f"has no pixel of object {value} of its annotation", str(path), "leave model.mask out")
+    everywhere = (slice(None), slice(None))
+    return stack_layers(((k, everywhere, stored == value) for k, value in enumerate(values)), image.shape)
+
+
+def _object_numbers(path: Path, image: Image) -> Array:
+    """The values (H, W) of a label map: of one with a palette, as VOC's are, its indices and not its colours."""
+    try:
+        with Pillow.open(path, formats=("PNG",)) as opened:
+            indices = np.array(opened) if opened.mode == "P" else None
+    except (OSError, SyntaxError, Pillow.DecompressionBombError):
+        indices = None  # the reader below says what is wrong
+    if indices is None:
+        return read_labels(path, like=image).array[0]
+    if indices.shape != image.shape:
+        have, need = (" x ".join(map(str, size)) for size in (indices.shape, image.shape))
+        raise UserError(f"has {have} pixels, its image {image.source or ''} {need}", str(path))
+    return indices
 
 
 def _parts(members: dict[Part, list[tuple[str, Path]]]) -> dict[str, Part]:

@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 
 from medzoo.data.dataset import DataEntry, Objects
 from medzoo.data.instances import boxes_of
-from medzoo.data.layouts import coco, mask_boxes
+from medzoo.data.layouts import coco, mask_boxes, voc
 from medzoo.data.public import busi
 from medzoo.errors import UserError
 from medzoo.io.run_lengths import compressed, run_lengths
@@ -137,3 +137,47 @@ def test_masks_beside_images_are_those_of_the_boxes(tmp_path: Path, values: str)
     assert len(target.boxes) == (2 if values == "instance" else 3)
     assert np.array_equal(boxes_of(layers, len(target.boxes)), target.boxes)
     assert np.array_equal((layers > 0).any(axis=0), stored > 0)
+
+
+def voc_set(root: Path, *, palette: bool, numbers: Array | None = None) -> dict[str, Any]:
+    """Three objects, the second one difficult, which overlap in their boxes."""
+    write(root / "JPEGImages" / "a.png", np.zeros(SHAPE))
+    corners = [(10, 10), (14, 30), (20, 12)]
+    rows = "".join(
+        f"<object><name>lesion</name><difficult>{int(k == 1)}</difficult><bndbox><xmin>{x + 1}</xmin>"
+        f"<ymin>{y + 1}</ymin><xmax>{x + 8}</xmax><ymax>{y + 8}</ymax></bndbox></object>"
+        for k, (y, x) in enumerate(corners)
+    )
+    (root / "Annotations").mkdir(parents=True)
+    (root / "Annotations" / "a.xml").write_text(f"<annotation><filename>a.png</filename>{rows}</annotation>")
+    if numbers is None:
+        numbers = np.zeros(SHAPE, np.uint8)
+        for k, (y, x) in enumerate(corners):
+            numbers[square(y, x)] = k + 1
+        numbers[9, 10:18] = 255  # the border that VOC leaves out
+    picture = Pillow.fromarray(numbers.astype(np.uint8))
+    if palette:
+        picture = Pillow.fromarray(numbers.astype(np.uint8), mode="P")
+        picture.putpalette(list(np.random.default_rng(0).integers(0, 255, 768)))
+    (root / "SegmentationObject").mkdir()
+    picture.save(root / "SegmentationObject" / "a.png")
+    return {"root": root}
+
+
+@pytest.mark.parametrize("palette", [True, False])
+def test_voc_objects_have_the_masks_of_their_place_in_the_annotation(tmp_path: Path, palette: bool) -> None:
+    target = target_of(voc.ENTRY, voc_set(tmp_path, palette=palette))
+    masks = layers_of(target)
+    assert np.array_equal(masks[0] == 1, square(10, 10))
+    assert np.array_equal(masks[0] == 2, square(20, 12))  # the third of the annotation
+    assert np.array_equal(boxes_of(masks, 2), target.boxes)
+
+
+def test_voc_masks_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    for name, numbers, words in (
+        ("empty", np.zeros(SHAPE), "has no pixel of object 1"),
+        ("small", np.ones((20, 30)), "has 20 x 30 pixels, its image"),
+        ("other", square(10, 10) * 1, "has no pixel of object 3"),
+    ):
+        with pytest.raises(UserError, match=words):
+            layers_of(target_of(voc.ENTRY, voc_set(tmp_path / name, palette=True, numbers=numbers)))
