@@ -267,11 +267,12 @@ def _object_numbers(path: Path, image: Image) -> Array:
     """The values (H, W) of a label map: of one with a palette, as VOC's are, its indices and not its colours."""
     try:
         with Pillow.open(path, formats=("PNG",)) as opened:
-            indices = np.array(opened) if opened.mode == "P" else None
+            indices: Array | None = np.array(opened) if opened.mode == "P" else None
     except (OSError, SyntaxError, Pillow.DecompressionBombError):
         indices = None  # the reader below says what is wrong
     if indices is None:
-        return read_labels(path, like=image).array[0]
+        numbers: Array = read_labels(path, like=image).array[0]
+        return numbers
     if indices.shape != image.shape:
         have, need = (" x ".join(map(str, size)) for size in (indices.shape, image.shape))
         raise UserError(f"has {have} pixels, its image {image.source or ''} {need}", str(path))
