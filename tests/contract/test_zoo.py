@@ -19,7 +19,7 @@ MODELS = sorted(path.parent for path in ROOT.glob("zoo/*/manifest.json"))
 PROMISED = {
     "brain-tissue", "brain-tissue-unet", "breast-mass-svm", "breast-mass-svm-classic", "nodule-svm",
     "breast-ultrasound-cnn", "breast-ultrasound-alexnet", "breast-lesion-rcnn", "breast-lesion-rcnn-classic",
-    "blood-cell-rcnn", "ms-lesion-rcnn", "breast-cascade",
+    "blood-cell-rcnn", "ms-lesion-rcnn", "breast-cascade", "hippocampus-unet3d",
 }  # fmt: skip
 
 
