@@ -19,14 +19,14 @@ MODELS = sorted(path.parent for path in ROOT.glob("zoo/*/manifest.json"))
 PROMISED = {
     "brain-tissue", "brain-tissue-unet", "breast-mass-svm", "breast-mass-svm-classic", "nodule-svm",
     "breast-ultrasound-cnn", "breast-ultrasound-alexnet", "breast-lesion-rcnn", "breast-lesion-rcnn-classic",
-    "blood-cell-rcnn", "ms-lesion-rcnn", "breast-cascade", "hippocampus-unet3d",
+    "blood-cell-rcnn", "ms-lesion-rcnn", "breast-cascade", "hippocampus-unet3d", "heart-cine-unet",
 }  # fmt: skip
 
 
-def test_the_zoo_holds_what_was_promised_and_no_more_than_200_mib() -> None:
+def test_the_zoo_holds_what_was_promised_and_no_more_than_260_mb() -> None:
     assert {folder.name for folder in MODELS} >= PROMISED
     files = [path for folder in MODELS for path in folder.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) <= 200 << 20
+    assert sum(path.stat().st_size for path in files) <= 260_000_000
 
 
 @pytest.mark.parametrize("folder", MODELS, ids=lambda folder: folder.name)
