@@ -291,7 +291,7 @@ def test_a_gpu_is_named_before_its_first_prediction(
     answer = predictor.backend.run
     monkeypatch.setattr(predictor.backend, "device", "cuda:0")
     monkeypatch.setattr(predictor.backend, "run", lambda *a, **k: (order.append("answer"), answer(*a, **k))[1])
-    monkeypatch.setattr("medzoo.cli.prediction.say", order.append)
+    monkeypatch.setattr("medzoo.cli.prediction.print_message", order.append)
     monkeypatch.setattr(load, "load", lambda *_, **__: predictor)
     code, _, err = run("predict", tiny_model, small_scan, "-o", tmp_path, "--no-pictures")
     assert code == 0, err

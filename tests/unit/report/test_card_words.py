@@ -27,7 +27,7 @@ def test_a_speed_tells_of_other_work_on_the_machine() -> None:
     assert "on 2 cores of made." in speed_section({**speed, "environment": machine})
     assert "on 2 cores of made." in speed_section({**speed, "environment": {**machine, "load": 1.5}})
     busy = speed_section({**speed, "environment": {**machine, "load": 9.1}})
-    assert "made, which had other work beside it (load 9.1)." in busy
+    assert "made, which had other work to do (load 9.1)." in busy
     assert "| onnx | cpu | fp32 | - | 1.23 | 2 | 810 (batch 4) |" in busy
     timed = speed_section({**speed, "rows": [{**row, "batch": 4, "first_s": 0.115}], "environment": machine})
     assert "| onnx | cpu | fp32 | 0.12 | 1.23 | 2 | 810 (batch 4) |" in timed
