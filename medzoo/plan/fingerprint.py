@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from medzoo.data.dataset import Dataset, Item, Objects, Sample
+from medzoo.errors import UserError
 from medzoo.io import luma
 from medzoo.preprocess.host.orient import turning
 from medzoo.types import IGNORED, Array
@@ -109,8 +110,6 @@ class Fingerprint:
 
 def take_fingerprint(data: Dataset, items: Sequence[Item], labels: Sequence[str]) -> Fingerprint:
     """Read evenly spread items until the time is up. Faults of single items are kept, not raised."""
-    from medzoo.errors import UserError
-
     started = time.perf_counter()
     order = _spread(len(items))
     found: Fingerprint | None = None
@@ -183,13 +182,24 @@ def _labels(found: Fingerprint, sample: Sample, labels: Sequence[str]) -> None:
     if isinstance(target, Objects):
         found.boxes.append(target.boxes.astype(float))
         found.kinds.append(target.labels)
-        found.outlined &= target.masks is not None or not len(target.boxes)
+        found.outlined = found.outlined and (not len(target.boxes) or _has_outlines(target))
         found.present.update({label: int((target.labels == k).sum()) for k, label in enumerate(labels)})
     elif isinstance(target, np.ndarray):
         counts = np.bincount(target.ravel(), minlength=256)
         found.present.update({label: int(counts[k]) for k, label in enumerate(labels)})
     else:
         found.present[labels[int(target)]] += 1
+
+
+def _has_outlines(target: Objects) -> bool:
+    """True if outlines can be read: COCO's files of boxes alone have an empty segmentation."""
+    if target.masks is None:
+        return False
+    try:
+        target.masks()
+    except UserError:
+        return False
+    return True
 
 
 def _sides(
