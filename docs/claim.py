@@ -47,7 +47,7 @@ CLASSIFIERS = (
 )
 DETECTORS = (
     ("breast-lesion-rcnn-classic", "R-CNN of 2014: proposals, CNN features, SVM"),
-    ("breast-lesion-rcnn", "cascade R-CNN of two stages on EfficientNet-Lite0"),
+    ("breast-lesion-rcnn", "cascade Mask R-CNN of two stages on EfficientNet-Lite0, of BUSI and BUS-BRA"),
 )
 WHOLE = (
     ("breast-ultrasound-alexnet", "AlexNet"),
@@ -58,13 +58,30 @@ WHOLE = (
 BRAINS = (("brain-tissue", "patch CNN"), ("brain-tissue-unet", "U-Net"))
 RANKED = ("auc", "sensitivity-at-specificity-90")
 TWO = ("benign", "malignant")
+SOURCE = "busi/"
 LESION_OR_NONE = ("normal", "lesion")
 
 
 def stored(name: str) -> Scores | None:
-    """A zoo model's answers, None where it is not there yet."""
+    """A zoo model's answers, None where it is not there yet; of a model of several sources those on BUSI, by the names
+    that its pictures have there."""
     path = ZOO / name / "evaluation.json"
-    return read_scores(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    document = json.loads(path.read_text(encoding="utf-8"))
+    if not any(item.startswith(SOURCE) for item in document["facts"]):
+        return read_scores(path)
+    document["facts"] = {k.removeprefix(SOURCE): v for k, v in document["facts"].items() if k.startswith(SOURCE)}
+    for protocol in document["protocols"].values():
+        protocol["records"] = [
+            {**record, "item": record["item"].removeprefix(SOURCE)}
+            for record in protocol["records"]
+            if record["item"].startswith(SOURCE)
+        ]
+    with tempfile.TemporaryDirectory() as folder:
+        alone = Path(folder) / path.name
+        alone.write_text(json.dumps(document), encoding="utf-8")
+        return read_scores(alone)
 
 
 def two_classes(scores: Scores, protocol: str) -> ClassifyScores:
