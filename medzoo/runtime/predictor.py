@@ -234,7 +234,7 @@ class Predictor:
         By default a detector made for it does so with pictures much larger than its tiles; False: it never does.
         `anyway`: see `predict`.
         """
-        size = None if tile is None or tile is False else self._tile_size(tile)
+        size = self.tile_size(tile)
         image = self._in_range(self._read(source, bgr=bgr))
         if self.metadata.phases and image.affine is not None and len(image.array) > 1:
             one_each = [image.replace(array=image.array[[phase]]) for phase in range(len(image.array))]
@@ -247,7 +247,7 @@ class Predictor:
         if tile is None:
             size = self._own_tile(prepared.array)
         if size is None:  # tiles are turned into floats one by one
-            prepared = prepared.replace(array=np.asarray(prepared.array, np.float32))
+            prepared = self.to_input(prepared)
         if self.only_pictures and prepared.array.ndim > 3:
             raise UserError(
                 f"this is a volume; {self.metadata.name} takes 2D pictures", image.source, "pass one slice as a picture"
@@ -261,7 +261,14 @@ class Predictor:
             return None
         return side, side
 
-    def _tile_size(self, tile: Any) -> tuple[int, int]:
+    def to_input(self, prepared: Image) -> Image:
+        """Convert a prepared image to float32, as graphs take it."""
+        return prepared.replace(array=np.asarray(prepared.array, np.float32))
+
+    def tile_size(self, tile: Any) -> tuple[int, int] | None:
+        """Return the height and width of tiles asked for as in `prepare`; None for no tiles. Raises UserError."""
+        if tile is None or tile is False:
+            return None
         if not self.task.gives_boxes or not self.only_pictures or self.metadata.inputs != ("image",):
             way = "only detectors of unprocessed pictures do"
             raise UserError(f"{self.metadata.name} does not support tiles", "tile", way)

@@ -178,13 +178,18 @@ def unusual_range(low: float, high: float) -> tuple[float, float] | None:
     return (low, high) if low < -max(1.0, _RINGING * high) or (high < FAINT and (low, high) != (0, 0)) else None
 
 
-def check_tensors(metadata: Metadata, inputs: Mapping[str, Array]) -> None:
-    """Raise UserError for picture tensors whose values are outside the range of training."""
-    name = metadata.inputs[0]
-    if name == "features" or name not in inputs:
-        return
+def tensor_range(metadata: Metadata) -> ValueRange | None:
+    """Return the value range of the first tensor that a model takes; None if any is valid."""
+    if metadata.inputs[0] == "features":
+        return None
     values = trained_range(metadata, parse_steps(metadata.host))
-    if values is not None and (metadata.values is None or not task_of(metadata.task).gives_mask):
+    return None if metadata.values is not None and task_of(metadata.task).gives_mask else values
+
+
+def check_tensors(values: ValueRange | None, metadata: Metadata, inputs: Mapping[str, Array]) -> None:
+    """Raise UserError for picture tensors outside `values`, the model's `tensor_range`."""
+    name = metadata.inputs[0]
+    if values is not None and name in inputs:
         values.check_tensor(inputs[name], where=f"tensor {name!r}", resampled=name == "regions")
 
 

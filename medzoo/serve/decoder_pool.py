@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +79,15 @@ class DecoderPool:
                 self._keep(decoder)
 
     def prepare(
-        self, predictor: Predictor, path: Path, *, deadline: float, stopped: Callable[[], bool] = lambda: False
+        self,
+        predictor: Predictor,
+        path: Path,
+        *,
+        deadline: float,
+        stopped: Callable[[], bool] = lambda: False,
+        tile: Any = None,
     ) -> Prepared:
-        """Run `predictor.prepare(path)` in a decoder.
+        """Run `predictor.prepare(path, tile=tile)` in a decoder.
 
         Raises UserError as `prepare` does and for a file that its decoder could not bear, DeadlineError at `deadline`
         (time.monotonic), and ClosedError once `stopped` says so.
@@ -93,12 +99,13 @@ class DecoderPool:
             "path": str(path),
             "limits": asdict(self.limits),
             "only_pictures": predictor.only_pictures,
+            "tile": predictor.tile_size(tile),
         }
         stored = predictor.metadata.model_dump_json
         value = self._ask(request, where=str(path), deadline=deadline, stopped=stopped, model=name, metadata=stored)
         if not isinstance(value, Prepared):
             raise IpcError("unexpected reply of a decoder")
-        return value
+        return value if value.tile is not None else replace(value, image=predictor.to_input(value.image))
 
     def parse_request(self, body: Any, header: int | None, *, deadline: float) -> InferenceRequest:
         """Run `parse_request` in a decoder. Raises UserError and DeadlineError."""

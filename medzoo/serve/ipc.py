@@ -19,6 +19,7 @@ import struct
 import sys
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -30,6 +31,7 @@ _ROOMS = ("types", "io", "preprocess", "runtime")
 _HEAD = struct.Struct("<II?")  # bytes of JSON, bytes of arrays, whether those lie in a memory file
 _MAX_TREE = 64 << 20
 _MAX_INLINE = 64 << 10
+_PIECE = 128 << 10  # bytes that are received at once
 _ALIGN = 64
 _HAS_MEMORY_FILES = hasattr(os, "memfd_create") and hasattr(fcntl, "F_ADD_SEALS")
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL if _HAS_MEMORY_FILES else 0
@@ -45,13 +47,19 @@ def send(connection: socket.socket, value: Any) -> None:
     Raises IpcError for anything else, and OSError if the other side is gone.
     """
     arrays: list[Array] = []
+    places: dict[tuple[int, int], int] = {}
     size = 0
 
     def add(array: Array) -> int:
         nonlocal size
+        # The prepared image is often the source itself: its bytes travel once.
+        at = (array.ctypes.data, array.nbytes)
+        if (same := places.get(at)) is not None:
+            return same
         start = -(-size // _ALIGN) * _ALIGN
         size = start + array.nbytes
         arrays.append(array)
+        places[at] = start
         return start
 
     tree = json.dumps(_encode(value, add), separators=(",", ":")).encode()
@@ -65,30 +73,38 @@ def send(connection: socket.socket, value: Any) -> None:
         for part in _padded(arrays):
             _write(memory, part)
         fcntl.fcntl(memory, fcntl.F_ADD_SEALS, _SEALS)
-        socket.send_fds(connection, [head], [memory])
-        connection.sendall(tree)
+        whole = head + tree
+        sent = socket.send_fds(connection, [whole], [memory])
+        connection.sendall(memoryview(whole)[sent:])
     finally:
         os.close(memory)
 
 
 def receive(connection: socket.socket) -> Any:
     """Receive a value; None if the other side closed. Raises IpcError and OSError."""
-    raw, descriptors, _, _ = socket.recv_fds(connection, _HEAD.size, 1)
+    # A short message comes in one piece. More than a message cannot: each side waits for the other's.
+    raw, descriptors, _, _ = socket.recv_fds(connection, _PIECE, 1)
     try:
         if not raw:
             return None
-        raw += _exactly(connection, _HEAD.size - len(raw))
-        length, size, in_memory = _HEAD.unpack(raw)
+        if len(raw) < _HEAD.size:
+            raw += _exactly(connection, _HEAD.size - len(raw))
+        length, size, in_memory = _HEAD.unpack_from(raw)
         if length > _MAX_TREE or (not in_memory and _HAS_MEMORY_FILES and size > _MAX_INLINE):
             raise IpcError("a message is too long")
-        tree = _exactly(connection, length)
+        whole = _HEAD.size + length + (0 if in_memory else size)
+        if len(raw) > whole:
+            raise IpcError("a message is longer than its header says")
+        if len(raw) < whole:
+            raw += _exactly(connection, whole - len(raw))
+        tree = raw[_HEAD.size : _HEAD.size + length]
         if in_memory:
             if len(descriptors) != 1 or fcntl.fcntl(descriptors[0], fcntl.F_GET_SEALS) & _SEALS != _SEALS:
                 raise IpcError("a message's memory is not sealed")
             # Private: the receiver may write into its arrays, and sees its own copy of a page from then on.
             data: Any = mmap.mmap(descriptors[0], 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE)
         else:
-            data = bytearray(_exactly(connection, size))
+            data = bytearray(memoryview(raw)[_HEAD.size + length :])
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
@@ -179,6 +195,7 @@ def _decode(tree: Any, data: memoryview) -> Any:
     return kind(**{name: _decode(one, data) for name, one in tree["fields"].items()})
 
 
+@lru_cache(maxsize=256)
 def _class(module: str, name: str) -> type:
     """Return a dataclass by name. Raises IpcError unless it is of a module of medzoo that defines data objects."""
     if not _is_named_ours(module):

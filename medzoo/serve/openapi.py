@@ -63,6 +63,7 @@ def openapi(models: Sequence[str], *, version: str) -> dict[str, Any]:
         "series": flag,
         "overlay": flag,
         "anyway": flag,
+        "tile": {"type": "string", "pattern": "^(auto|[0-9]{2,6},[0-9]{2,6})$"},
     }
     query = [
         {"name": name, "in": "query", "schema": schema}

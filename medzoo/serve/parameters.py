@@ -6,9 +6,11 @@ Unknown ones are rejected: with a misspelt `threshold` ignored, the result would
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from medzoo.runtime.decode.tiles import SMALLEST
 from medzoo.serve.inference_error import ErrorCode, InferenceError
 
 INFERENCE = ("binary_data_output", "threshold", "timeout")
@@ -46,6 +48,21 @@ def read_threshold(parameters: Mapping[str, Any], *, text: bool = False) -> floa
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= 1:
         raise InferenceError(ErrorCode.INVALID, "'threshold' must be a number from 0 to 1")
     return float(value)
+
+
+def read_tile(parameters: Mapping[str, Any]) -> bool | tuple[int, int] | None:
+    """Return the tiles that an upload asks for: True for "auto", or height and width; None if it asks for none."""
+    if "tile" not in parameters:
+        return None
+    text = str(parameters["tile"])
+    if text == "auto":
+        return True
+    match = re.fullmatch(r"([0-9]{1,6}),([0-9]{1,6})", text, re.ASCII)
+    if match is None or min(int(side) for side in match.groups()) < SMALLEST:
+        raise InferenceError(
+            ErrorCode.INVALID, f"'tile' must be auto, or height,width of at least {SMALLEST} pixels, as in 512,640"
+        )
+    return int(match[1]), int(match[2])
 
 
 def read_flag(parameters: Mapping[str, Any], name: str) -> bool:

@@ -161,14 +161,20 @@ class ModelRepository:
             self.upload_pool.submit(self.decoders.start)
 
     def prepare(
-        self, predictor: Predictor, path: Path, *, deadline: float, stopped: Callable[[], bool] = lambda: False
+        self,
+        predictor: Predictor,
+        path: Path,
+        *,
+        deadline: float,
+        stopped: Callable[[], bool] = lambda: False,
+        tile: Any = None,
     ) -> Prepared:
         """Read and prepare an uploaded file within the settings' limits, in a decoder process where the system allows
         it. Raises what `DecoderPool.prepare` raises."""
         if self.decoders is not None:
-            return self.decoders.prepare(predictor, path, deadline=deadline, stopped=stopped)
+            return self.decoders.prepare(predictor, path, deadline=deadline, stopped=stopped, tile=tile)
         with limited(self.settings.limits):
-            return predictor.prepare(path)
+            return predictor.prepare(path, tile=tile)
 
     async def parse_request(self, body: memoryview, header: int | None) -> InferenceRequest:
         """Parse a request of long JSON in a decoder process. Raises InferenceError and UserError."""

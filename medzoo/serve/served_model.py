@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from medzoo.runtime.backends.batching import Batcher
@@ -14,7 +15,7 @@ from medzoo.runtime.pipeline import KEY as PIPELINE_KEY
 from medzoo.runtime.pipeline import PLATFORM as PIPELINE
 from medzoo.runtime.pipeline import Pipeline
 from medzoo.runtime.protocol.tensors import InferenceRequest, TensorSpec, datatype, tensor_spec
-from medzoo.runtime.value_range import check_tensors
+from medzoo.runtime.value_range import ValueRange, check_tensors, tensor_range
 from medzoo.serve.inference_error import ErrorCode, InferenceError
 from medzoo.serve.settings import Settings
 from medzoo.types import Array
@@ -51,6 +52,10 @@ class ServedModel:
             tuple(tensor_spec(value) for value in session.get_inputs()),
             tuple(tensor_spec(value) for value in session.get_outputs()),
         )
+
+    @cached_property
+    def _range(self) -> ValueRange | None:
+        return tensor_range(self.metadata)
 
     def describe(self) -> dict[str, Any]:
         """Return the protocol's model metadata."""
@@ -91,7 +96,7 @@ class ServedModel:
                 raise InferenceError(ErrorCode.INVALID, f"the input {name!r} of {self.name} is missing")
             _check_array(spec, inference.inputs[name])
             rows.add(len(inference.inputs[name]))
-        check_tensors(self.metadata, inference.inputs)
+        check_tensors(self._range, self.metadata, inference.inputs)
         if len(rows) > 1:
             raise InferenceError(ErrorCode.INVALID, f"the inputs have different batch sizes: {sorted(rows)}")
         outputs = [spec.name for spec in self.outputs]

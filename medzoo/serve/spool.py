@@ -7,15 +7,17 @@ killed left is cleared by the next server of this user, which tells by a lock th
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 FOLDER = "MEDZOO_SERVE_SPOOL"
 """Environment variable by which a supervisor names its spool to a worker."""
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _PREFIX, _LOCK = "medzoo-serve-", "lock"
 
 
@@ -51,6 +53,44 @@ class Spool:
         if self._lock is not None:
             _remove(self.path)
             self._lock.close()
+
+
+class ScratchFiles:
+    """Files of one request in the folder `parent`, removed with the block.
+
+    They lie in `parent` itself: making a folder takes most file systems far longer than making a file.
+    """
+
+    def __init__(self, parent: Path) -> None:
+        self.parent = parent
+        self._start = f"upload-{secrets.token_hex(8)}-"
+        self._made: list[Path] = []
+
+    def path(self, ending: str) -> Path:
+        """Return the path of a new file, which is not made yet; its name ends with `ending`."""
+        made = self.parent / f"{self._start}{len(self._made):04}{ending}"
+        self._made.append(made)
+        return made
+
+    def write(self, raw: bytes | memoryview, ending: str) -> Path:
+        """Write a new file that only this user can read; return its path."""
+        made = self.path(ending)
+        with os.fdopen(os.open(made, _NEW, 0o600), "wb") as file:
+            file.write(raw)
+        return made
+
+    def folder(self) -> Path:
+        """Make a folder; return its path."""
+        made = self.path("")
+        made.mkdir(mode=0o700)
+        return made
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for made in self._made:
+            _remove(made)
 
 
 def clear_abandoned(parent: Path) -> None:

@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -21,8 +22,9 @@ from medzoo.runtime.backends.batching import ClosedError, DeadlineError
 from medzoo.runtime.predictor import Predictor, Prepared
 from medzoo.serve.inference_error import ErrorCode, InferenceError
 from medzoo.serve.logs import log
-from medzoo.serve.parameters import read_flag, read_threshold
+from medzoo.serve.parameters import read_flag, read_threshold, read_tile
 from medzoo.serve.repository import ModelRepository
+from medzoo.serve.spool import ScratchFiles
 
 _MOST_FILES = 4096
 
@@ -40,13 +42,15 @@ class Options:
     """Options of an upload.
 
     `series`: the files are one DICOM series. `overlay`: also return a picture of each result. `anyway`: answer images
-    that are not what the model was trained on.
+    that are not what the model was trained on. `threshold`, `tile`: see Predictor; a tile is "auto", or its height and
+    width as "512,640".
     """
 
     series: bool = False
     overlay: bool = False
     anyway: bool = False
     threshold: float | None = None
+    tile: bool | tuple[int, int] | None = None
 
     @classmethod
     def read(cls, given: Mapping[str, str]) -> Options:
@@ -56,6 +60,7 @@ class Options:
             overlay=read_flag(given, "overlay"),
             anyway=read_flag(given, "anyway"),
             threshold=read_threshold(given, text=True),
+            tile=read_tile(given),
         )
 
 
@@ -73,10 +78,12 @@ async def predict_uploads(
     gone = threading.Event()
     deadline = time.monotonic() + repository.settings.timeout
     predictor = repository.predictor(model, deadline=deadline, stopped=gone.is_set, threshold=options.threshold)
+    if options.tile is not None:
+        predictor.tile_size(options.tile)  # a model without tiles refuses them once, not in the place of each file
     repository.active_uploads += 1
 
     def prepare(path: Path) -> Prepared:
-        return repository.prepare(predictor, path, deadline=deadline, stopped=gone.is_set)
+        return repository.prepare(predictor, path, deadline=deadline, stopped=gone.is_set, tile=options.tile)
 
     work = partial(predict_files, spool=repository.spool.path, observe=repository.drift[model].observe)
     task = asyncio.get_running_loop().run_in_executor(repository.upload_pool, work, predictor, files, options, prepare)
@@ -113,24 +120,21 @@ def predict_files(
     The files are written to `spool`, or the system's temporary folder; `prepare` reads them. `observe` is told each
     result and the guard's verdict, or the verdict alone where that refused the file.
     """
-    with tempfile.TemporaryDirectory(prefix="upload-", dir=spool) as name:
-        folder = Path(name)
+    with ExitStack() as stack:
+        if spool is None:
+            spool = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="medzoo-upload-")))
+        scratch = stack.enter_context(ScratchFiles(spool))
         if options.series:
-            series = folder / "series"
-            series.mkdir()
+            series = scratch.folder()
             for number, file in enumerate(files):
                 (series / f"{number:04}.dcm").write_bytes(file.raw)
             inputs = [(series, _shown(files[0].name))]
         else:
-            inputs = []
-            for number, file in enumerate(files):
-                path = folder / f"{number:04}{_suffix(file.name)}"
-                path.write_bytes(file.raw)
-                inputs.append((path, _shown(file.name)))
+            inputs = [(scratch.write(file.raw, _suffix(file.name)), _shown(file.name)) for file in files]
         results = []
         for path, shown in inputs:
             try:
-                results.append(_one(predictor, prepare, path, shown, folder, options, observe))
+                results.append(_one(predictor, prepare, path, shown, scratch, options, observe))
             except (ClosedError, DeadlineError, InferenceError):
                 raise
             except Exception as error:
@@ -147,7 +151,7 @@ def _one(
     prepare: Callable[[Path], Prepared],
     path: Path,
     shown: str,
-    folder: Path,
+    scratch: ScratchFiles,
     options: Options,
     observe: Callable[[Result | None, Any], None],
 ) -> dict[str, Any]:
@@ -157,22 +161,23 @@ def _one(
         prepared = replace(prepared, name=shown, source=source, anyway=options.anyway)
         result: Result = predictor.predict_prepared(prepared)
         observe(result, result.familiar)
-        return _with_files(result, folder, options)
+        return _with_files(result, scratch, options)
     except UserError as error:
         if isinstance(error, UnfamiliarError):
             observe(None, error.familiar)
         words = str(error).replace("\n", "; ").replace(str(path), shown)
-        return Failure(shown, error).to_dict() | {"error": words.replace(str(folder), "")}
+        return Failure(shown, error).to_dict() | {"error": words.replace(str(scratch.parent), "")}
 
 
-def _with_files(result: Result, folder: Path, options: Options) -> dict[str, Any]:
+def _with_files(result: Result, scratch: ScratchFiles, options: Options) -> dict[str, Any]:
     answer = result.to_dict()
     if isinstance(result, Segmentation):
-        kind, name = ("image/png", "mask.png") if result.image.affine is None else ("application/gzip", "mask.nii.gz")
-        result.save(folder / name)
-        answer["mask"] = _data_url(kind, (folder / name).read_bytes())
+        kind, ending = ("image/png", ".png") if result.image.affine is None else ("application/gzip", ".nii.gz")
+        mask = scratch.path(ending)
+        result.save(mask)
+        answer["mask"] = _data_url(kind, mask.read_bytes())
     if options.overlay:
-        answer["overlay"] = _data_url("image/png", Path(result.plot(folder / "overlay.png")).read_bytes())
+        answer["overlay"] = _data_url("image/png", Path(result.plot(scratch.path(".png"))).read_bytes())
     return answer
 
 

@@ -17,6 +17,8 @@ from medzoo.types import Array, GridTransform
 Size = tuple[int, int]
 OVERLAP = 0.5
 """IoU from which boxes of one class in two tiles are one object."""
+SMALLEST = 32
+"""Height and width, in pixels, of the smallest tile."""
 SLACK = 1 / 16
 """Of a tile: how far beyond its own part of the picture a tile still answers, so that no object falls between two."""
 BEYOND = 1.5
@@ -50,8 +52,10 @@ def check_tile(tile: Any, canvas: Size | None) -> Size:
         height, width = (int(n) for n in tile if int(n) == n and not isinstance(n, bool))
     except (TypeError, ValueError, OverflowError):
         height = width = 0
-    if min(height, width) < 32:
-        raise UserError(f"{tile!r} is not a height and width of at least 32 pixels", "tile", "as in tile=(512, 640)")
+    if min(height, width) < SMALLEST:
+        raise UserError(
+            f"{tile!r} is not a height and width of at least {SMALLEST} pixels", "tile", "as in tile=(512, 640)"
+        )
     return height, width
 
 

@@ -33,6 +33,7 @@ DTYPES: Mapping[str, str] = {
     "FP32": "<f4",
     "FP64": "<f8",
 }
+_NAMES = {np.dtype(code): name for name, code in DTYPES.items()}
 _ONNX_TYPES = {
     "float": "FP32",
     "float16": "FP16",
@@ -89,10 +90,10 @@ def tensor_spec(value: Any) -> TensorSpec:
 
 def datatype(dtype: np.dtype[Any]) -> str:
     """Return the protocol's name of a NumPy dtype. Raises UserError if it has none."""
-    for name, code in DTYPES.items():
-        if np.dtype(code) == dtype:
-            return name
-    raise UserError(f"tensors of dtype {dtype} are not supported by the protocol")
+    name = _NAMES.get(dtype)
+    if name is None:
+        raise UserError(f"tensors of dtype {dtype} are not supported by the protocol")
+    return name
 
 
 def check_tensor(name: str, kind: Any, shape: Any) -> tuple[np.dtype[Any], tuple[int, ...]]:

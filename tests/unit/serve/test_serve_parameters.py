@@ -13,9 +13,11 @@ import pytest
 from PIL import Image as Pillow
 
 from medzoo.errors import UserError
+from medzoo.runtime.predictor import Prepared
 from medzoo.runtime.protocol import open_inference_pb2 as pb
 from medzoo.runtime.protocol.messages import SERVICE
 from medzoo.runtime.protocol.tensors import parse_request
+from medzoo.serve.repository import ModelRepository
 from medzoo.serve.server import Server
 from medzoo.serve.threshold import above_threshold
 
@@ -242,3 +244,49 @@ def test_whole_numbers_at_the_ends_of_their_range_are_read(kind: str, data: list
     document = {"inputs": [{"name": "x", "datatype": kind, "shape": [1], "data": data}]}
     array = parse_request(memoryview(json.dumps(document).encode()), None).inputs["x"]
     assert array.tolist() == data
+
+
+def test_tiles_reach_the_reader(
+    web: httpx.Client, toy_server: Server, body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, original = [], ModelRepository.prepare
+
+    def prepare(self: ModelRepository, *given: Any, **options: Any) -> Prepared:
+        prepared = original(self, *given, **options)
+        asked.append((options["tile"], prepared.tile, prepared.image.array.dtype.kind))
+        return prepared
+
+    monkeypatch.setattr(ModelRepository, "prepare", prepare)
+    answers = [
+        web.post("/predict/toy-detect?tile=64,32", content=body),
+        web.post("/predict/toy-detect", files={"file": ("a.png", body)}, data={"tile": "64,32"}),
+        web.post("/predict/toy-detect", content=body),
+    ]
+    assert [answer.status_code for answer in answers] == [200] * 3
+    assert asked == [((64, 32), (64, 32), "u")] * 2 + [(None, None, "f")]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "64", "64,", "31,64", "64,64,64", "64.0,64", "-64,64", "\u0666\u0664,64", "true", "Auto"]
+)
+def test_tiles_that_are_none_are_refused(web: httpx.Client, body: bytes, text: str) -> None:
+    response = web.post("/predict/toy-detect", params={"tile": text}, content=body)
+    assert response.status_code == 400
+    assert "'tile' must be auto, or height,width of at least 32 pixels" in response.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("model", "tile", "words"),
+    [
+        ("segment", "64,64", "toy-segment does not support tiles"),
+        ("classify", "auto", "toy-classify does not support tiles"),
+        ("detect", "auto", "the graph's input size is unknown"),
+    ],
+)
+def test_tiles_that_a_model_cannot_have_are_refused_once(
+    web: httpx.Client, body: bytes, model: str, tile: str, words: str
+) -> None:
+    files = [("file", ("a.png", body)), ("file", ("b.png", body))]
+    response = web.post(f"/predict/toy-{model}", params={"tile": tile}, files=files)
+    assert response.status_code == 400
+    assert words in response.json()["error"]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as by_grpc
 import tritonclient.http as by_http
+from PIL import Image as Pillow
 from tritonclient.utils import InferenceServerException
 
 import medzoo
@@ -164,3 +165,16 @@ def test_a_pipeline_predicts_images_and_names_its_members(server: Server, shared
     with by_grpc.InferenceServerClient(f"127.0.0.1:{server.grpc_port}") as client:
         assert client.get_model_metadata("breast-cascade").name == "breast-cascade"
         assert "breast-cascade" in {one.name for one in client.get_model_repository_index().models}
+
+
+def test_an_answer_says_by_how_much_a_picture_was_reduced(server: Server, tmp_path: Path) -> None:
+    large = tmp_path / "large.png"
+    Pillow.fromarray(np.uint8(np.add.outer(np.arange(2400), np.arange(3250)) // 24 % 251)).save(large)
+    predictor = medzoo.load("breast-lesion-rcnn", device="cpu")
+    address = f"http://127.0.0.1:{server.http_port}/predict/breast-lesion-rcnn"
+    for tile, query in ((None, {}), ((2000, 2400), {"tile": "2000,2400"})):
+        here = predictor.predict(large, tile=tile).to_dict()
+        (sent,) = httpx.post(address, params=query, content=large.read_bytes(), timeout=120).json()
+        assert {**sent, "seconds": 0, "input": ""} == {**here, "seconds": 0, "input": ""}
+        assert ["its 3250 x 2400 pixels" in note for note in sent["notes"]] == [tile is None]
+        assert "pixels were reduced " in sent["notes"][0]
