@@ -7,6 +7,7 @@ units of their own (CT, MR, PET) and are left alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -80,7 +81,7 @@ class ValueRange:
         for number, row in enumerate(array):
             low, high = float(row.min()), float(row.max())
             place = where if len(array) == 1 else f"{where}, row {number}"
-            if not np.isfinite([low, high]).all():
+            if not (math.isfinite(low) and math.isfinite(high)):
                 raise UserError("contains NaN or infinite values", place, "replace them")
             if self.stored and self.high > 255 and 1 < high <= 255:
                 raise self._too_flat(f"values range from {low:g} to {high:g}, those of 8 bits", place)

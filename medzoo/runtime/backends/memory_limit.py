@@ -40,6 +40,16 @@ def memory_fault(error: BaseException, *, where: str) -> UserError | None:
     )
 
 
+def require_room(size: int, what: str, *, where: str) -> None:
+    """Raise UserError if `what`, of `size` bytes, is larger than the memory limit of graphs."""
+    if size > graph_memory():
+        raise UserError(
+            f"{what} takes {size / 2**30:.3g} GB; the limit is {graph_memory() / 2**30:.3g} GB on the CPU",
+            where=where,
+            hint=f"raise {VARIABLE} if you trust the model",
+        )
+
+
 @cache
 def graph_memory() -> int:
     """Return the memory limit of all graphs of this process, in bytes.

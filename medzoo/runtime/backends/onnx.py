@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -25,7 +26,7 @@ from medzoo.runtime.backends.devices import (
     providers,
 )
 from medzoo.runtime.backends.io_binding import BoundSession
-from medzoo.runtime.backends.memory_limit import limit_graph_memory, memory_fault
+from medzoo.runtime.backends.memory_limit import limit_graph_memory, memory_fault, require_room
 from medzoo.runtime.backends.onnx_check import NotOnnxError, check_onnx
 from medzoo.runtime.metadata import Metadata
 from medzoo.runtime.protocol.tensors import DTYPES, WARM_UP_SIZE, tensor_spec
@@ -92,6 +93,10 @@ class OnnxBackend:
             ("output", self.metadata.outputs, self.session.get_outputs()),
         ):
             specs = {value.name: tensor_spec(value) for value in values}
+            for spec in specs.values():
+                # A fixed axis is known before anything is allocated, on any device; -1 counts as one.
+                size = np.dtype(DTYPES[spec.datatype]).itemsize * math.prod(max(1, n) for n in spec.shape)
+                require_room(size, f"the {kind} {spec.name!r} of shape {list(spec.shape)}", where=self.where)
             missing = [name for name in declared if name not in specs]
             if missing or (kind == "input" and len(specs) > len(declared)):
                 raise UserError(

@@ -14,6 +14,7 @@ from PIL import Image
 
 from medzoo.errors import UserError
 from medzoo.runtime.backends.memory_limit import VARIABLE, free_memory, graph_memory, memory_fault
+from medzoo.runtime.backends.onnx import OnnxBackend
 from tests.unit.runtime.bombs import KINDS, write_bomb
 from tests.unit.serve.graphs import write_graph
 
@@ -130,3 +131,21 @@ def test_free_memory_is_the_systems_or_the_control_groups(files: dict[str, str],
 def test_every_lack_of_memory_is_reported(error: Exception) -> None:
     assert "needs more memory" in str(memory_fault(error, where="model.onnx"))
     assert memory_fault(ValueError("another"), where="model.onnx") is None
+
+
+# Elements of a fixed shape, of float32 or uint8: 64 GB, 1 TB and 16 EB.
+@pytest.mark.parametrize("side", ["image", "probabilities", "labels"])
+@pytest.mark.parametrize("size", [1 << 15, 1 << 18, 1 << 31])
+def test_a_fixed_shape_that_cannot_fit_is_refused_before_it_is_made(
+    side: str, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnx
+
+    path = write_graph(tmp_path / "wide.onnx", "segment")
+    model = onnx.load(path)
+    (value,) = [one for one in (*model.graph.input, *model.graph.output) if one.name == side]
+    axes = value.type.tensor_type.shape.dim
+    axes[-1].dim_value, axes[-2].dim_value, axes[0].dim_value = size, size, 64
+    onnx.save(model, path)
+    with pytest.raises(UserError, match=rf"the (in|out)put '{side}' of shape \[64, .* GB; the limit is"):
+        OnnxBackend(path, device="cpu")
