@@ -136,9 +136,11 @@ def serve(
     max_json_mb: Annotated[
         int, typer.Option(min=1, help="Maximum JSON of a request; send large tensors as binary data.")
     ] = 32,
-    max_connections: Annotated[int, typer.Option(min=1, help="Maximum number of HTTP connections.")] = 512,
+    max_connections: Annotated[
+        int, typer.Option(min=1, help="Maximum number of HTTP connections, and of gRPC connections.")
+    ] = 512,
     max_client_connections: Annotated[
-        int, typer.Option(min=1, help="Maximum number of HTTP connections per client address.")
+        int, typer.Option(min=1, help="Maximum number of either per client address.")
     ] = 128,
     timeout: Annotated[float, typer.Option(min=0.001, help="Seconds within which a request must be processed.")] = 60,
     drain: Annotated[float, typer.Option(min=0, help="Seconds to finish active requests on SIGTERM.")] = 30,

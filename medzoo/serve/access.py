@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import ssl
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from starlette.responses import JSONResponse
@@ -35,6 +37,7 @@ class AccessControl:
         self.repository = repository
         self.origins = OriginCheck(settings)
         self.tokens = Tokens(settings.tokens, single=settings.token) if settings.has_tokens else None
+        self._writing: set[asyncio.Task[None]] = set()
         self.audit = (
             AuditLog(settings.audit_log, fsync=settings.audit_fsync, digests=repository.digests().get)
             if settings.audit_log is not None
@@ -55,6 +58,33 @@ class AccessControl:
         if name is None:
             raise InferenceError(ErrorCode.UNAUTHENTICATED, "missing or invalid bearer token")
         record.client = name
+
+    def report_refused(self, address: str, status: int) -> None:
+        """Log what a client sent that never became a request; `status`: the HTTP status of the answer."""
+        code = ErrorCode.TOO_LARGE if status == 431 else ErrorCode.LATE if status == 408 else ErrorCode.INVALID
+        record = RequestRecord("http", address=address)
+        record.status, record.outcome = status, ErrorCode.FULL.label if status == 503 else code.label
+        self._write_later(record)
+
+    def report_handshake(self, error: ssl.SSLError) -> None:
+        """Log a TLS handshake that failed; the client's address is not known yet."""
+        record = RequestRecord("tls")
+        record.outcome = ErrorCode.UNAUTHENTICATED.label
+        record.error = str(error.reason or type(error).__name__)  # of OpenSSL's own list
+        self._write_later(record)
+
+    def _write_later(self, record: RequestRecord) -> None:
+        self.repository.metrics.observe_request("", record.protocol, record.outcome, 0.0)
+        if self.audit is None:
+            return
+        task = asyncio.get_running_loop().create_task(self._write_if_possible(record))
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+
+    async def _write_if_possible(self, record: RequestRecord) -> None:
+        assert self.audit is not None
+        with suppress(InferenceError):  # there is no response to hold back
+            await self.audit.write(record)
 
     def deny(self, record: RequestRecord, error: InferenceError) -> None:
         """Count and log a request that was denied access."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from starlette.responses import JSONResponse
@@ -22,13 +23,14 @@ from medzoo.serve.settings import Settings
 _RESERVE = 64  # connections beyond the limit, for health probes only
 _PER_BODY_BYTE = 8  # bytes of chunk headers that a byte of a body may bring along
 HEALTH = "/v2/health/"
+Refused = Callable[[str, int], None]
 
 
 class Connections:
     """All HTTP connections of a server, and the idle ones among them, longest idle first."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, refused: Refused) -> None:
+        self.settings, self.refused = settings, refused
         self._of: Counter[str] = Counter()
         self._total = 0
         self._waiting: dict[LimitedProtocol, None] = {}
@@ -112,11 +114,11 @@ class LimitedProtocol(_StreamingProtocol):
         self.address = self.client[0] if self.client else ""
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
-        self._in_head, self._begun = True, False
+        self._in_head, self._begun, self._received = True, False, False
         self._head = self._spare = self._body = 0
         self._surplus = self.registry.enter(self)
         if self._surplus:
-            self.app = _HealthOnly(self.app)
+            self.app = _HealthOnly(self.app, self._report)
         self._watch_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -128,7 +130,7 @@ class LimitedProtocol(_StreamingProtocol):
 
     def data_received(self, data: bytes) -> None:
         """See HttpToolsProtocol; closes a connection that sends too many bytes outside of bodies."""
-        self._begun, before = False, self._body
+        self._begun, self._received, before = False, True, self._body
         super().data_received(data)
         if self.transport.is_closing():
             return
@@ -169,7 +171,8 @@ class LimitedProtocol(_StreamingProtocol):
         if self._head <= most:
             super().on_headers_complete()
             return
-        app, self.app = self.app, _RefusingApp(431, f"the request header is larger than {most} bytes")
+        refusing = _RefusingApp(431, f"the request header is larger than {most} bytes", self._report)
+        app, self.app = self.app, refusing
         super().on_headers_complete()
         self.app = app
 
@@ -220,7 +223,18 @@ class LimitedProtocol(_StreamingProtocol):
             body = json.dumps({"error": message}).encode()
             head = f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
             self.transport.write(STATUS_LINE[status] + head.encode() + body)
+            if self._received:  # a connection on which nothing came asked for nothing
+                self._report(status)
         self.transport.close()
+
+    def send_400_response(self, msg: str) -> None:
+        """See HttpToolsProtocol."""
+        self._report(400)
+        super().send_400_response(msg)
+
+    def _report(self, status: int) -> None:
+        """Report what was refused before it became a request of the application."""
+        self.registry.refused(self.address, status)
 
     def _unset(self, timer: str) -> None:
         handle = getattr(self, timer)
@@ -229,11 +243,15 @@ class LimitedProtocol(_StreamingProtocol):
             setattr(self, timer, None)
 
 
-def limited_protocol(settings: Settings) -> type[LimitedProtocol]:
-    """Make the protocol class of one server."""
+def limited_protocol(settings: Settings, refused: Refused = lambda address, status: None) -> type[LimitedProtocol]:
+    """Make the protocol class of one server.
+
+    `refused`: called with a client's address and the HTTP status of what never became a request: no HTTP, a header that
+    is too large or too slow, a connection beyond the limits.
+    """
 
     class Protocol(LimitedProtocol):
-        registry = Connections(settings)
+        registry = Connections(settings, refused)
 
     return Protocol
 
@@ -241,23 +259,27 @@ def limited_protocol(settings: Settings) -> type[LimitedProtocol]:
 class _HealthOnly:
     """ASGI app that serves health probes and rejects everything else."""
 
-    def __init__(self, app: Any) -> None:
-        self._app = app
+    def __init__(self, app: Any, report: Callable[[int], None]) -> None:
+        self._app, self._report = app, report
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app: ASGIApp = self._app
         if not scope["path"].startswith(HEALTH):
-            app = _RefusingApp(503, "too many connections; try again later", headers={"Retry-After": "1"})
+            words = "too many connections; try again later"
+            app = _RefusingApp(503, words, self._report, headers={"Retry-After": "1"})
         await app(scope, receive, send)
 
 
 class _RefusingApp:
     """ASGI app that responds with one error and closes the connection."""
 
-    def __init__(self, status: int, message: str, *, headers: dict[str, str] | None = None) -> None:
-        self._status, self._message, self._headers = status, message, headers or {}
+    def __init__(
+        self, status: int, message: str, report: Callable[[int], None], *, headers: dict[str, str] | None = None
+    ) -> None:
+        self._status, self._message, self._report, self._headers = status, message, report, headers or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._report(self._status)
         headers = {"Connection": "close", **self._headers}
         response = JSONResponse({"error": self._message}, self._status, headers=headers)
         await response(scope, receive, send)

@@ -16,11 +16,12 @@ from medzoo.runtime.protocol import open_inference_pb2 as pb
 from medzoo.runtime.protocol.messages import REQUEST, RESPONSE, SERVICE, join, parameter, split
 from medzoo.runtime.protocol.tensors import DTYPES, InferenceRequest, datatype, from_bytes, from_json, to_bytes
 from medzoo.serve.access import AccessControl, GrpcAccess, digest
+from medzoo.serve.grpc_connections import GrpcConnections
 from medzoo.serve.grpc_receive import MessageReceiver
 from medzoo.serve.inference_error import ErrorCode, InferenceError
 from medzoo.serve.parameters import read_threshold, read_timeout, require_known
 from medzoo.serve.repository import EXTENSIONS, ModelRepository
-from medzoo.serve.request_record import current_record
+from medzoo.serve.request_record import current_record, grpc_peer
 from medzoo.serve.served_model import ServedModel
 from medzoo.types import Array
 
@@ -43,7 +44,7 @@ _HEALTH = ("ServerLive", "ServerReady")
 Handler = Callable[[Any, Any], Awaitable[Any]]
 
 
-def grpc_server(repository: ModelRepository, access: AccessControl) -> Any:
+def grpc_server(repository: ModelRepository, access: AccessControl, connections: GrpcConnections) -> Any:
     """Make a grpc.aio server without a port; the settings limit its messages and its load."""
     settings = repository.settings
     server = grpc.aio.server(
@@ -62,15 +63,34 @@ def grpc_server(repository: ModelRepository, access: AccessControl) -> Any:
     handlers = {
         name: grpc.stream_unary_rpc_method_handler(
             _guarded(
-                _received(handler, getattr(pb, f"{name}Request"), reads, name=name), admission, health=name in _HEALTH
+                _received(handler, getattr(pb, f"{name}Request"), reads, name=name),
+                admission,
+                connections,
+                health=name in _HEALTH,
             ),
             # ModelInfer gives bytes: its tensors go beside the message (medzoo.runtime.protocol.messages).
             response_serializer=None if name == "ModelInfer" else getattr(pb, f"{name}Response").SerializeToString,
         )
         for name, handler in _handlers(repository).items()
     }
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    unknown = grpc.stream_unary_rpc_method_handler(_guarded(_unimplemented, admission, connections, health=False))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers), _Unknown(unknown)))
     return server
+
+
+class _Unknown(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """Handles methods that the protocol does not have, so that they are counted and logged as all calls are."""
+
+    def __init__(self, handler: Any) -> None:
+        self._handler = handler
+
+    def service(self, handler_call_details: Any) -> Any:
+        """See grpc.GenericRpcHandler."""
+        return self._handler
+
+
+async def _unimplemented(_: Any, __: Any) -> Any:
+    raise InferenceError(ErrorCode.UNIMPLEMENTED, "the server has no such method")
 
 
 def _handlers(repository: ModelRepository) -> dict[str, Handler]:
@@ -158,10 +178,14 @@ def _parsed(kind: Any, message: bytes) -> Any:
         raise InferenceError(ErrorCode.INVALID, f"the message is not a valid {kind.DESCRIPTOR.name}") from error
 
 
-def _guarded(handler: Handler, access: GrpcAccess, *, health: bool) -> Handler:
+def _guarded(handler: Handler, access: GrpcAccess, connections: GrpcConnections, *, health: bool) -> Handler:
     """Wrap `handler` with access control, the audit log, and the conversion of InferenceError to a gRPC status."""
 
     async def guarded(request: Any, context: Any) -> Any:
+        with connections.call(grpc_peer(context.peer() or "")):
+            return await answered(request, context)
+
+    async def answered(request: Any, context: Any) -> Any:
         record, metadata = access.start_record(context)
         try:
             access.check(record, metadata, health=health)

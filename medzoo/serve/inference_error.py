@@ -10,6 +10,7 @@ class ErrorCode(Enum):
 
     INVALID = ("invalid", 400, "INVALID_ARGUMENT")
     UNFAMILIAR = ("unfamiliar", 422, "FAILED_PRECONDITION")
+    UNIMPLEMENTED = ("unimplemented", 404, "UNIMPLEMENTED")
     UNKNOWN = ("unknown", 404, "NOT_FOUND")
     TOO_LARGE = ("too-large", 413, "RESOURCE_EXHAUSTED")
     UNAUTHENTICATED = ("unauthenticated", 401, "UNAUTHENTICATED")

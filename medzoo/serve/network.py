@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import ssl
+from collections.abc import Callable
 
 from medzoo.errors import UserError
 from medzoo.serve.settings import Settings
@@ -63,6 +64,22 @@ def check_tls(settings: Settings) -> None:
             context.load_verify_locations(settings.client_ca)
         except (OSError, ssl.SSLError) as error:
             raise UserError(f"cannot load CA certificates: {_words(error)}", where=str(settings.client_ca)) from error
+
+
+def report_handshakes(context: ssl.SSLContext, report: Callable[[ssl.SSLError], None]) -> None:
+    """Call `report` with the cause of every TLS handshake under `context` that fails."""
+
+    class Reported(ssl.SSLObject):
+        def do_handshake(self) -> None:
+            try:
+                super().do_handshake()
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                raise
+            except ssl.SSLError as error:
+                report(error)
+                raise
+
+    context.sslobject_class = Reported
 
 
 def _words(error: OSError) -> str:

@@ -71,6 +71,12 @@ def current_record() -> RequestRecord:
     return CURRENT_RECORD.get() or RequestRecord("")
 
 
+def grpc_peer(peer: str) -> tuple[str, int] | None:
+    """Return address and port of a gRPC peer; None for one that is not on a network."""
+    port = unquote(peer).rpartition(":")[2]
+    return (grpc_address(peer), int(port)) if peer.startswith("ip") and port.isdecimal() else None
+
+
 def grpc_address(peer: str) -> str:
     """Return the address of a gRPC peer such as "ipv4:127.0.0.1:5000" or "ipv6:%5B::1%5D:5000"."""
     kind, _, rest = unquote(peer).partition(":")

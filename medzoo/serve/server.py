@@ -22,7 +22,7 @@ from medzoo.serve.connections import limited_protocol
 from medzoo.serve.http_app import http_app
 from medzoo.serve.logs import log
 from medzoo.serve.memory import release_memory
-from medzoo.serve.network import check_tls, require_protection
+from medzoo.serve.network import check_tls, report_handshakes, require_protection
 from medzoo.serve.repository import ModelRepository
 from medzoo.serve.settings import Settings
 from medzoo.serve.sockets import listen
@@ -43,6 +43,7 @@ class Server:
             raise
         self.http_port = 0
         self.grpc_port: int | None = None
+        self._grpc_connections: Any = None
         self._stop: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -72,25 +73,27 @@ class Server:
         with given or listen(settings.host, settings.http_port) as listening:
             self.http_port = listening.getsockname()[1]
             check_tls(settings)
-            web = _Web(
-                uvicorn.Config(
-                    http_app(self.repository, self.access),
-                    http=limited_protocol(settings),
-                    log_config=None,
-                    access_log=False,
-                    server_header=False,
-                    # Whoever is on this machine could write another address into the audit log.
-                    proxy_headers=False,
-                    lifespan="off",
-                    ws="none",
-                    timeout_keep_alive=30,
-                    h11_max_incomplete_event_size=64 << 10,
-                    ssl_certfile=settings.certificate,
-                    ssl_keyfile=settings.key,
-                    ssl_ca_certs=settings.client_ca,
-                    ssl_cert_reqs=ssl.CERT_NONE if settings.client_ca is None else ssl.CERT_REQUIRED,
-                )
+            config = uvicorn.Config(
+                http_app(self.repository, self.access),
+                http=limited_protocol(settings, self.access.report_refused),
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                # Whoever is on this machine could write another address into the audit log.
+                proxy_headers=False,
+                lifespan="off",
+                ws="none",
+                timeout_keep_alive=30,
+                h11_max_incomplete_event_size=64 << 10,
+                ssl_certfile=settings.certificate,
+                ssl_keyfile=settings.key,
+                ssl_ca_certs=settings.client_ca,
+                ssl_cert_reqs=ssl.CERT_NONE if settings.client_ca is None else ssl.CERT_REQUIRED,
             )
+            config.load()
+            if config.ssl is not None:
+                report_handshakes(config.ssl, self.access.report_handshake)
+            web = _Web(config)
             rpc = await self._start_grpc()
             serving = asyncio.create_task(web.serve(sockets=[listening]))
             while not web.started and not serving.done():
@@ -101,6 +104,8 @@ class Server:
                 asyncio.create_task(send_heartbeats()),
                 asyncio.create_task(release_memory(lambda: not self.repository.active_requests)),
             ]
+            if self._grpc_connections is not None:
+                kept.append(asyncio.create_task(self._grpc_connections.watch()))
             stopping = asyncio.create_task(self._stop.wait())
             await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
             log("stopping", open=self.repository.active_requests)
@@ -122,9 +127,11 @@ class Server:
             import grpc
         except ImportError as error:
             raise missing_extra("grpcio", "serve") from error
+        from medzoo.serve.grpc_connections import GrpcConnections
         from medzoo.serve.grpc_server import grpc_server
 
-        server = grpc_server(self.repository, self.access)
+        self._grpc_connections = GrpcConnections(settings, lambda: self.grpc_port)
+        server = grpc_server(self.repository, self.access, self._grpc_connections)
         address = f"{_bracketed(settings.host)}:{settings.grpc_port}"
         try:
             if settings.certificate is not None and settings.key is not None:

@@ -26,7 +26,7 @@ class Settings:
     uploads: image files processed at the same time; as many again may wait.
     drain: seconds that active requests may take once the server is told to stop.
     limits, decoder_memory, decoder_seconds: size of an image file; bytes and CPU seconds for decoding and preparing it.
-    max_connections, max_client_connections: HTTP connections in total, and per client address.
+    max_connections, max_client_connections: HTTP connections in total, and per client address; as many of gRPC.
     max_header, header_timeout: bytes of a request's header, and seconds within which it must arrive.
     """
 

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import socket
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,6 +28,7 @@ from medzoo.serve.inference_error import InferenceError
 from medzoo.serve.request_record import RequestRecord, grpc_address
 from medzoo.serve.server import Server
 from tests.unit.serve.test_serve_http import png, question
+from tests.unit.serve.test_serve_process import wait_for
 
 FIELDS = [
     "time",
@@ -149,6 +151,60 @@ def test_refused_requests_have_a_line_too(server: Server, web: httpx.Client, log
         assert response is None or response.status_code == line["status"]
         assert line["model"] in ("", "toy-segment")
     assert found[5]["error"] == "UserError"
+    assert SMITH not in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "outcome"),
+    [
+        (f"{SMITH} \x00\x01\r\n\r\n", 400, "invalid"),
+        (f"GET /{SMITH} HTTP/9.9\r\n\r\n", 400, "invalid"),
+        (f"GET /v2 HTTP/1.1\r\nHost: localhost\r\nX: {SMITH}{'y' * 9000}\r\n\r\n", 431, "too-large"),
+        (f"GET /{SMITH} HT", 408, "late"),
+    ],
+)
+def test_what_never_became_a_request_has_a_line(
+    toy_graphs: dict[str, Path], start: Callable[..., Server], log: Path, sent: str, status: int, outcome: str
+) -> None:
+    backend = OnnxBackend(toy_graphs["segment"], device="cpu")
+    server = start([backend], audit_log=log, max_header=4096, header_timeout=0.3, grpc_port=None)
+    with socket.create_connection(("127.0.0.1", server.http_port)):  # one that sends nothing asked for nothing
+        with socket.create_connection(("127.0.0.1", server.http_port)) as raw:
+            raw.sendall(sent.encode())
+            while raw.recv(4096):
+                pass
+        wait_for(log.read_text)
+        time.sleep(0.4)
+    (line,) = lines(log)
+    assert list(line) == FIELDS
+    assert (line["status"], line["outcome"], line["protocol"]) == (status, outcome, "http")
+    assert (line["address"], line["model"], line["client"]) == ("127.0.0.1", "", "")
+    assert SMITH not in log.read_text()
+
+
+def test_a_connection_beyond_the_limit_and_an_unknown_method_have_a_line(
+    toy_graphs: dict[str, Path], start: Callable[..., Server], log: Path
+) -> None:
+    server = start([OnnxBackend(toy_graphs["segment"], device="cpu")], audit_log=log, max_connections=1)
+    head = "POST /v2/models/toy-segment/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{"
+    address = f"http://127.0.0.1:{server.http_port}"
+    with socket.create_connection(("127.0.0.1", server.http_port)) as raw:
+        raw.sendall(head.encode())
+        wait_for(lambda: server.repository.active_requests)
+        assert httpx.get(f"{address}/v2").status_code == 503
+        assert httpx.get(f"{address}/v2/health/live").status_code == 200
+        (line,) = wait_for(lambda: lines(log))
+    assert (line["status"], line["outcome"], line["address"]) == (503, "full", "127.0.0.1")
+    wait_for(lambda: len(lines(log)) == 2)  # the request that was cut off
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        for method in (f"/{SERVICE}/{SMITH}", "/grpc.health.v1.Health/Check", "/"):
+            with pytest.raises(grpc.RpcError) as caught:
+                channel.unary_unary(method)(b"", timeout=20)
+            assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    found = lines(log)[2:]
+    assert [(one["protocol"], one["status"], one["outcome"]) for one in found] == [
+        ("grpc", "UNIMPLEMENTED", "unimplemented")
+    ] * 3
     assert SMITH not in log.read_text()
 
 
