@@ -77,8 +77,7 @@ class Predictor:
     progress: Callable[[str, int, int], None] | None = None
     """Called with input, done and total runs of the graph while a volume is predicted, from the thread that does it."""
     reopen: Callable[[], Predictor] | None = None
-    """Opens the same model in another process; pickled in place of the backend, and set by `medzoo.load`.
-    """
+    """Opens the same model in another process; pickled in place of the backend, and set by `medzoo.load`."""
 
     def __init__(self, backend: Backend, *, threshold: float | None = None) -> None:
         self.backend = backend
@@ -243,16 +242,14 @@ class Predictor:
         image = to_channels(image, self.metadata.geometry.channels)
         extras = {} if mask is None and box is None else {MASS_HINT: self._hint(image, mask, box)}
         state = apply_steps(image, self.steps, extras=extras)
-        prepared = state.image
         if tile is None:
-            size = self._own_tile(prepared.array)
-        if size is None:  # tiles are turned into floats one by one
-            prepared = self.to_input(prepared)
-        if self.only_pictures and prepared.array.ndim > 3:
+            size = self._own_tile(state.image.array)
+        if self.only_pictures and state.image.array.ndim > 3:
             raise UserError(
                 f"this is a volume; {self.metadata.name} takes 2D pictures", image.source, "pass one slice as a picture"
             )
-        return Prepared(_name(source), image, prepared, state.transform, size, state.extras, anyway=anyway)
+        prepared = Prepared(_name(source), image, state.image, state.transform, size, state.extras, anyway=anyway)
+        return self.to_input(prepared)
 
     def _own_tile(self, array: Array) -> tuple[int, int] | None:
         """The tile size of a detector made for tiles, for a prepared picture that needs them."""
@@ -261,9 +258,11 @@ class Predictor:
             return None
         return side, side
 
-    def to_input(self, prepared: Image) -> Image:
-        """Convert a prepared image to float32, as graphs take it."""
-        return prepared.replace(array=np.asarray(prepared.array, np.float32))
+    def to_input(self, prepared: Prepared) -> Prepared:
+        """Convert the images to float32, as graphs take them; tiles are converted one by one."""
+        dtype = np.float32 if prepared.tile is None else None
+        image = prepared.image.replace(array=np.asarray(prepared.image.array, dtype))
+        return replace(prepared, image=image, phases=tuple(map(self.to_input, prepared.phases)))
 
     def tile_size(self, tile: Any) -> tuple[int, int] | None:
         """Return the height and width of tiles asked for as in `prepare`; None for no tiles. Raises UserError."""

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,7 @@ class DecoderPool:
         value = self._ask(request, where=str(path), deadline=deadline, stopped=stopped, model=name, metadata=stored)
         if not isinstance(value, Prepared):
             raise IpcError("unexpected reply of a decoder")
-        return value if value.tile is not None else replace(value, image=predictor.to_input(value.image))
+        return predictor.to_input(value)
 
     def parse_request(self, body: Any, header: int | None, *, deadline: float) -> InferenceRequest:
         """Run `parse_request` in a decoder. Raises UserError and DeadlineError."""

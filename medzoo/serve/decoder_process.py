@@ -21,11 +21,10 @@ from typing import Any
 from medzoo.errors import UserError
 from medzoo.io.limits import Limits, limited
 from medzoo.runtime.metadata import Metadata
-from medzoo.runtime.predictor import Predictor
+from medzoo.runtime.predictor import Predictor, Prepared
 from medzoo.runtime.protocol.tensors import parse_request
 from medzoo.serve.ipc import IpcError, receive, send
 from medzoo.serve.sandbox import die_with_parent, isolate_network, limit_memory, limit_time, restrict_access
-from medzoo.types import Image
 
 FORK, KILL = b"f", b"k"
 NUMBER = 8  # bytes of a process's number, and of a number of bytes
@@ -51,7 +50,7 @@ class _PreparingPredictor(Predictor):
         super().__init__(_UnusedBackend(metadata))
         self._only_pictures = only_pictures
 
-    def to_input(self, prepared: Image) -> Image:
+    def to_input(self, prepared: Prepared) -> Prepared:
         """Leave the conversion to the server: the stored values take a quarter of the bytes on the way there."""
         return prepared
 
