@@ -236,9 +236,9 @@ class Predictor:
         size = self.tile_size(tile)
         image = self._in_range(self._read(source, bgr=bgr))
         if self.metadata.phases and image.affine is not None and len(image.array) > 1:
-            one_each = [image.replace(array=image.array[[phase]]) for phase in range(len(image.array))]
-            phases = tuple(self.prepare(phase, mask=mask, box=box, tile=tile, anyway=anyway) for phase in one_each)
-            return replace(phases[0], name=_name(source), phases=phases)
+            one_each = (image.replace(array=image.array[[phase]]) for phase in range(len(image.array)))
+            phases = [self.prepare(phase, mask=mask, box=box, tile=tile, anyway=anyway) for phase in one_each]
+            return replace(phases[0], name=_name(source), phases=tuple(phases))
         image = to_channels(image, self.metadata.geometry.channels)
         extras = {} if mask is None and box is None else {MASS_HINT: self._hint(image, mask, box)}
         state = apply_steps(image, self.steps, extras=extras)
@@ -260,9 +260,9 @@ class Predictor:
 
     def to_input(self, prepared: Prepared) -> Prepared:
         """Convert the images to float32, as graphs take them; tiles are converted one by one."""
-        dtype = np.float32 if prepared.tile is None else None
-        image = prepared.image.replace(array=np.asarray(prepared.image.array, dtype))
-        return replace(prepared, image=image, phases=tuple(map(self.to_input, prepared.phases)))
+        array = np.asarray(prepared.image.array, np.float32 if prepared.tile is None else None)
+        image, phases = prepared.image.replace(array=array), tuple(map(self.to_input, prepared.phases))
+        return replace(prepared, image=image, phases=phases)
 
     def tile_size(self, tile: Any) -> tuple[int, int] | None:
         """Return the height and width of tiles asked for as in `prepare`; None for no tiles. Raises UserError."""

@@ -14,7 +14,7 @@ import medzoo
 from medzoo.cli import app
 from medzoo.errors import UserError
 from medzoo.runtime.predictor import Predictor
-from medzoo.runtime.value_range import check_tensors, unusual_range
+from medzoo.runtime.value_range import check_tensors, tensor_range, unusual_range
 from tests.unit.runtime.toy_backends import MeanValue
 
 PHANTOM = Path(__file__).resolve().parents[3] / "docs" / "images" / "phantom.png"
@@ -154,9 +154,9 @@ def test_a_faint_picture_is_noted(kind: type) -> None:
 def test_tensors_of_8_bits_are_refused_by_a_model_of_16() -> None:
     model = MeanValue(bits=16).metadata
     tensor = GREY[None, None].astype(np.float32)
-    check_tensors(model, {"image": tensor * 200})
+    check_tensors(tensor_range(model), model, {"image": tensor * 200})
     with pytest.raises(UserError, match="those of 8 bits, but mean was trained on 16-bit pictures"):
-        check_tensors(model, {"image": tensor})
+        check_tensors(tensor_range(model), model, {"image": tensor})
 
 
 def test_a_model_that_was_trained_on_floats_takes_those() -> None:
