@@ -18,7 +18,8 @@ from medzoo.plots.heat import draw_heat, draw_maps
 from medzoo.preprocess.extras import mass
 from medzoo.results import Classification, Failure
 from medzoo.runtime.backends.remote import is_url
-from medzoo.runtime.predictor import Predictor, Prepared
+from medzoo.runtime.predictor import Predictor
+from medzoo.runtime.prepared import Prepared
 
 _ROWS = 8  # of the sheet of maps
 

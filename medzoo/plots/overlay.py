@@ -70,7 +70,8 @@ def draw_boxes(
         x0, _, _, y1 = _corners(box, scale)
         size = TEXT - 4
         left = max(0, min(x0 + 3, picture.width - text_width(note, size) - 3))
-        at = (left, min(y1 + 4, picture.height - size - 4))
+        below = y1 + 4 + (size + 6 if callipers else 0)  # the diameters' words come first
+        at = (left, min(below, picture.height - size - 4))
         draw_text(picture, at, shorten(note, picture.width, size), colour=colour_of(1), size=size)
     present = sorted({int(c) for c in classes}) if classes is not None and len(labels) else []
     names = [(labels[c], colour_of(c)) for c in present]

@@ -13,7 +13,8 @@ from medzoo.errors import UserError
 from medzoo.imaging.contour import trace
 from medzoo.preprocess.extras import MassHint
 from medzoo.results import Classification, Detections
-from medzoo.runtime.predictor import Predictor, Prepared
+from medzoo.runtime.predictor import Predictor
+from medzoo.runtime.prepared import Prepared
 from medzoo.runtime.time_limit import TimeLimitError
 from medzoo.types import Array, Image
 

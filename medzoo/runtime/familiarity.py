@@ -17,7 +17,7 @@ from medzoo.runtime.metadata import Geometry
 from medzoo.types import Array, Image
 
 if TYPE_CHECKING:
-    from medzoo.runtime.predictor import Prepared
+    from medzoo.runtime.prepared import Prepared
 
 OUTPUT = "embedding"
 """Name of the graph's output that a guard judges."""

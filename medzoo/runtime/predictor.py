@@ -10,7 +10,7 @@ import copy
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, overload
 
@@ -24,7 +24,7 @@ from medzoo.io.file_object import is_file_object, name_of
 from medzoo.io.read import read_image, read_labels
 from medzoo.io.sequences import read_phases, read_sequences
 from medzoo.io.snapshot import file_version, snapshot
-from medzoo.preprocess.extras import MASS_HINT, Extras, MassHint
+from medzoo.preprocess.extras import MASS_HINT, MassHint
 from medzoo.preprocess.steps import apply_steps, parse_steps
 from medzoo.results import Failure, Result
 from medzoo.runtime.backends import Backend
@@ -33,11 +33,12 @@ from medzoo.runtime.backends.canvas import downscale_factor
 from medzoo.runtime.decode.tiles import check_tile, needs_tiles
 from medzoo.runtime.familiarity import ANYWAY, EmbeddingTap, embed, in_one_run, judge, refuse, unsure_note
 from medzoo.runtime.metadata import check_threshold
+from medzoo.runtime.prepared import Prepared
 from medzoo.runtime.stream import StreamConfig, make_batcher, map_in_order
 from medzoo.runtime.time_limit import TimeLimitError, time_limit
 from medzoo.runtime.value_range import trained_range
 from medzoo.task import task_of
-from medzoo.types import Array, GridTransform, Image
+from medzoo.types import Array, Image
 
 _OF_VOLUMES = frozenset({"orient", "spacing", "crop-foreground", "tissue-levels", "n4", "suv"})
 """Host steps that apply to volumes only."""
@@ -45,24 +46,6 @@ _REDUCED = 3.0
 """Times that a detector's picture may be reduced in silence, twice as often for all others: the largest pictures of the
 released models' training sets were reduced 3.3 and 5.5 times."""
 _SMALL, _LARGE = 640, 2500  # pixels along the longer side
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """An input after the host steps: source image, prepared image, and the transform between their grids."""
-
-    name: str
-    source: Image
-    image: Image
-    transform: GridTransform
-    tile: tuple[int, int] | None = None
-    """Height and width of a detector's tiles; None for the whole picture at once."""
-    extras: Extras = field(default_factory=dict)
-    """See medzoo.preprocess.extras."""
-    phases: tuple[Prepared, ...] = ()
-    """Each phase of an input that has several, in order; this is then the first."""
-    anyway: bool = False
-    """Answer it even if it is not what the model was trained on."""
 
 
 class Predictor:

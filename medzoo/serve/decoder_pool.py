@@ -21,7 +21,8 @@ from typing import Any
 from medzoo.errors import Fault, UserError
 from medzoo.io.limits import Limits
 from medzoo.runtime.backends.batching import ClosedError, DeadlineError
-from medzoo.runtime.predictor import Predictor, Prepared
+from medzoo.runtime.predictor import Predictor
+from medzoo.runtime.prepared import Prepared
 from medzoo.runtime.protocol.tensors import InferenceRequest
 from medzoo.serve.ipc import IpcError, receive, send
 from medzoo.serve.logs import log

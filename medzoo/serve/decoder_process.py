@@ -21,7 +21,8 @@ from typing import Any
 from medzoo.errors import UserError
 from medzoo.io.limits import Limits, limited
 from medzoo.runtime.metadata import Metadata
-from medzoo.runtime.predictor import Predictor, Prepared
+from medzoo.runtime.predictor import Predictor
+from medzoo.runtime.prepared import Prepared
 from medzoo.runtime.protocol.tensors import parse_request
 from medzoo.serve.ipc import IpcError, receive, send
 from medzoo.serve.sandbox import die_with_parent, isolate_network, limit_memory, limit_time, restrict_access

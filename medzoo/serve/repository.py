@@ -24,7 +24,8 @@ from medzoo.runtime.backends.batching import (
 from medzoo.runtime.backends.onnx import OnnxBackend
 from medzoo.runtime.cascade import Cascade
 from medzoo.runtime.pipeline import Pipeline
-from medzoo.runtime.predictor import Predictor, Prepared
+from medzoo.runtime.predictor import Predictor
+from medzoo.runtime.prepared import Prepared
 from medzoo.runtime.protocol.tensors import InferenceRequest, parse_request
 from medzoo.serve.decoder_pool import DecoderPool, supported
 from medzoo.serve.drift import Drift

@@ -19,7 +19,8 @@ from medzoo.errors import UnfamiliarError, UserError
 from medzoo.io.formats import SUFFIXES, suffix
 from medzoo.results import Failure, Result, Segmentation
 from medzoo.runtime.backends.batching import ClosedError, DeadlineError
-from medzoo.runtime.predictor import Predictor, Prepared
+from medzoo.runtime.predictor import Predictor
+from medzoo.runtime.prepared import Prepared
 from medzoo.serve.inference_error import ErrorCode, InferenceError
 from medzoo.serve.logs import log
 from medzoo.serve.parameters import read_flag, read_threshold, read_tile

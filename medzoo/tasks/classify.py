@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from medzoo.results import Classification
 from medzoo.runtime.decode.classification import decode_classification
 from medzoo.runtime.metadata import Metadata
-from medzoo.runtime.predictor import Predictor, Prepared
+from medzoo.runtime.predictor import Predictor
+from medzoo.runtime.prepared import Prepared
 from medzoo.task import Task
 
 if TYPE_CHECKING:

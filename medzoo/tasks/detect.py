@@ -11,7 +11,8 @@ from medzoo.results import Detections
 from medzoo.runtime.backends import Backend
 from medzoo.runtime.decode.detections import decode_detections
 from medzoo.runtime.metadata import Metadata
-from medzoo.runtime.predictor import Predictor, Prepared
+from medzoo.runtime.predictor import Predictor
+from medzoo.runtime.prepared import Prepared
 from medzoo.task import Task
 from medzoo.types import Array
 

@@ -10,7 +10,8 @@ import numpy as np
 from medzoo.results import Segmentation
 from medzoo.runtime.decode.segmentation import decode_segmentation
 from medzoo.runtime.metadata import Metadata
-from medzoo.runtime.predictor import Predictor, Prepared
+from medzoo.runtime.predictor import Predictor
+from medzoo.runtime.prepared import Prepared
 from medzoo.task import Task
 from medzoo.types import IGNORED, Array
 

@@ -10,7 +10,8 @@ import numpy as np
 from medzoo.preprocess.extras import mass
 from medzoo.results import Classification
 from medzoo.runtime.backends import Backend
-from medzoo.runtime.predictor import Predictor, Prepared
+from medzoo.runtime.predictor import Predictor
+from medzoo.runtime.prepared import Prepared
 from medzoo.types import Array
 
 

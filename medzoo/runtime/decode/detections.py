@@ -10,7 +10,8 @@ from medzoo.results import Detections
 from medzoo.runtime.backends import detection_outputs
 from medzoo.runtime.decode.tiles import Boxes, detect_in_tiles
 from medzoo.runtime.decode.volume_boxes import detect_volume
-from medzoo.runtime.predictor import Predictor, Prepared
+from medzoo.runtime.predictor import Predictor
+from medzoo.runtime.prepared import Prepared
 from medzoo.types import Array
 
 

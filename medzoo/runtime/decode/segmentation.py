@@ -16,7 +16,8 @@ from medzoo.runtime.backends import Backend
 from medzoo.runtime.decode.components import apply_rules
 from medzoo.runtime.decode.resample import is_resampled, resample_labels
 from medzoo.runtime.decode.slices import Counted, probability_maps, run_count, segment_array
-from medzoo.runtime.predictor import Predictor, Prepared
+from medzoo.runtime.predictor import Predictor
+from medzoo.runtime.prepared import Prepared
 from medzoo.types import Array, Image
 
 

@@ -39,6 +39,24 @@ def test_only_the_undecided_picture_moves_and_keeps_its_values() -> None:
     np.testing.assert_array_equal(chosen.inputs["image"][0], np.roll(images[0], 1, axis=-1))
 
 
+class Row(Edge):
+    """Finds its box only where the first row's mean exceeds 100 exactly: no shift along it helps."""
+
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
+        return super().run({"image": inputs["image"].swapaxes(2, 3)}, outputs)
+
+
+def test_a_picture_that_no_shift_decides_keeps_its_middle_before_its_median() -> None:
+    images = np.full((1, 1, 8, 8), 50, np.float32)
+    images[0, 0, 0] = 100  # exactly on the edge
+    images[0, 0, 3:5, 3:5] = 70
+    chosen, moved = stable_inputs(Row(), Golden("made", {"image": images}))  # type: ignore[arg-type]
+    assert moved == 1
+    expected = images.copy()
+    expected[0, 0, 0] = 50
+    np.testing.assert_array_equal(chosen.inputs["image"], expected)
+
+
 def test_decided_pictures_are_left_as_they_are() -> None:
     golden = Golden("made", {"image": np.full((3, 1, 4, 6), 50, np.float32)})
     assert stable_inputs(Edge(), golden) == (golden, 0)  # type: ignore[arg-type]

@@ -25,7 +25,8 @@ from medzoo.io.limits import SERVER
 from medzoo.preprocess.extras import Mass
 from medzoo.runtime.backends.batching import ClosedError, DeadlineError
 from medzoo.runtime.backends.onnx import OnnxBackend
-from medzoo.runtime.predictor import Predictor, Prepared
+from medzoo.runtime.predictor import Predictor
+from medzoo.runtime.prepared import Prepared
 from medzoo.runtime.protocol.tensors import InferenceRequest
 from medzoo.serve import ipc
 from medzoo.serve.decoder_pool import DecoderPool, supported

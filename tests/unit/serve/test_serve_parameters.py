@@ -13,7 +13,7 @@ import pytest
 from PIL import Image as Pillow
 
 from medzoo.errors import UserError
-from medzoo.runtime.predictor import Prepared
+from medzoo.runtime.prepared import Prepared
 from medzoo.runtime.protocol import open_inference_pb2 as pb
 from medzoo.runtime.protocol.messages import SERVICE
 from medzoo.runtime.protocol.tensors import parse_request
