@@ -18,8 +18,7 @@ from medzoo.data.dataset import Dataset, Item, Objects, Part, Sample
 from medzoo.data.instances import areas_of
 from medzoo.data.opened import OpenData
 from medzoo.errors import UserError
-from medzoo.imaging.one_ring import one_ring
-from medzoo.imaging.polygons import polygons
+from medzoo.imaging.polygons import one_ring, polygons
 from medzoo.io import read_image, read_labels
 from medzoo.io.formats import format_of, suffix
 from medzoo.io.run_lengths import compressed, run_lengths

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from medzoo.types import Array
@@ -90,3 +92,23 @@ def _corners(ring: Array) -> Array:
 def _signed_area(ring: Array) -> float:
     x, y = ring[:, 0].astype(float), ring[:, 1].astype(float)
     return float((x[:-1] * y[1:] - x[1:] * y[:-1]).sum() / 2)
+
+
+def one_ring(polygons: Sequence[Sequence[Array]]) -> Array:
+    """Join all parts and holes of a mask to one ring (N, 2) of x and y, for formats with one polygon an object.
+
+    It fills as `polygons` do where crossings are counted. Bridges of no width join the rings, there and back along
+    whole pixels' edges: no pixel's centre lies on one.
+    """
+    rings = [np.asarray(ring)[:-1] for polygon in polygons for ring in polygon]
+    first = rings[0]
+    start = first[:1]
+    path = [first, start]
+    for ring in rings[1:]:
+        corner = np.array([[ring[0, 0], start[0, 1]]])
+        path += [corner, ring, ring[:1], corner, start]
+    whole = np.concatenate(path)
+    kept = np.ones(len(whole), bool)
+    kept[1:] = (whole[1:] != whole[:-1]).any(axis=1)
+    whole = whole[kept]
+    return whole[:-1] if len(whole) > 3 and (whole[0] == whole[-1]).all() else whole

@@ -29,11 +29,10 @@ from medzoo.preprocess.steps import apply_steps, parse_steps
 from medzoo.results import Failure, Result
 from medzoo.runtime.backends import Backend
 from medzoo.runtime.backends.batching import BatchingBackend
-from medzoo.runtime.backends.canvas import downscale_factor
 from medzoo.runtime.decode.tiles import check_tile, needs_tiles
 from medzoo.runtime.familiarity import ANYWAY, EmbeddingTap, embed, in_one_run, judge, refuse, unsure_note
 from medzoo.runtime.metadata import check_threshold
-from medzoo.runtime.prepared import Prepared
+from medzoo.runtime.prepared import Prepared, downscale_notes
 from medzoo.runtime.stream import StreamConfig, make_batcher, map_in_order
 from medzoo.runtime.time_limit import TimeLimitError, time_limit
 from medzoo.runtime.value_range import trained_range
@@ -42,10 +41,6 @@ from medzoo.types import Array, Image
 
 _OF_VOLUMES = frozenset({"orient", "spacing", "crop-foreground", "tissue-levels", "n4", "suv"})
 """Host steps that apply to volumes only."""
-_REDUCED = 3.0
-"""Times that a detector's picture may be reduced in silence, twice as often for all others: the largest pictures of the
-released models' training sets were reduced 3.3 and 5.5 times."""
-_SMALL, _LARGE = 640, 2500  # pixels along the longer side
 
 
 class Predictor:
@@ -262,30 +257,6 @@ class Predictor:
         found: tuple[int, int] | None = getattr(self.backend, "canvas", None)
         return found
 
-    def _downscale_notes(self, prepared: Prepared) -> tuple[str, ...]:
-        """Return a note if a picture was shrunk far more than those of training."""
-        if prepared.source.affine is not None or len(prepared.transform.shape) != 2:
-            return ()
-        if max(prepared.source.shape) < _SMALL:
-            return ()
-        by_steps = float(np.linalg.norm(prepared.transform.matrix[:2, :2], axis=0).max())
-        canvas = self.canvas
-        seen: tuple[int, ...] = prepared.transform.shape
-        if prepared.tile is not None:
-            seen = tuple(min(pair) for pair in zip(seen, prepared.tile, strict=True))
-        factor = by_steps * (1.0 if canvas is None else downscale_factor(seen, canvas))
-        plain = self.task.gives_boxes and not self.steps
-        if factor <= (_REDUCED if plain else 2 * _REDUCED):
-            return ()
-        if self.accepts_outline and max(prepared.source.shape) <= _LARGE:
-            return ()  # the patch around a mass is made small in any picture
-        height, width = prepared.source.shape if prepared.tile is None else seen
-        way = "tile=True (--tile auto) looks at it in tiles" if plain else "give the part of it that matters"
-        if prepared.tile is not None:
-            return (f"its tiles of {width} x {height} pixels were reduced {factor:.1f} times: smaller ones see more",)
-        held = f"its {width} x {height} pixels were reduced {factor:.1f} times"
-        return (f"{held}, small objects and fine detail are lost; {way}",)
-
     def _read(self, source: Any, *, bgr: bool) -> Image:
         if is_array(source) and not any(step.outlines_only for step in self.steps) and (bgr or self._takes_pictures):
             return from_array(source, kind="picture" if self._takes_pictures else None, bgr=bgr)
@@ -379,7 +350,7 @@ class Predictor:
             "task": self.metadata.task,
             "image": prepared.source,
             "seconds": time.perf_counter() - start,
-            "notes": (*prepared.source.meta.get("notes", ()), *self._downscale_notes(prepared)),
+            "notes": (*prepared.source.meta.get("notes", ()), *downscale_notes(prepared, self)),
         }
 
 

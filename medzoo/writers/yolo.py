@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from medzoo.errors import UserError
-from medzoo.imaging.one_ring import one_ring
-from medzoo.imaging.polygons import polygons
+from medzoo.imaging.polygons import one_ring, polygons
 from medzoo.io.atomic import atomic_write
 from medzoo.results import Detections, Result, Segmentation
 from medzoo.types import Array

@@ -16,8 +16,7 @@ from medzoo.data.dataset import Objects
 from medzoo.data.opened import OpenData
 from medzoo.data.split import make_split
 from medzoo.errors import UserError
-from medzoo.imaging.one_ring import one_ring
-from medzoo.imaging.polygons import polygons
+from medzoo.imaging.polygons import one_ring, polygons
 from medzoo.recipe.split import SplitSection
 from medzoo.results import Detections, Segmentation
 from medzoo.types import Image
