@@ -58,7 +58,7 @@ def fit_guard(
     train = _some(data.part("train"), _REFERENCE // slow, seed)
     val = _some(data.part("val"), _VALIDATION // slow, seed)
     own = seen.embeddings(train, watch=watch)
-    held = seen.embeddings(val, watch=watch)
+    held = seen.embeddings(val, watch=watch).reshape(-1, own.shape[-1] if own.size else 0)  # a fold may have no val
     if len(own) < _FEWEST:
         raise UserError(f"a guard needs {_FEWEST} training images or more, there are {len(own)}", "data.split.train")
     altered: dict[str, Array] = {}

@@ -176,7 +176,7 @@ def _is_gzip(path: Path) -> bool:
 def _wanted(image: Image, kind: Kind | None) -> Image:
     have = "picture" if image.affine is None else "volume"
     if kind == "volume" and have == "picture":
-        raise volume_needed(image, "is a picture, a volume is needed")
+        raise volume_needed(image, "is a picture, but a volume is needed")
     if kind is not None and have != kind:
         raise UserError(f"is a {have}, but a {kind} is needed", image.source)
     return image

@@ -35,7 +35,7 @@ def resolve(text: str) -> Scalar:
     for pattern, base in ((_DECIMAL, 10), (_OCTAL, 8), (_HEXADECIMAL, 16)):
         if pattern.fullmatch(text):
             if len(text) > _LONGEST_NUMBER:
-                raise ValueError("has too many digits")
+                raise ValueError("this number has too many digits")
             return check_scalar(int(text, base))
     if _NOT_FINITE.fullmatch(text):
         raise ValueError("must be a finite number")

@@ -182,7 +182,7 @@ class Detections(Result):
 
         >>> result = medzoo.load("breast-lesion-rcnn").predict("phantom.png")
         >>> sorted(result.to_dict()["detections"][0])
-        ['box', 'label', 'measures', 'score']
+        ['box', 'label', 'mask', 'measures', 'score']
         """
         mm = self.boxes_mm
         detections = []

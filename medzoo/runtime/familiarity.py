@@ -46,7 +46,9 @@ class EmbeddingTap:
         """See Backend.run; the embedding is not among the outputs."""
         if self.embedding is not None:
             return self._backend.run(inputs, [*self.metadata.outputs] if outputs is None else outputs)
-        answer = self._backend.run(inputs, None if outputs is None else [*outputs, OUTPUT])
+        # By name: a Triton beside it gives what is named, and the metadata do not list the embedding.
+        names = [*self.metadata.outputs] if outputs is None else [*outputs]
+        answer = self._backend.run(inputs, [*names, *([] if OUTPUT in names else [OUTPUT])])
         rows = np.asarray(answer.pop(OUTPUT), np.float32)
         self.embedding = rows.reshape(len(rows), -1).mean(0)
         return answer

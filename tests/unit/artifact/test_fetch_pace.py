@@ -126,7 +126,7 @@ def test_bytes_in_an_encoding_are_refused(served: Any, encoding: str) -> None:
         head(to, Content_Encoding=encoding, Content_Length=len(raw))
         to.wfile.write(raw)
 
-    with pytest.raises(UserError, match=f"is sent in the encoding '{encoding}'"):
+    with pytest.raises(UserError, match=f"was sent in the encoding '{encoding}'"):
         whole(served(packed), FetchLimits())
 
 

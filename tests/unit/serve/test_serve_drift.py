@@ -57,7 +57,8 @@ def test_counts_fall_in_their_bins() -> None:
     assert drift.verdicts == {"yes": 4, "unsure": 0, "no": 0}
 
 
-def test_a_server_shows_counts_and_exports_them(start: Any, tmp_path: Path) -> None:
+def test_a_server_shows_counts_and_exports_them(start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MEDZOO_ANYWAY", raising=False)
     server = start([OnnxBackend(guarded_graph(tmp_path / "model.onnx"), device="cpu", threads=1)])
     assert upload(server, sky(2000), "?anyway=true")[0] == 200
     assert upload(server, np.full((64, 72), 200, np.uint8))[0] == 422
