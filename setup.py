@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: the wheel carries recipes/, and from zoo/ the models that fit."""
+"""The contents of the wheel beside the package: recipes/, and from zoo/ the models that fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the guards of breast models let pass: own pictures, altered ones, other scanners, other domains, photographs.
+"""Verdicts of breast models' guards on own and altered pictures, other scanners, other domains and photographs.
 
     python -m benchmarks.guard MODEL [--record]
 

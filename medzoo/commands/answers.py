@@ -28,7 +28,7 @@ _VARIES = frozenset({"input", "seconds", "digests", "mask", "instance", "notes",
 
 @dataclass(frozen=True)
 class Recomputed:
-    """How an answer compares with the one that its model gives now, and the largest difference."""
+    """The comparison of an answer with the one that its model gives now, and the largest difference."""
 
     agreement: Agreement
     difference: float
@@ -36,7 +36,7 @@ class Recomputed:
 
 
 def answer_digests(predictor: Predictor, source: str) -> dict[str, Any]:
-    """What an answer carries so that it can be recomputed: SHA-256 of model and input, threshold, precision."""
+    """The facts by which an answer can be recomputed: SHA-256 of model and input, threshold, precision."""
     digest = getattr(predictor.reopen, "digest", None)
     path = Path(source)
     return {
@@ -91,7 +91,7 @@ def agreement_of(said: Mapping[str, Any], now: Mapping[str, Any]) -> Recomputed:
 
 @dataclass(frozen=True)
 class Change:
-    """How much the answer to one input changes from one model to another: 0 not at all, 1 entirely."""
+    """Return the change of the answer to one input from one model to another: 0 not at all, 1 entirely."""
 
     input: str
     change: float

@@ -90,7 +90,7 @@ def guard_graphs(
 
 
 def guard_facts(graphs: Mapping[str, bytes]) -> dict[str, Any]:
-    """What a manifest says of the guards of its ONNX files: that of the first, whose precision is float32."""
+    """Return the manifest's entry for the guards of its ONNX files, from the first, whose precision is float32."""
     guard = OnnxBackend(next(iter(graphs.values())), device="cpu").metadata.guard
     assert guard is not None
     return {

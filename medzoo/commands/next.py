@@ -96,8 +96,11 @@ def next_to_label(
 
 
 def uncertainty(result: Result) -> float:
-    """How unsure a result is, 0 to 1: of classes the entropy; of boxes the mean nearness of the best ten scores to one
-    half, and 1 where the best is as unsure as can be; of others one half, so that distance decides."""
+    """Return the uncertainty of a result, 0 to 1.
+
+    Of classes the entropy; of boxes the mean nearness of the best ten scores to one half, and 1 where the best is as
+    unsure as can be; of others one half, so that distance decides.
+    """
     if isinstance(result, Classification):
         p = np.clip(np.array(list(result.probabilities.values())), 1e-12, 1)
         return float(-(p * np.log(p)).sum() / np.log(max(2, len(p))))

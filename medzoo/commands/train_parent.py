@@ -103,7 +103,7 @@ def _rows(mine: Scores, theirs: Scores) -> list[dict[str, Any]]:
 
 
 def _verdict(rows: Sequence[Mapping[str, Any]], main: str, parent: str) -> str:
-    """Which of the two to keep, by the task's own metric."""
+    """Say which of the two models to keep, by the task's primary metric."""
     row = next((row for row in rows if row["name"].split("/")[-1] == main), None)
     if row is None or row["difference"] is None or row["low"] is None:
         return f"No interval of {main} could be had on these items: keep {parent} until more are measured."

@@ -30,7 +30,7 @@ _CLOSE = 1e-3  # pixels by which a box may move in text
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was written: images by part, objects or labelled images, and how many were read back the same."""
+    """Counts of a conversion: images by part, objects or labelled images, and how many were read back the same."""
 
     folder: Path
     form: str

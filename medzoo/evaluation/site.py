@@ -37,7 +37,7 @@ _SAME = 0.5  # IoU from which on a box is the object's
 
 @dataclass
 class LocalAnswers:
-    """What a model answered to local items: probabilities (N, K) and classes (N,), or scored boxes and whether they
+    """A model's predictions of local items: probabilities (N, K) and classes (N,), or scored boxes and whether they
     are objects; embeddings (N, D) of a model with a guard; and the fold of each item, which divides no group."""
 
     folds: Array

@@ -98,7 +98,7 @@ class Familiar:
 
 
 class Guard(BaseModel):
-    """What a model was trained on, as far as is needed to tell whether an input is of that kind.
+    """A record of the training images, by which an input of another kind is recognised.
 
     `taps`: the graph's inner maps that its output `embedding` is made from. `center`, `scale` (D,), `basis` (D, K):
     to the space of the distances; `reference` (N, K): training images in it. `levels`: nonconformity of validation

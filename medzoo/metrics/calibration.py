@@ -43,7 +43,7 @@ def probability_temperature(probabilities: Array, truth: Array) -> float:
 
 
 def _least(cost: Callable[[float], float], low: float, high: float) -> float:
-    """Where a function with one minimum has it, by golden sections."""
+    """Find the minimum of a function that has one, by golden sections."""
     ratio = (math.sqrt(5) - 1) / 2
     for _ in range(60):
         left, right = high - ratio * (high - low), low + ratio * (high - low)

@@ -40,7 +40,7 @@ class Result(ABC):
 
     @property
     def _strangeness(self) -> str:
-        """What a picture's title says of an input that is not surely what the model was trained on."""
+        """Return the words for a picture's title if the input may not be of the kind that the model was trained on."""
         if self.familiar is None or self.familiar.verdict == "yes":
             return ""
         return f" ({'may be' if self.familiar.verdict == 'unsure' else 'is'} unlike the training data)"

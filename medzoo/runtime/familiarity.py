@@ -39,7 +39,7 @@ class EmbeddingTap:
         """(D,) float32, the mean over the rows of the first run; None before it."""
 
     def __getattr__(self, name: str) -> Any:
-        """What else the backend has, such as `canvas`."""
+        """Pass on further attributes of the backend, such as `canvas`."""
         return getattr(self._backend, name)
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
@@ -132,7 +132,7 @@ def refuse(familiar: Familiar, *, model: str, where: str) -> None:
 
 
 def unsure_note(familiar: Familiar) -> tuple[str, ...]:
-    """What is said of an input that is answered though it is not sure to be of the model's kind."""
+    """Return the note on an input that is answered though it may not be of the model's kind."""
     if familiar.verdict == "yes":
         return ()
     word = "not sure to be" if familiar.verdict == "unsure" else "not"

@@ -92,7 +92,7 @@ class Drift:
 
 
 def _score(result: Result) -> float | None:
-    """How sure an answer is: of its label, or of its best box."""
+    """Return the score of an answer: of its label, or of its best box."""
     if isinstance(result, Classification):
         return float(max(result.probabilities.values()))
     if isinstance(result, Detections):

@@ -25,8 +25,8 @@ BACKBONE = "backbone"
 
 @dataclass(frozen=True)
 class Inherited:
-    """What a net got from its parent: names of tensors that were taken whole, `resized` by label, and left `fresh`;
-    labels that were `known` to the parent; and how preprocessing differs, in words."""
+    """Names of the tensors that a net inherited from its parent: taken `whole`, `resized` by label, and left `fresh`;
+    labels that were `known` to the parent; and the differences of preprocessing, in words."""
 
     name: str
     digest: str
@@ -202,7 +202,7 @@ def _whole(key: str, module: nn.Module, taken: set[str]) -> bool:
 
 
 def _differences(parent: Recipe, recipe: Recipe) -> tuple[str, ...]:
-    """How preprocessing and the model's parameters differ from the parent's, in words."""
+    """List the differences of preprocessing and the model's parameters from the parent's, in words."""
     found = []
     for name, old, new in (
         ("preprocess.host", parent.host_steps, recipe.host_steps),

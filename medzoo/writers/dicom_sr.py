@@ -89,7 +89,7 @@ class DicomSrWriter(Writer):
 
 
 def _verdict(result: Result) -> tuple[str, ...]:
-    """What the guard said of the input."""
+    """Return the guard's verdict on the input."""
     verdict = result.familiar
     return () if verdict is None else (f"familiar: {verdict.verdict}, p {verdict.p:.3f}, {verdict.why}",)
 

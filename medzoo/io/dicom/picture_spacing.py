@@ -37,8 +37,10 @@ def picture_spacing(head: Any) -> tuple[float, float] | None:
 
 
 def stretch_note(head: Any, spacing: tuple[float, float] | None) -> str | None:
-    """What is to be said of a picture whose pixels are not square, by its `spacing` or else its Pixel Aspect Ratio
-    (height to width); None of square ones."""
+    """Return a note on a picture whose pixels are not square; None if they are.
+
+    Judged by its `spacing` or else its Pixel Aspect Ratio (height to width).
+    """
     ratio = spacing
     if ratio is None:
         stated = head.get("PixelAspectRatio") or ()

@@ -1,4 +1,4 @@
-"""What to label next: unsure images first, far from what is known and from each other, copies last."""
+"""The order of labelling: unsure images first, far from what is known and from each other, copies last."""
 
 from __future__ import annotations
 

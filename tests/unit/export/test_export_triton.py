@@ -65,8 +65,8 @@ def test_the_configuration_is_the_onnx_files_own(exported: tuple[Path, Path]) ->
 
 
 class FakeTriton(types.ModuleType):
-    """As much of triton_python_backend_utils as the model uses; the graphs of a repository run in ONNX Runtime, and
-    are given no more rows than their configuration allows."""
+    """A stand-in for the parts of triton_python_backend_utils that the model uses; graphs run in ONNX Runtime, and are
+    given no more rows than their configuration allows."""
 
     def __init__(self, repository: Path) -> None:
         graphs, most = {}, {}

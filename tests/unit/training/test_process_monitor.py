@@ -1,4 +1,4 @@
-"""Which of several processes is gone, as the others find out."""
+"""The loss of one of several processes, as the others find out."""
 
 from __future__ import annotations
 
