@@ -63,6 +63,8 @@ def _unstable_images(reference: Backend, inputs: Mapping[str, Array], name: str)
         noise = rng.uniform(-NOISE, NOISE, images.shape) * np.abs(images).max(initial=0)
         got = reference.run({**inputs, name: (images + noise).astype(np.float32)})
         changed |= [not _same(expected, got, row) for row in range(len(images))]
+        if changed.all():
+            break  # most pictures of hundreds of objects: further draws would tell nothing more
     return np.flatnonzero(changed)
 
 
