@@ -104,7 +104,7 @@ def test_missing_or_ambiguous_names_give_one_line(orthanc: str, tmp_path: Path) 
     predictor = Predictor(Through("segment"))
     bad = [first, first.rsplit("/", 1)[0] + "/1.2.3", "dicomweb://127.0.0.1:1/dicom-web/studies/1.2", "dicomweb://x"]
     answers = list(predict_files(predictor, [*bad, f"{first}#t1 axial"], out=tmp_path / "out", pictures=False))
-    words = ["2 series of images are meant", "", "the server did not send the series", "is not the address of a study"]
+    words = ["2 image series match", "", "the server did not send the series", "is not the address of a study"]
     for answer, word in zip(answers, words, strict=False):
         assert isinstance(answer, Failure)
         assert word in str(answer.error)
