@@ -78,7 +78,11 @@ def test_the_graph_agrees_with_torch_and_each_picture_alone_as_in_a_batch(
             assert difference.holds, difference
         for row in range(count):
             for output, values in alone[row].items():
-                np.testing.assert_array_equal(together[output][row], values[0], err_msg=f"{output} of {row}")
+                # Sums over a whole picture, for the guard alone, are added in another order in a batch.
+                near = 1e-5 if output == "embedding" else 0.0
+                np.testing.assert_allclose(
+                    together[output][row], values[0], rtol=near, atol=near, err_msg=f"{output} of {row}"
+                )
 
 
 @pytest.mark.long
