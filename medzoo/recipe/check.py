@@ -183,7 +183,7 @@ def _hint_sections(root: Table, faults: Faults) -> None:
 Kind = Literal["data", "model", "host-step", "graph-step", "augment"]
 
 Objection = tuple[Path, str, str | None]
-"""What a cross-check found: the path of the field, what is wrong, and a hint or None."""
+"""A finding of a cross-check: the path of the field, the fault, and a hint or None."""
 
 
 class Catalog(Protocol):

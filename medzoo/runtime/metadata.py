@@ -177,7 +177,7 @@ class Metadata(BaseModel):
     """Labels of a cavity that empties itself from phase to phase, the one that tells the phases apart first; an input
     may then be several phases of one scan."""
     guard: Guard | None = None
-    """What tells whether an input is of the kind that the model was trained on, by the graph's output `embedding`."""
+    """The guard, which judges the graph's output `embedding` of an input; None for a model without one."""
     recipe_digest: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64})?$")] = ""
     medzoo: Annotated[Words, StringConstraints(max_length=64)] = ""
 

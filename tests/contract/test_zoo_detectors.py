@@ -68,7 +68,7 @@ def test_the_graph_agrees_with_torch_and_each_picture_alone_as_in_a_batch(
     image = pictures(name, size, graph.metadata.geometry.channels, shared_data)
     # Where torch itself answers otherwise once the input moves by a millionth, nothing can be compared.
     decided, moved = stable_inputs(torch_side, Golden(name, {"image": image}))
-    assert moved < len(image)  # an outline of many pixels hangs on the last bit more often than a box
+    assert moved <= 2
     image = decided.inputs["image"]
     alone = [graph.run({"image": image[row : row + 1]}) for row in range(len(image))]
     for count in BATCHES:

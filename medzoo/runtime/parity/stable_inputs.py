@@ -17,6 +17,9 @@ from medzoo.runtime.parity.gate import Golden, compare
 from medzoo.types import Array
 
 NOISE = 4e-6  # of the largest value: moves the logits about as much as sums in another order do
+# Probabilities of masks follow the noise by some 2e-4, more than the gate allows; another decision changes them by far
+# more.
+_DECIDED = 0.01
 _DRAWS = 4
 _SHIFTS = 8
 _SHARES = (0.7, 0.5, 0.35, 0.25)  # of height and width, around the middle
@@ -70,4 +73,7 @@ def _unstable_images(reference: Backend, inputs: Mapping[str, Array], name: str)
 
 def _same(expected: Mapping[str, Array], got: Mapping[str, Array], row: int) -> bool:
     one, two = ({name: value[row : row + 1] for name, value in side.items()} for side in (expected, got))
-    return all(difference.holds for difference in compare(Golden("", {}), one, two))
+    return all(
+        difference.holds or (difference.output == "masks" and difference.difference < _DECIDED)
+        for difference in compare(Golden("", {}), one, two)
+    )
