@@ -39,10 +39,10 @@ def probability_temperature(probabilities: Array, truth: Array) -> float:
         right = tempered(probabilities, math.exp(log_t))[rows, truth]
         return float(-np.log(np.maximum(right, _LEAST)).sum()) + 0.5 * (log_t / _PRIOR) ** 2
 
-    return math.exp(_least(cost, math.log(0.25), math.log(4.0)))
+    return math.exp(golden_section(cost, math.log(0.25), math.log(4.0)))
 
 
-def _least(cost: Callable[[float], float], low: float, high: float) -> float:
+def golden_section(cost: Callable[[float], float], low: float, high: float) -> float:
     """Find the minimum of a function that has one, by golden sections."""
     ratio = (math.sqrt(5) - 1) / 2
     for _ in range(60):

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from medzoo.metrics.calibration import OperatingRule, conformal_threshold, operating_point
+from medzoo.metrics.calibration import OperatingRule, conformal_threshold, golden_section, operating_point
 from medzoo.types import Array
 
 __all__ = ["OperatingRule", "calibrate", "conformal_sets", "conformal_threshold", "fit_temperature", "operating_point"]
@@ -28,15 +28,7 @@ def fit_temperature(logits: Tensor, target: Tensor) -> float:
     def cost(log_t: float) -> float:
         return float(torch.nn.functional.cross_entropy(wide / math.exp(log_t), target))
 
-    low, high = math.log(0.05), math.log(20.0)
-    ratio = (math.sqrt(5) - 1) / 2
-    for _ in range(60):
-        left, right = high - ratio * (high - low), low + ratio * (high - low)
-        if cost(left) <= cost(right):
-            high = right
-        else:
-            low = left
-    return math.exp((low + high) / 2)
+    return math.exp(golden_section(cost, math.log(0.05), math.log(20.0)))
 
 
 def conformal_sets(probabilities: Array, threshold: float) -> Array:
